@@ -1,0 +1,30 @@
+"""One replica: an MCP server that keeps what a session told it in its own memory.
+
+    python demo/replica.py NAME PORT
+"""
+
+import sys
+from weakref import WeakKeyDictionary
+
+from mcp.server.fastmcp import Context, FastMCP
+
+name, port = sys.argv[1], int(sys.argv[2])
+server = FastMCP(name, host="127.0.0.1", port=port, log_level="CRITICAL")
+words: WeakKeyDictionary[object, list[str]] = WeakKeyDictionary()
+
+
+@server.tool()
+def remember(word: str, context: Context) -> dict[str, str | int]:
+    """Keeps a word for this session; tells who keeps it and how many there are."""
+    kept = words.setdefault(context.session, [])
+    kept.append(word)
+    return {"replica": name, "count": len(kept)}
+
+
+@server.tool()
+def recall(context: Context) -> dict[str, str | list[str]]:
+    """The words that this session asked to remember."""
+    return {"replica": name, "words": words.get(context.session, [])}
+
+
+server.run("streamable-http")
