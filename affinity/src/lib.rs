@@ -1,0 +1,6 @@
+//! All that session affinity can decide without nginx: the session table.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+#![warn(missing_docs)]
+
+pub mod table;

@@ -1,0 +1,378 @@
+//! What happens to a request and to a session: rules as values, decided without nginx.
+//!
+//! A request passes three questions, in this order: where does its id lead (`on_lookup`), what if
+//! that server cannot be had (`on_unavailable`), and what does the answer teach (`on_answer`).
+
+use crate::table::{Existing, Span};
+
+/// What to do with an id that the zone does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    Balance,
+    Reject,
+}
+
+/// What to do while a session's server is down, failed or full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// Send this request elsewhere, keep the session.
+    Balance,
+    /// Send it elsewhere, and move the session to the server that answers 2xx.
+    Rebind,
+    Reject,
+}
+
+/// When a response teaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// Before the first byte of the response leaves for the client.
+    Header,
+    /// When the response has ended.
+    End,
+}
+
+/// Which directive's rules hold for ids and answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rules {
+    /// `sticky_learn`: lookups refresh, a foreign answer does not take a session over unless asked.
+    Affinity,
+    /// NGINX Plus's `sticky learn`: answers refresh, and a session follows the server that answered.
+    Plus,
+}
+
+/// The rules of one upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    pub rules: Rules,
+    pub learn: Moment,
+    pub unknown: Unknown,
+    pub unavailable: Unavailable,
+    /// How long a server may be unavailable before it counts as gone.
+    pub gone_after: Span,
+    /// Learn from 2xx responses only.
+    pub success_only: bool,
+}
+
+/// What `$upstream_sticky_status` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    None,
+    New,
+    Hit,
+    Unknown,
+    Unavailable,
+    Gone,
+    Rebound,
+}
+
+impl Status {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::None => "NONE",
+            Status::New => "NEW",
+            Status::Hit => "HIT",
+            Status::Unknown => "UNKNOWN",
+            Status::Unavailable => "UNAVAILABLE",
+            Status::Gone => "GONE",
+            Status::Rebound => "REBOUND",
+        }
+    }
+}
+
+/// What the zone said about the id that a request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presented {
+    NoId,
+    Stranger,
+    Session,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// Wherever the balancer says.
+    Balance,
+    /// To the session's server.
+    Server,
+    /// Nowhere.
+    Reject(Rejection),
+}
+
+/// An answer given instead of the upstream's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// 404: there is no such session, and there will be none.
+    NotFound,
+    /// 404, and the session is to be forgotten.
+    Gone,
+    /// 503 with `Retry-After`: the session's server may come back.
+    Unavailable,
+}
+
+/// Why a session's server cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// It is no longer in the upstream.
+    Removed,
+    /// Marked down, or failed; since when, as far as the zone knows.
+    Failed { unavailable: Option<Span> },
+    /// At `max_conns`.
+    Full,
+}
+
+/// An answer of an upstream server, as far as it can teach.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// The session that the request was found to belong to, if any.
+    pub session: Option<Bound>,
+    /// The id that `create` found in the response, if any.
+    pub created: Option<Created>,
+}
+
+/// Whether a session's own server answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    Here,
+    Elsewhere,
+}
+
+/// An id in a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The one that the request carried.
+    Presented,
+    Other,
+}
+
+/// What an answer teaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lesson {
+    Nothing,
+    /// Bind the id of the response to the server that answered.
+    BindCreated(Existing),
+    /// Bind the id of the request to it, if it is still a session.
+    BindPresented(Existing),
+}
+
+impl Policy {
+    pub fn on_lookup(&self, presented: Presented) -> (Status, Route) {
+        match (presented, self.unknown) {
+            (Presented::NoId, _) => (Status::None, Route::Balance),
+            (Presented::Session, _) => (Status::Hit, Route::Server),
+            (Presented::Stranger, Unknown::Balance) => (Status::Unknown, Route::Balance),
+            (Presented::Stranger, Unknown::Reject) => {
+                (Status::Unknown, Route::Reject(Rejection::NotFound))
+            }
+        }
+    }
+
+    pub fn on_unavailable(&self, absence: Absence) -> (Status, Route) {
+        let gone = match absence {
+            Absence::Removed => true,
+            Absence::Failed { unavailable } => unavailable.is_some_and(|t| t >= self.gone_after),
+            Absence::Full => false,
+        };
+        let status = if gone { Status::Gone } else { Status::Unavailable };
+        let route = match (self.unavailable, gone) {
+            (Unavailable::Balance | Unavailable::Rebind, _) => Route::Balance,
+            (Unavailable::Reject, true) => Route::Reject(Rejection::Gone),
+            (Unavailable::Reject, false) => Route::Reject(Rejection::Unavailable),
+        };
+        (status, route)
+    }
+
+    pub fn on_answer(&self, answer: &Answer) -> Lesson {
+        let success = (200..300).contains(&answer.status);
+        if self.success_only && !success {
+            return Lesson::Nothing;
+        }
+        match self.rules {
+            Rules::Plus => match (answer.created, answer.session) {
+                (Some(_), _) => Lesson::BindCreated(Existing::Move),
+                (None, Some(_)) => Lesson::BindPresented(Existing::Move),
+                (None, None) => Lesson::Nothing,
+            },
+            Rules::Affinity => {
+                let existing = if success && self.unavailable == Unavailable::Rebind {
+                    Existing::Move
+                } else {
+                    Existing::Keep
+                };
+                match (answer.created, answer.session) {
+                    // The lookup has refreshed it already.
+                    (None | Some(Created::Presented), Some(Bound::Here)) => Lesson::Nothing,
+                    (None, Some(Bound::Elsewhere)) if existing == Existing::Move => {
+                        Lesson::BindPresented(existing)
+                    }
+                    (None, _) => Lesson::Nothing,
+                    (Some(_), _) => Lesson::BindCreated(existing),
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        Policy {
+            rules: Rules::Affinity,
+            learn: Moment::Header,
+            unknown: Unknown::Balance,
+            unavailable: Unavailable::Rebind,
+            gone_after: Span::from_millis(30_000),
+            success_only: false,
+        }
+    }
+
+    fn answer(status: u16, session: Option<Bound>, created: Option<Created>) -> Answer {
+        Answer {
+            status,
+            session,
+            created,
+        }
+    }
+
+    #[test]
+    fn a_request_without_id_is_balanced() {
+        for unknown in [Unknown::Balance, Unknown::Reject] {
+            let p = Policy {
+                unknown,
+                ..policy()
+            };
+            assert_eq!(
+                p.on_lookup(Presented::NoId),
+                (Status::None, Route::Balance)
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_id_is_balanced_or_rejected_with_404() {
+        let mut p = policy();
+        assert_eq!(
+            p.on_lookup(Presented::Stranger),
+            (Status::Unknown, Route::Balance)
+        );
+        p.unknown = Unknown::Reject;
+        assert_eq!(
+            p.on_lookup(Presented::Stranger),
+            (Status::Unknown, Route::Reject(Rejection::NotFound))
+        );
+    }
+
+    #[test]
+    fn a_server_is_gone_when_removed_or_away_for_gone_after_but_never_when_full() {
+        let p = Policy {
+            unavailable: Unavailable::Reject,
+            ..policy()
+        };
+        let failed = |ms: Option<u64>| Absence::Failed {
+            unavailable: ms.map(Span::from_millis),
+        };
+        let gone = (Status::Gone, Route::Reject(Rejection::Gone));
+        let away = (Status::Unavailable, Route::Reject(Rejection::Unavailable));
+        assert_eq!(p.on_unavailable(Absence::Removed), gone);
+        assert_eq!(p.on_unavailable(failed(Some(30_000))), gone);
+        assert_eq!(p.on_unavailable(failed(Some(29_000))), away);
+        assert_eq!(p.on_unavailable(failed(None)), away);
+        assert_eq!(p.on_unavailable(Absence::Full), away);
+    }
+
+    #[test]
+    fn balance_and_rebind_send_the_request_elsewhere() {
+        for unavailable in [Unavailable::Balance, Unavailable::Rebind] {
+            let p = Policy {
+                unavailable,
+                ..policy()
+            };
+            assert_eq!(
+                p.on_unavailable(Absence::Full),
+                (Status::Unavailable, Route::Balance)
+            );
+            assert_eq!(
+                p.on_unavailable(Absence::Removed),
+                (Status::Gone, Route::Balance)
+            );
+        }
+    }
+
+    #[test]
+    fn a_new_id_is_learned_from_any_status_or_from_2xx_only() {
+        let created = Some(Created::Other);
+        let mut p = policy();
+        assert_eq!(
+            p.on_answer(&answer(401, None, created)),
+            Lesson::BindCreated(Existing::Keep)
+        );
+        p.success_only = true;
+        assert_eq!(p.on_answer(&answer(401, None, created)), Lesson::Nothing);
+        assert_eq!(
+            p.on_answer(&answer(204, None, created)),
+            Lesson::BindCreated(Existing::Move)
+        );
+    }
+
+    #[test]
+    fn only_rebind_and_2xx_move_a_session() {
+        let elsewhere = Some(Bound::Elsewhere);
+        let mut p = policy();
+        assert_eq!(
+            p.on_answer(&answer(200, elsewhere, None)),
+            Lesson::BindPresented(Existing::Move)
+        );
+        assert_eq!(p.on_answer(&answer(404, elsewhere, None)), Lesson::Nothing);
+        assert_eq!(
+            p.on_answer(&answer(404, elsewhere, Some(Created::Presented))),
+            Lesson::BindCreated(Existing::Keep)
+        );
+        for unavailable in [Unavailable::Balance, Unavailable::Reject] {
+            p.unavailable = unavailable;
+            assert_eq!(p.on_answer(&answer(200, elsewhere, None)), Lesson::Nothing);
+            assert_eq!(
+                p.on_answer(&answer(200, elsewhere, Some(Created::Presented))),
+                Lesson::BindCreated(Existing::Keep)
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_of_the_sessions_own_server_teaches_nothing_new() {
+        let here = Some(Bound::Here);
+        let p = policy();
+        assert_eq!(p.on_answer(&answer(200, here, None)), Lesson::Nothing);
+        assert_eq!(
+            p.on_answer(&answer(200, here, Some(Created::Presented))),
+            Lesson::Nothing
+        );
+        assert_eq!(
+            p.on_answer(&answer(200, here, Some(Created::Other))),
+            Lesson::BindCreated(Existing::Move)
+        );
+    }
+
+    #[test]
+    fn plus_lets_a_session_follow_every_answer() {
+        let p = Policy {
+            rules: Rules::Plus,
+            learn: Moment::End,
+            ..policy()
+        };
+        for status in [200, 404, 500] {
+            for bound in [Bound::Here, Bound::Elsewhere] {
+                assert_eq!(
+                    p.on_answer(&answer(status, Some(bound), None)),
+                    Lesson::BindPresented(Existing::Move)
+                );
+                assert_eq!(
+                    p.on_answer(&answer(status, Some(bound), Some(Created::Other))),
+                    Lesson::BindCreated(Existing::Move)
+                );
+            }
+            assert_eq!(p.on_answer(&answer(status, None, None)), Lesson::Nothing);
+        }
+    }
+}
