@@ -129,9 +129,11 @@ def configure(ports: dict[int, int]) -> None:
 
 
 def start(*command: str, log: str) -> subprocess.Popen:
+    # nginx takes the variable NGINX for sockets that it inherits.
+    environment = {name: value for name, value in os.environ.items() if name != "NGINX"}
     with open(HOME / log, "wb") as out:
         # In a session of its own: Ctrl-C reaches the demo alone, which then stops the others.
-        return subprocess.Popen(command, stdout=out, stderr=out, start_new_session=True)
+        return subprocess.Popen(command, cwd=HOME, env=environment, stdout=out, stderr=out, start_new_session=True)
 
 
 def wait_for(port: int, process: subprocess.Popen, log: str) -> None:
@@ -147,27 +149,33 @@ def wait_for(port: int, process: subprocess.Popen, log: str) -> None:
     raise SystemExit(f"demo: {process.args[0]} did not start:\n{(HOME / log).read_text().strip()}")
 
 
-def stop(pids: list[int]) -> None:
-    for pid in pids:
+def stop(processes: list[subprocess.Popen]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
         try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 def stop_earlier() -> None:
     """Ends what an earlier demo left running; a pid that is somebody else's by now is let alone."""
-    pids = HOME / "pids"
-    if not pids.exists():
-        return
-    for pid in map(int, pids.read_text().split()):
+
+    def ours(pid: int) -> bool:
         try:
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            return Path(f"/proc/{pid}/cwd").readlink() == HOME
         except OSError:
-            continue
-        if str(ROOT).encode() in command:
-            stop([pid])
-    pids.unlink()
+            return False
+
+    pids = HOME / "pids"
+    left = [pid for pid in map(int, pids.read_text().split()) if ours(pid)] if pids.exists() else []
+    for pid in left:
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 5
+    while any(map(ours, left)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    pids.unlink(missing_ok=True)
 
 
 # What a person sees
@@ -268,12 +276,7 @@ def main() -> int:
         return 130
     finally:
         if not keep:
-            stop([p.pid for p in reversed(started)])
-            for process in started:
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+            stop(started[::-1])
             (HOME / "pids").unlink(missing_ok=True)
 
 
