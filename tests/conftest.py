@@ -1,0 +1,97 @@
+"""Fixtures of the process-level tests. NGINX names the nginx to test, STICKY_MODULE the module built for it,
+NGINX_130 an nginx that has `sticky` of its own, to compare with."""
+
+import asyncio
+import inspect
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import uvloop
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness.nginx import BINARY, MODULE, OWN_STICKY, Nginx, version  # noqa: E402
+from harness.replica import Replica  # noqa: E402
+
+TEST_TIMEOUT = 120  # seconds
+
+numbers: list[str] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "plus_syntax: needs `sticky` to be ours, that is an nginx before 1.29.6")
+    if not MODULE.exists():
+        raise pytest.UsageError(f"{MODULE} is missing: make module")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if version(BINARY) < OWN_STICKY:
+        return
+    reason = pytest.mark.skip(reason="`sticky` is nginx's own here")
+    for item in items:
+        if "plus_syntax" in item.keywords:
+            item.add_marker(reason)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a test that is a coroutine."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+
+    async def run() -> None:
+        async with asyncio.timeout(TEST_TIMEOUT):
+            await pyfuncitem.obj(**arguments)
+
+    uvloop.run(run())
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if numbers:
+        terminalreporter.section(f"numbers, nginx {'.'.join(map(str, version(BINARY)))}")
+        for line in numbers:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[object], None]:
+    """Prints a number when all tests are done."""
+    return lambda text: numbers.append(f"{request.node.name:<44} {text}")
+
+
+@pytest.fixture
+def new_nginx(tmp_path: Path) -> Iterator[Callable[..., Nginx]]:
+    """Makes an nginx, and at the end of the test stops it and looks into its log."""
+    made: list[Nginx] = []
+
+    def make(**arguments) -> Nginx:
+        made.append(Nginx(tmp_path / f"nginx{len(made)}", **arguments))
+        return made[-1]
+
+    yield make
+    for nginx in made:
+        nginx.stop()
+    for nginx in made:
+        assert nginx.unexpected() == []
+
+
+@pytest.fixture
+def nginx(new_nginx: Callable[..., Nginx]) -> Nginx:
+    """The nginx under test, with the module."""
+    return new_nginx()
+
+
+@pytest.fixture
+def own_nginx(new_nginx: Callable[..., Nginx]) -> Nginx:
+    """An nginx that has `sticky` of its own, without the module."""
+    binary = os.environ.get("NGINX_130")
+    if not binary:
+        pytest.skip("NGINX_130 names no nginx to compare with")
+    return new_nginx(binary=binary, module=None)

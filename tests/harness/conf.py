@@ -1,0 +1,41 @@
+"""What stands in http {}: short forms of what the tests write again and again, and the samples of nginx-conf/."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.replica import Replica
+
+SAMPLES = Path(__file__).resolve().parents[2] / "nginx-conf"
+
+LEARN = "sticky_learn zone=sessions:1m create=$upstream_http_mcp_session_id lookup=$http_mcp_session_id"
+
+STREAMING = """
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_buffering off;
+    proxy_read_timeout 60s;
+"""
+
+
+def upstream(name: str, replicas: Iterable[Replica], directives: str, server: str = "") -> str:
+    """`server`: parameters of each server."""
+    servers = "\n".join(f"    server {replica.address} {server};" for replica in replicas)
+    return f"upstream {name} {{\n    zone {name} 128k;\n    {directives}\n{servers}\n}}\n"
+
+
+def listen(port: int, upstream: str, directives: str = STREAMING) -> str:
+    return f"""server {{
+    listen 127.0.0.1:{port};
+    {directives}
+    location / {{ proxy_pass http://{upstream}; }}
+}}
+"""
+
+
+def sample(name: str, port: int, replicas: Iterable[Replica]) -> str:
+    """A file of nginx-conf/ with our addresses in place of its own."""
+    ports = {8000: port, **{8001 + i: replica.port for i, replica in enumerate(replicas)}}
+    return re.sub(
+        r"127\.0\.0\.1:(\d+)", lambda m: f"127.0.0.1:{ports[int(m[1])]}", (SAMPLES / name).read_text()
+    )

@@ -1,0 +1,171 @@
+"""An nginx of the test's own: configuration, processes and logs in a folder that goes away with it."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = Path(os.environ.get("STICKY_MODULE", ROOT / "build" / "ngx_http_sticky_learn_module.so")).resolve()
+BINARY = os.environ.get("NGINX") or "nginx"
+
+# From this version on, `sticky` is nginx's own.
+OWN_STICKY = (1, 29, 6)
+
+# What nginx's master says of a worker that was killed; the only alert that is ever expected.
+KILLED = r"\[alert\] .* worker process \d+ exited on signal 9"
+
+
+def version(binary: str) -> tuple[int, ...]:
+    text = subprocess.run([binary, "-v"], capture_output=True, text=True, env=_environment(), check=True).stderr
+    return tuple(map(int, re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", text).groups()))
+
+
+def _environment() -> dict[str, str]:
+    # nginx takes the variable NGINX for sockets that it inherits.
+    return {name: value for name, value in os.environ.items() if name != "NGINX"}
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for s in sockets:
+            s.bind(("127.0.0.1", 0))
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+class Nginx:
+    """`http` is what stands in http {}; `module=None` runs nginx without ours."""
+
+    def __init__(self, home: Path, binary: str = BINARY, module: Path | None = MODULE):
+        self.home = home
+        self.binary = binary
+        self.module = module
+        self.version = version(binary)
+        self.allowed: list[str] = []  # patterns of log lines at warn and above that the test expects
+        self._process: subprocess.Popen | None = None
+        home.mkdir(parents=True, exist_ok=True)
+
+    # Configuration
+
+    def configure(self, http: str, *, workers: int = 2, module_loaded: bool = True) -> None:
+        load = f"load_module {self.module};" if self.module else ""
+        sticky = "$upstream_sticky_status" if self.module else "-"
+        (self.home / "nginx.conf").write_text(f"""
+{"user root;" if os.geteuid() == 0 else ""}
+{load}
+worker_processes {workers};
+worker_rlimit_nofile 16384;
+pid nginx.pid;
+error_log error.log info;
+events {{ worker_connections 4096; }}
+http {{
+    client_body_temp_path tmp/body;
+    proxy_temp_path tmp/proxy;
+    fastcgi_temp_path tmp/fastcgi;
+    uwsgi_temp_path tmp/uwsgi;
+    scgi_temp_path tmp/scgi;
+    log_format sticky '$pid $status "{sticky}" "$upstream_addr"';
+    access_log access.log sticky;
+    add_header X-Worker $pid always;
+    {f"add_header X-Sticky {sticky} always;" if self.module else ""}
+{http}
+}}
+""")
+        (self.home / "tmp").mkdir(exist_ok=True)
+
+    def _command(self, *arguments: str) -> list[str]:
+        return [self.binary, "-p", f"{self.home}/", "-c", "nginx.conf", "-e", "error.log", *arguments]
+
+    def check(self) -> str:
+        """`nginx -t`: what it says, empty if the configuration is good."""
+        done = subprocess.run(self._command("-t"), capture_output=True, text=True, env=_environment())
+        return "" if done.returncode == 0 else done.stderr
+
+    # Processes
+
+    def start(self, http: str, *, workers: int = 2) -> None:
+        self.configure(http, workers=workers)
+        self._workers = workers
+        with open(self.home / "stderr", "wb") as stderr:
+            self._process = subprocess.Popen(self._command("-g", "daemon off;"), stderr=stderr, env=_environment())
+        self._wait("start", lambda: len(self.workers) == workers)
+
+    def reload(self, http: str | None = None) -> None:
+        """Returns when the new workers run and the old ones have been told to end."""
+        if http is not None:
+            self.configure(http, workers=self._workers)
+        old = set(self.workers)
+        self._process.send_signal(signal.SIGHUP)
+        self._wait("reload", lambda: len(set(self.workers) - old) >= self._workers)
+        time.sleep(0.15)  # the master waits for 100 ms before it tells the old ones
+
+    def kill_worker(self, pid: int) -> None:
+        """SIGKILL, and back when the master has put another in its place."""
+        old = set(self.workers)
+        os.kill(pid, signal.SIGKILL)
+        self._wait("respawn", lambda: pid not in self.workers and len(set(self.workers) - old) >= 1)
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            for pid in self.workers:
+                os.kill(pid, signal.SIGKILL)
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError("nginx did not stop") from None
+        finally:
+            self._process = None
+
+    @property
+    def workers(self) -> list[int]:
+        """Every living worker, of every generation."""
+        master = self._process.pid
+        try:
+            children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        except OSError:
+            return []
+        return [pid for pid in map(int, children) if not _is_zombie(pid)]
+
+    def _wait(self, what: str, done) -> None:
+        deadline = time.monotonic() + 15
+        while not done():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                said = (self.home / "stderr").read_text() + "\n".join(self.errors())
+                raise AssertionError(f"nginx did not {what}:\n{said}")
+            time.sleep(0.01)
+
+    # Logs
+
+    def errors(self) -> list[str]:
+        path = self.home / "error.log"
+        return path.read_text(errors="replace").splitlines() if path.exists() else []
+
+    def access(self) -> list[str]:
+        return (self.home / "access.log").read_text().splitlines()
+
+    def unexpected(self) -> list[str]:
+        """Lines at warn and above that no pattern allows."""
+        loud = re.compile(r"\[(warn|error|crit|alert|emerg)\]")
+        return [
+            line
+            for line in self.errors()
+            if loud.search(line) and not any(re.search(pattern, line) for pattern in self.allowed)
+        ]
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
