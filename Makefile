@@ -1,0 +1,70 @@
+# The front door. What each target does stands in tools/.
+
+NGINX ?=
+NGINX_BUILD_DIR ?=
+NGINX_SOURCE_DIR ?=
+# A branch from the matrix instead of NGINX: make test-t V=1.26
+V ?=
+# Some of the tests: make test-t T=t/learn.t, make test-process T=tests/test_reload.py
+T ?=
+ARGS ?=
+
+export NGINX_BUILD_DIR NGINX_SOURCE_DIR
+# nginx reads a variable of this name as its list of inherited sockets.
+unexport NGINX
+
+nginx = $(if $(V),$(CURDIR)/build/nginx/$(V)/nginx,$(NGINX))
+of_branch = $(if $(V),nginx-$(V))
+branches = 1.22 1.26 1.28 1.30
+so = ngx_http_sticky_learn_module.so
+
+.PHONY: help module demo test test-unit test-t test-process lint audit matrix valgrind sanitize bench bench-table clean
+.PHONY: $(addprefix nginx-,$(branches))
+
+help: ## this list
+	@sed -n 's/^\([a-z][^:]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+
+module: $(of_branch) ## build/ngx_http_sticky_learn_module.so for the installed nginx, or NGINX=/path/to/nginx
+	@so=$$(tools/module "$(nginx)") && cp "$$so" build/$(so).new && mv -f build/$(so).new build/$(so) \
+		&& echo "load_module $(CURDIR)/build/$(so);"
+
+demo: ## real MCP clients through round robin and through sticky_learn; ARGS=--once ends by itself
+	@NGINX="$(nginx)" demo/run $(ARGS)
+
+test: test-unit test-t test-process ## everything below, with the installed nginx
+
+test-unit: ## unit and property tests of the pure crate
+	@tools/test-unit
+
+test-t: $(of_branch) ## Test::Nginx suites in t/; V=1.26 for another nginx, T=t/FILE.t for one
+	@tools/test-t "$(nginx)" $(T)
+
+test-process: $(of_branch) ## process-level tests in tests/; V, T as above
+	@tools/test-process "$(nginx)" $(or $(T),tests) $(ARGS)
+
+matrix: ## module and suites for every branch of nginx: 1.22 1.26 1.28 1.30, or V=1.26
+	@tools/matrix $(V)
+
+$(addprefix nginx-,$(branches)): nginx-%:
+	@tools/nginx $*
+
+lint: ## rustfmt, clippy, cargo-deny, shellcheck
+	@tools/lint "$(nginx)"
+
+audit: ## known vulnerabilities of the dependencies (needs the network)
+	cargo deny check advisories
+
+valgrind: $(of_branch) ## t/ under memcheck
+	@MODES=valgrind tools/test-t "$(nginx)" $(T)
+
+sanitize: ## the pure crate under AddressSanitizer and ThreadSanitizer
+	@affinity/sanitize.sh
+
+bench: ## load comparisons
+	@NGINX="$(nginx)" bench/run $(ARGS)
+
+bench-table: ## criterion benchmarks of the session table
+	cargo bench --package affinity $(ARGS)
+
+clean: ## remove what was built
+	rm -rf --one-file-system build target

@@ -1,0 +1,30 @@
+# Rules for make modules and make install in nginx's tree. The object is linked by cargo and exports its own
+# table of modules, so that nginx's rules for objects written in C do not apply.
+
+case $NGX_OBJS in
+    /*) sticky_learn_objs=$NGX_OBJS ;;
+    *) sticky_learn_objs=$PWD/$NGX_OBJS ;;
+esac
+
+cat << END >> $NGX_MAKEFILE
+
+modules:	$NGX_OBJS/ngx_http_sticky_learn_module.so
+
+$NGX_OBJS/ngx_http_sticky_learn_module.so:	sticky_learn_cargo
+	cp $NGX_OBJS/sticky_learn/release/libngx_http_sticky_learn_module.so \$@.new
+	mv -f \$@.new \$@
+
+sticky_learn_cargo:
+	NGINX_SOURCE_DIR='$PWD' NGINX_BUILD_DIR='$sticky_learn_objs' \\
+		CARGO_TARGET_DIR='$sticky_learn_objs/sticky_learn' \\
+		cargo build --release --manifest-path '$ngx_addon_dir/Cargo.toml'
+
+install:	sticky_learn_install
+
+sticky_learn_install:	modules
+	test -d '\$(DESTDIR)$NGX_MODULES_PATH' || mkdir -p '\$(DESTDIR)$NGX_MODULES_PATH'
+	cp $NGX_OBJS/ngx_http_sticky_learn_module.so '\$(DESTDIR)$NGX_MODULES_PATH'
+
+.PHONY:	sticky_learn_cargo sticky_learn_install
+
+END

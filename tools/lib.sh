@@ -1,0 +1,127 @@
+# What the scripts in tools/ share: places, versions, messages. Sourced, never run.
+# shellcheck shell=bash disable=SC2034
+set -euo pipefail
+shopt -s inherit_errexit
+
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export LC_ALL=C.UTF-8
+
+# To nginx itself the variable NGINX lists inherited sockets: none that is started from here may see it.
+asked=${NGINX:-nginx}
+unset NGINX
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$top/build
+module=ngx_http_sticky_learn_module.so
+
+# The nginx branches that the module is held to; where each one comes from says tools/nginx.
+branches=(1.22 1.26 1.28 1.30)
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+
+have() { command -v "$1" >/dev/null 2>&1; }
+is_root() { [ "$(id -u)" = 0 ]; }
+on_debian() { have apt-get && have dpkg-query; }
+
+
+codename() { (. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}"); }
+
+# The mirror that this machine's own apt uses.
+# shellcheck disable=SC2016
+mirror() {
+    apt-get indextargets --format '$(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' \
+        | awk -v release="$(codename)" '$1 == release && $2 == "main" && !found++ { print $3 }'
+}
+
+installed() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q ^ii; }
+
+# need PACKAGE...: installs what is missing (root), or says what to install. Other systems than Debian name
+# their packages differently: there the compiler's own messages have to do.
+need() {
+    local package missing=()
+    on_debian || return 0
+    for package; do
+        installed "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    is_root || die "missing packages; as root: apt-get install ${missing[*]}"
+    say "installing ${missing[*]}"
+    mkdir -p "$build"
+    (
+        flock 9
+        apt-get -qq update || say "apt-get update failed, trying with the old lists"
+        DEBIAN_FRONTEND=noninteractive \
+            apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "${missing[@]}"
+    ) 9>"$build/apt.lock" >"$build/apt.log" 2>&1 \
+        || die "apt-get install ${missing[*]} failed, see $build/apt.log"
+}
+
+need_rust() {
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml")
+    have cargo || die "no cargo in PATH; install Rust $wanted or newer with rustup (Debian 12's rustc is too old)"
+    found=$(rustc --version | cut -d' ' -f2)
+    [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] \
+        || die "rustc $found is too old, $wanted is needed; install it with rustup (Debian 12's rustc is too old)"
+}
+
+# Local work may change Cargo.lock; CI must not.
+locked() { [ -z "${CI:-}" ] || printf -- --locked; }
+
+nginx_version() { "$1" -v 2>&1 | sed -n 's|^nginx version: [^/]*/\([0-9.]*\).*|\1|p'; }
+source_version() { sed -n 's/^#define NGINX_VERSION *"\([0-9.]*\)".*/\1/p' "$1/src/core/nginx.h" 2>/dev/null || true; }
+
+# find_nginx [NGINX]: the absolute path of the nginx to build for.
+find_nginx() {
+    local nginx=${1:-$asked}
+    if ! have "$nginx" && [ "$nginx" = nginx ] && on_debian && is_root; then
+        need nginx
+    fi
+    if ! have "$nginx"; then
+        [ "$nginx" != nginx ] || die "no nginx in PATH; install one (Debian: apt-get install nginx) or set NGINX=/path/to/nginx"
+        die "no nginx at $nginx"
+    fi
+    nginx=$(command -v "$nginx")
+    case $nginx in
+        /*) printf '%s\n' "$nginx" ;;
+        *) printf '%s\n' "$PWD/$nginx" ;;
+    esac
+}
+
+# The nginx of a branch, as tools/nginx leaves it.
+branch_nginx() { printf '%s\n' "$build/nginx/$1/nginx"; }
+
+# The module built for an nginx, as tools/module leaves it.
+module_of() { printf '%s\n' "$build/$(nginx_version "$1")/$module"; }
+
+# test_environment NGINX MODULE: what the suites find their nginx by.
+#   TEST_NGINX_BINARY, TEST_NGINX_LOAD_MODULES     the binary and the object to load
+#   TEST_NGINX_LUA_MODULES, TEST_NGINX_LUA_PATH    load_module directives and lua_package_path, empty without Lua
+test_environment() {
+    local modules lua
+    modules=$(dirname "$1")/modules
+    lua=$(dirname "$1")/lua
+    if [ "$(readlink -f "$1")" = /usr/sbin/nginx ] && on_debian; then
+        ! is_root || need libnginx-mod-http-lua
+        modules=/usr/lib/nginx/modules
+        lua=/usr/share/lua/5.1
+    fi
+    export TEST_NGINX_BINARY=$1 TEST_NGINX_LOAD_MODULES=$2
+    export TEST_NGINX_LUA_MODULES='' TEST_NGINX_LUA_PATH=''
+    if [ -f "$modules/ngx_http_lua_module.so" ]; then
+        TEST_NGINX_LUA_MODULES="load_module $modules/ndk_http_module.so; load_module $modules/ngx_http_lua_module.so;"
+        TEST_NGINX_LUA_PATH="$lua/?.lua;;"
+    fi
+}
+
+# venv NAME REQUIREMENTS: the Python environment of the tests, with what a file requires.
+venv() {
+    local mark=$build/venv/$1-requirements.txt
+    ! cmp -s "$2" "$mark" || return 0
+    python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv
+    [ -x "$build/venv/bin/python" ] || python3 -m venv "$build/venv" >&2
+    say "installing ${2#"$top"/}"
+    "$build/venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" >&2
+    cp "$2" "$mark"
+}
