@@ -1,0 +1,17 @@
+"""What stands in the memory that an nginx's workers share."""
+
+from pathlib import Path
+
+
+def shared_memory(pid: int) -> list[bytes]:
+    """The anonymous shared mappings of a process, the zones among them."""
+    regions = []
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            addresses, mode, *_ = line.split(maxsplit=2)
+            if mode[3] != "s" or "/dev/zero" not in line:
+                continue
+            begin, end = (int(address, 16) for address in addresses.split("-"))
+            memory.seek(begin)
+            regions.append(memory.read(end - begin))
+    return regions

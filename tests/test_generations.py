@@ -1,0 +1,228 @@
+"""Reloads and killed workers under continuous traffic; two generations of workers on one zone."""
+
+import asyncio
+import random
+from contextlib import asynccontextmanager
+
+import pytest
+from harness.conf import LEARN, listen, upstream
+from harness.http import Response, Stream, Tally, crowd, send, stream
+from harness.nginx import KILLED, free_ports
+from harness.replica import Replica, replicas
+
+CLIENTS = 20
+TIMES = 20
+
+
+class Traffic:
+    """Clients that go on with their sessions, and now and then begin one, until they are told to stop."""
+
+    def __init__(self, port: int):
+        self.port = port
+        self.tally = Tally()
+        self.firsts: list[Response] = []
+        self.streams: list[tuple[Response, Stream]] = []
+        self.hung = 0
+        self._over = False
+
+    async def begin(self) -> None:
+        first = await send(self.port)
+        assert first.status == 200
+        self.firsts.append(first)
+        self.tally.sessions += 1
+
+    async def open_stream(self, first: Response) -> None:
+        opened = await stream(self.port, first.id)
+        self.tally.follow_up(first, opened.response)
+        self.streams.append((first, opened))
+
+    async def _client(self) -> None:
+        while not self._over:
+            try:
+                if random.random() < 0.1:
+                    await self.begin()
+                else:
+                    first = random.choice(self.firsts)
+                    self.tally.follow_up(first, await send(self.port, first.id))
+            except TimeoutError:
+                self.hung += 1
+            except (OSError, asyncio.IncompleteReadError):
+                self.tally.broken += 1
+
+    @asynccontextmanager
+    async def flowing(self):
+        await crowd(100, 10, lambda _: self.begin())
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CLIENTS):
+                group.create_task(self._client())
+            try:
+                yield self
+            finally:
+                self._over = True
+
+    async def every_session_is_known(self) -> None:
+        async def ask(number: int) -> None:
+            first = self.firsts[number]
+            response = await send(self.port, first.id)
+            self.tally.follow_up(first, response)
+            assert response.sticky == "HIT"
+
+        await crowd(len(self.firsts), CLIENTS, ask)
+
+
+async def test_reloads_under_traffic(nginx, report):
+    (port,) = free_ports(1)
+    async with replicas(3) as servers:
+        nginx.start(upstream("mcp", servers, f"{LEARN};") + listen(port, "mcp"))
+        async with Traffic(port).flowing() as traffic:
+            for number in range(TIMES):
+                # Streams of every generation stay open, so that each keeps its old workers.
+                for first in traffic.firsts[4 * number : 4 * number + 4]:
+                    await traffic.open_stream(first)
+                await asyncio.to_thread(nginx.reload)
+            generations = len(nginx.workers)
+            for replica in servers:
+                replica.tell()
+            for _, opened in traffic.streams:
+                await opened.event()
+        await traffic.every_session_is_known()
+        for _, opened in traffic.streams:
+            opened.close()
+    report(f"{TIMES} reloads, {len(traffic.streams)} streams open over {generations} workers: {traffic.tally}")
+    assert traffic.tally.misrouted == 0
+    assert traffic.hung == 0
+    assert traffic.tally.broken == 0
+    assert generations > TIMES
+
+
+async def test_killed_workers_under_traffic(nginx, report):
+    (port,) = free_ports(1)
+    nginx.allowed.append(KILLED)
+    async with replicas(3) as servers:
+        nginx.start(upstream("mcp", servers, f"{LEARN};") + listen(port, "mcp"))
+        async with Traffic(port).flowing() as traffic:
+            for number in range(TIMES):
+                for first in traffic.firsts[4 * number : 4 * number + 4]:
+                    await traffic.open_stream(first)
+                await asyncio.sleep(random.uniform(0.02, 0.1))
+                await asyncio.to_thread(nginx.kill_worker, random.choice(nginx.workers))
+            await asyncio.sleep(0.2)
+        await traffic.every_session_is_known()
+        for _, opened in traffic.streams:
+            opened.close()
+    killed = sum("exited on signal 9" in line for line in nginx.errors())
+    report(f"{killed} workers killed: {traffic.tally}, {traffic.hung} hung")
+    assert killed == TIMES
+    assert traffic.tally.misrouted == 0
+    assert traffic.hung == 0
+
+
+# Two generations
+
+
+async def opened_before_a_reload(port: int, replica: Replica) -> asyncio.Task[Response]:
+    """A request whose answer, and with it the new session's id, comes only when the replica is told."""
+    before = replica.requests
+    task = asyncio.ensure_future(send(port, headers=[("X-Wait", "1")]))
+    await asyncio.sleep(0.2)
+    assert replica.requests == before and not task.done()
+    return task
+
+
+@pytest.mark.parametrize("size", ["1m", "2m", "512k"], ids=["same_zone", "grown_zone", "shrunk_zone"])
+async def test_old_worker_learns_and_new_one_knows(nginx, report, size):
+    (port,) = free_ports(1)
+    async with replicas(2) as servers:
+        nginx.start(upstream("mcp", servers, f"{LEARN};") + listen(port, "mcp"))
+        waiting = [await opened_before_a_reload(port, servers[0]) for _ in range(10)]
+        await asyncio.to_thread(
+            nginx.reload, upstream("mcp", servers, f"{LEARN.replace('1m', size)};") + listen(port, "mcp")
+        )
+        new_workers = set(map(str, nginx.workers[-2:]))
+        for replica in servers:
+            replica.answer_now.set()
+        tally, said = Tally(), []
+        for first in await asyncio.gather(*waiting):
+            tally.sessions += 1
+            assert first.worker not in new_workers
+            response = await send(port, first.id)
+            assert response.worker in new_workers
+            said.append(response.sticky)
+            tally.follow_up(first, response)
+    report(f"learned by a worker of the old configuration, zone 1m -> {size}: {tally}")
+    assert tally.misrouted == 0
+    assert said == ["HIT"] * 10
+
+
+async def test_stream_of_an_old_worker_keeps_its_session(nginx, report):
+    (port,) = free_ports(1)
+    async with replicas(2) as servers:
+        nginx.start(upstream("mcp", servers, f"{LEARN} timeout=2s;") + listen(port, "mcp"))
+        first = await send(port)
+        opened = await stream(port, first.id)
+        await asyncio.to_thread(nginx.reload)
+        await asyncio.sleep(5)
+        during = await send(port, first.id)
+        opened.close()
+        assert during.worker != opened.response.worker
+    report(f"timeout 2s, 5s after a reload, stream open in the old worker: {during.sticky}")
+    assert during.sticky == "HIT"
+
+
+async def known(port: int, firsts: list[Response]) -> tuple[int, Tally]:
+    """How many of the sessions are still known, and whether those find their server."""
+    tally, hits = Tally(), 0
+
+    async def ask(number: int) -> None:
+        nonlocal hits
+        response = await send(port, firsts[number].id)
+        if response.sticky == "HIT":
+            hits += 1
+            tally.follow_up(firsts[number], response)
+
+    await crowd(len(firsts), CLIENTS, ask)
+    return hits, tally
+
+
+async def test_zone_resized_and_upstream_renamed(nginx, report):
+    (port,) = free_ports(1)
+    firsts: list[Response] = []
+
+    async def begin(_: int) -> None:
+        firsts.append(await send(port))
+
+    async with replicas(3) as servers:
+
+        def conf(name: str, size: str) -> str:
+            return upstream(name, servers, f"{LEARN.replace('1m', size)};") + listen(port, name)
+
+        nginx.start(conf("mcp", "1m"))
+        await crowd(500, CLIENTS, begin)
+        for name, size in [("mcp", "4m"), ("mcp", "512k"), ("renamed", "512k"), ("again", "1m")]:
+            await asyncio.to_thread(nginx.reload, conf(name, size))
+            hits, tally = await known(port, firsts)
+            report(f"upstream {name}, zone {size}: {hits} of {len(firsts)} known, {tally.misrouted} misrouted")
+            assert hits == len(firsts)
+            assert tally.misrouted == 0
+
+
+async def test_shrunk_zone_keeps_as_many_as_fit(nginx, report):
+    (port,) = free_ports(1)
+    nginx.allowed.append(r"\[warn\]")
+    firsts: list[Response] = []
+
+    async def begin(_: int) -> None:
+        firsts.append(await send(port))
+
+    async with replicas(3) as servers:
+        nginx.start(upstream("mcp", servers, f"{LEARN};") + listen(port, "mcp"))
+        await crowd(5_000, CLIENTS, begin)
+        kept, _ = await known(port, firsts)
+        await asyncio.to_thread(
+            nginx.reload, upstream("mcp", servers, f"{LEARN.replace('1m', '32k')};") + listen(port, "mcp")
+        )
+        hits, tally = await known(port, firsts)
+    report(f"{len(firsts):,} sessions: {kept:,} in 1m, {hits:,} after a reload with 32k, {tally.misrouted} misrouted")
+    assert kept == len(firsts)
+    assert hits > 100
+    assert tally.misrouted == 0

@@ -1,0 +1,76 @@
+"""How long a session is remembered."""
+
+import asyncio
+
+from harness.conf import LEARN, listen, upstream
+from harness.http import send, stream
+from harness.nginx import free_ports
+from harness.replica import replicas
+
+TIMEOUT = 2  # seconds
+
+
+async def test_stream_keeps_its_session_and_idleness_ends_it(nginx, report):
+    (port,) = free_ports(1)
+
+    async def streaming() -> str:
+        opened = await stream(port, method="POST", headers=[("X-Stream", "1")])
+        await asyncio.sleep(3 * TIMEOUT)
+        return (await send(port, opened.response.id)).sticky
+
+    async def just_ended() -> str:
+        first = await send(port)
+        opened = await stream(port, first.id)
+        await asyncio.sleep(3 * TIMEOUT)
+        opened.close()
+        await asyncio.sleep(0.3)
+        return (await send(port, first.id)).sticky
+
+    async def waiting() -> str:
+        first = await send(port)
+        slow = asyncio.ensure_future(send(port, first.id, headers=[("X-Wait", "1")]))
+        await asyncio.sleep(3 * TIMEOUT)
+        status = (await send(port, first.id)).sticky
+        servers[0].answer_now.set()
+        servers[1].answer_now.set()
+        assert (await slow).status == 200
+        return status
+
+    async def in_use() -> str:
+        first = await send(port)
+        for _ in range(6):
+            await asyncio.sleep(TIMEOUT / 2)
+            response = await send(port, first.id)
+        return response.sticky
+
+    async def idle() -> str:
+        first = await send(port)
+        await asyncio.sleep(2 * TIMEOUT)
+        return (await send(port, first.id)).sticky
+
+    async with replicas(2) as servers:
+        nginx.start(upstream("mcp", servers, f"{LEARN} timeout={TIMEOUT}s;") + listen(port, "mcp"))
+        stories = [streaming, just_ended, waiting, in_use, idle]
+        told = dict(zip((s.__name__ for s in stories), await asyncio.gather(*(s() for s in stories))))
+    report(f"timeout {TIMEOUT}s: {told}")
+    assert told == {
+        "streaming": "HIT",
+        "just_ended": "HIT",
+        "waiting": "HIT",
+        "in_use": "HIT",
+        "idle": "UNKNOWN",
+    }
+
+
+async def test_lifetime_ends_a_session_in_use(nginx, report):
+    (port,) = free_ports(1)
+    async with replicas(2) as servers:
+        nginx.start(upstream("mcp", servers, f"{LEARN} lifetime=3s;") + listen(port, "mcp"))
+        first = await send(port)
+        told = []
+        for _ in range(6):
+            told.append((await send(port, first.id)).sticky)
+            await asyncio.sleep(1)
+    report(f"lifetime 3s, asked every second: {' '.join(told)}")
+    assert told[:2] == ["HIT", "HIT"]
+    assert told[-1] == "UNKNOWN"
