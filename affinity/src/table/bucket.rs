@@ -1,0 +1,333 @@
+//! A bucket: six sessions in two cache lines, read without a lock.
+//!
+//! Everything here may be called by any process at any time, except `store_header` and the
+//! `Slot` methods that say "writer": those need the lock of the bucket's shard. `mod.rs` argues
+//! why that is enough.
+
+use super::sync::{fence, pause, AtomicU32, AtomicU64, Ordering};
+use super::time::{Limits, Span, Tick};
+
+/// Sessions in a bucket.
+pub(crate) const SLOTS: usize = 6;
+
+#[derive(Debug)]
+#[cfg_attr(not(loom), repr(C, align(128)))]
+pub(crate) struct Bucket {
+    header: AtomicU64,
+    fingerprints: [AtomicU64; SLOTS],
+    meta: [AtomicU32; SLOTS],
+    used: [AtomicU32; SLOTS],
+    created: [AtomicU32; SLOTS],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Bucket>() == 128);
+
+/// What `Bucket::header` holds. Bits 0..32: version, counted up before a slot's content changes
+/// under a fingerprint. Bits 32..48: number of sessions that have their home here but live in
+/// another bucket. Bits 48..64: one hint for each sixteenth of the fingerprints, set if any of
+/// those sessions belongs to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Header(pub(crate) u64);
+
+impl Header {
+    const DISPLACED_SHIFT: u32 = 32;
+    const HINT_SHIFT: u32 = 48;
+    const DISPLACED_MASK: u64 = 0xffff << Self::DISPLACED_SHIFT;
+
+    fn version(self) -> u32 {
+        self.0 as u32
+    }
+
+    fn displaced(self) -> u16 {
+        (self.0 >> Self::DISPLACED_SHIFT) as u16
+    }
+
+    /// Whether a session that is not in this bucket may be in another one.
+    #[inline]
+    pub(crate) fn may_be_elsewhere(self, fingerprint: u64) -> bool {
+        self.0 & Self::hint(fingerprint) != 0
+    }
+
+    pub(crate) fn next_version(self) -> Header {
+        let version = self.version().wrapping_add(1);
+        Header(self.0 & !u64::from(u32::MAX) | u64::from(version))
+    }
+
+    /// One more session of this home lives elsewhere. A count that has reached its maximum stays
+    /// there, and the hints with it: lookups get slower, never wrong.
+    pub(crate) fn with_displaced(self, fingerprint: u64) -> Header {
+        self.count(self.displaced().saturating_add(1)).hinted(fingerprint)
+    }
+
+    /// One session less of this home lives elsewhere; with the last one the hints go.
+    pub(crate) fn without_displaced(self) -> Header {
+        match self.displaced() {
+            u16::MAX => self,
+            0 | 1 => Header(u64::from(self.version())),
+            more => self.count(more - 1),
+        }
+    }
+
+    fn count(self, displaced: u16) -> Header {
+        Header(self.0 & !Self::DISPLACED_MASK | u64::from(displaced) << Self::DISPLACED_SHIFT)
+    }
+
+    fn hinted(self, fingerprint: u64) -> Header {
+        Header(self.0 | Self::hint(fingerprint))
+    }
+
+    fn hint(fingerprint: u64) -> u64 {
+        1 << (Self::HINT_SHIFT + (fingerprint & 15) as u32)
+    }
+}
+
+/// Server and time to live in one word, so that both change in one store. Bits 0..16: index of
+/// the server. Bits 16..28: time to live, a float of 5 bits of exponent and 7 of mantissa that
+/// was rounded up; 0 is none. The rest is zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Meta(pub(crate) u32);
+
+impl Meta {
+    const TTL_SHIFT: u32 = 16;
+    const MANTISSA_BITS: u32 = 7;
+
+    pub(crate) fn new(server: u16, ttl: Option<Span>) -> Meta {
+        let ttl = ttl.map_or(0, Self::encode);
+        Meta(u32::from(server) | ttl << Self::TTL_SHIFT)
+    }
+
+    #[inline]
+    pub(crate) fn server(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline]
+    pub(crate) fn ttl(self) -> Option<Span> {
+        let code = self.0 >> Self::TTL_SHIFT & 0xfff;
+        let mantissa = u64::from(code & ((1 << Self::MANTISSA_BITS) - 1));
+        let ticks = match code >> Self::MANTISSA_BITS {
+            0 if mantissa == 0 => return None,
+            0 => mantissa,
+            exponent => (mantissa | 1 << Self::MANTISSA_BITS) << (exponent - 1),
+        };
+        Some(Span(ticks.min(i32::MAX as u64) as u32))
+    }
+
+    pub(crate) fn with_server(self, server: u16) -> Meta {
+        Meta(self.0 & !0xffff | u32::from(server))
+    }
+
+    /// The smallest code that decodes to no less than `span`, which counts as one tick at least.
+    fn encode(span: Span) -> u32 {
+        let ticks = span.0.max(1);
+        if ticks < 1 << Self::MANTISSA_BITS {
+            return ticks;
+        }
+        let shift = 31 - Self::MANTISSA_BITS - ticks.leading_zeros();
+        // 128..=256: a mantissa of 256 carries into the exponent, which is what it means.
+        let mantissa = u64::from(ticks).div_ceil(1 << shift) as u32;
+        ((shift + 1) << Self::MANTISSA_BITS) + mantissa - (1 << Self::MANTISSA_BITS)
+    }
+}
+
+/// A session as read from a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) fingerprint: u64,
+    pub(crate) meta: Meta,
+    pub(crate) used: Tick,
+    pub(crate) created: Tick,
+}
+
+impl Entry {
+    /// Whether the session has ended. A time to live stands in place of the idle timeout.
+    #[inline]
+    pub(crate) fn expired(&self, now: Tick, limits: &Limits) -> bool {
+        let age = now.since(self.created);
+        limits.lifetime.is_some_and(|lifetime| age > lifetime)
+            || match self.meta.ttl() {
+                Some(ttl) => age > ttl,
+                None => now.since(self.used) > limits.timeout,
+            }
+    }
+}
+
+/// What a lookup in one bucket gives.
+pub(crate) enum Found<T> {
+    /// The session, and what the caller read beside it at the same moment.
+    Entry(Entry, T),
+    /// There is no such session in this bucket; the header, for its hints.
+    Nothing(Header),
+}
+
+impl Bucket {
+    /// Reads the session of `fingerprint`. `beside` is called with the entry's meta and may read
+    /// what belongs to it (the server's print): its result is returned only if the entry has not
+    /// changed meanwhile.
+    ///
+    /// Lock-free: it begins again only after a writer has changed this bucket during the read.
+    #[inline]
+    pub(crate) fn read<T>(&self, fingerprint: u64, beside: impl Fn(Meta) -> T) -> Found<T> {
+        loop {
+            let header = self.header(Ordering::Acquire);
+            let Some(slot) = self.find(fingerprint) else {
+                return Found::Nothing(header);
+            };
+            let entry = slot.entry(fingerprint);
+            let value = beside(entry.meta);
+            if slot.unchanged(&entry) && self.header(Ordering::Relaxed).version() == header.version()
+            {
+                return Found::Entry(entry, value);
+            }
+            pause();
+        }
+    }
+
+    /// Reads slot `index` whatever it holds, as `read` does.
+    pub(crate) fn read_slot<T>(&self, index: usize, beside: impl Fn(Meta) -> T) -> Option<(Entry, T)> {
+        let slot = self.slot(index)?;
+        loop {
+            let header = self.header(Ordering::Acquire);
+            let fingerprint = slot.fingerprint();
+            if fingerprint == 0 {
+                return None;
+            }
+            let entry = slot.entry(fingerprint);
+            let value = beside(entry.meta);
+            if slot.unchanged(&entry) && self.header(Ordering::Relaxed).version() == header.version()
+            {
+                return Some((entry, value));
+            }
+            pause();
+        }
+    }
+
+    /// The slot that holds `fingerprint` now.
+    #[inline]
+    pub(crate) fn find(&self, fingerprint: u64) -> Option<Slot<'_>> {
+        let index = self.position(fingerprint)?;
+        self.slot(index)
+    }
+
+    /// The index of the slot that holds `fingerprint` now.
+    #[inline]
+    pub(crate) fn position(&self, fingerprint: u64) -> Option<usize> {
+        // Acquire: a fingerprint is published after the rest of its slot.
+        self.fingerprints.iter().position(|word| word.load(Ordering::Acquire) == fingerprint)
+    }
+
+    /// Number of slots in use.
+    pub(crate) fn load(&self) -> usize {
+        self.slots().filter(|slot| slot.fingerprint() != 0).count()
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self, index: usize) -> Option<Slot<'_>> {
+        Some(Slot {
+            fingerprint: self.fingerprints.get(index)?,
+            meta: self.meta.get(index)?,
+            used: self.used.get(index)?,
+            created: self.created.get(index)?,
+        })
+    }
+
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
+        (0..SLOTS).filter_map(|index| self.slot(index))
+    }
+
+    #[inline]
+    pub(crate) fn header(&self, ordering: Ordering) -> Header {
+        Header(self.header.load(ordering))
+    }
+
+    /// Writer: Release, so that a hint stands before the session it points to is published, and
+    /// goes after the session has gone.
+    pub(crate) fn store_header(&self, header: Header) {
+        self.header.store(header.0, Ordering::Release);
+    }
+
+    /// Asks the processor for the second cache line, which most reads need as well.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+        // SAFETY: a prefetch has no effect but on the cache, whatever the address.
+        unsafe {
+            use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+            _mm_prefetch::<_MM_HINT_T0>(self.used.as_ptr().cast());
+        }
+    }
+}
+
+/// One slot of a bucket.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot<'a> {
+    fingerprint: &'a AtomicU64,
+    meta: &'a AtomicU32,
+    used: &'a AtomicU32,
+    created: &'a AtomicU32,
+}
+
+impl Slot<'_> {
+    /// Zero if the slot is free.
+    #[inline]
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.fingerprint.load(Ordering::Acquire)
+    }
+
+    /// What the slot says beside its fingerprint; a whole only under the lock, or if `unchanged`
+    /// and the bucket's version confirm it.
+    #[inline]
+    pub(crate) fn entry(&self, fingerprint: u64) -> Entry {
+        Entry {
+            fingerprint,
+            meta: Meta(self.meta.load(Ordering::Relaxed)),
+            used: Tick(self.used.load(Ordering::Relaxed)),
+            created: Tick(self.created.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Whether the slot still holds the session that `entry` was read from. The caller compares
+    /// the bucket's version after it.
+    #[inline]
+    fn unchanged(&self, entry: &Entry) -> bool {
+        // Pairs with the Release fences of the writers: if any load before it has seen a
+        // writer's store, the loads behind it see what that writer stored earlier.
+        fence(Ordering::Acquire);
+        self.fingerprint.load(Ordering::Acquire) == entry.fingerprint
+            && self.meta.load(Ordering::Acquire) == entry.meta.0
+    }
+
+    /// Moves the time of last use forward to `now`; never back, whoever owns the slot meanwhile.
+    #[inline]
+    pub(crate) fn touch(&self, now: Tick) {
+        let used = self.used.load(Ordering::Relaxed);
+        if now.since(Tick(used)) > Span(0) {
+            // A failure means that somebody else has just used the slot: as good as our store.
+            let _ = self.used.compare_exchange(used, now.0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Writer: fills a free slot. The bucket's version has been counted up before.
+    pub(crate) fn publish(&self, entry: &Entry) {
+        // A reader that sees any of the stores below sees the new version and, if the slot held
+        // another session, that it has gone.
+        fence(Ordering::Release);
+        self.meta.store(entry.meta.0, Ordering::Relaxed);
+        self.used.store(entry.used.0, Ordering::Relaxed);
+        self.created.store(entry.created.0, Ordering::Relaxed);
+        self.fingerprint.store(entry.fingerprint, Ordering::Release);
+    }
+
+    /// Writer: gives the session another server or time to live in one store. The bucket's
+    /// version has been counted up before.
+    pub(crate) fn rebind(&self, meta: Meta) {
+        fence(Ordering::Release);
+        self.meta.store(meta.0, Ordering::Release);
+    }
+
+    /// Writer: the session is no more.
+    pub(crate) fn clear(&self) {
+        self.fingerprint.store(0, Ordering::Release);
+    }
+}

@@ -1,0 +1,576 @@
+//! The table as its users see it.
+
+use core::ptr::NonNull;
+
+use siphasher::sip::SipHasher24;
+
+use super::bucket::{Bucket, Entry, Found, Meta, SLOTS};
+use super::place::Place;
+use super::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
+use super::sync::{AtomicU64, Ordering};
+use super::time::{Limits, Span, Tick};
+use super::writer::{Position, Writer};
+
+/// A handle of the table in a region of shared memory, one for each process that uses it. Copies
+/// are cheap and equal.
+#[derive(Clone, Copy)]
+pub struct Table {
+    pub(super) region: Region,
+    hasher: SipHasher24,
+}
+
+/// What an id names. Ids of different kinds never meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// A session.
+    Session = 1,
+    /// A stream of the MCP transport HTTP+SSE.
+    Sse = 2,
+    /// An MCP task.
+    Task = 3,
+}
+
+/// Stands for the addresses of servers where `Kind` stands for ids, so that a print and a key of
+/// the same text differ.
+const ADDRESS: u8 = 0;
+
+/// The keyed fingerprint of a kind, an id and what the id is bound to. It means something only in
+/// tables with the same secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key(u64);
+
+/// A server on the table's list. It goes stale when the server is taken off the list; all methods
+/// notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerId {
+    /// Number of the server in the list. Another server may have it later.
+    pub index: u16,
+    /// Keyed hash of the server's address.
+    pub print: u64,
+}
+
+/// What `Table::lookup` finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The server that holds the session.
+    pub server: ServerId,
+    /// When the session was created.
+    pub created: Tick,
+    /// When it was used last. A caller that uses it now calls `touch` if this is not now.
+    pub used: Tick,
+}
+
+/// What `Table::bind` does about a live session that belongs to another server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Leave it as it is.
+    Keep,
+    /// Move it to the server.
+    Move,
+}
+
+/// What `Table::bind` has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The session is new.
+    Created,
+    /// The session belonged to the server already, and has been used now.
+    Refreshed,
+    /// The session belonged to another server, belongs to this one and has been used now. It is
+    /// as old as before.
+    Moved,
+    /// The session belongs to another server and is as it was.
+    Kept,
+    /// The server is not on the list (any more): intern its address again. Or a lock is broken.
+    Refused,
+}
+
+/// Statistics of a table since its creation. When nobody writes, `created` is the sum of `live`,
+/// `expired`, `evicted` and `forgotten`, whoever died in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Sessions that fit in.
+    pub capacity: u64,
+    /// Sessions now, with those that have expired but not been removed yet.
+    pub live: u64,
+    /// Calls of `count_hit`.
+    pub hits: u64,
+    /// Calls of `count_unknown`.
+    pub unknown: u64,
+    /// Sessions created.
+    pub created: u64,
+    /// Sessions moved to another server.
+    pub moved: u64,
+    /// Sessions removed at the end of their time.
+    pub expired: u64,
+    /// Sessions removed before their time, for want of room.
+    pub evicted: u64,
+    /// Sessions removed by `forget` and `forget_server`.
+    pub forgotten: u64,
+}
+
+/// Statistics of a server since it came on the list. When nobody writes, `created` and `moved_in`
+/// are together the sum of `live`, `moved_out`, `expired`, `evicted` and `forgotten`. All but
+/// `live` and `hits` count modulo 2^32 in each shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerStats {
+    /// Sessions now, with those that have expired but not been removed yet.
+    pub live: u64,
+    /// Calls of `count_hit`.
+    pub hits: u64,
+    /// Sessions created.
+    pub created: u64,
+    /// Sessions that came from another server.
+    pub moved_in: u64,
+    /// Sessions that went to another server.
+    pub moved_out: u64,
+    /// Sessions removed at the end of their time.
+    pub expired: u64,
+    /// Sessions removed before their time, for want of room.
+    pub evicted: u64,
+    /// Sessions removed by `forget` and `forget_server`.
+    pub forgotten: u64,
+}
+
+impl Table {
+    /// Smallest region (bytes) that holds a table.
+    pub const MIN_SIZE: usize = MIN_SIZE;
+    /// What the address of a region must be a multiple of.
+    pub const ALIGN: usize = ALIGN;
+
+    /// Makes an empty table in a region of `len` bytes. `secret` keys all hashes: draw it from
+    /// the system's random numbers, or take that of a table to be imported.
+    ///
+    /// # Safety
+    /// 1. `region` is the start of `len` readable and writable bytes.
+    /// 2. They stay mapped there while this handle or a copy of it is used.
+    /// 3. Nobody else uses them until this returns; then, only handles of this table do.
+    pub unsafe fn create(region: NonNull<u8>, len: usize, secret: [u8; 16]) -> Result<Table, Error> {
+        let secret = u128::from_le_bytes(secret);
+        // SAFETY: the caller's word, as it stands above.
+        let region = unsafe { Region::create(region, len, [secret as u64, (secret >> 64) as u64]) }?;
+        Ok(Self::new(region))
+    }
+
+    /// Finds the table that `create` has made in a region, in this process or another. The bytes
+    /// of a region that holds no table, or a damaged one, lead to an error or to a table of
+    /// nonsense, not out of the region; but a lock made of such bytes may never be had.
+    ///
+    /// # Safety
+    /// 1. `region` is the start of `len` readable and writable bytes.
+    /// 2. They stay mapped there while this handle or a copy of it is used.
+    /// 3. All who write to them use handles of this table of the same format.
+    pub unsafe fn attach(region: NonNull<u8>, len: usize) -> Result<Table, Error> {
+        // SAFETY: the caller's word, as it stands above.
+        Ok(Self::new(unsafe { Region::attach(region, len) }?))
+    }
+
+    fn new(region: Region) -> Table {
+        let [first, second] = region.secret();
+        Table { region, hasher: SipHasher24::new_with_keys(first, second) }
+    }
+
+    /// The key of all hashes of this table.
+    pub fn secret(&self) -> [u8; 16] {
+        let [first, second] = self.region.secret();
+        (u128::from(first) | u128::from(second) << 64).to_le_bytes()
+    }
+
+    /// The key of an id. `bind` is what the id is bound to (a user, a tenant), or empty. Different
+    /// triples give different keys, up to a chance of 2^-64 that nobody without the secret can
+    /// improve.
+    #[inline]
+    pub fn key(&self, kind: Kind, id: &[u8], bind: &[u8]) -> Key {
+        Key(self.hash(kind as u8, id, bind))
+    }
+
+    /// The session of a key, unless it has expired. Takes no lock and stores nothing.
+    #[inline]
+    pub fn lookup(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        let (entry, print) = self.read(key)?;
+        if print == 0 || entry.expired(now, limits) {
+            return None;
+        }
+        let server = ServerId { index: entry.meta.server(), print };
+        Some(Session { server, created: entry.created, used: entry.used })
+    }
+
+    /// The session of a key is used now, as long as it is in the table, expired or not. False if
+    /// it is not. Takes no lock, and stores only if the last use was in an earlier tick.
+    #[inline]
+    pub fn touch(&self, key: Key, now: Tick) -> bool {
+        let home = Place::home(&self.region, key.0);
+        let Some(bucket) = self.bucket(home) else {
+            return false;
+        };
+        let header = bucket.header(Ordering::Acquire);
+        if let Some(slot) = bucket.find(key.0) {
+            slot.touch(now);
+            return true;
+        }
+        if !header.may_be_elsewhere(key.0) {
+            return false;
+        }
+        let others = Place::others(&self.region, key.0);
+        let slot = others.iter().find_map(|&other| self.bucket(other)?.find(key.0));
+        slot.map(|slot| slot.touch(now)).is_some()
+    }
+
+    /// The session of `key` is bound to `server` and used now. Two sessions of one key never
+    /// exist, however many processes bind it at once.
+    ///
+    /// A session with a `ttl` ends when it is older, idle or not; one without, when it has been
+    /// idle for `limits.timeout`. None leaves the time to live of a session as it is. The time is
+    /// kept with a precision of one percent and rounded up.
+    ///
+    /// Where there is no room, the session that has been idle the longest makes some, of the 18
+    /// that share the buckets of this one.
+    pub fn bind(
+        &self,
+        key: Key,
+        server: ServerId,
+        ttl: Option<Span>,
+        now: Tick,
+        limits: &Limits,
+        existing: Existing,
+    ) -> Bound {
+        if ttl.is_none() && self.refresh(key, server, now, limits) {
+            return Bound::Refreshed;
+        }
+        self.bind_locked(key, server, ttl, now, limits, existing).unwrap_or(Bound::Refused)
+    }
+
+    /// The shorter way of `bind`, without a lock, when there is nothing to change but the time of
+    /// last use.
+    fn refresh(&self, key: Key, server: ServerId, now: Tick, limits: &Limits) -> bool {
+        let session = self.lookup(key, now, limits);
+        session.is_some_and(|session| session.server == server && self.touch(key, now))
+    }
+
+    fn bind_locked(
+        &self,
+        key: Key,
+        server: ServerId,
+        ttl: Option<Span>,
+        now: Tick,
+        limits: &Limits,
+        existing: Existing,
+    ) -> Option<Bound> {
+        let place = Place::new(&self.region, key.0);
+        let writer = self.writer(key.0)?;
+        if !self.accepts_sessions(server) {
+            return None;
+        }
+        self.note_use(server, now);
+        if let Some((position, entry)) = writer.find(&place) {
+            if !entry.expired(now, limits) {
+                let moved = entry.meta.server() != server.index;
+                if moved && existing == Existing::Keep {
+                    return Some(Bound::Kept);
+                }
+                let meta = match ttl {
+                    Some(_) => Meta::new(server.index, ttl),
+                    None => entry.meta.with_server(server.index),
+                };
+                if meta != entry.meta {
+                    writer.rebind(position, entry, meta)?;
+                }
+                self.touch(key, now);
+                return Some(if moved { Bound::Moved } else { Bound::Refreshed });
+            }
+            writer.remove(position, entry, Counter::Expired)?;
+        }
+        let position = match writer.free(&place) {
+            Some(position) => position,
+            None => self.make_room(&writer, &place, now, limits)?,
+        };
+        let meta = Meta::new(server.index, ttl);
+        writer.insert(&place, position, Entry { fingerprint: key.0, meta, used: now, created: now })?;
+        Some(Bound::Created)
+    }
+
+    /// Removes the session that has been idle the longest of those that share the buckets of
+    /// `place`.
+    fn make_room(&self, writer: &Writer<'_>, place: &Place, now: Tick, limits: &Limits) -> Option<Position> {
+        // The limits are the caller's and may not be those of the victim's upstream: they name
+        // the reason, but do not choose the victim.
+        let (victim, entry) = writer.neighbours(place).max_by_key(|(_, entry)| now.since(entry.used))?;
+        let reason = if entry.expired(now, limits) { Counter::Expired } else { Counter::Evicted };
+        writer.remove(victim, entry, reason)?;
+        Some(victim)
+    }
+
+    /// Removes the session of a key. False if there is none.
+    pub fn forget(&self, key: Key) -> bool {
+        if self.read(key).is_none() {
+            return false;
+        }
+        let place = Place::new(&self.region, key.0);
+        self.writer(key.0)
+            .and_then(|writer| {
+                let (position, entry) = writer.find(&place)?;
+                writer.remove(position, entry, Counter::Forgotten)
+            })
+            .is_some()
+    }
+
+    /// Removes expired sessions from the next `max_slots` slots, six at least, behind those that
+    /// the last sweep of any process has seen. Returns how many it has removed.
+    ///
+    /// `limits` are those of the most patient upstream that uses the table. Removing one session
+    /// costs less than 0.2 µs; looking at one that stays, a tenth.
+    pub fn sweep(&self, now: Tick, limits: &Limits, max_slots: usize) -> usize {
+        let count = (max_slots / SLOTS).max(1);
+        let start = self.region.header().cursor.fetch_add(count as u64, Ordering::Relaxed);
+        self.remove_where(start, count, Counter::Expired, |entry| entry.expired(now, limits))
+    }
+
+    /// Removes sessions of a server, live or not, from the next `max_slots` slots, six at least,
+    /// behind `cursor`, which is moved on and zero again when all slots have been seen. Returns
+    /// how many it has removed.
+    pub fn forget_server(&self, server: ServerId, cursor: &mut usize, max_slots: usize) -> usize {
+        let count = (max_slots / SLOTS).max(1);
+        let start = *cursor as u64;
+        *cursor = cursor.saturating_add(count);
+        if *cursor >= self.region.buckets().len() {
+            *cursor = 0;
+        }
+        let bound = |entry: &Entry| entry.meta.server() == server.index && self.accepts_sessions(server);
+        self.remove_where(start, count, Counter::Forgotten, bound)
+    }
+
+    /// Removes the sessions of `count` buckets from number `start` on, modulo their number, that
+    /// `doomed` says yes to. It is asked without the lock first, and once more with it.
+    fn remove_where(&self, start: u64, count: usize, reason: Counter, doomed: impl Fn(&Entry) -> bool) -> usize {
+        let buckets = self.region.buckets();
+        let per_shard = self.region.buckets_per_shard() as usize;
+        let count = count.min(buckets.len());
+        let start = (start % buckets.len() as u64) as usize;
+        let mut removed = 0;
+        let numbered = buckets.iter().enumerate();
+        for (number, bucket) in numbered.clone().skip(start).chain(numbered).take(count) {
+            let worth_it = bucket.slots().any(|slot| match slot.fingerprint() {
+                0 => false,
+                fingerprint => doomed(&slot.entry(fingerprint)),
+            });
+            if !worth_it {
+                continue;
+            }
+            let Some(writer) = Writer::lock(&self.region, number / per_shard) else {
+                break;
+            };
+            for slot in 0..SLOTS as u32 {
+                let position = Position { bucket: number as u32, slot };
+                if let Some(entry) = writer.entry(position).filter(&doomed) {
+                    removed += usize::from(writer.remove(position, entry, reason).is_some());
+                }
+            }
+        }
+        removed
+    }
+
+    /// Counts a request whose id has no session here.
+    pub fn count_unknown(&self, key: Key) {
+        if let Some(shard) = self.region.shards().get(Place::shard(&self.region, key.0) as usize) {
+            shard.unknown.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Statistics of the table. Costs a pass over the server list, none over the sessions.
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats { capacity: self.region.capacity(), ..Stats::default() };
+        for shard in self.region.shards() {
+            let [created, expired, evicted, forgotten, moved, _] = &shard.totals;
+            let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
+            stats.expired += count(expired);
+            stats.evicted += count(evicted);
+            stats.forgotten += count(forgotten);
+            stats.moved += count(moved);
+            // Last: a session created and removed meanwhile does not count as removed only.
+            stats.created += count(created);
+            stats.unknown += shard.unknown.0.load(Ordering::Relaxed);
+        }
+        stats.live = stats.created.saturating_sub(stats.expired + stats.evicted + stats.forgotten);
+        let hits = self.region.hits().iter().map(|hits| hits.load(Ordering::Relaxed));
+        stats.hits = self.region.header().retired_hits.load(Ordering::Relaxed).saturating_add(hits.sum());
+        stats
+    }
+
+    /// Copies the live sessions of another table, of whatever size, and the state of their
+    /// servers, while other processes go on using both. Where there is no room for all, those
+    /// used last stay. A session that is here already stays, and has been used when either was.
+    /// Returns how many sessions have been added.
+    ///
+    /// `limits` are those of the most patient upstream that uses the table. The tables must have
+    /// the same secret; otherwise nothing is copied. Costs a pass over all sessions.
+    pub fn import(&self, from: &Table, now: Tick, limits: &Limits) -> usize {
+        if self.region.secret() != from.region.secret() {
+            return 0;
+        }
+        let mut servers = Translation::new(self, from, now);
+        let mut imported = 0;
+        for bucket in from.region.buckets() {
+            for slot in 0..SLOTS {
+                let Some((entry, print)) = bucket.read_slot(slot, |meta| from.print_of(meta)) else {
+                    continue;
+                };
+                if entry.expired(now, limits) {
+                    continue;
+                }
+                let server = servers.get(ServerId { index: entry.meta.server(), print });
+                let added = server.and_then(|server| self.adopt(entry, server, now, limits));
+                imported += usize::from(added == Some(true));
+            }
+        }
+        imported
+    }
+
+    /// Adds a session of another table. False if it is here already or was used too long ago to
+    /// find room; None if that cannot be.
+    fn adopt(&self, mut entry: Entry, server: ServerId, now: Tick, limits: &Limits) -> Option<bool> {
+        entry.meta = entry.meta.with_server(server.index);
+        let place = Place::new(&self.region, entry.fingerprint);
+        let writer = self.writer(entry.fingerprint)?;
+        if !self.accepts_sessions(server) {
+            return None;
+        }
+        if writer.find(&place).is_some() {
+            self.touch(Key(entry.fingerprint), entry.used);
+            return Some(false);
+        }
+        let position = match writer.free(&place) {
+            Some(position) => position,
+            None => {
+                let (_, oldest) = writer.neighbours(&place).max_by_key(|(_, other)| now.since(other.used))?;
+                if now.since(oldest.used) <= now.since(entry.used) {
+                    return Some(false);
+                }
+                self.make_room(&writer, &place, now, limits)?
+            }
+        };
+        writer.insert(&place, position, entry)?;
+        Some(true)
+    }
+
+    #[inline]
+    fn read(&self, key: Key) -> Option<(Entry, u64)> {
+        let beside = |meta| self.print_of(meta);
+        let home = self.bucket(Place::home(&self.region, key.0))?;
+        home.prefetch();
+        let header = match home.read(key.0, beside) {
+            Found::Entry(entry, print) => return Some((entry, print)),
+            Found::Nothing(header) => header,
+        };
+        if !header.may_be_elsewhere(key.0) {
+            return None;
+        }
+        let others = Place::others(&self.region, key.0).map(|other| self.bucket(other));
+        others.iter().flatten().for_each(|other| other.prefetch());
+        others.iter().flatten().find_map(|other| match other.read(key.0, beside) {
+            Found::Entry(entry, print) => Some((entry, print)),
+            Found::Nothing(_) => None,
+        })
+    }
+
+    #[inline]
+    fn bucket(&self, index: u32) -> Option<&Bucket> {
+        self.region.buckets().get(index as usize)
+    }
+
+    fn writer(&self, fingerprint: u64) -> Option<Writer<'_>> {
+        Writer::lock(&self.region, Place::shard(&self.region, fingerprint) as usize)
+    }
+
+    /// The print of a session's server; zero only in a damaged table.
+    #[inline]
+    fn print_of(&self, meta: Meta) -> u64 {
+        let print = self.region.prints().get(usize::from(meta.server()));
+        print.map_or(0, |print| print.load(Ordering::Relaxed))
+    }
+
+    /// The print of an address.
+    pub(super) fn print(&self, address: &[u8]) -> u64 {
+        self.hash(ADDRESS, address, &[])
+    }
+
+    /// The keyed hash of `domain`, `bind` and `text`; never zero. What is hashed begins with eight
+    /// bytes, `domain` and the length of `bind`, so that no two triples give the same bytes.
+    #[inline]
+    fn hash(&self, domain: u8, text: &[u8], bind: &[u8]) -> u64 {
+        /// Bytes that are put together on the stack; what is longer is hashed piece by piece.
+        const SHORT: usize = 256;
+        let prefix = (bind.len() as u64) << 8 | u64::from(domain);
+        let mut buffer = [0u8; SHORT];
+        let (bind_start, text_start) = (size_of::<u64>(), size_of::<u64>() + bind.len());
+        let end = text_start.saturating_add(text.len());
+        let hash = match buffer.get_mut(..end) {
+            Some(bytes) => {
+                let parts = [(0, &prefix.to_le_bytes()[..]), (bind_start, bind), (text_start, text)];
+                for (start, part) in parts {
+                    if let Some(room) = bytes.get_mut(start..start + part.len()) {
+                        room.copy_from_slice(part);
+                    }
+                }
+                self.hasher.hash(bytes)
+            }
+            None => {
+                use core::hash::Hasher;
+                let mut hasher = self.hasher;
+                hasher.write(&prefix.to_le_bytes());
+                hasher.write(bind);
+                hasher.write(text);
+                hasher.finish()
+            }
+        };
+        hash.max(1)
+    }
+}
+
+impl core::fmt::Debug for Table {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        // Not the hasher: it holds the secret.
+        f.debug_struct("Table").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// Numbers of one table's servers in another.
+struct Translation<'a> {
+    to: &'a Table,
+    from: &'a Table,
+    now: Tick,
+    known: Vec<Option<(u64, Option<ServerId>)>>,
+}
+
+impl<'a> Translation<'a> {
+    fn new(to: &'a Table, from: &'a Table, now: Tick) -> Self {
+        Translation { to, from, now, known: Vec::new() }
+    }
+
+    fn get(&mut self, server: ServerId) -> Option<ServerId> {
+        let index = usize::from(server.index);
+        if let Some(Some((print, result))) = self.known.get(index) {
+            if *print == server.print {
+                return *result;
+            }
+        }
+        let result = self.add(server);
+        if self.known.len() <= index {
+            self.known.resize(index + 1, None);
+        }
+        if let Some(known) = self.known.get_mut(index) {
+            *known = Some((server.print, result));
+        }
+        result
+    }
+
+    fn add(&self, server: ServerId) -> Option<ServerId> {
+        let mut buffer = [0; Table::MAX_ADDRESS];
+        let result = self.to.intern(self.from.address(server, &mut buffer)?, self.now)?;
+        if let Some(since) = self.from.unavailable_since(server) {
+            self.to.set_unavailable(result, since);
+        }
+        self.to.set_server_flags(result, self.from.server_flags(server), 0);
+        Some(result)
+    }
+}

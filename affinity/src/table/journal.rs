@@ -1,0 +1,181 @@
+//! One change of the table, written down before it is made.
+//!
+//! A change touches a slot, one or two bucket headers and some counters. Its `Change` holds the
+//! final value of each of them, so that it can be made again from the beginning, any number of
+//! times, by whoever finds it unfinished.
+
+use super::bucket::{Bucket, Entry, Header, Meta};
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::time::Tick;
+
+/// What happens to the slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Insert = 1,
+    Remove = 2,
+    Rebind = 3,
+}
+
+/// A change of one session. Indices are those of the whole table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    pub(crate) action: Action,
+    pub(crate) bucket: u32,
+    pub(crate) slot: u32,
+    /// Header of the session's bucket (insert and rebind).
+    pub(crate) header: Header,
+    /// The home bucket and its header, if the session lives elsewhere (insert and remove).
+    pub(crate) home: Option<(u32, Header)>,
+    pub(crate) entry: Entry,
+    /// A counter of the shard and its new value.
+    pub(crate) total: Option<(u32, u64)>,
+    /// Counters of servers and their new values.
+    pub(crate) counts: [Option<(u32, u32)>; 2],
+}
+
+/// The memory that a change is about.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory<'a> {
+    pub(crate) buckets: &'a [Bucket],
+    pub(crate) totals: &'a [AtomicU64],
+    pub(crate) counts: &'a [AtomicU32],
+}
+
+impl Change {
+    /// Makes the change. An index out of range, which only foreign memory can hold, is ignored.
+    pub(crate) fn apply(&self, memory: Memory<'_>) {
+        let bucket = memory.buckets.get(self.bucket as usize);
+        let home = self.home.and_then(|(home, header)| Some((memory.buckets.get(home as usize)?, header)));
+        if let Some((bucket, slot)) = bucket.and_then(|bucket| Some((bucket, bucket.slot(self.slot as usize)?))) {
+            match self.action {
+                Action::Insert => {
+                    if let Some((home, header)) = home {
+                        home.store_header(header);
+                    }
+                    // A session that is there already is not taken away again for a moment.
+                    if slot.fingerprint() != self.entry.fingerprint {
+                        bucket.store_header(self.header);
+                        slot.publish(&self.entry);
+                    }
+                }
+                Action::Rebind => {
+                    bucket.store_header(self.header);
+                    slot.rebind(self.entry.meta);
+                }
+                Action::Remove => {
+                    slot.clear();
+                    if let Some((home, header)) = home {
+                        home.store_header(header);
+                    }
+                }
+            }
+        }
+        if let Some((counter, value)) = self.total.and_then(|(index, value)| Some((memory.totals.get(index as usize)?, value))) {
+            counter.store(value, Ordering::Release);
+        }
+        for (index, value) in self.counts.iter().flatten() {
+            if let Some(counter) = memory.counts.get(*index as usize) {
+                counter.store(*value, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// The change that the holder of the shard's lock is making, in shared memory.
+#[cfg_attr(not(loom), repr(C))]
+pub(crate) struct Journal {
+    /// An `Action`, or zero: nothing is being changed and the rest means nothing.
+    action: AtomicU32,
+    bucket: AtomicU32,
+    slot: AtomicU32,
+    home: AtomicU32,
+    header: AtomicU64,
+    home_header: AtomicU64,
+    fingerprint: AtomicU64,
+    meta: AtomicU32,
+    used: AtomicU32,
+    created: AtomicU32,
+    total: AtomicU32,
+    total_value: AtomicU64,
+    counts: [AtomicU32; 2],
+    count_values: [AtomicU32; 2],
+}
+
+/// Stands for `None` where an index is stored.
+const NO_INDEX: u32 = u32::MAX;
+
+impl Journal {
+    /// Writes `change` down, makes it, and crosses it out. The caller holds the shard's lock.
+    pub(crate) fn commit(&self, change: &Change, memory: Memory<'_>) {
+        self.write(change);
+        change.apply(memory);
+        // Release: the whole change comes before.
+        self.action.store(0, Ordering::Release);
+    }
+
+    /// Finishes the change of an owner that died. The caller holds the shard's lock.
+    pub(crate) fn recover(&self, memory: Memory<'_>) {
+        if let Some(change) = self.read() {
+            change.apply(memory);
+        }
+        self.action.store(0, Ordering::Release);
+    }
+
+    // Each store is Release and so keeps its place behind the ones before it: a process that dies
+    // leaves the stores it made up to some point and none behind that point.
+    fn write(&self, change: &Change) {
+        let (home, home_header) = change.home.unwrap_or((NO_INDEX, Header(0)));
+        let (total, total_value) = change.total.unwrap_or((NO_INDEX, 0));
+        self.bucket.store(change.bucket, Ordering::Release);
+        self.slot.store(change.slot, Ordering::Release);
+        self.home.store(home, Ordering::Release);
+        self.header.store(change.header.0, Ordering::Release);
+        self.home_header.store(home_header.0, Ordering::Release);
+        self.fingerprint.store(change.entry.fingerprint, Ordering::Release);
+        self.meta.store(change.entry.meta.0, Ordering::Release);
+        self.used.store(change.entry.used.0, Ordering::Release);
+        self.created.store(change.entry.created.0, Ordering::Release);
+        self.total.store(total, Ordering::Release);
+        self.total_value.store(total_value, Ordering::Release);
+        for ((index, value), count) in self.counts.iter().zip(&self.count_values).zip(change.counts) {
+            let count = count.unwrap_or((NO_INDEX, 0));
+            index.store(count.0, Ordering::Release);
+            value.store(count.1, Ordering::Release);
+        }
+        self.action.store(change.action as u32, Ordering::Release);
+        // The change's first store is Relaxed or Release; neither may pass the store above.
+        super::sync::fence(Ordering::Release);
+    }
+
+    fn read(&self) -> Option<Change> {
+        let action = match self.action.load(Ordering::Acquire) {
+            1 => Action::Insert,
+            2 => Action::Remove,
+            3 => Action::Rebind,
+            _ => return None,
+        };
+        let word = |atomic: &AtomicU32| atomic.load(Ordering::Acquire);
+        let wide = |atomic: &AtomicU64| atomic.load(Ordering::Acquire);
+        let index = |atomic: &AtomicU32| Some(word(atomic)).filter(|index| *index != NO_INDEX);
+        let [first, second] = &self.counts;
+        let [first_value, second_value] = &self.count_values;
+        Some(Change {
+            action,
+            bucket: word(&self.bucket),
+            slot: word(&self.slot),
+            header: Header(wide(&self.header)),
+            home: index(&self.home).map(|home| (home, Header(wide(&self.home_header)))),
+            entry: Entry {
+                fingerprint: wide(&self.fingerprint),
+                meta: Meta(word(&self.meta)),
+                used: Tick(word(&self.used)),
+                created: Tick(word(&self.created)),
+            },
+            total: index(&self.total).map(|total| (total, wide(&self.total_value))),
+            counts: [
+                index(first).map(|count| (count, word(first_value))),
+                index(second).map(|count| (count, word(second_value))),
+            ],
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! A mutex between processes that tells the next owner that the last one died.
+//!
+//! The kernel does the telling (robust futexes): no process id is stored or probed. Order of
+//! locks: the server list's before a shard's; never two shards'.
+
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+
+/// Bytes set aside for a `pthread_mutex_t`, more than any C library on Linux needs.
+const SIZE: usize = 64;
+
+const _: () = assert!(size_of::<libc::pthread_mutex_t>() <= SIZE);
+const _: () = assert!(align_of::<libc::pthread_mutex_t>() <= 8);
+
+#[repr(C, align(8))]
+pub(crate) struct RobustMutex(UnsafeCell<[MaybeUninit<u8>; SIZE]>);
+
+/// How the lock was got.
+pub(crate) enum Locked<'a> {
+    /// The last owner has let go of it.
+    Clean(Guard<'a>),
+    /// The last owner died inside. Call `Guard::consistent` when what it left is repaired; a
+    /// guard dropped without makes the lock fail for ever.
+    OwnerDied(Guard<'a>),
+    /// The lock cannot be had: not initialised, or broken.
+    Failed,
+}
+
+impl RobustMutex {
+    /// # Safety
+    /// No thread of any process uses the mutex, nor has it locked.
+    pub(crate) unsafe fn init(&self) -> Result<(), i32> {
+        let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
+        let attributes = attributes.as_mut_ptr();
+        // SAFETY: the attributes are initialised by the first call and used by the others before
+        // they are destroyed; the mutex is large and aligned enough (asserted above) and, by the
+        // caller's word, in nobody's use.
+        unsafe {
+            check(libc::pthread_mutexattr_init(attributes))?;
+            let result = check(libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))
+                .and_then(|()| check(libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)))
+                .and_then(|()| check(libc::pthread_mutex_init(self.raw(), attributes)));
+            libc::pthread_mutexattr_destroy(attributes);
+            result
+        }
+    }
+
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        // SAFETY: `create` has initialised the mutex before anybody got a handle of the table.
+        match unsafe { libc::pthread_mutex_lock(self.raw()) } {
+            0 => Locked::Clean(Guard(self)),
+            libc::EOWNERDEAD => Locked::OwnerDied(Guard(self)),
+            _ => Locked::Failed,
+        }
+    }
+
+    fn raw(&self) -> *mut libc::pthread_mutex_t {
+        self.0.get().cast()
+    }
+}
+
+fn check(code: i32) -> Result<(), i32> {
+    if code == 0 { Ok(()) } else { Err(code) }
+}
+
+/// The lock is held until this is dropped.
+pub(crate) struct Guard<'a>(&'a RobustMutex);
+
+impl Guard<'_> {
+    /// What the dead owner left has been repaired.
+    pub(crate) fn consistent(&self) {
+        // SAFETY: this thread holds the mutex.
+        unsafe { libc::pthread_mutex_consistent(self.0.raw()) };
+    }
+}
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        // SAFETY: this thread holds the mutex.
+        unsafe { libc::pthread_mutex_unlock(self.0.raw()) };
+    }
+}

@@ -1,0 +1,338 @@
+//! The flat memory of a table: what lies where. The only file that turns addresses into
+//! references.
+//!
+//! ```text
+//! Header | Shard × shards | Bucket × shards × buckets | Cell × servers
+//!        | print (u64) × servers | hits (u64) × servers | Counts × shards × servers
+//! ```
+
+use core::ptr::NonNull;
+
+use super::bucket::{Bucket, SLOTS};
+use super::journal::Journal;
+use super::lock::RobustMutex;
+use super::servers::Cell;
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// "sessions" in ASCII.
+const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
+/// Counted up when the meaning of any byte of the region changes.
+const FORMAT: u32 = 1;
+
+/// Alignment of every part, in bytes.
+pub(super) const ALIGN: usize = 128;
+pub(super) const MIN_SIZE: usize = 8 * 1024;
+const MAX_SHARDS: u32 = 16;
+/// Bytes of region for each shard: a few hundred buckets at least.
+const SHARD_SIZE: usize = 256 * 1024;
+const MIN_SERVERS: u32 = 16;
+const MAX_SERVERS: u32 = 4096;
+/// The server list and its counters may take this fraction of the region.
+const SERVERS_SHARE: usize = 24;
+
+/// Counters of a shard, in `Shard::totals`, and of a server in a shard, in `Region::counts`.
+/// What has an index in both is counted in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counter {
+    Created = 0,
+    Expired = 1,
+    Evicted = 2,
+    Forgotten = 3,
+    /// A session came from another server. In a shard: sessions moved.
+    MovedIn = 4,
+    /// A session went to another server.
+    MovedOut = 5,
+}
+
+/// Counters of a server in a shard.
+pub(super) const COUNTERS: usize = 6;
+
+/// Why a region holds no table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The region is smaller than `Table::MIN_SIZE`.
+    TooSmall,
+    /// The region is larger than 2^32 buckets.
+    TooLarge,
+    /// The region does not begin at a multiple of `Table::ALIGN`.
+    Misaligned,
+    /// There is no table in the region.
+    NotATable,
+    /// The table was written by a module that lays it out differently.
+    Format,
+    /// The table's description of itself contradicts itself or the size of the region.
+    Geometry,
+    /// The system has no robust mutexes between processes; the error number.
+    Lock(i32),
+}
+
+#[repr(C, align(128))]
+pub(super) struct Header {
+    /// Written last by `create`.
+    magic: AtomicU64,
+    format: AtomicU32,
+    shards: AtomicU32,
+    /// Buckets in each shard.
+    buckets: AtomicU32,
+    servers: AtomicU32,
+    /// Bytes in use.
+    size: AtomicU64,
+    secret: [AtomicU64; 2],
+    /// Hits of servers whose slots have been recycled.
+    pub(super) retired_hits: AtomicU64,
+    reserved: [AtomicU64; 8],
+    /// Bucket, modulo their number, where the next sweep begins.
+    pub(super) cursor: AtomicU64,
+    /// Guards the server list.
+    pub(super) servers_lock: RobustMutex,
+}
+
+#[repr(C, align(128))]
+pub(super) struct Shard {
+    pub(super) lock: RobustMutex,
+    /// By `Counter`; written under the lock.
+    pub(super) totals: [AtomicU64; COUNTERS],
+    /// Written under the lock.
+    pub(super) journal: Journal,
+    /// Requests whose id was not found; counted without the lock, on a cache line of its own.
+    pub(super) unknown: Lonely,
+}
+
+/// A counter that shares its cache lines with nothing.
+#[repr(C, align(128))]
+pub(super) struct Lonely(pub(super) AtomicU64);
+
+/// How many of each there are, and where they lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Geometry {
+    shards: u32,
+    buckets: u32,
+    servers: u32,
+    buckets_at: usize,
+    cells_at: usize,
+    prints_at: usize,
+    hits_at: usize,
+    counts_at: usize,
+    size: usize,
+}
+
+impl Geometry {
+    /// None if a number is out of its range or the size cannot be counted.
+    fn new(shards: u32, buckets: u32, servers: u32) -> Option<Geometry> {
+        if shards == 0 || shards > MAX_SHARDS || buckets == 0 || servers == 0 || servers > 1 << 16 {
+            return None;
+        }
+        // A bucket's number in the whole table is a u32.
+        shards.checked_mul(buckets)?;
+        let mut end = 0usize;
+        let mut place = |count: usize, size: usize| -> Option<usize> {
+            let start = end.checked_next_multiple_of(ALIGN)?;
+            end = start.checked_add(count.checked_mul(size)?)?;
+            Some(start)
+        };
+        let (shards_len, servers_len) = (shards as usize, servers as usize);
+        place(1, size_of::<Header>())?;
+        place(shards_len, size_of::<Shard>())?;
+        let buckets_at = place(shards_len.checked_mul(buckets as usize)?, size_of::<Bucket>())?;
+        let cells_at = place(servers_len, size_of::<Cell>())?;
+        let prints_at = place(servers_len, size_of::<u64>())?;
+        let hits_at = place(servers_len, size_of::<u64>())?;
+        let counts_at = place(shards_len * servers_len, COUNTERS * size_of::<u32>())?;
+        let size = end;
+        Some(Geometry { shards, buckets, servers, buckets_at, cells_at, prints_at, hits_at, counts_at, size })
+    }
+
+    /// The best use of `len` bytes.
+    fn fitting(len: usize) -> Result<Geometry, Error> {
+        let shards = (len / SHARD_SIZE).clamp(1, MAX_SHARDS as usize) as u32;
+        let server_size = size_of::<Cell>() + 2 * size_of::<u64>() + shards as usize * COUNTERS * size_of::<u32>();
+        let servers = (len / SERVERS_SHARE / server_size).clamp(MIN_SERVERS as usize, MAX_SERVERS as usize) as u32;
+        let smallest = Geometry::new(shards, 1, servers).ok_or(Error::Geometry)?;
+        let room = len.checked_sub(smallest.size).ok_or(Error::TooSmall)?;
+        let more = room / size_of::<Bucket>() / shards as usize;
+        let buckets = u32::try_from(more + 1).map_err(|_| Error::TooLarge)?;
+        Geometry::new(shards, buckets, servers).filter(|geometry| geometry.size <= len).ok_or(Error::TooLarge)
+    }
+}
+
+/// A mapped region that holds a table. A copy of the geometry is kept beside the address: what
+/// the region's header says is believed once, after it has been checked.
+#[derive(Clone, Copy)]
+pub(super) struct Region {
+    base: NonNull<u8>,
+    geometry: Geometry,
+}
+
+// SAFETY: all memory behind `base` is atomics and process-shared mutexes, made to be used by many
+// threads of many processes at once.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+impl Region {
+    /// Lays out an empty table.
+    ///
+    /// # Safety
+    /// `base` is the start of `len` readable and writable bytes that stay mapped while this
+    /// region or a copy of it is used, and that nobody else uses until this returns.
+    pub(super) unsafe fn create(base: NonNull<u8>, len: usize, secret: [u64; 2]) -> Result<Region, Error> {
+        check_place(base, len)?;
+        let geometry = Geometry::fitting(len)?;
+        // SAFETY: `size` is at most `len`. Zeroes are valid for all that lies in the region.
+        unsafe { base.as_ptr().write_bytes(0, geometry.size) };
+        let region = Region { base, geometry };
+        let header = region.header();
+        header.format.store(FORMAT, Ordering::Relaxed);
+        header.shards.store(geometry.shards, Ordering::Relaxed);
+        header.buckets.store(geometry.buckets, Ordering::Relaxed);
+        header.servers.store(geometry.servers, Ordering::Relaxed);
+        header.size.store(geometry.size as u64, Ordering::Relaxed);
+        for (word, value) in header.secret.iter().zip(secret) {
+            word.store(value, Ordering::Relaxed);
+        }
+        // SAFETY: by the caller's word nobody uses the region yet.
+        unsafe { region.init_locks() }.map_err(Error::Lock)?;
+        header.magic.store(MAGIC, Ordering::Release);
+        Ok(region)
+    }
+
+    /// Finds the table in a region. Whatever the region's bytes are, no use of the result goes
+    /// out of it.
+    ///
+    /// # Safety
+    /// `base` is the start of `len` readable and writable bytes that stay mapped while this
+    /// region or a copy of it is used. If they hold a table, `create` made it and only this
+    /// module wrote to it since.
+    pub(super) unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Region, Error> {
+        check_place(base, len)?;
+        // SAFETY: `MIN_SIZE` bytes and more are mapped, and `base` is aligned (checked).
+        let header = unsafe { base.cast::<Header>().as_ref() };
+        if header.magic.load(Ordering::Acquire) != MAGIC {
+            return Err(Error::NotATable);
+        }
+        if header.format.load(Ordering::Relaxed) != FORMAT {
+            return Err(Error::Format);
+        }
+        let geometry = Geometry::new(
+            header.shards.load(Ordering::Relaxed),
+            header.buckets.load(Ordering::Relaxed),
+            header.servers.load(Ordering::Relaxed),
+        )
+        .filter(|geometry| geometry.size <= len && header.size.load(Ordering::Relaxed) == geometry.size as u64)
+        .ok_or(Error::Geometry)?;
+        Ok(Region { base, geometry })
+    }
+
+    /// # Safety
+    /// Nobody uses the region.
+    pub(super) unsafe fn init_locks(&self) -> Result<(), i32> {
+        // SAFETY: the caller's word.
+        unsafe { self.header().servers_lock.init() }?;
+        // SAFETY: the caller's word.
+        self.shards().iter().try_for_each(|shard| unsafe { shard.lock.init() })
+    }
+
+    pub(super) fn secret(&self) -> [u64; 2] {
+        let [first, second] = &self.header().secret;
+        [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)]
+    }
+
+    /// Buckets in each shard.
+    #[inline]
+    pub(super) fn buckets_per_shard(&self) -> u32 {
+        self.geometry.buckets
+    }
+
+    #[inline]
+    pub(super) fn shard_count(&self) -> u32 {
+        self.geometry.shards
+    }
+
+    /// Sessions that fit in.
+    pub(super) fn capacity(&self) -> u64 {
+        self.buckets().len() as u64 * SLOTS as u64
+    }
+
+    #[inline]
+    pub(super) fn header(&self) -> &Header {
+        // SAFETY: the header lies at the start of the region (`Geometry`), which is aligned.
+        unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    #[inline]
+    pub(super) fn shards(&self) -> &[Shard] {
+        // SAFETY: `Geometry` has placed that many shards behind the header.
+        unsafe { self.slice(size_of::<Header>(), self.geometry.shards as usize) }
+    }
+
+    /// All buckets, shard by shard.
+    #[inline]
+    pub(super) fn buckets(&self) -> &[Bucket] {
+        let count = self.geometry.shards as usize * self.geometry.buckets as usize;
+        // SAFETY: `Geometry` has placed that many buckets there.
+        unsafe { self.slice(self.geometry.buckets_at, count) }
+    }
+
+    #[inline]
+    pub(super) fn cells(&self) -> &[Cell] {
+        // SAFETY: `Geometry` has placed that many cells there.
+        unsafe { self.slice(self.geometry.cells_at, self.geometry.servers as usize) }
+    }
+
+    /// Prints of the servers' addresses; zero where no server begins.
+    #[inline]
+    pub(super) fn prints(&self) -> &[AtomicU64] {
+        // SAFETY: `Geometry` has placed that many prints there.
+        unsafe { self.slice(self.geometry.prints_at, self.geometry.servers as usize) }
+    }
+
+    /// Requests sent to the servers of their sessions.
+    #[inline]
+    pub(super) fn hits(&self) -> &[AtomicU64] {
+        // SAFETY: `Geometry` has placed that many counters there.
+        unsafe { self.slice(self.geometry.hits_at, self.geometry.servers as usize) }
+    }
+
+    /// The servers' counters in all shards: `COUNTERS` for each server of the first shard, then
+    /// those of the second.
+    fn all_counts(&self) -> &[AtomicU32] {
+        let count = self.geometry.shards as usize * self.geometry.servers as usize * COUNTERS;
+        // SAFETY: `Geometry` has placed that many counters there.
+        unsafe { self.slice(self.geometry.counts_at, count) }
+    }
+
+    /// The servers' counters in one shard, `COUNTERS` for each server.
+    pub(super) fn counts(&self, shard: usize) -> &[AtomicU32] {
+        let row = self.geometry.servers as usize * COUNTERS;
+        self.all_counts().chunks_exact(row).nth(shard).unwrap_or_default()
+    }
+
+    /// # Safety
+    /// `count` values of `T` lie at `offset`, a multiple of `ALIGN`, as `Geometry` says, and all
+    /// bytes are valid for `T`, which allows changes by others (atomics).
+    #[inline]
+    unsafe fn slice<T>(&self, offset: usize, count: usize) -> &[T] {
+        const { assert!(align_of::<T>() <= ALIGN) };
+        // SAFETY: `create` or `attach` has checked that the geometry ends within the mapped
+        // bytes, which stay mapped as their callers promised; the rest is the caller's word.
+        unsafe { core::slice::from_raw_parts(self.base.add(offset).cast::<T>().as_ptr(), count) }
+    }
+}
+
+fn check_place(base: NonNull<u8>, len: usize) -> Result<(), Error> {
+    if base.as_ptr().addr() % ALIGN != 0 {
+        return Err(Error::Misaligned);
+    }
+    if len < MIN_SIZE {
+        return Err(Error::TooSmall);
+    }
+    Ok(())
+}
+
+/// Index of a server's counter in `Region::counts`.
+pub(super) fn count_index(server: u16, counter: Counter) -> u32 {
+    u32::from(server) * COUNTERS as u32 + counter as u32
+}
+
+const _: () = assert!(size_of::<Header>() == 256);
+const _: () = assert!(size_of::<Shard>() % ALIGN == 0);

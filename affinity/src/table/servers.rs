@@ -1,0 +1,325 @@
+//! The server list: addresses that sessions are bound to, as small numbers.
+//!
+//! An address takes one cell of 48 bytes of text, or several that follow each other; its number
+//! is that of the first. A server is there while its print is not zero. Prints are written under
+//! the list's lock and read by anybody; a cell's text proves itself, for the print is its keyed
+//! hash.
+
+use super::lock::{Guard, Locked};
+use super::region::{count_index, Counter, COUNTERS};
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::time::Tick;
+use super::writer::Writer;
+use super::handle::{ServerId, ServerStats, Table};
+
+/// Bytes of address text in a cell.
+const TEXT: usize = 48;
+
+#[repr(C, align(64))]
+pub(super) struct Cell {
+    /// Bits 0..16: length of the address in bytes. `RETIRING`.
+    shape: AtomicU32,
+    /// The module's own bits.
+    flags: AtomicU32,
+    /// Since when the server has been unavailable: a tick, where 1 stands for 0; 0: it is not.
+    unavailable_since: AtomicU32,
+    /// Tick of the last time that the server was interned or got a session.
+    used: AtomicU32,
+    text: [AtomicU64; TEXT / 8],
+}
+
+const _: () = assert!(size_of::<Cell>() == 64);
+
+/// In `Cell::shape`: the server is about to be taken off the list; it gets no sessions. Written
+/// under the list's lock.
+const RETIRING: u32 = 1 << 31;
+
+impl Cell {
+    fn address_len(&self) -> usize {
+        (self.shape.load(Ordering::Relaxed) & 0xffff) as usize
+    }
+
+    /// Number of cells that the address takes.
+    fn cells(&self) -> usize {
+        cells_for(self.address_len())
+    }
+
+    fn retiring(&self) -> bool {
+        self.shape.load(Ordering::Relaxed) & RETIRING != 0
+    }
+}
+
+fn cells_for(address_len: usize) -> usize {
+    address_len.div_ceil(TEXT).max(1)
+}
+
+/// Servers.
+impl Table {
+    /// Longest address (bytes) that `intern` takes.
+    pub const MAX_ADDRESS: usize = 255;
+
+    /// The server of an address, which is added to the list if it is not there. If the list is
+    /// full, the server without sessions that has been used the longest ago makes room.
+    ///
+    /// None: all servers in the list have sessions, the address is longer than `MAX_ADDRESS`
+    /// or empty, or the list's lock is broken. Costs a pass over the list: keep the result.
+    pub fn intern(&self, address: &[u8], now: Tick) -> Option<ServerId> {
+        if address.is_empty() || address.len() > Self::MAX_ADDRESS {
+            return None;
+        }
+        if let Some(server) = self.find_server(address) {
+            self.note_use(server, now);
+            return Some(server);
+        }
+        let _guard = self.lock_servers()?;
+        if let Some(server) = self.find_server(address) {
+            self.note_use(server, now);
+            return Some(server);
+        }
+        let cells = cells_for(address.len());
+        loop {
+            if let Some(index) = self.free_cells(cells) {
+                return self.add_server(index, address, now);
+            }
+            self.retire_one(now)?;
+        }
+    }
+
+    /// The server of an address, if it is on the list. Costs a pass over the list: keep the
+    /// result.
+    pub fn find_server(&self, address: &[u8]) -> Option<ServerId> {
+        let print = self.print(address);
+        let index = self.region.prints().iter().position(|word| word.load(Ordering::Acquire) == print)?;
+        Some(ServerId { index: u16::try_from(index).ok()?, print })
+    }
+
+    /// The address text of a server. None if the server has been taken off the list.
+    pub fn address<'b>(&self, server: ServerId, buffer: &'b mut [u8; Table::MAX_ADDRESS]) -> Option<&'b [u8]> {
+        let cell = self.cell(server)?;
+        let address = buffer.get_mut(..cell.address_len())?;
+        let run = self.region.cells().get(usize::from(server.index)..)?;
+        for (chunk, word) in address.chunks_mut(8).zip(run.iter().flat_map(|cell| &cell.text)) {
+            let bytes = word.load(Ordering::Relaxed).to_le_bytes();
+            chunk.copy_from_slice(bytes.get(..chunk.len())?);
+        }
+        // The cell may have got another text meanwhile; it then has another print, too.
+        (self.print(address) == server.print).then_some(address)
+    }
+
+    /// All servers on the list.
+    pub fn servers(&self) -> impl Iterator<Item = ServerId> + '_ {
+        self.region.prints().iter().zip(0..=u16::MAX).filter_map(|(word, index)| {
+            let print = word.load(Ordering::Acquire);
+            (print != 0).then_some(ServerId { index, print })
+        })
+    }
+
+    /// Since when the server has been unavailable; None if it is not, or is off the list.
+    pub fn unavailable_since(&self, server: ServerId) -> Option<Tick> {
+        match self.cell(server)?.unavailable_since.load(Ordering::Relaxed) {
+            0 => None,
+            tick => Some(Tick(tick)),
+        }
+    }
+
+    /// The server is unavailable, since `now` unless it was before. Returns since when; None if
+    /// it is off the list.
+    pub fn set_unavailable(&self, server: ServerId, now: Tick) -> Option<Tick> {
+        let since = &self.cell(server)?.unavailable_since;
+        let now = now.0.max(1);
+        match since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => Some(Tick(now)),
+            Err(earlier) => Some(Tick(earlier)),
+        }
+    }
+
+    /// The server is available.
+    pub fn clear_unavailable(&self, server: ServerId) {
+        if let Some(cell) = self.cell(server) {
+            if cell.unavailable_since.load(Ordering::Relaxed) != 0 {
+                cell.unavailable_since.store(0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The module's own bits of a server; zero at first, and if it is off the list.
+    pub fn server_flags(&self, server: ServerId) -> u32 {
+        self.cell(server).map_or(0, |cell| cell.flags.load(Ordering::Relaxed))
+    }
+
+    /// Sets and clears bits of `server_flags`. False if the server is off the list.
+    pub fn set_server_flags(&self, server: ServerId, set: u32, clear: u32) -> bool {
+        let Some(cell) = self.cell(server) else {
+            return false;
+        };
+        let _ = cell.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |flags| Some(flags & !clear | set));
+        true
+    }
+
+    /// Counts a request that had a session and went to its server.
+    pub fn count_hit(&self, server: ServerId) {
+        if self.cell(server).is_some() {
+            if let Some(hits) = self.region.hits().get(usize::from(server.index)) {
+                hits.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Statistics of a server since it came on the list; None if it is off.
+    pub fn server_stats(&self, server: ServerId) -> Option<ServerStats> {
+        self.cell(server)?;
+        let mut stats = ServerStats {
+            hits: self.region.hits().get(usize::from(server.index))?.load(Ordering::Relaxed),
+            ..ServerStats::default()
+        };
+        for shard in 0..self.region.shard_count() as usize {
+            let count = |counter| self.count(shard, server.index, counter);
+            stats.live += u64::from(self.live_in_shard(shard, server.index));
+            stats.created += u64::from(count(Counter::Created));
+            stats.moved_in += u64::from(count(Counter::MovedIn));
+            stats.moved_out += u64::from(count(Counter::MovedOut));
+            stats.expired += u64::from(count(Counter::Expired));
+            stats.evicted += u64::from(count(Counter::Evicted));
+            stats.forgotten += u64::from(count(Counter::Forgotten));
+        }
+        Some(stats)
+    }
+
+    /// The cell of a server that is on the list.
+    fn cell(&self, server: ServerId) -> Option<&Cell> {
+        let index = usize::from(server.index);
+        let print = self.region.prints().get(index)?.load(Ordering::Acquire);
+        if print != server.print || print == 0 {
+            return None;
+        }
+        self.region.cells().get(index)
+    }
+
+    /// Whether a session may be bound to the server. Lasts as long as the shard's lock is held.
+    pub(super) fn accepts_sessions(&self, server: ServerId) -> bool {
+        self.cell(server).is_some_and(|cell| !cell.retiring())
+    }
+
+    pub(super) fn note_use(&self, server: ServerId, now: Tick) {
+        if let Some(cell) = self.cell(server) {
+            if cell.used.load(Ordering::Relaxed) != now.0 {
+                cell.used.store(now.0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn lock_servers(&self) -> Option<Guard<'_>> {
+        match self.region.header().servers_lock.lock() {
+            Locked::Clean(guard) => Some(guard),
+            Locked::OwnerDied(guard) => {
+                // It may have been about to retire a server; anything else it did not finish
+                // has no print, and so is not there.
+                for cell in self.region.cells() {
+                    cell.shape.fetch_and(!RETIRING, Ordering::Relaxed);
+                }
+                guard.consistent();
+                Some(guard)
+            }
+            Locked::Failed => None,
+        }
+    }
+
+    /// The first of `count` cells that no server takes. The caller holds the list's lock.
+    fn free_cells(&self, count: usize) -> Option<usize> {
+        let prints = self.region.prints();
+        let mut start = 0;
+        let mut index = 0;
+        while index < prints.len() {
+            if prints.get(index)?.load(Ordering::Relaxed) != 0 {
+                index += self.region.cells().get(index)?.cells();
+                start = index;
+            } else {
+                index += 1;
+                if index - start == count {
+                    return Some(start);
+                }
+            }
+        }
+        None
+    }
+
+    /// The caller holds the list's lock, and no server takes the cells.
+    fn add_server(&self, index: usize, address: &[u8], now: Tick) -> Option<ServerId> {
+        let server = ServerId { index: u16::try_from(index).ok()?, print: self.print(address) };
+        // Nobody else writes these: there is no session of a server that is not on the list.
+        for shard in 0..self.region.shard_count() as usize {
+            let first = usize::from(server.index) * COUNTERS;
+            for count in self.region.counts(shard).get(first..first + COUNTERS)? {
+                count.store(0, Ordering::Relaxed);
+            }
+        }
+        let hits = self.region.hits().get(index)?.swap(0, Ordering::Relaxed);
+        self.region.header().retired_hits.fetch_add(hits, Ordering::Relaxed);
+        let run = self.region.cells().get(index..)?;
+        let cell = run.first()?;
+        cell.shape.store(address.len() as u32, Ordering::Relaxed);
+        cell.flags.store(0, Ordering::Relaxed);
+        cell.unavailable_since.store(0, Ordering::Relaxed);
+        cell.used.store(now.0, Ordering::Relaxed);
+        for (chunk, word) in address.chunks(8).zip(run.iter().flat_map(|cell| &cell.text)) {
+            let mut bytes = [0; 8];
+            bytes.get_mut(..chunk.len())?.copy_from_slice(chunk);
+            word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+        }
+        self.region.prints().get(index)?.store(server.print, Ordering::Release);
+        Some(server)
+    }
+
+    /// Takes the server without sessions that has been used the longest ago off the list. None
+    /// if all have sessions. The caller holds the list's lock.
+    fn retire_one(&self, now: Tick) -> Option<()> {
+        loop {
+            let server = self
+                .servers()
+                .filter(|server| self.live(server.index) == 0)
+                .max_by_key(|server| self.cell(*server).map(|cell| now.since(Tick(cell.used.load(Ordering::Relaxed)))))?;
+            if self.retire(server)? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Takes a server off the list unless it has sessions. None if a lock is broken.
+    fn retire(&self, server: ServerId) -> Option<bool> {
+        let cell = self.cell(server)?;
+        cell.shape.fetch_or(RETIRING, Ordering::SeqCst);
+        // Whoever saw the server without the mark has done binding when its shard's lock is
+        // ours; whoever takes the lock behind us sees the mark.
+        let mut sessions = 0;
+        for shard in 0..self.region.shard_count() as usize {
+            let _writer = Writer::lock(&self.region, shard)?;
+            sessions += self.live_in_shard(shard, server.index);
+        }
+        if sessions == 0 {
+            self.region.prints().get(usize::from(server.index))?.store(0, Ordering::Release);
+        }
+        cell.shape.fetch_and(!RETIRING, Ordering::Relaxed);
+        Some(sessions == 0)
+    }
+
+    fn live(&self, server: u16) -> u64 {
+        (0..self.region.shard_count() as usize).map(|shard| u64::from(self.live_in_shard(shard, server))).sum()
+    }
+
+    /// Sessions of a server in a shard: exact under the shard's lock, else a moment old.
+    fn live_in_shard(&self, shard: usize, server: u16) -> u32 {
+        let count = |counter| self.count(shard, server, counter);
+        // What goes is read before what comes: a change between the two cannot make it negative.
+        let gone = count(Counter::Expired)
+            .wrapping_add(count(Counter::Evicted))
+            .wrapping_add(count(Counter::Forgotten))
+            .wrapping_add(count(Counter::MovedOut));
+        let live = count(Counter::Created).wrapping_add(count(Counter::MovedIn)).wrapping_sub(gone);
+        if live > i32::MAX as u32 { 0 } else { live }
+    }
+
+    fn count(&self, shard: usize, server: u16, counter: Counter) -> u32 {
+        let index = count_index(server, counter) as usize;
+        self.region.counts(shard).get(index).map_or(0, |count| count.load(Ordering::Acquire))
+    }
+}

@@ -1,0 +1,58 @@
+//! Shared memory and random numbers for the tests of the table.
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::ptr::NonNull;
+
+use affinity::table::{Limits, Span, Table};
+
+pub const SECRET: [u8; 16] = *b"0123456789abcdef";
+pub const MEGABYTE: usize = 1 << 20;
+
+/// A timeout of 1,000 ticks, no lifetime.
+pub const LIMITS: Limits = Limits { timeout: Span(1000), lifetime: None };
+
+/// Anonymous memory shared with the children of this process.
+pub struct Mapping {
+    pub start: NonNull<u8>,
+    pub len: usize,
+}
+
+impl Mapping {
+    pub fn new(len: usize) -> Mapping {
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        // SAFETY: a new mapping at an address of the system's choice.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), len, protection, flags, -1, 0) };
+        assert_ne!(start, libc::MAP_FAILED);
+        Mapping { start: NonNull::new(start.cast()).unwrap(), len }
+    }
+
+    /// A new table in the whole mapping.
+    pub fn table(&self) -> Table {
+        // SAFETY: the mapping is as long as that, and the tests keep it as long as the table.
+        unsafe { Table::create(self.start, self.len, SECRET) }.unwrap()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: mapped in `new`; the tests drop it after the table's last use.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+/// SplitMix64.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
+    }
+}
