@@ -3,4 +3,5 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
+pub mod policy;
 pub mod table;

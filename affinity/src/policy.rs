@@ -8,7 +8,9 @@ use crate::table::{Existing, Span};
 /// What to do with an id that the zone does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unknown {
+    /// Treat it as if there were none.
     Balance,
+    /// Answer 404.
     Reject,
 }
 
@@ -19,6 +21,7 @@ pub enum Unavailable {
     Balance,
     /// Send it elsewhere, and move the session to the server that answers 2xx.
     Rebind,
+    /// Answer 503, or 404 once the server is gone.
     Reject,
 }
 
@@ -43,9 +46,13 @@ pub enum Rules {
 /// The rules of one upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
+    /// Whose rules hold.
     pub rules: Rules,
+    /// When a response teaches.
     pub learn: Moment,
+    /// What an id without a session meets.
     pub unknown: Unknown,
+    /// What a session without its server meets.
     pub unavailable: Unavailable,
     /// How long a server may be unavailable before it counts as gone.
     pub gone_after: Span,
@@ -56,16 +63,24 @@ pub struct Policy {
 /// What `$upstream_sticky_status` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
+    /// The request carries no id.
     None,
+    /// A session was learned from the response.
     New,
+    /// The request went to its session's server.
     Hit,
+    /// The request carries an id without a session.
     Unknown,
+    /// The session's server could not be had, and may come back.
     Unavailable,
+    /// The session's server could not be had, and will not come back.
     Gone,
+    /// The session has moved to the server that answered.
     Rebound,
 }
 
 impl Status {
+    /// The text of the variable.
     pub const fn as_str(self) -> &'static str {
         match self {
             Status::None => "NONE",
@@ -82,8 +97,11 @@ impl Status {
 /// What the zone said about the id that a request carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presented {
+    /// There is no id.
     NoId,
+    /// The id has no session.
     Stranger,
+    /// The id has a session.
     Session,
 }
 
@@ -115,7 +133,10 @@ pub enum Absence {
     /// It is no longer in the upstream.
     Removed,
     /// Marked down, or failed; since when, as far as the zone knows.
-    Failed { unavailable: Option<Span> },
+    Failed {
+        /// How long it has been unavailable.
+        unavailable: Option<Span>,
+    },
     /// At `max_conns`.
     Full,
 }
@@ -123,6 +144,7 @@ pub enum Absence {
 /// An answer of an upstream server, as far as it can teach.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
+    /// Its status code.
     pub status: u16,
     /// The session that the request was found to belong to, if any.
     pub session: Option<Bound>,
@@ -133,7 +155,9 @@ pub struct Answer {
 /// Whether a session's own server answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
+    /// It did.
     Here,
+    /// Another one did.
     Elsewhere,
 }
 
@@ -142,12 +166,14 @@ pub enum Bound {
 pub enum Created {
     /// The one that the request carried.
     Presented,
+    /// Another one.
     Other,
 }
 
 /// What an answer teaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lesson {
+    /// No session changes.
     Nothing,
     /// Bind the id of the response to the server that answered.
     BindCreated(Existing),
@@ -156,6 +182,7 @@ pub enum Lesson {
 }
 
 impl Policy {
+    /// Where the request goes, by what the zone said of its id.
     pub fn on_lookup(&self, presented: Presented) -> (Status, Route) {
         match (presented, self.unknown) {
             (Presented::NoId, _) => (Status::None, Route::Balance),
@@ -167,13 +194,18 @@ impl Policy {
         }
     }
 
+    /// Where the request goes when its session's server cannot be had.
     pub fn on_unavailable(&self, absence: Absence) -> (Status, Route) {
         let gone = match absence {
             Absence::Removed => true,
             Absence::Failed { unavailable } => unavailable.is_some_and(|t| t >= self.gone_after),
             Absence::Full => false,
         };
-        let status = if gone { Status::Gone } else { Status::Unavailable };
+        let status = if gone {
+            Status::Gone
+        } else {
+            Status::Unavailable
+        };
         let route = match (self.unavailable, gone) {
             (Unavailable::Balance | Unavailable::Rebind, _) => Route::Balance,
             (Unavailable::Reject, true) => Route::Reject(Rejection::Gone),
@@ -182,6 +214,7 @@ impl Policy {
         (status, route)
     }
 
+    /// What the session table learns from an answer.
     pub fn on_answer(&self, answer: &Answer) -> Lesson {
         let success = (200..300).contains(&answer.status);
         if self.success_only && !success {
@@ -243,10 +276,7 @@ mod tests {
                 unknown,
                 ..policy()
             };
-            assert_eq!(
-                p.on_lookup(Presented::NoId),
-                (Status::None, Route::Balance)
-            );
+            assert_eq!(p.on_lookup(Presented::NoId), (Status::None, Route::Balance));
         }
     }
 

@@ -1,0 +1,39 @@
+//! Turns what nginx-sys found out about nginx into cfg flags.
+
+use std::env;
+
+/// First version that has `sticky`, `route=` and `drain` of its own, and `hint`/`sid` of a peer.
+const OWN_STICKY: u64 = 1_029_006;
+/// First version whose open-source peers are reference-counted and re-resolved.
+const PEER_REFS: u64 = 1_027_003;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+
+    let version: u64 = env::var("DEP_NGINX_VERSION_NUMBER")
+        .ok()
+        .and_then(|v| v.trim().parse().ok())
+        .expect("nginx-sys exports the version number of nginx");
+
+    println!("cargo::rustc-check-cfg=cfg(nginx_own_sticky)");
+    println!("cargo::rustc-check-cfg=cfg(nginx_peer_refs)");
+    if version >= OWN_STICKY {
+        println!("cargo::rustc-cfg=nginx_own_sticky");
+    }
+    if version >= PEER_REFS {
+        println!("cargo::rustc-cfg=nginx_peer_refs");
+    }
+
+    let known = env::var("DEP_NGINX_FEATURES_CHECK").unwrap_or_default();
+    println!("cargo::rustc-check-cfg=cfg(ngx_feature, values({known}))");
+    for feature in env::var("DEP_NGINX_FEATURES").unwrap_or_default().split(',') {
+        if !feature.is_empty() {
+            println!("cargo::rustc-cfg=ngx_feature=\"{feature}\"");
+        }
+    }
+
+    // nginx resolves the module's references when it loads it.
+    if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
+        println!("cargo::rustc-link-arg=-Wl,-undefined,dynamic_lookup");
+    }
+}

@@ -1,0 +1,75 @@
+//! What the configuration has made of the directives.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use affinity::policy::Policy;
+use affinity::table::Limits;
+use nginx_sys::{
+    ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt,
+    ngx_http_upstream_srv_conf_t,
+};
+
+use crate::nginx::{self, Value};
+use crate::versions::KeepaliveSeen;
+use crate::zone::Zone;
+
+/// Of the whole `http {}`.
+#[derive(Default)]
+pub struct MainConf {
+    /// The zones that the upstreams keep their sessions in.
+    pub zones: Vec<*mut Zone>,
+}
+
+/// Of one `upstream {}` (nginx makes one for each `server {}`, too, where it stays empty).
+#[derive(Default)]
+pub struct UpstreamConf {
+    pub affinity: Option<Affinity>,
+    pub balancer: Balancer,
+    /// The `keepalive` directive that was read in this upstream.
+    pub keepalive: Option<KeepaliveSeen>,
+}
+
+/// The balancer beneath ours.
+#[derive(Default)]
+pub struct Balancer {
+    pub init_upstream: ngx_http_upstream_init_pt,
+    pub init_peer: ngx_http_upstream_init_peer_pt,
+}
+
+/// What `sticky_learn` or `sticky learn` asked for.
+pub struct Affinity {
+    pub zone: *mut Zone,
+    pub create: Vec<Value>,
+    pub lookup: Vec<Value>,
+    pub bind: Option<Value>,
+    pub limits: Limits,
+    pub policy: Policy,
+}
+
+impl UpstreamConf {
+    /// # Safety
+    /// `us` belongs to a live configuration.
+    pub unsafe fn of<'a>(us: *const ngx_http_upstream_srv_conf_t) -> Option<&'a mut UpstreamConf> {
+        // SAFETY: `create_upstream` made what stands in our place.
+        unsafe { nginx::upstream_conf(us, &raw const crate::ngx_http_sticky_learn_module) }
+    }
+}
+
+pub unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx passes a configuration with a pool that lives as long as the cycle.
+    unsafe { create::<MainConf>(cf) }
+}
+
+pub unsafe extern "C" fn create_upstream(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: as above.
+    unsafe { create::<UpstreamConf>(cf) }
+}
+
+unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: by the callers.
+    match unsafe { nginx::pool_box((*cf).pool, T::default()) } {
+        Some(conf) => ptr::from_mut(conf).cast(),
+        None => ptr::null_mut(),
+    }
+}

@@ -1,0 +1,394 @@
+//! `sticky_learn` and `sticky`: from the words of the configuration to [`Affinity`].
+
+use core::ffi::{c_char, c_void};
+use core::ptr;
+
+use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
+use affinity::table::{Limits, Span};
+use nginx_sys::{
+    ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_parse_time, ngx_str_t, ngx_uint_t,
+    NGX_CONF_1MORE, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+};
+
+use crate::conf::{Affinity, UpstreamConf};
+use crate::nginx::{self, fail, Logged, Value};
+use crate::versions;
+use crate::zone::{self, Zone};
+
+/// Idle time after which a session is forgotten, if the configuration does not say
+/// (milliseconds).
+const DEFAULT_TIMEOUT: u64 = 10 * 60 * 1000;
+/// How long a server may be unavailable before it is gone, if the configuration does not say
+/// (milliseconds).
+const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
+/// Longest time that the zone can tell from the past (milliseconds): four years.
+const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
+
+const COMMANDS_LEN: usize = 2 + versions::COMMANDS_LEN;
+
+pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
+    let mut commands = [const { empty() }; COMMANDS_LEN];
+    commands[0] = command("sticky_learn", NGX_CONF_1MORE, sticky_learn);
+    versions::add_commands(commands)
+};
+
+pub type Handler =
+    unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+
+/// A directive of `upstream {}`.
+pub const fn command(name: &'static str, arguments: u32, set: Handler) -> ngx_command_t {
+    ngx_command_t {
+        name: ngx_str_t {
+            len: name.len(),
+            data: name.as_ptr().cast_mut(),
+        },
+        type_: (NGX_HTTP_UPS_CONF | arguments) as ngx_uint_t,
+        set: Some(set),
+        conf: NGX_HTTP_SRV_CONF_OFFSET,
+        offset: 0,
+        post: ptr::null_mut(),
+    }
+}
+
+const fn empty() -> ngx_command_t {
+    ngx_command_t {
+        name: ngx_str_t::empty(),
+        type_: 0,
+        set: None,
+        conf: 0,
+        offset: 0,
+        post: ptr::null_mut(),
+    }
+}
+
+unsafe extern "C" fn sticky_learn(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes itself and the configuration that `create_upstream` made.
+    nginx::conf_result(unsafe { read_sticky_learn(&mut *cf, &mut *conf.cast()) })
+}
+
+/// `sticky` of NGINX Plus, for an nginx that has none.
+#[cfg(not(nginx_own_sticky))]
+pub unsafe extern "C" fn sticky(
+    cf: *mut ngx_conf_t,
+    _cmd: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: as above.
+    nginx::conf_result(unsafe { read_sticky(&mut *cf, &mut *conf.cast()) })
+}
+
+/// # Safety
+/// `cf` is being read, at the directive.
+unsafe fn read_sticky_learn(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<(), Logged> {
+    refuse_second(cf, conf, Rules::Affinity)?;
+
+    let mut parameters = Parameters::default();
+    // SAFETY: by this function's contract.
+    unsafe {
+        for &word in &nginx::args(cf)[1..] {
+            if !parameters.read_common(cf, word)? && !parameters.read_affinity(cf, word)? {
+                fail!(cf, "invalid parameter \"{word}\"");
+            }
+        }
+        // Without ids of its own, the directive follows those of MCP's Streamable HTTP.
+        let mcp = parameters.create.is_empty() && parameters.lookup.is_empty();
+        if mcp {
+            let header = |text: &'static str| ngx_str_t {
+                len: text.len(),
+                data: text.as_ptr().cast_mut(),
+            };
+            let create = header("$sent_http_mcp_session_id");
+            parameters
+                .create
+                .push(Value::compile(cf, "create", create)?);
+            let lookup = header("$http_mcp_session_id");
+            parameters
+                .lookup
+                .push(Value::compile(cf, "lookup", lookup)?);
+        }
+        conf.affinity = Some(parameters.finish(cf, Rules::Affinity, mcp)?);
+    }
+    Ok(())
+}
+
+/// # Safety
+/// `cf` is being read, at the directive.
+#[cfg(not(nginx_own_sticky))]
+unsafe fn read_sticky(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<(), Logged> {
+    refuse_second(cf, conf, Rules::Plus)?;
+
+    let mut parameters = Parameters::default();
+    // SAFETY: by this function's contract.
+    unsafe {
+        let args = nginx::args(cf);
+        let method = args[1];
+        if method.as_bytes() != b"learn" {
+            fail!(
+                cf,
+                "unsupported method \"{method}\", only \"sticky learn\" is known"
+            );
+        }
+        for &word in &args[2..] {
+            if word.as_bytes() == b"header" {
+                if parameters.header {
+                    fail!(cf, "duplicate \"header\" parameter");
+                }
+                parameters.header = true;
+            } else if !parameters.read_common(cf, word)? {
+                fail!(cf, "invalid parameter \"{word}\"");
+            }
+        }
+        conf.affinity = Some(parameters.finish(cf, Rules::Plus, false)?);
+    }
+    Ok(())
+}
+
+fn refuse_second(cf: &mut ngx_conf_t, conf: &UpstreamConf, rules: Rules) -> Result<(), Logged> {
+    let name = |rules| match rules {
+        Rules::Affinity => "sticky_learn",
+        Rules::Plus => "sticky",
+    };
+    let Some(first) = conf.affinity.as_ref().map(|affinity| affinity.policy.rules) else {
+        return Ok(());
+    };
+    if first == rules {
+        fail!(cf, "\"{}\" directive is duplicate", name(rules));
+    }
+    fail!(
+        cf,
+        "\"{}\" conflicts with \"{}\" in the same upstream, keep one",
+        name(rules),
+        name(first)
+    );
+}
+
+/// What the words of a directive have said so far.
+#[derive(Default)]
+struct Parameters {
+    zone: Option<(ngx_str_t, usize)>,
+    create: Vec<Value>,
+    lookup: Vec<Value>,
+    bind: Option<Value>,
+    timeout: Option<Span>,
+    lifetime: Option<Span>,
+    gone_after: Option<Span>,
+    unknown: Option<Unknown>,
+    unavailable: Option<Unavailable>,
+    header: bool,
+}
+
+impl Parameters {
+    /// Reads what both directives know; false if the word is none of it.
+    ///
+    /// # Safety
+    /// `word` is a word of the directive that `cf` is at.
+    unsafe fn read_common(&mut self, cf: &mut ngx_conf_t, word: ngx_str_t) -> Result<bool, Logged> {
+        let Some((name, text)) = split(&word) else {
+            return Ok(false);
+        };
+        match name {
+            "zone" => once(cf, name, &mut self.zone, |cf| read_zone(cf, text))?,
+            "timeout" => once(cf, name, &mut self.timeout, |cf| read_time(cf, name, text))?,
+            // SAFETY: by this function's contract, `text` lies in the configuration's pool.
+            "create" => self.create.push(unsafe { Value::compile(cf, name, text)? }),
+            // SAFETY: as above.
+            "lookup" => self.lookup.push(unsafe { Value::compile(cf, name, text)? }),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Reads what only `sticky_learn` knows.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn read_affinity(
+        &mut self,
+        cf: &mut ngx_conf_t,
+        word: ngx_str_t,
+    ) -> Result<bool, Logged> {
+        let Some((name, text)) = split(&word) else {
+            return Ok(false);
+        };
+        match name {
+            "lifetime" => once(cf, name, &mut self.lifetime, |cf| read_time(cf, name, text))?,
+            "gone_after" => once(cf, name, &mut self.gone_after, |cf| {
+                read_time(cf, name, text)
+            })?,
+            "unknown" => once(cf, name, &mut self.unknown, |cf| {
+                choose(
+                    cf,
+                    name,
+                    text,
+                    &[("balance", Unknown::Balance), ("reject", Unknown::Reject)],
+                )
+            })?,
+            "unavailable" => once(cf, name, &mut self.unavailable, |cf| {
+                choose(
+                    cf,
+                    name,
+                    text,
+                    &[
+                        ("balance", Unavailable::Balance),
+                        ("rebind", Unavailable::Rebind),
+                        ("reject", Unavailable::Reject),
+                    ],
+                )
+            })?,
+            "bind" => once(cf, name, &mut self.bind, |cf| {
+                // SAFETY: by this function's contract, `text` lies in the configuration's pool.
+                unsafe { Value::compile(cf, name, text) }
+            })?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Checks that all is there, fills in defaults and joins the zone.
+    ///
+    /// # Safety
+    /// `cf` is being read, at the directive.
+    unsafe fn finish(
+        self,
+        cf: &mut ngx_conf_t,
+        rules: Rules,
+        mcp: bool,
+    ) -> Result<Affinity, Logged> {
+        for (name, values) in [("create", &self.create), ("lookup", &self.lookup)] {
+            if values.is_empty() {
+                fail!(cf, "\"{name}\" parameter is not specified");
+            }
+        }
+        let Some((name, size)) = self.zone else {
+            fail!(cf, "\"zone\" parameter is not specified");
+        };
+        if rules == Rules::Plus && size == 0 {
+            fail!(
+                cf,
+                "invalid zone size \"{name}\", write \"zone={name}:SIZE\""
+            );
+        }
+        let limits = Limits {
+            timeout: self.timeout.unwrap_or(Span::from_millis(DEFAULT_TIMEOUT)),
+            lifetime: self.lifetime,
+        };
+        let policy = Policy {
+            rules,
+            learn: if rules == Rules::Affinity || self.header {
+                Moment::Header
+            } else {
+                Moment::End
+            },
+            unknown: self.unknown.unwrap_or(if mcp {
+                Unknown::Reject
+            } else {
+                Unknown::Balance
+            }),
+            unavailable: self.unavailable.unwrap_or(match (mcp, rules) {
+                (true, _) => Unavailable::Reject,
+                (false, Rules::Affinity) => Unavailable::Rebind,
+                (false, Rules::Plus) => Unavailable::Balance,
+            }),
+            gone_after: self
+                .gone_after
+                .unwrap_or(Span::from_millis(DEFAULT_GONE_AFTER)),
+            success_only: mcp,
+        };
+        // SAFETY: by this function's contract.
+        let zone: *mut Zone = unsafe { zone::join(cf, name, size, &limits)? };
+        Ok(Affinity {
+            zone,
+            create: self.create,
+            lookup: self.lookup,
+            bind: self.bind,
+            limits,
+            policy,
+        })
+    }
+}
+
+/// Name and value of a `name=value` word.
+fn split(word: &ngx_str_t) -> Option<(&str, ngx_str_t)> {
+    let bytes = word.as_bytes();
+    let at = bytes.iter().position(|&byte| byte == b'=')?;
+    let name = core::str::from_utf8(&bytes[..at]).ok()?;
+    let (_, text) = word.split_at(at + 1)?;
+    Some((name, text))
+}
+
+fn once<T>(
+    cf: &mut ngx_conf_t,
+    name: &str,
+    slot: &mut Option<T>,
+    read: impl FnOnce(&mut ngx_conf_t) -> Result<T, Logged>,
+) -> Result<(), Logged> {
+    if slot.is_some() {
+        fail!(cf, "duplicate \"{name}\" parameter");
+    }
+    *slot = Some(read(cf)?);
+    Ok(())
+}
+
+/// `NAME[:SIZE]`; a size of zero stands for none.
+fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize), Logged> {
+    let bytes = text.as_bytes();
+    let colon = bytes.iter().position(|&byte| byte == b':');
+    let name = match text.split_at(colon.unwrap_or(text.len)) {
+        Some((name, _)) if !name.is_empty() => name,
+        _ => fail!(cf, "invalid zone name \"{text}\""),
+    };
+    let Some((_, mut size)) = colon.and_then(|at| text.split_at(at + 1)) else {
+        return Ok((name, 0));
+    };
+    // SAFETY: nginx reads the string only.
+    let parsed = unsafe { ngx_parse_size(&mut size) };
+    match usize::try_from(parsed) {
+        Ok(bytes) if bytes >= zone::min_size() => Ok((name, bytes)),
+        Ok(_) => fail!(
+            cf,
+            "zone \"{name}\" is too small, it needs {}k or more",
+            zone::min_size() / 1024
+        ),
+        Err(_) => fail!(cf, "invalid zone size \"{text}\""),
+    }
+}
+
+fn read_time(cf: &mut ngx_conf_t, name: &str, mut text: ngx_str_t) -> Result<Span, Logged> {
+    // SAFETY: nginx reads the string only.
+    let milliseconds = unsafe { ngx_parse_time(&mut text, 0) };
+    match u64::try_from(milliseconds) {
+        Ok(0) => fail!(cf, "\"{name}\" must be longer than zero"),
+        Ok(ms) if ms <= MAX_TIME => Ok(Span::from_millis(ms)),
+        Ok(_) => fail!(
+            cf,
+            "\"{name}={text}\" is too long, at most 4 years are possible"
+        ),
+        Err(_) => fail!(cf, "invalid time \"{name}={text}\""),
+    }
+}
+
+fn choose<T: Copy>(
+    cf: &mut ngx_conf_t,
+    name: &str,
+    text: ngx_str_t,
+    choices: &[(&str, T)],
+) -> Result<T, Logged> {
+    for (word, value) in choices {
+        if text.as_bytes() == word.as_bytes() {
+            return Ok(*value);
+        }
+    }
+    let words: Vec<_> = choices
+        .iter()
+        .map(|(word, _)| format!("\"{word}\""))
+        .collect();
+    fail!(
+        cf,
+        "invalid value \"{name}={text}\", it must be {}",
+        words.join(" or ")
+    );
+}

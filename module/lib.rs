@@ -1,0 +1,110 @@
+//! `sticky_learn`: session affinity for the upstreams of nginx.
+//!
+//! One object with two nginx modules, because the place in nginx's list of modules decides two
+//! things: the first must stand before `ngx_http_upstream_module`, to wire its upstreams before
+//! nginx initialises them; the second among the filters, to see a response's headers.
+//!
+//! A request walks through the house like this: `upstream` asks the zone where its id leads,
+//! `peers` takes that server (or `rejection` answers instead), `filters` lets the response teach,
+//! and `worker` keeps the session alive while the response lasts.
+
+#![deny(unsafe_op_in_unsafe_fn)]
+
+use core::ffi::{c_char, c_void};
+use core::ptr;
+
+use nginx_sys::{
+    ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, NGX_HTTP_MODULE,
+};
+
+mod conf;
+mod directives;
+mod filters;
+mod nginx;
+mod peers;
+mod rejection;
+mod upstream;
+mod variables;
+mod versions;
+mod worker;
+mod zone;
+
+/// The modules of this object, for nginx's `load_module`.
+#[no_mangle]
+pub static mut ngx_modules: [*const ngx_module_t; 3] = [
+    &raw const ngx_http_sticky_learn_module,
+    &raw const ngx_http_sticky_learn_filter_module,
+    ptr::null(),
+];
+
+#[no_mangle]
+pub static mut ngx_module_names: [*const c_char; 3] = [
+    c"ngx_http_sticky_learn_module".as_ptr(),
+    c"ngx_http_sticky_learn_filter_module".as_ptr(),
+    ptr::null(),
+];
+
+/// Each module is put before the first of those that stand behind it here.
+#[no_mangle]
+pub static mut ngx_module_order: [*const c_char; 5] = [
+    c"ngx_http_sticky_learn_module".as_ptr(),
+    c"ngx_http_upstream_module".as_ptr(),
+    c"ngx_http_sticky_learn_filter_module".as_ptr(),
+    // The last of nginx's filters, hence the first to run, that a dynamic module may follow.
+    c"ngx_http_copy_filter_module".as_ptr(),
+    ptr::null(),
+];
+
+static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: Some(variables::add),
+    postconfiguration: None,
+    create_main_conf: Some(conf::create_main),
+    init_main_conf: Some(init_main),
+    create_srv_conf: Some(conf::create_upstream),
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
+#[no_mangle]
+pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
+    ctx: &raw const STICKY_LEARN_CTX as *mut c_void,
+    commands: &raw mut directives::COMMANDS as *mut _,
+    type_: NGX_HTTP_MODULE as _,
+    init_process: Some(init_worker),
+    ..ngx_module_t::default()
+};
+
+static FILTER_CTX: ngx_http_module_t = ngx_http_module_t {
+    preconfiguration: None,
+    postconfiguration: Some(filters::install),
+    create_main_conf: None,
+    init_main_conf: None,
+    create_srv_conf: None,
+    merge_srv_conf: None,
+    create_loc_conf: None,
+    merge_loc_conf: None,
+};
+
+#[no_mangle]
+pub static mut ngx_http_sticky_learn_filter_module: ngx_module_t = ngx_module_t {
+    ctx: &raw const FILTER_CTX as *mut c_void,
+    type_: NGX_HTTP_MODULE as _,
+    ..ngx_module_t::default()
+};
+
+/// Runs before nginx's own `init_main_conf` of upstreams.
+unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, main: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that `create_main` made, while it reads its own.
+    let result = unsafe {
+        let cf = &mut *cf;
+        let main = &mut *main.cast::<conf::MainConf>();
+        zone::check(cf, main).and_then(|()| upstream::wire(cf, main))
+    };
+    nginx::conf_result(result)
+}
+
+unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx calls this once in each worker, with its cycle.
+    unsafe { worker::start(cycle) }
+}

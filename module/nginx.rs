@@ -1,0 +1,242 @@
+//! What nginx's C macros give, and the few idioms that every room uses.
+
+use core::ffi::{c_char, c_void};
+use core::fmt;
+use core::mem;
+use core::ptr;
+
+use affinity::table::Tick;
+use nginx_sys::{
+    ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_http_compile_complex_value,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_module, ngx_http_request_t, ngx_http_script_variables_count,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_pool_cleanup_add, ngx_pool_t,
+    ngx_str_t, NGX_LOG_EMERG,
+};
+use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
+use ngx::http::HttpModuleConfExt;
+
+pub const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
+pub const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
+pub const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
+
+/// A configuration error that has been logged.
+#[derive(Debug)]
+pub struct Logged;
+
+/// Logs a configuration error with file and line, as nginx does.
+pub fn conf_error(cf: &mut ngx_conf_t, message: fmt::Arguments<'_>) -> Logged {
+    ngx::ngx_conf_log_error!(NGX_LOG_EMERG, cf, "{message}");
+    Logged
+}
+
+/// Logs and gives the error: `fail!(cf, "invalid parameter \"{name}\"")`.
+macro_rules! fail {
+    ($cf:expr, $($message:tt)+) => {
+        return Err($crate::nginx::conf_error($cf, format_args!($($message)+)))
+    };
+}
+pub(crate) use fail;
+
+pub fn conf_result(result: Result<(), Logged>) -> *mut c_char {
+    match result {
+        Ok(()) => NGX_CONF_OK,
+        Err(Logged) => NGX_CONF_ERROR,
+    }
+}
+
+/// The current time of nginx: monotonic, cached once per turn of the event loop.
+pub fn now() -> Tick {
+    // SAFETY: a plain word, written by this process's event loop only.
+    Tick::from_millis(unsafe { ngx_current_msec } as u64)
+}
+
+/// The words of the directive being read; the first is its name.
+///
+/// # Safety
+/// `cf` is the one that nginx passed to a directive's handler.
+pub unsafe fn args<'a>(cf: &ngx_conf_t) -> &'a [ngx_str_t] {
+    // SAFETY: nginx keeps the words in an array of strings in the configuration's pool.
+    unsafe { (*cf.args).as_slice() }
+}
+
+/// Moves a value into a pool; it is dropped with the pool.
+///
+/// # Safety
+/// `pool` is a live pool; the reference must not outlive it.
+pub unsafe fn pool_box<'a, T>(pool: *mut ngx_pool_t, value: T) -> Option<&'a mut T> {
+    const { assert!(mem::align_of::<T>() <= nginx_sys::NGX_ALIGNMENT) };
+
+    // SAFETY: the pool gives `size` bytes aligned to NGX_ALIGNMENT, or a null cleanup.
+    unsafe {
+        let cleanup = ngx_pool_cleanup_add(pool, mem::size_of::<T>());
+        let data = cleanup.as_mut()?.data.cast::<T>();
+        data.write(value);
+        (*cleanup).handler = Some(drop_value::<T>);
+        Some(&mut *data)
+    }
+}
+
+/// A string with variables, compiled.
+pub struct Value(ngx_http_complex_value_t);
+
+impl Value {
+    /// Compiles the text of a parameter; it must hold a variable.
+    ///
+    /// # Safety
+    /// `text` lies in the configuration's pool.
+    pub unsafe fn compile(
+        cf: &mut ngx_conf_t,
+        parameter: &str,
+        mut text: ngx_str_t,
+    ) -> Result<Value, Logged> {
+        if text.is_empty() {
+            fail!(cf, "empty \"{parameter}\" parameter");
+        }
+        // SAFETY: `text` is a string, and nginx only reads it.
+        if unsafe { ngx_http_script_variables_count(&mut text) } == 0 {
+            fail!(cf, "no variable in \"{parameter}={text}\"");
+        }
+        // SAFETY: both structures are plain data, and nginx fills in what `ccv` points to.
+        unsafe {
+            let mut value: ngx_http_complex_value_t = mem::zeroed();
+            let mut ccv: ngx_http_compile_complex_value_t = mem::zeroed();
+            ccv.cf = cf;
+            ccv.value = &mut text;
+            ccv.complex_value = &mut value;
+            if ngx_http_compile_complex_value(&mut ccv) != OK {
+                return Err(Logged);
+            }
+            Ok(Value(value))
+        }
+    }
+
+    /// The value for this request, possibly empty; `None` when memory has run out.
+    ///
+    /// # Safety
+    /// `r` is a live request of the cycle that compiled the value.
+    pub unsafe fn eval<'a>(&self, r: *mut ngx_http_request_t) -> Option<&'a [u8]> {
+        let mut text = ngx_str_t::empty();
+        // SAFETY: nginx does not write to a compiled value; the result lies in the request's pool
+        // or in memory that lives as long as the request.
+        unsafe {
+            let value = (&raw const self.0).cast_mut();
+            if ngx_http_complex_value(r, value, &mut text) != OK {
+                return None;
+            }
+            Some(bytes(&text))
+        }
+    }
+}
+
+/// The first value that is not empty.
+///
+/// # Safety
+/// As for [`Value::eval`].
+pub unsafe fn first_value<'a>(
+    values: &[Value],
+    r: *mut ngx_http_request_t,
+) -> Result<Option<&'a [u8]>, OutOfMemory> {
+    for value in values {
+        // SAFETY: by this function's contract.
+        match unsafe { value.eval(r) } {
+            None => return Err(OutOfMemory),
+            Some([]) => (),
+            Some(text) => return Ok(Some(text)),
+        }
+    }
+    Ok(None)
+}
+
+#[derive(Debug)]
+pub struct OutOfMemory;
+
+/// The bytes of a string, for as long as the caller knows them to live.
+///
+/// # Safety
+/// The memory must outlive `'a` and stay unchanged.
+pub unsafe fn bytes<'a>(text: &ngx_str_t) -> &'a [u8] {
+    if text.len == 0 {
+        return &[];
+    }
+    // SAFETY: a string of non-zero length points to that many bytes.
+    unsafe { core::slice::from_raw_parts(text.data, text.len) }
+}
+
+/// This module's configuration of an upstream; `None` for one without an `upstream {}` block.
+///
+/// # Safety
+/// `us` is an upstream of a live configuration, `T` is what `module` made for it.
+pub unsafe fn upstream_conf<'a, T>(
+    us: *const ngx_http_upstream_srv_conf_t,
+    module: *const ngx_module_t,
+) -> Option<&'a mut T> {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let srv_conf = (*us).srv_conf;
+        if srv_conf.is_null() {
+            return None;
+        }
+        (*srv_conf.add((*module).ctx_index)).cast::<T>().as_mut()
+    }
+}
+
+/// A module's main configuration, while nginx reads its own.
+///
+/// # Safety
+/// `cf` is the one that nginx passed, `T` is what `module` made.
+pub unsafe fn main_conf<'a, T>(cf: &ngx_conf_t, module: *const ngx_module_t) -> Option<&'a mut T> {
+    // SAFETY: by this function's contract.
+    unsafe { Some(cf.http_main_conf_unchecked::<T>(&*module)?.as_mut()) }
+}
+
+/// A module's main configuration in a cycle; `None` if it has no `http {}`.
+///
+/// # Safety
+/// `cycle` is a live cycle, `T` is what `module` made.
+pub unsafe fn cycle_main_conf<'a, T>(
+    cycle: *const ngx_cycle_t,
+    module: *const ngx_module_t,
+) -> Option<&'a mut T> {
+    // SAFETY: by this function's contract; a cycle without http has a null context.
+    unsafe {
+        if (*cycle).conf_ctx.is_null() || (*(*cycle).conf_ctx.add(ngx_http_module.index)).is_null()
+        {
+            return None;
+        }
+        Some((*cycle).http_main_conf_unchecked::<T>(&*module)?.as_mut())
+    }
+}
+
+/// Finds a value that [`pool_box`] has put into a pool, the latest first.
+///
+/// # Safety
+/// `pool` is a live pool; the reference must not outlive it.
+pub unsafe fn pool_find<'a, T>(
+    pool: *const ngx_pool_t,
+    matches: impl Fn(&T) -> bool,
+) -> Option<&'a T> {
+    // SAFETY: a cleanup with our handler for `T` holds a `T`.
+    unsafe {
+        let mut cleanup = (*pool).cleanup;
+        while let Some(entry) = cleanup.as_ref() {
+            let ours = drop_value::<T> as unsafe extern "C" fn(*mut c_void);
+            if entry
+                .handler
+                .is_some_and(|handler| ptr::fn_addr_eq(handler, ours))
+            {
+                let value = &*entry.data.cast::<T>();
+                if matches(value) {
+                    return Some(value);
+                }
+            }
+            cleanup = entry.next;
+        }
+        None
+    }
+}
+
+unsafe extern "C" fn drop_value<T>(data: *mut c_void) {
+    // SAFETY: `data` is the value that `pool_box` wrote, and the pool runs each handler once.
+    unsafe { ptr::drop_in_place(data.cast::<T>()) }
+}

@@ -1,0 +1,600 @@
+//! The hooks around an upstream's balancer, and what one request keeps between them.
+
+use core::ffi::c_void;
+use core::mem;
+use core::ptr;
+
+use affinity::policy::{
+    Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
+    Status,
+};
+use affinity::table::{Bound, Existing, Key, Kind, ServerId, Table};
+use nginx_sys::{
+    ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_round_robin,
+    ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_srv_conf_t,
+    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t, NGX_LOG_ERR,
+    NGX_PEER_FAILED, NGX_PEER_NEXT,
+};
+
+use crate::conf::{Affinity, MainConf, UpstreamConf};
+use crate::nginx::{self, first_value, Logged, OutOfMemory, DONE, ERROR, OK};
+use crate::peers::Missing;
+use crate::rejection;
+use crate::versions;
+use crate::worker::InFlight;
+
+/// Puts our hooks around the balancer of each upstream that asked for them.
+///
+/// # Safety
+/// `cf` has read all of `http {}`, and nginx has not initialised its upstreams yet.
+pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let upstreams = nginx::main_conf::<ngx_http_upstream_main_conf_t>(
+            cf,
+            &raw const ngx_http_upstream_module,
+        );
+        let Some(upstreams) = upstreams else {
+            return Err(Logged);
+        };
+        for &us in upstreams
+            .upstreams
+            .as_slice::<*mut ngx_http_upstream_srv_conf_t>()
+        {
+            let Some(conf) = UpstreamConf::of(us) else {
+                continue;
+            };
+            if conf.affinity.is_some() {
+                conf.balancer.init_upstream =
+                    versions::wrap_balancer(cf, us, conf, Some(init_upstream))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+unsafe extern "C" fn init_upstream(
+    cf: *mut ngx_conf_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes an upstream that `wire` has put this hook in.
+    unsafe {
+        let Some(conf) = UpstreamConf::of(us) else {
+            return ERROR;
+        };
+        let init = conf
+            .balancer
+            .init_upstream
+            .unwrap_or(ngx_http_upstream_init_round_robin);
+        let rc = init(cf, us);
+        if rc == OK {
+            conf.balancer.init_peer = (*us).peer.init;
+            (*us).peer.init = Some(init_peer);
+        }
+        rc
+    }
+}
+
+/// The hooks of what lies beneath ours, for one request.
+pub struct Inner {
+    pub data: *mut c_void,
+    pub get: nginx_sys::ngx_event_get_peer_pt,
+    pub free: nginx_sys::ngx_event_free_peer_pt,
+    notify: nginx_sys::ngx_event_notify_peer_pt,
+    set_session: nginx_sys::ngx_event_set_peer_session_pt,
+    save_session: nginx_sys::ngx_event_save_peer_session_pt,
+}
+
+/// One request on its way through an upstream with sessions; lives in the request's pool.
+pub struct PeerData {
+    request: *mut ngx_http_request_t,
+    upstream: *mut ngx_http_upstream_t,
+    us: *const ngx_http_upstream_srv_conf_t,
+    /// Lives as long as the configuration, which outlives its requests.
+    affinity: &'static Affinity,
+    table: Table,
+    inner: Inner,
+    /// The balancer is one that can be told which peer to take.
+    stock: bool,
+    status: Status,
+    /// The id of the request.
+    presented: Option<(Key, &'static [u8])>,
+    /// The server of its session.
+    session: Option<ServerId>,
+    /// That server cannot be had for this request.
+    given_up: bool,
+    /// What is known of the peer that the request holds.
+    held: Held,
+    in_flight: InFlight,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// None, or no longer.
+    Nothing,
+    /// That of the session.
+    SessionServer,
+    /// One that the balancer chose.
+    Chosen,
+}
+
+unsafe extern "C" fn init_peer(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes a live request on its way to an upstream that has our hook.
+    unsafe {
+        let Some(conf) = UpstreamConf::of(us) else {
+            return ERROR;
+        };
+        let (Some(affinity), Some(init)) = (&conf.affinity, conf.balancer.init_peer) else {
+            return ERROR;
+        };
+        if init(r, us) != OK {
+            return ERROR;
+        }
+        let Some(data) = PeerData::create(r, us, affinity) else {
+            return ERROR;
+        };
+        match data.look_up() {
+            Ok(Route::Balance | Route::Server) => OK,
+            Ok(Route::Reject(why)) => rejection::send(r, (*r).upstream, why, 0),
+            Err(OutOfMemory) => ERROR,
+        }
+    }
+}
+
+unsafe extern "C" fn get_peer(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    // SAFETY: nginx passes what `create` has put there.
+    unsafe { (*data.cast::<PeerData>()).get(&mut *pc) }
+}
+
+unsafe extern "C" fn free_peer(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+    state: ngx_uint_t,
+) {
+    // SAFETY: as above.
+    unsafe { (*data.cast::<PeerData>()).free(&mut *pc, state) }
+}
+
+unsafe extern "C" fn notify_peer(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+    kind: ngx_uint_t,
+) {
+    // SAFETY: as above.
+    unsafe {
+        let inner = &(*data.cast::<PeerData>()).inner;
+        if let Some(notify) = inner.notify {
+            notify(pc, inner.data, kind);
+        }
+    }
+}
+
+unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    // SAFETY: as above.
+    unsafe {
+        let inner = &(*data.cast::<PeerData>()).inner;
+        match inner.set_session {
+            Some(set_session) => set_session(pc, inner.data),
+            None => OK,
+        }
+    }
+}
+
+unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
+    // SAFETY: as above.
+    unsafe {
+        let inner = &(*data.cast::<PeerData>()).inner;
+        if let Some(save_session) = inner.save_session {
+            save_session(pc, inner.data);
+        }
+    }
+}
+
+impl PeerData {
+    /// Makes the data of a request and wraps what its balancer has set up.
+    ///
+    /// # Safety
+    /// The balancer has initialised the request's peer; `affinity` is of the live configuration.
+    unsafe fn create<'a>(
+        r: *mut ngx_http_request_t,
+        us: *const ngx_http_upstream_srv_conf_t,
+        affinity: &Affinity,
+    ) -> Option<&'a mut PeerData> {
+        // SAFETY: by this function's contract; the configuration outlives its requests.
+        unsafe {
+            let affinity = mem::transmute::<&Affinity, &'static Affinity>(affinity);
+            let upstream = (*r).upstream;
+            let peer = &mut (*upstream).peer;
+            let data = PeerData {
+                request: r,
+                upstream,
+                us,
+                affinity,
+                table: (*affinity.zone).table()?,
+                inner: Inner {
+                    data: peer.data,
+                    get: peer.get,
+                    free: peer.free,
+                    notify: peer.notify,
+                    set_session: peer.set_session,
+                    save_session: peer.save_session,
+                },
+                stock: versions::is_stock(peer.data, us),
+                status: Status::None,
+                presented: None,
+                session: None,
+                given_up: false,
+                held: Held::Nothing,
+                in_flight: InFlight::default(),
+            };
+            let data = nginx::pool_box((*r).pool, data)?;
+            peer.data = ptr::from_mut(data).cast();
+            peer.get = Some(get_peer);
+            peer.free = Some(free_peer);
+            peer.notify = peer.notify.map(|_| notify_peer as _);
+            peer.set_session = peer.set_session.map(|_| set_session as _);
+            peer.save_session = peer.save_session.map(|_| save_session as _);
+            *context(r) = ptr::from_mut(data).cast();
+            Some(data)
+        }
+    }
+
+    /// The data of a request whose response comes from the peer that it holds.
+    ///
+    /// # Safety
+    /// `r` is a live request.
+    pub unsafe fn current<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut PeerData> {
+        // SAFETY: only `create` sets the context.
+        unsafe {
+            let data = (*context(r)).cast::<PeerData>().as_mut()?;
+            let fresh =
+                data.held != Held::Nothing && (*r).upstream == data.upstream && (*r).cached() == 0;
+            fresh.then_some(data)
+        }
+    }
+
+    /// The data of the last upstream with sessions that a request has been to.
+    ///
+    /// # Safety
+    /// `r` is a live request.
+    pub unsafe fn last<'a>(r: *mut ngx_http_request_t) -> Option<&'a PeerData> {
+        // SAFETY: only `create` sets the context. An internal redirect clears it, but the data
+        // stay in the request's pool, the latest first.
+        unsafe {
+            if let Some(data) = (*context(r)).cast::<PeerData>().as_ref() {
+                return Some(data);
+            }
+            nginx::pool_find::<PeerData>((*r).pool, |data| data.request == r)
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        self.status
+    }
+
+    /// The address that the request's session is bound to.
+    pub fn bound_address<'a>(&self, buffer: &'a mut [u8; Table::MAX_ADDRESS]) -> Option<&'a [u8]> {
+        self.table.address(self.session?, buffer)
+    }
+
+    /// Asks the zone where the request's id leads.
+    unsafe fn look_up(&mut self) -> Result<Route, OutOfMemory> {
+        let affinity = self.affinity;
+        // SAFETY: the request is live.
+        let Some(id) = (unsafe { first_value(&affinity.lookup, self.request)? }) else {
+            return Ok(self.decide(Presented::NoId));
+        };
+        let key = unsafe { self.key(id)? };
+        self.presented = Some((key, id));
+
+        let now = nginx::now();
+        let Some(session) = self.table.lookup(key, now, &affinity.limits) else {
+            self.table.count_unknown(key);
+            return Ok(self.decide(Presented::Stranger));
+        };
+        self.session = Some(session.server);
+        if affinity.policy.rules == Rules::Affinity {
+            if session.used != now {
+                self.table.touch(key, now);
+            }
+            // SAFETY: the data stay where they are until their pool is destroyed.
+            unsafe { self.in_flight.hold(self.table, key, now) };
+        }
+        Ok(self.decide(Presented::Session))
+    }
+
+    fn decide(&mut self, presented: Presented) -> Route {
+        let (status, route) = self.affinity.policy.on_lookup(presented);
+        self.status = status;
+        route
+    }
+
+    /// The key of an id that this request, or its response, carries.
+    unsafe fn key(&self, id: &[u8]) -> Result<Key, OutOfMemory> {
+        let bind = match &self.affinity.bind {
+            // SAFETY: the request is live.
+            Some(value) => unsafe { value.eval(self.request) }.ok_or(OutOfMemory)?,
+            None => &[],
+        };
+        Ok(self.table.key(Kind::Session, id, bind))
+    }
+
+    unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
+        self.held = Held::Nothing;
+        if let Some(server) = self.session.filter(|_| self.stock && !self.given_up) {
+            // SAFETY: called from `peer.get`.
+            match unsafe { self.take(pc, server) } {
+                Ok(rc) => {
+                    if rc == OK || rc == DONE {
+                        self.held = Held::SessionServer;
+                        self.table.count_hit(server);
+                    }
+                    return rc;
+                }
+                Err(missing) => {
+                    if let Route::Reject(why) = self.give_up(server, missing.absence) {
+                        // SAFETY: no peer is taken.
+                        return unsafe { self.reject(why, missing.retry_after) };
+                    }
+                }
+            }
+        } else if self.given_up {
+            // The session's server has failed this request, and `free` has said so.
+            let failed = self.failed();
+            if let Some(Route::Reject(why)) = failed {
+                // SAFETY: as above.
+                return unsafe { self.reject(why, 1) };
+            }
+        }
+        let Some(get) = self.inner.get else {
+            return ERROR;
+        };
+        // SAFETY: the hook gets what its own module has made.
+        let rc = unsafe { get(pc, self.inner.data) };
+        if rc == OK || rc == DONE {
+            self.held = Held::Chosen;
+        }
+        rc
+    }
+
+    /// Takes the session's server.
+    unsafe fn take(
+        &mut self,
+        pc: &mut ngx_peer_connection_t,
+        server: ServerId,
+    ) -> Result<ngx_int_t, Missing> {
+        let mut buffer = [0; Table::MAX_ADDRESS];
+        let Some(address) = self.table.address(server, &mut buffer) else {
+            return Err(Missing {
+                absence: Absence::Removed,
+                retry_after: 1,
+            });
+        };
+        // SAFETY: called from `peer.get`, and the balancer is stock.
+        unsafe { versions::take(pc, self.request, self.us, &self.inner, address) }
+    }
+
+    /// Decides what to do without the session's server, and notes since when it is missing.
+    fn give_up(&mut self, server: ServerId, absence: Absence) -> Route {
+        self.given_up = true;
+        let absence = match absence {
+            Absence::Failed { .. } => {
+                let now = nginx::now();
+                let since = self.table.set_unavailable(server, now);
+                Absence::Failed {
+                    unavailable: since.map(|since| now.since(since)),
+                }
+            }
+            absence => absence,
+        };
+        let (status, route) = self.affinity.policy.on_unavailable(absence);
+        self.status = status;
+        route
+    }
+
+    /// What to do after the session's server has failed this request.
+    fn failed(&mut self) -> Option<Route> {
+        let server = self.session?;
+        // SAFETY: the balancer is stock, or no session's server would have been tried.
+        unsafe { versions::start_over(self.us, &self.inner) };
+        Some(self.give_up(server, Absence::Failed { unavailable: None }))
+    }
+
+    /// # Safety
+    /// Called from `peer.get` with no peer taken; its result is to be returned at once.
+    unsafe fn reject(&mut self, why: Rejection, retry_after: u64) -> ngx_int_t {
+        if let (Rejection::Gone, Some((key, _))) = (why, self.presented) {
+            self.in_flight.release();
+            self.table.forget(key);
+        }
+        // SAFETY: by this function's contract.
+        unsafe { rejection::send(self.request, self.upstream, why, retry_after) }
+    }
+
+    unsafe fn free(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
+        let mut state = state;
+        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+        let next = state & NGX_PEER_NEXT as ngx_uint_t != 0;
+        let held = mem::replace(&mut self.held, Held::Nothing);
+
+        if held == Held::SessionServer && failed {
+            // SAFETY: nginx passes its connection as it is.
+            if unsafe { self.is_stale_connection(pc) } {
+                // The server closed an idle connection: that is no failure, and it is tried anew.
+                state &= !(NGX_PEER_FAILED as ngx_uint_t);
+            } else {
+                self.given_up = true;
+            }
+        } else if held == Held::SessionServer && next {
+            self.given_up = true;
+        }
+
+        if !failed && !next && held != Held::Nothing {
+            // SAFETY: the response has ended, the request has not.
+            unsafe { self.ended(held) };
+        }
+        if let Some(free) = self.inner.free {
+            // SAFETY: the hook gets what its own module has made.
+            unsafe { free(pc, self.inner.data, state) };
+        }
+        // Let nginx ask once more, to be told about the session's server.
+        if failed && self.session.is_some() && pc.tries == 0 {
+            if let (_, Route::Reject(_)) = self.affinity.policy.on_unavailable(Absence::Full) {
+                pc.tries = 1;
+            }
+        }
+    }
+
+    /// Whether the failure is that of a kept connection that the server had closed meanwhile.
+    ///
+    /// # Safety
+    /// `pc` is that of the request's upstream.
+    unsafe fn is_stale_connection(&self, pc: &ngx_peer_connection_t) -> bool {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let timed_out = match pc.connection.as_ref() {
+                Some(c) => (*c.read).timedout() != 0 || (*c.write).timedout() != 0,
+                None => false,
+            };
+            pc.cached() != 0 && !timed_out && (*self.upstream).headers_in.status_n == 0
+        }
+    }
+
+    /// The headers of the held peer's response are complete, and none has been sent.
+    ///
+    /// # Safety
+    /// Called by the header filter.
+    pub unsafe fn answered(&mut self) {
+        if self.held == Held::SessionServer {
+            if let Some(server) = self.session {
+                if self.table.unavailable_since(server).is_some() {
+                    self.table.clear_unavailable(server);
+                }
+            }
+        }
+        if self.affinity.policy.learn == Moment::Header {
+            // SAFETY: the response's headers are there.
+            unsafe { self.learn(self.held) };
+        }
+    }
+
+    /// The held peer's response has ended, or the client has left.
+    unsafe fn ended(&mut self, held: Held) {
+        // SAFETY: the request is live.
+        let answered =
+            unsafe { (*self.upstream).headers_in.status_n != 0 && (*self.request).cached() == 0 };
+        if answered && self.affinity.policy.learn == Moment::End {
+            // SAFETY: the response's headers are there.
+            unsafe { self.learn(held) };
+        }
+        self.in_flight.touch(nginx::now());
+        self.in_flight.release();
+    }
+
+    /// Lets the response teach.
+    ///
+    /// # Safety
+    /// The response's headers have come, from the peer that is `held`.
+    unsafe fn learn(&mut self, held: Held) {
+        // SAFETY: the request is live, as is what it holds.
+        let (created, name, status) = unsafe {
+            let Ok(created) = first_value(&self.affinity.create, self.request) else {
+                return;
+            };
+            let Some(name) = (*self.upstream).peer.name.as_ref() else {
+                return;
+            };
+            let status = (*self.upstream).headers_in.status_n;
+            (created, nginx::bytes(name), status as u16)
+        };
+        let session = self.session.map(|server| {
+            if held == Held::SessionServer || self.table.find_server(name) == Some(server) {
+                Whose::Here
+            } else {
+                Whose::Elsewhere
+            }
+        });
+        let answer = Answer {
+            status,
+            session,
+            created: created.map(|id| match self.presented {
+                Some((_, presented)) if presented == id => Created::Presented,
+                _ => Created::Other,
+            }),
+        };
+        match (
+            self.affinity.policy.on_answer(&answer),
+            created,
+            self.presented,
+        ) {
+            (Lesson::BindCreated(existing), Some(id), _) => {
+                // SAFETY: the request is live.
+                if let Ok(key) = unsafe { self.key(id) } {
+                    self.bind(key, name, existing);
+                }
+            }
+            (Lesson::BindPresented(existing), _, Some((key, _))) => {
+                let now = nginx::now();
+                if self.table.lookup(key, now, &self.affinity.limits).is_some() {
+                    self.bind(key, name, existing);
+                }
+            }
+            _ => (),
+        }
+    }
+
+    /// Binds a key to the server of that name.
+    fn bind(&mut self, key: Key, name: &[u8], existing: Existing) {
+        let now = nginx::now();
+        let limits = &self.affinity.limits;
+        let bound = self.table.intern(name, now).map(|server| {
+            let bound = self.table.bind(key, server, None, now, limits, existing);
+            (server, bound)
+        });
+        match bound {
+            Some((server, Bound::Created)) => {
+                self.status = Status::New;
+                self.session = Some(server);
+            }
+            Some((server, Bound::Moved)) => {
+                self.status = Status::Rebound;
+                self.session = Some(server);
+            }
+            Some((server, Bound::Refreshed)) => self.session = Some(server),
+            Some((_, Bound::Kept)) => return,
+            Some((_, Bound::Refused)) | None => return self.complain_of_full_list(name),
+        }
+        if self.affinity.policy.rules == Rules::Affinity {
+            // SAFETY: the data stay where they are until their pool is destroyed.
+            unsafe { self.in_flight.hold(self.table, key, now) };
+        }
+    }
+
+    fn complain_of_full_list(&self, name: &[u8]) {
+        // SAFETY: the request and the zone are live.
+        unsafe {
+            ngx::ngx_log_error!(
+                NGX_LOG_ERR,
+                (*(*self.request).connection).log,
+                "zone \"{}\" has no room for server \"{}\", session not learned",
+                (*self.affinity.zone).name(),
+                String::from_utf8_lossy(name)
+            );
+        }
+    }
+}
+
+/// Our place among the request's module contexts.
+///
+/// # Safety
+/// `r` is a live request.
+unsafe fn context(r: *mut ngx_http_request_t) -> *mut *mut c_void {
+    // SAFETY: nginx gives each request a place for each http module.
+    unsafe {
+        let module = &raw const crate::ngx_http_sticky_learn_module;
+        (*r).ctx.add((*module).ctx_index)
+    }
+}

@@ -1,0 +1,195 @@
+//! What each worker does beside its requests: keeps sessions alive while a request or stream of
+//! theirs is open, and sweeps the zones.
+//!
+//! Open requests are held in a list of this worker, not counted in shared memory: a worker that
+//! dies leaves nothing behind but sessions that begin to be idle.
+
+use core::cell::UnsafeCell;
+use core::mem;
+use core::ptr;
+
+use affinity::table::{Key, Span, Table, Tick};
+use nginx_sys::{
+    ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_int_t, ngx_log_t,
+    ngx_msec_t, ngx_process, ngx_queue_init, ngx_queue_insert_before, ngx_queue_remove,
+    ngx_queue_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+};
+
+use crate::conf::MainConf;
+use crate::nginx::{self, OK};
+
+/// Longest time between two turns (milliseconds).
+const MAX_INTERVAL: u64 = 1000;
+const MIN_INTERVAL: u64 = 50;
+/// In how many milliseconds a worker passes over a whole zone.
+const SWEEP_TIME: u64 = 60_000;
+/// Turns in a session's timeout: how often what is in flight is refreshed in it.
+const REFRESHES: u64 = 4;
+/// Longest time between two refreshes (milliseconds), to stay away from eviction.
+const MAX_REFRESH: u64 = 15_000;
+
+struct Worker {
+    /// Open requests, the longest unrefreshed first.
+    in_flight: ngx_queue_t,
+    timer: ngx_event_t,
+    /// nginx's debug log wants a connection to every timer.
+    connection: ngx_connection_t,
+    interval: ngx_msec_t,
+    refresh: Span,
+}
+
+struct Local(UnsafeCell<mem::MaybeUninit<Worker>>);
+
+// SAFETY: nginx runs its event loop, and all that is called from it, in one thread.
+unsafe impl Sync for Local {}
+
+static WORKER: Local = Local(UnsafeCell::new(mem::MaybeUninit::zeroed()));
+
+/// # Safety
+/// Called from nginx's event loop thread; references must not overlap.
+unsafe fn worker<'a>() -> &'a mut Worker {
+    // SAFETY: all zeroes is a value of each field.
+    unsafe { (*WORKER.0.get()).assume_init_mut() }
+}
+
+/// Starts the timer of a worker, if the configuration has zones.
+///
+/// # Safety
+/// Called from `init_process`.
+pub unsafe fn start(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let worker = worker();
+        if worker.in_flight.next.is_null() {
+            ngx_queue_init(&mut worker.in_flight);
+        }
+        let process = ngx_process as u32;
+        if process != NGX_PROCESS_WORKER && process != NGX_PROCESS_SINGLE {
+            return OK;
+        }
+        let zones = zones(cycle);
+        let Some(shortest) = zones.iter().map(|&z| (*z).shortest_timeout()).min() else {
+            return OK;
+        };
+        let refresh = (shortest.as_millis() / REFRESHES).min(MAX_REFRESH);
+        worker.refresh = Span::from_millis(refresh);
+        worker.interval = refresh.clamp(MIN_INTERVAL, MAX_INTERVAL) as ngx_msec_t;
+        worker.connection.fd = -1;
+        worker.timer.data = (&raw mut worker.connection).cast();
+        worker.timer.log = (*cycle).log;
+        worker.timer.handler = Some(turn);
+        worker.timer.set_cancelable(1);
+        ngx_add_timer(&mut worker.timer, worker.interval);
+    }
+    OK
+}
+
+unsafe fn zones<'a>(cycle: *const ngx_cycle_t) -> &'a [*mut crate::zone::Zone] {
+    // SAFETY: the cycle is live.
+    let main = unsafe {
+        nginx::cycle_main_conf::<MainConf>(cycle, &raw const crate::ngx_http_sticky_learn_module)
+    };
+    match main {
+        Some(main) => &main.zones,
+        None => &[],
+    }
+}
+
+unsafe extern "C" fn turn(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls with the timer that `start` set.
+    unsafe {
+        let now = nginx::now();
+        refresh(now);
+
+        let interval = worker().interval as u64;
+        for &zone in zones(ngx_cycle) {
+            sweep(&*zone, now, interval, (*event).log);
+        }
+        ngx_add_timer(event, worker().interval);
+    }
+}
+
+/// Refreshes the sessions of what has been open for long; those refreshed lately stand behind.
+unsafe fn refresh(now: Tick) {
+    // SAFETY: in the event loop; what is in the list removes itself before it goes.
+    unsafe {
+        let worker = worker();
+        let head = &raw mut worker.in_flight;
+        while (*head).next != head {
+            let held = &mut *(*head).next.cast::<InFlight>();
+            if now.since(held.refreshed) < worker.refresh {
+                break;
+            }
+            held.touch(now);
+            ngx_queue_remove(&mut held.queue);
+            ngx_queue_insert_before(head, &mut held.queue);
+        }
+    }
+}
+
+fn sweep(zone: &crate::zone::Zone, now: Tick, interval: u64, log: *mut ngx_log_t) {
+    let Some(table) = zone.table() else {
+        return;
+    };
+    let slots = table.stats().capacity * interval / SWEEP_TIME + 1;
+    table.sweep(now, zone.limits(), slots as usize);
+    zone.report_evictions(log, now);
+}
+
+/// A session that an open request keeps alive. The queue comes first: the list knows it by that.
+#[repr(C)]
+pub struct InFlight {
+    queue: ngx_queue_t,
+    refreshed: Tick,
+    session: Option<(Table, Key)>,
+}
+
+impl Default for InFlight {
+    fn default() -> InFlight {
+        InFlight {
+            queue: ngx_queue_t {
+                prev: ptr::null_mut(),
+                next: ptr::null_mut(),
+            },
+            refreshed: Tick::from_millis(0),
+            session: None,
+        }
+    }
+}
+
+impl InFlight {
+    /// Keeps a session alive from now on, and no other.
+    ///
+    /// # Safety
+    /// The value must not move, and must be dropped before its memory goes.
+    pub unsafe fn hold(&mut self, table: Table, key: Key, now: Tick) {
+        if self.session.is_none() {
+            // SAFETY: in the event loop, by this function's contract.
+            unsafe { ngx_queue_insert_before(&mut worker().in_flight, &mut self.queue) };
+            self.refreshed = now;
+        }
+        self.session = Some((table, key));
+    }
+
+    /// Refreshes the session that is held.
+    pub fn touch(&mut self, now: Tick) {
+        if let Some((table, key)) = self.session {
+            table.touch(key, now);
+            self.refreshed = now;
+        }
+    }
+
+    /// Lets the session's idle time begin.
+    pub fn release(&mut self) {
+        if self.session.take().is_some() {
+            // SAFETY: it is in the list, since it held a session.
+            unsafe { ngx_queue_remove(&mut self.queue) };
+        }
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

@@ -1,0 +1,323 @@
+//! The life of a shared memory zone: declared, joined, mapped, kept over reloads.
+//!
+//! nginx lays a slab pool over each zone; we take all of its pages as one region, which holds our
+//! notes and behind them the session table.
+
+use core::ffi::c_void;
+use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use affinity::table::{Limits, Span, Table, Tick};
+use nginx_sys::{
+    ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize,
+    ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
+    NGX_LOG_EMERG, NGX_LOG_NOTICE, NGX_LOG_WARN,
+};
+
+use crate::conf::MainConf;
+use crate::nginx::{self, Logged, ERROR, OK};
+
+/// nginx's own minimum for zones, in pages.
+const MIN_PAGES: usize = 8;
+/// Marks a region of ours; the last byte is the version of this layout.
+const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x01");
+/// How often evictions are reported (milliseconds).
+const REPORT_EVERY: u64 = 60_000;
+
+/// A zone of the configuration, and its memory once it has some.
+pub struct Zone {
+    shm: *mut ngx_shm_zone_t,
+    /// Where the configuration mentions it first, for errors that show later.
+    file: ngx_str_t,
+    line: usize,
+    /// Those of the most patient upstream.
+    limits: Limits,
+    /// That of the least patient one.
+    shortest_timeout: Span,
+    state: State,
+}
+
+enum State {
+    Declared,
+    Mapped(Memory),
+}
+
+#[derive(Clone, Copy)]
+struct Memory {
+    notes: NonNull<Notes>,
+    table: Table,
+}
+
+/// What all workers note beside the table.
+#[repr(C, align(128))]
+struct Notes {
+    magic: AtomicU64,
+    /// Length of the table's region in bytes.
+    table_len: AtomicU64,
+    /// Evictions that the log has told of, and when.
+    reported: AtomicU64,
+    reported_at: AtomicU32,
+}
+
+/// The smallest zone, in bytes.
+pub fn min_size() -> usize {
+    // SAFETY: set once when nginx starts.
+    MIN_PAGES * unsafe { ngx_pagesize }
+}
+
+/// Declares a zone for an upstream, or joins one (size zero: declared elsewhere).
+///
+/// # Safety
+/// `cf` is being read.
+pub unsafe fn join(
+    cf: &mut ngx_conf_t,
+    mut name: ngx_str_t,
+    size: usize,
+    limits: &Limits,
+) -> Result<*mut Zone, Logged> {
+    let tag = (&raw mut crate::ngx_http_sticky_learn_module).cast();
+    // SAFETY: nginx keeps its own copy of what it needs; errors it logs itself.
+    unsafe {
+        let Some(shm) = ngx_shared_memory_add(cf, &mut name, size, tag).as_mut() else {
+            return Err(Logged);
+        };
+        if let Some(zone) = shm.data.cast::<Zone>().as_mut() {
+            zone.limits = most_patient(&zone.limits, limits);
+            zone.shortest_timeout = zone.shortest_timeout.min(limits.timeout);
+            return Ok(zone);
+        }
+        let zone = Zone {
+            shm,
+            file: (*cf.conf_file).file.name,
+            line: (*cf.conf_file).line,
+            limits: *limits,
+            shortest_timeout: limits.timeout,
+            state: State::Declared,
+        };
+        let main = nginx::main_conf::<MainConf>(cf, &raw const crate::ngx_http_sticky_learn_module);
+        let (Some(zone), Some(main)) = (nginx::pool_box(cf.pool, zone), main) else {
+            return Err(Logged);
+        };
+        shm.data = ptr::from_mut(zone).cast();
+        shm.init = Some(init);
+        main.zones.push(zone);
+        Ok(zone)
+    }
+}
+
+fn most_patient(one: &Limits, other: &Limits) -> Limits {
+    Limits {
+        timeout: one.timeout.max(other.timeout),
+        lifetime: match (one.lifetime, other.lifetime) {
+            (Some(one), Some(other)) => Some(one.max(other)),
+            _ => None,
+        },
+    }
+}
+
+/// Complains of a zone that no upstream gave a size.
+///
+/// # Safety
+/// `cf` is being read, `main` belongs to it.
+pub unsafe fn check(cf: &mut ngx_conf_t, main: &MainConf) -> Result<(), Logged> {
+    for &zone in &main.zones {
+        // SAFETY: zones live as long as the configuration.
+        let zone = unsafe { &*zone };
+        if unsafe { (*zone.shm).shm.size } == 0 {
+            let (name, file, line) = (zone.name(), zone.file, zone.line);
+            ngx::ngx_log_error!(
+                NGX_LOG_EMERG,
+                cf.log,
+                "zone \"{name}\" has no size, write \"zone={name}:SIZE\" in one of its upstreams \
+                 in {file}:{line}"
+            );
+            return Err(Logged);
+        }
+    }
+    Ok(())
+}
+
+impl Zone {
+    /// The sessions; `None` before the memory is mapped, which is before any request.
+    pub fn table(&self) -> Option<Table> {
+        match self.state {
+            State::Declared => None,
+            State::Mapped(memory) => Some(memory.table),
+        }
+    }
+
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub fn shortest_timeout(&self) -> Span {
+        self.shortest_timeout
+    }
+
+    pub fn name(&self) -> ngx_str_t {
+        // SAFETY: nginx's list of zones lives as long as the configuration.
+        unsafe { (*self.shm).shm.name }
+    }
+
+    /// Says in the log that sessions were evicted; once a minute, whoever calls.
+    pub fn report_evictions(&self, log: *mut ngx_log_t, now: Tick) {
+        let State::Mapped(memory) = self.state else {
+            return;
+        };
+        // SAFETY: the notes lie in the zone, which lives as long as this configuration.
+        let notes = unsafe { memory.notes.as_ref() };
+        let told_at = notes.reported_at.load(Ordering::Relaxed);
+        if now.since(Tick(told_at)) < Span::from_millis(REPORT_EVERY) {
+            return;
+        }
+        let evicted = memory.table.stats().evicted;
+        let told = notes.reported.load(Ordering::Relaxed);
+        // One worker wins; a report that dies with it is made up for by the next one's count.
+        if evicted <= told
+            || notes
+                .reported_at
+                .compare_exchange(told_at, now.0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_err()
+        {
+            return;
+        }
+        notes.reported.store(evicted, Ordering::Relaxed);
+        ngx::ngx_log_error!(
+            NGX_LOG_WARN,
+            log,
+            "zone \"{}\" is full, {} longest idle sessions were evicted; increase its size",
+            self.name(),
+            evicted - told
+        );
+    }
+}
+
+/// nginx has mapped the zone, or kept it over a reload (`old` is then the former [`Zone`]).
+unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
+    // SAFETY: nginx passes the zone that `join` declared; the old configuration is still alive.
+    unsafe {
+        let zone = &mut *(*shm).data.cast::<Zone>();
+        let mapped = match old.cast::<Zone>().as_ref() {
+            Some(Zone {
+                state: State::Mapped(memory),
+                ..
+            }) => Ok(*memory),
+            _ => map(&*shm, &zone.limits),
+        };
+        match mapped {
+            Ok(memory) => {
+                zone.state = State::Mapped(memory);
+                OK
+            }
+            Err(why) => {
+                let name = (*shm).shm.name;
+                ngx::ngx_log_error!(NGX_LOG_EMERG, (*shm).shm.log, "zone \"{name}\": {why}");
+                ERROR
+            }
+        }
+    }
+}
+
+/// Lays a table over fresh memory, and takes over the sessions of the zone that had its name.
+///
+/// # Safety
+/// `shm` is mapped, and nginx has made its slab pool.
+unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Memory, String> {
+    // SAFETY: by this function's contract; nobody else knows the memory yet.
+    unsafe {
+        let pool = &mut *shm.shm.addr.cast::<ngx_slab_pool_t>();
+        let len = pool.pfree * ngx_pagesize;
+        let region = ngx_slab_alloc(pool, len).cast::<u8>();
+        let Some(notes) = NonNull::new(region.cast::<Notes>()) else {
+            return Err("no memory for the session table".into());
+        };
+        let table_len = len - size_of::<Notes>();
+        let start = notes.add(1).cast::<u8>();
+
+        let former = former_table(shm);
+        let secret = match &former {
+            Some(table) => table.secret(),
+            None => draw_secret().map_err(|error| format!("no secret for the hash: {error}"))?,
+        };
+        let table = Table::create(start, table_len, secret)
+            .map_err(|error| format!("no session table: {error:?}"))?;
+
+        if let Some(former) = former {
+            let taken = table.import(&former, nginx::now(), limits);
+            let live = former.stats().live;
+            ngx::ngx_log_error!(
+                NGX_LOG_NOTICE,
+                shm.shm.log,
+                "zone \"{}\": {taken} of {live} sessions moved to new memory",
+                shm.shm.name
+            );
+        }
+        notes.write(Notes {
+            magic: AtomicU64::new(MAGIC),
+            table_len: AtomicU64::new(table_len as u64),
+            reported: AtomicU64::new(table.stats().evicted),
+            reported_at: AtomicU32::new(nginx::now().0),
+        });
+        pool.data = notes.as_ptr().cast();
+        Ok(Memory { notes, table })
+    }
+}
+
+/// The table of the running configuration's zone of that name, if there is one: nginx gives a zone
+/// of another size (or of a replaced module) new memory, with the old one still mapped.
+///
+/// # Safety
+/// Called while nginx initialises the zones of a new configuration.
+unsafe fn former_table(shm: &ngx_shm_zone_t) -> Option<Table> {
+    // SAFETY: `ngx_cycle` is the running configuration until the new one is complete, and its
+    // zones stay mapped as long; the notes tell whether one is ours.
+    unsafe {
+        let mut part: *const ngx_list_part_t = &raw const (*ngx_cycle).shared_memory.part;
+        while let Some(list) = part.as_ref() {
+            for i in 0..list.nelts {
+                let old = &*list.elts.cast::<ngx_shm_zone_t>().add(i);
+                if old.shm.name == shm.shm.name && !ptr::eq(old.shm.addr, shm.shm.addr) {
+                    return table_in(old);
+                }
+            }
+            part = list.next;
+        }
+        None
+    }
+}
+
+/// # Safety
+/// `shm` is a zone of a live configuration.
+unsafe fn table_in(shm: &ngx_shm_zone_t) -> Option<Table> {
+    let start = shm.shm.addr as usize;
+    let end = start.checked_add(shm.shm.size)?;
+    if start == 0 || shm.shm.size < min_size() {
+        return None;
+    }
+    // SAFETY: every zone starts with a slab pool; what its owner noted is believed only if it
+    // points into the zone and bears our mark.
+    unsafe {
+        let notes = (*shm.shm.addr.cast::<ngx_slab_pool_t>())
+            .data
+            .cast::<Notes>();
+        let at = notes as usize;
+        if at < start || at % align_of::<Notes>() != 0 || at >= end || end - at < size_of::<Notes>()
+        {
+            return None;
+        }
+        if (*notes).magic.load(Ordering::Relaxed) != MAGIC {
+            return None;
+        }
+        let len = usize::try_from((*notes).table_len.load(Ordering::Relaxed)).ok()?;
+        if len > end - at - size_of::<Notes>() {
+            return None;
+        }
+        Table::attach(NonNull::new(notes.add(1))?.cast(), len).ok()
+    }
+}
+
+fn draw_secret() -> Result<[u8; 16], getrandom::Error> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret)?;
+    Ok(secret)
+}
