@@ -6,6 +6,12 @@ case $NGX_OBJS in
     *) sticky_learn_objs=$PWD/$NGX_OBJS ;;
 esac
 
+# nginx resolves it only later, in auto/install.
+case $NGX_MODULES_PATH in
+    /*) sticky_learn_to=$NGX_MODULES_PATH ;;
+    *) sticky_learn_to=$NGX_PREFIX/$NGX_MODULES_PATH ;;
+esac
+
 cat << END >> $NGX_MAKEFILE
 
 modules:	$NGX_OBJS/ngx_http_sticky_learn_module.so
@@ -22,8 +28,9 @@ sticky_learn_cargo:
 install:	sticky_learn_install
 
 sticky_learn_install:	modules
-	test -d '\$(DESTDIR)$NGX_MODULES_PATH' || mkdir -p '\$(DESTDIR)$NGX_MODULES_PATH'
-	cp $NGX_OBJS/ngx_http_sticky_learn_module.so '\$(DESTDIR)$NGX_MODULES_PATH'
+	test -d '\$(DESTDIR)$sticky_learn_to' || mkdir -p '\$(DESTDIR)$sticky_learn_to'
+	cp $NGX_OBJS/ngx_http_sticky_learn_module.so '\$(DESTDIR)$sticky_learn_to/.new'
+	mv -f '\$(DESTDIR)$sticky_learn_to/.new' '\$(DESTDIR)$sticky_learn_to/ngx_http_sticky_learn_module.so'
 
 .PHONY:	sticky_learn_cargo sticky_learn_install
 
