@@ -1,6 +1,6 @@
 """The same real MCP clients twice: through plain round robin, then through sticky_learn.
 
-Called by demo/run, which has built the module and installed the SDK.
+Called by demo/run, which has built the module, installed the SDK, and names module and nginx.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / "build" / "demo"
-MODULE = ROOT / "build" / "ngx_http_sticky_learn_module.so"
-NGINX = os.environ.get("NGINX", "nginx")
+MODULE = Path(os.environ["STICKY_MODULE"])
+NGINX = os.environ["NGINX"]
 
 REPLICAS = ["amber", "birch", "cedar"]
 CLIENTS = 12
