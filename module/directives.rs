@@ -1,6 +1,6 @@
 //! `sticky_learn` and `sticky`: from the words of the configuration to [`Affinity`].
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{c_char, c_void, CStr};
 use core::ptr;
 
 use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
@@ -28,19 +28,19 @@ const COMMANDS_LEN: usize = 2 + versions::COMMANDS_LEN;
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let mut commands = [const { empty() }; COMMANDS_LEN];
-    commands[0] = command("sticky_learn", NGX_CONF_1MORE, sticky_learn);
+    commands[0] = command(c"sticky_learn", NGX_CONF_1MORE, sticky_learn);
     versions::add_commands(commands)
 };
 
 pub type Handler =
     unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
-/// A directive of `upstream {}`.
-pub const fn command(name: &'static str, arguments: u32, set: Handler) -> ngx_command_t {
+/// A directive of `upstream {}`; nginx wants its name to end with a null.
+pub const fn command(name: &'static CStr, arguments: u32, set: Handler) -> ngx_command_t {
     ngx_command_t {
         name: ngx_str_t {
-            len: name.len(),
-            data: name.as_ptr().cast_mut(),
+            len: name.count_bytes(),
+            data: name.as_ptr().cast_mut().cast(),
         },
         type_: (NGX_HTTP_UPS_CONF | arguments) as ngx_uint_t,
         set: Some(set),

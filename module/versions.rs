@@ -33,8 +33,8 @@ mod chosen {
     pub const fn add_commands<const N: usize>(
         mut commands: [ngx_command_t; N],
     ) -> [ngx_command_t; N] {
-        commands[1] = command("sticky", NGX_CONF_1MORE, directives::sticky);
-        commands[2] = command("keepalive", NGX_CONF_TAKE1, keepalive);
+        commands[1] = command(c"sticky", NGX_CONF_1MORE, directives::sticky);
+        commands[2] = command(c"keepalive", NGX_CONF_TAKE1, keepalive);
         commands
     }
 
@@ -90,12 +90,19 @@ mod chosen {
             (*us).peer.init_upstream = init;
             match &conf.keepalive {
                 // A balancer's directive behind `keepalive` has thrown it out: nothing to keep.
-                Some(seen) if seen.outermost == balancer => {
+                Some(seen) if is_same(seen.outermost, balancer) => {
                     read_keepalive_again(cf, us, seen.value)?;
                     Ok(seen.beneath)
                 }
                 _ => Ok(balancer),
             }
+        }
+    }
+
+    fn is_same(one: ngx_http_upstream_init_pt, other: ngx_http_upstream_init_pt) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) => core::ptr::fn_addr_eq(one, other),
+            (one, other) => one.is_none() && other.is_none(),
         }
     }
 
