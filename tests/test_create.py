@@ -14,7 +14,7 @@ PLACES = {
     "sent": ("$sent_http_mcp_session_id", "", False),
     "upstream": ("$upstream_http_mcp_session_id", "", False),
     "map": ("$learned", MAP, False),
-    "text": ("v1:$upstream_http_mcp_session_id", "", False),
+    "text": ("$upstream_http_mcp_session_id$upstream_http_x_nothing", "", False),
     "cookie": ("$upstream_cookie_sid", "", True),
     "cookie_map": ("$learned", COOKIE_MAP, True),
 }
@@ -59,8 +59,6 @@ async def learn(nginx, http: str, directive: str, cookie: bool = False) -> tuple
 async def test_learned_from(nginx, report, place, spelling):
     create, http, cookie = PLACES[place]
     lookup = "$cookie_sid" if cookie else "$http_mcp_session_id"
-    if place == "text":
-        lookup = "v1:$http_mcp_session_id"
     tally, said = await learn(nginx, http, spelling.format(create=create, lookup=lookup), cookie)
     report(tally)
     assert tally.misrouted == 0

@@ -14,7 +14,7 @@ def test_nginx_takes(nginx, name):
         for sample in SAMPLES.glob("*.conf"):
             (nginx.home / sample.name).write_text(sample.read_text())
         (nginx.home / "modules").mkdir()
-        (nginx.home / "modules" / nginx.module.name).symlink_to(nginx.module)
+        (nginx.home / "modules" / "ngx_http_sticky_learn_module.so").symlink_to(nginx.module)
         (nginx.home / "tmp").mkdir()
         (nginx.home / "nginx.conf").write_text(text)
     else:

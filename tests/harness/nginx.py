@@ -129,13 +129,15 @@ http {{
 
     @property
     def workers(self) -> list[int]:
-        """Every living worker, of every generation."""
+        """Every living worker, of every generation, oldest first."""
         master = self._process.pid
         try:
             children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         except OSError:
             return []
-        return [pid for pid in map(int, children) if not _is_zombie(pid)]
+        # The cache manager is a child, too.
+        started = {int(m[1]) for line in self.errors() if (m := re.search(r" start worker process (\d+)$", line))}
+        return [pid for pid in map(int, children) if pid in started and not _is_zombie(pid)]
 
     def _wait(self, what: str, done) -> None:
         deadline = time.monotonic() + 15

@@ -24,6 +24,7 @@ class Replica:
         self.port = 0
         self.status = 200  # of every answer
         self.requests = 0
+        self.accepted = 0  # connections
         self.sessions: set[bytes] = set()
         self.last_issued = b""
         self.streams: set[_Connection] = set()
@@ -79,6 +80,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         self.transport = transport
+        self.replica.accepted += 1
         self.replica._connections.add(self)
 
     def connection_lost(self, error: Exception | None) -> None:
