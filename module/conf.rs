@@ -27,6 +27,7 @@ pub struct UpstreamConf {
     pub affinity: Option<Affinity>,
     pub balancer: Balancer,
     /// The `keepalive` directive that was read in this upstream.
+    #[cfg_attr(nginx_own_sticky, expect(dead_code, reason = "it need not be known"))]
     pub keepalive: Option<KeepaliveSeen>,
 }
 

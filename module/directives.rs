@@ -38,10 +38,7 @@ pub type Handler =
 /// A directive of `upstream {}`; nginx wants its name to end with a null.
 pub const fn command(name: &'static CStr, arguments: u32, set: Handler) -> ngx_command_t {
     ngx_command_t {
-        name: ngx_str_t {
-            len: name.count_bytes(),
-            data: name.as_ptr().cast_mut().cast(),
-        },
+        name: ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast_mut().cast() },
         type_: (NGX_HTTP_UPS_CONF | arguments) as ngx_uint_t,
         set: Some(set),
         conf: NGX_HTTP_SRV_CONF_OFFSET,
@@ -97,18 +94,12 @@ unsafe fn read_sticky_learn(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Res
         // Without ids of its own, the directive follows those of MCP's Streamable HTTP.
         let mcp = parameters.create.is_empty() && parameters.lookup.is_empty();
         if mcp {
-            let header = |text: &'static str| ngx_str_t {
-                len: text.len(),
-                data: text.as_ptr().cast_mut(),
-            };
+            let header =
+                |text: &'static str| ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
             let create = header("$sent_http_mcp_session_id");
-            parameters
-                .create
-                .push(Value::compile(cf, "create", create)?);
+            parameters.create.push(Value::compile(cf, "create", create)?);
             let lookup = header("$http_mcp_session_id");
-            parameters
-                .lookup
-                .push(Value::compile(cf, "lookup", lookup)?);
+            parameters.lookup.push(Value::compile(cf, "lookup", lookup)?);
         }
         conf.affinity = Some(parameters.finish(cf, Rules::Affinity, mcp)?);
     }
@@ -127,10 +118,7 @@ unsafe fn read_sticky(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<()
         let args = nginx::args(cf);
         let method = args[1];
         if method.as_bytes() != b"learn" {
-            fail!(
-                cf,
-                "unsupported method \"{method}\", only \"sticky learn\" is known"
-            );
+            fail!(cf, "unsupported method \"{method}\", only \"sticky learn\" is known");
         }
         for &word in &args[2..] {
             if word.as_bytes() == b"header" {
@@ -216,9 +204,7 @@ impl Parameters {
         };
         match name {
             "lifetime" => once(cf, name, &mut self.lifetime, |cf| read_time(cf, name, text))?,
-            "gone_after" => once(cf, name, &mut self.gone_after, |cf| {
-                read_time(cf, name, text)
-            })?,
+            "gone_after" => once(cf, name, &mut self.gone_after, |cf| read_time(cf, name, text))?,
             "unknown" => once(cf, name, &mut self.unknown, |cf| {
                 choose(
                     cf,
@@ -267,10 +253,7 @@ impl Parameters {
             fail!(cf, "\"zone\" parameter is not specified");
         };
         if rules == Rules::Plus && size == 0 {
-            fail!(
-                cf,
-                "invalid zone size \"{name}\", write \"zone={name}:SIZE\""
-            );
+            fail!(cf, "invalid zone size \"{name}\", write \"zone={name}:SIZE\"");
         }
         let limits = Limits {
             timeout: self.timeout.unwrap_or(Span::from_millis(DEFAULT_TIMEOUT)),
@@ -283,19 +266,13 @@ impl Parameters {
             } else {
                 Moment::End
             },
-            unknown: self.unknown.unwrap_or(if mcp {
-                Unknown::Reject
-            } else {
-                Unknown::Balance
-            }),
+            unknown: self.unknown.unwrap_or(if mcp { Unknown::Reject } else { Unknown::Balance }),
             unavailable: self.unavailable.unwrap_or(match (mcp, rules) {
                 (true, _) => Unavailable::Reject,
                 (false, Rules::Affinity) => Unavailable::Rebind,
                 (false, Rules::Plus) => Unavailable::Balance,
             }),
-            gone_after: self
-                .gone_after
-                .unwrap_or(Span::from_millis(DEFAULT_GONE_AFTER)),
+            gone_after: self.gone_after.unwrap_or(Span::from_millis(DEFAULT_GONE_AFTER)),
             success_only: mcp,
         };
         // SAFETY: by this function's contract.
@@ -348,11 +325,9 @@ fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize),
     let parsed = unsafe { ngx_parse_size(&mut size) };
     match usize::try_from(parsed) {
         Ok(bytes) if bytes >= zone::min_size() => Ok((name, bytes)),
-        Ok(_) => fail!(
-            cf,
-            "zone \"{name}\" is too small, it needs {}k or more",
-            zone::min_size() / 1024
-        ),
+        Ok(_) => {
+            fail!(cf, "zone \"{name}\" is too small, it needs {}k or more", zone::min_size() / 1024)
+        }
         Err(_) => fail!(cf, "invalid zone size \"{text}\""),
     }
 }
@@ -363,10 +338,7 @@ fn read_time(cf: &mut ngx_conf_t, name: &str, mut text: ngx_str_t) -> Result<Spa
     match u64::try_from(milliseconds) {
         Ok(0) => fail!(cf, "\"{name}\" must be longer than zero"),
         Ok(ms) if ms <= MAX_TIME => Ok(Span::from_millis(ms)),
-        Ok(_) => fail!(
-            cf,
-            "\"{name}={text}\" is too long, at most 4 years are possible"
-        ),
+        Ok(_) => fail!(cf, "\"{name}={text}\" is too long, at most 4 years are possible"),
         Err(_) => fail!(cf, "invalid time \"{name}={text}\""),
     }
 }
@@ -382,13 +354,6 @@ fn choose<T: Copy>(
             return Ok(*value);
         }
     }
-    let words: Vec<_> = choices
-        .iter()
-        .map(|(word, _)| format!("\"{word}\""))
-        .collect();
-    fail!(
-        cf,
-        "invalid value \"{name}={text}\", it must be {}",
-        words.join(" or ")
-    );
+    let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
+    fail!(cf, "invalid value \"{name}={text}\", it must be {}", words.join(" or "));
 }

@@ -221,10 +221,7 @@ pub unsafe fn pool_find<'a, T>(
         let mut cleanup = (*pool).cleanup;
         while let Some(entry) = cleanup.as_ref() {
             let ours = drop_value::<T> as unsafe extern "C" fn(*mut c_void);
-            if entry
-                .handler
-                .is_some_and(|handler| ptr::fn_addr_eq(handler, ours))
-            {
+            if entry.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, ours)) {
                 let value = &*entry.data.cast::<T>();
                 if matches(value) {
                     return Some(value);

@@ -19,7 +19,18 @@ pub struct Missing {
     pub retry_after: u64,
 }
 
+impl Missing {
+    /// The server is no longer in the upstream.
+    pub const REMOVED: Missing = Missing { absence: Absence::Removed, retry_after: 1 };
+    /// The server has just failed.
+    pub const FAILED: Missing =
+        Missing { absence: Absence::Failed { unavailable: None }, retry_after: 1 };
+    /// The server has no connection to spare.
+    pub const FULL: Missing = Missing { absence: Absence::Full, retry_after: 1 };
+}
+
 /// A server found among the peers, with its group locked.
+#[cfg_attr(nginx_own_sticky, expect(dead_code, reason = "a balancer of 1.29.6 finds them"))]
 pub struct Found {
     pub group: *mut ngx_http_upstream_rr_peers_t,
     pub peer: *mut ngx_http_upstream_rr_peer_t,
@@ -48,12 +59,7 @@ pub unsafe fn find(
             while let Some(candidate) = peer.as_ref() {
                 if nginx::bytes(&candidate.name) == address {
                     check(candidate)?;
-                    return Ok(Found {
-                        group,
-                        peer,
-                        place,
-                        _lock: lock,
-                    });
+                    return Ok(Found { group, peer, place, _lock: lock });
                 }
                 peer = candidate.next;
                 place += 1;
@@ -61,33 +67,23 @@ pub unsafe fn find(
             group = (*group).next;
         }
     }
-    Err(Missing {
-        absence: Absence::Removed,
-        retry_after: 1,
-    })
+    Err(Missing::REMOVED)
 }
 
 /// What `ngx_http_upstream_get_peer` asks of a peer.
 fn check(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), Missing> {
-    let failed = Absence::Failed { unavailable: None };
     if peer.down != 0 {
-        return Err(Missing {
-            absence: failed,
-            retry_after: retry_after(peer.fail_timeout),
-        });
+        return Err(Missing::FAILED);
     }
     let since_check = now() - peer.checked;
     if peer.max_fails != 0 && peer.fails >= peer.max_fails && since_check <= peer.fail_timeout {
         return Err(Missing {
-            absence: failed,
             retry_after: retry_after(peer.fail_timeout - since_check),
+            ..Missing::FAILED
         });
     }
     if peer.max_conns != 0 && peer.conns >= peer.max_conns {
-        return Err(Missing {
-            absence: Absence::Full,
-            retry_after: 1,
-        });
+        return Err(Missing::FULL);
     }
     Ok(())
 }

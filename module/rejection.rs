@@ -74,10 +74,7 @@ unsafe fn add_retry_after(r: *mut ngx_http_request_t, seconds: u64) -> Option<()
         }
         header.write(core::mem::zeroed());
         (*header).hash = 1;
-        (*header).key = ngx_str_t {
-            len: NAME.len(),
-            data: NAME.as_ptr().cast_mut(),
-        };
+        (*header).key = ngx_str_t { len: NAME.len(), data: NAME.as_ptr().cast_mut() };
         (*header).value = ngx_str_t { len, data: text };
     }
     Some(())

@@ -6,7 +6,7 @@ use core::ptr;
 
 use affinity::policy::{
     Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
-    Status,
+    Status, Unavailable,
 };
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Table};
 use nginx_sys::{
@@ -22,6 +22,7 @@ use crate::peers::Missing;
 use crate::rejection;
 use crate::versions;
 use crate::worker::InFlight;
+use crate::zone::Sessions;
 
 /// Puts our hooks around the balancer of each upstream that asked for them.
 ///
@@ -37,10 +38,7 @@ pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> 
         let Some(upstreams) = upstreams else {
             return Err(Logged);
         };
-        for &us in upstreams
-            .upstreams
-            .as_slice::<*mut ngx_http_upstream_srv_conf_t>()
-        {
+        for &us in upstreams.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>() {
             let Some(conf) = UpstreamConf::of(us) else {
                 continue;
             };
@@ -62,10 +60,7 @@ unsafe extern "C" fn init_upstream(
         let Some(conf) = UpstreamConf::of(us) else {
             return ERROR;
         };
-        let init = conf
-            .balancer
-            .init_upstream
-            .unwrap_or(ngx_http_upstream_init_round_robin);
+        let init = conf.balancer.init_upstream.unwrap_or(ngx_http_upstream_init_round_robin);
         let rc = init(cf, us);
         if rc == OK {
             conf.balancer.init_peer = (*us).peer.init;
@@ -92,20 +87,28 @@ pub struct PeerData {
     us: *const ngx_http_upstream_srv_conf_t,
     /// Lives as long as the configuration, which outlives its requests.
     affinity: &'static Affinity,
-    table: Table,
+    sessions: &'static Sessions,
     inner: Inner,
-    /// The balancer is one that can be told which peer to take.
-    stock: bool,
     status: Status,
     /// The id of the request.
     presented: Option<(Key, &'static [u8])>,
     /// The server of its session.
     session: Option<ServerId>,
-    /// That server cannot be had for this request.
-    given_up: bool,
+    /// What `get` is to do next.
+    target: Target,
     /// What is known of the peer that the request holds.
     held: Held,
     in_flight: InFlight,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// Ask the balancer.
+    Any,
+    /// Take the session's server.
+    SessionServer(ServerId),
+    /// Decide what to do after the session's server has failed this request.
+    Failed(ServerId),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -213,7 +216,7 @@ impl PeerData {
                 upstream,
                 us,
                 affinity,
-                table: (*affinity.zone).table()?,
+                sessions: (*affinity.zone).sessions()?,
                 inner: Inner {
                     data: peer.data,
                     get: peer.get,
@@ -222,11 +225,10 @@ impl PeerData {
                     set_session: peer.set_session,
                     save_session: peer.save_session,
                 },
-                stock: versions::is_stock(peer.data, us),
                 status: Status::None,
                 presented: None,
                 session: None,
-                given_up: false,
+                target: Target::Any,
                 held: Held::Nothing,
                 in_flight: InFlight::default(),
             };
@@ -277,7 +279,7 @@ impl PeerData {
 
     /// The address that the request's session is bound to.
     pub fn bound_address<'a>(&self, buffer: &'a mut [u8; Table::MAX_ADDRESS]) -> Option<&'a [u8]> {
-        self.table.address(self.session?, buffer)
+        self.sessions.table.address(self.session?, buffer)
     }
 
     /// Asks the zone where the request's id leads.
@@ -291,17 +293,23 @@ impl PeerData {
         self.presented = Some((key, id));
 
         let now = nginx::now();
-        let Some(session) = self.table.lookup(key, now, &affinity.limits) else {
-            self.table.count_unknown(key);
+        let Some(session) = self.sessions.lookup(key, now, &affinity.limits) else {
+            self.sessions.table.count_unknown(key);
             return Ok(self.decide(Presented::Stranger));
         };
         self.session = Some(session.server);
+        // SAFETY: the balancer's data are those of this request.
+        if unsafe { versions::is_stock(self.inner.data, self.us) } {
+            self.target = Target::SessionServer(session.server);
+        } else {
+            self.complain_of_balancer();
+        }
         if affinity.policy.rules == Rules::Affinity {
             if session.used != now {
-                self.table.touch(key, now);
+                self.sessions.table.touch(key, now);
             }
             // SAFETY: the data stay where they are until their pool is destroyed.
-            unsafe { self.in_flight.hold(self.table, key, now) };
+            unsafe { self.in_flight.hold(self.sessions, key, now) };
         }
         Ok(self.decide(Presented::Session))
     }
@@ -319,34 +327,29 @@ impl PeerData {
             Some(value) => unsafe { value.eval(self.request) }.ok_or(OutOfMemory)?,
             None => &[],
         };
-        Ok(self.table.key(Kind::Session, id, bind))
+        Ok(self.sessions.table.key(Kind::Session, id, bind))
     }
 
     unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
         self.held = Held::Nothing;
-        if let Some(server) = self.session.filter(|_| self.stock && !self.given_up) {
-            // SAFETY: called from `peer.get`.
-            match unsafe { self.take(pc, server) } {
-                Ok(rc) => {
-                    if rc == OK || rc == DONE {
-                        self.held = Held::SessionServer;
-                        self.table.count_hit(server);
-                    }
-                    return rc;
-                }
-                Err(missing) => {
-                    if let Route::Reject(why) = self.give_up(server, missing.absence) {
-                        // SAFETY: no peer is taken.
-                        return unsafe { self.reject(why, missing.retry_after) };
-                    }
+        // SAFETY: called from `peer.get`, with no peer taken.
+        let missing = unsafe {
+            match mem::replace(&mut self.target, Target::Any) {
+                Target::Any => None,
+                Target::SessionServer(server) => match self.take(pc, server) {
+                    Ok(rc) => return rc,
+                    Err(missing) => Some((server, missing)),
+                },
+                Target::Failed(server) => {
+                    versions::start_over(self.us, &self.inner);
+                    Some((server, Missing::FAILED))
                 }
             }
-        } else if self.given_up {
-            // The session's server has failed this request, and `free` has said so.
-            let failed = self.failed();
-            if let Some(Route::Reject(why)) = failed {
+        };
+        if let Some((server, missing)) = missing {
+            if let Route::Reject(why) = self.give_up(server, missing.absence) {
                 // SAFETY: as above.
-                return unsafe { self.reject(why, 1) };
+                return unsafe { self.reject(why, missing.retry_after) };
             }
         }
         let Some(get) = self.inner.get else {
@@ -366,27 +369,27 @@ impl PeerData {
         pc: &mut ngx_peer_connection_t,
         server: ServerId,
     ) -> Result<ngx_int_t, Missing> {
+        let table = &self.sessions.table;
         let mut buffer = [0; Table::MAX_ADDRESS];
-        let Some(address) = self.table.address(server, &mut buffer) else {
-            return Err(Missing {
-                absence: Absence::Removed,
-                retry_after: 1,
-            });
+        let Some(address) = table.address(server, &mut buffer) else {
+            return Err(Missing::REMOVED);
         };
-        // SAFETY: called from `peer.get`, and the balancer is stock.
-        unsafe { versions::take(pc, self.request, self.us, &self.inner, address) }
+        // SAFETY: called from `peer.get`, and the balancer is stock, or there were no target.
+        let rc = unsafe { versions::take(pc, self.request, self.us, &self.inner, address)? };
+        if rc == OK || rc == DONE {
+            self.held = Held::SessionServer;
+            table.count_hit(server);
+        }
+        Ok(rc)
     }
 
     /// Decides what to do without the session's server, and notes since when it is missing.
     fn give_up(&mut self, server: ServerId, absence: Absence) -> Route {
-        self.given_up = true;
         let absence = match absence {
             Absence::Failed { .. } => {
                 let now = nginx::now();
-                let since = self.table.set_unavailable(server, now);
-                Absence::Failed {
-                    unavailable: since.map(|since| now.since(since)),
-                }
+                let since = self.sessions.table.set_unavailable(server, now);
+                Absence::Failed { unavailable: since.map(|since| now.since(since)) }
             }
             absence => absence,
         };
@@ -395,20 +398,12 @@ impl PeerData {
         route
     }
 
-    /// What to do after the session's server has failed this request.
-    fn failed(&mut self) -> Option<Route> {
-        let server = self.session?;
-        // SAFETY: the balancer is stock, or no session's server would have been tried.
-        unsafe { versions::start_over(self.us, &self.inner) };
-        Some(self.give_up(server, Absence::Failed { unavailable: None }))
-    }
-
     /// # Safety
     /// Called from `peer.get` with no peer taken; its result is to be returned at once.
     unsafe fn reject(&mut self, why: Rejection, retry_after: u64) -> ngx_int_t {
         if let (Rejection::Gone, Some((key, _))) = (why, self.presented) {
             self.in_flight.release();
-            self.table.forget(key);
+            self.sessions.forget(key);
         }
         // SAFETY: by this function's contract.
         unsafe { rejection::send(self.request, self.upstream, why, retry_after) }
@@ -420,32 +415,32 @@ impl PeerData {
         let next = state & NGX_PEER_NEXT as ngx_uint_t != 0;
         let held = mem::replace(&mut self.held, Held::Nothing);
 
-        if held == Held::SessionServer && failed {
-            // SAFETY: nginx passes its connection as it is.
-            if unsafe { self.is_stale_connection(pc) } {
-                // The server closed an idle connection: that is no failure, and it is tried anew.
-                state &= !(NGX_PEER_FAILED as ngx_uint_t);
-            } else {
-                self.given_up = true;
-            }
-        } else if held == Held::SessionServer && next {
-            self.given_up = true;
-        }
-
-        if !failed && !next && held != Held::Nothing {
+        if !failed && !next {
             // SAFETY: the response has ended, the request has not.
             unsafe { self.ended(held) };
+        } else if let (Held::SessionServer, Some(server)) = (held, self.session) {
+            // SAFETY: nginx passes its connection as it is.
+            if failed && unsafe { self.is_stale_connection(pc) } {
+                // The server has closed an idle connection: no failure, it is tried anew.
+                state &= !(NGX_PEER_FAILED as ngx_uint_t);
+                self.target = Target::SessionServer(server);
+            } else {
+                self.target = Target::Failed(server);
+            }
         }
         if let Some(free) = self.inner.free {
             // SAFETY: the hook gets what its own module has made.
             unsafe { free(pc, self.inner.data, state) };
         }
-        // Let nginx ask once more, to be told about the session's server.
-        if failed && self.session.is_some() && pc.tries == 0 {
-            if let (_, Route::Reject(_)) = self.affinity.policy.on_unavailable(Absence::Full) {
-                pc.tries = 1;
-            }
+        // nginx asks once more then, and is told what becomes of the session.
+        if matches!(self.target, Target::Failed(_)) && self.rejects() && pc.tries == 0 {
+            pc.tries = 1;
         }
+    }
+
+    /// Whether a request without its session's server is answered by a rejection.
+    fn rejects(&self) -> bool {
+        self.affinity.policy.unavailable == Unavailable::Reject
     }
 
     /// Whether the failure is that of a kept connection that the server had closed meanwhile.
@@ -470,8 +465,8 @@ impl PeerData {
     pub unsafe fn answered(&mut self) {
         if self.held == Held::SessionServer {
             if let Some(server) = self.session {
-                if self.table.unavailable_since(server).is_some() {
-                    self.table.clear_unavailable(server);
+                if self.sessions.table.unavailable_since(server).is_some() {
+                    self.sessions.table.clear_unavailable(server);
                 }
             }
         }
@@ -511,7 +506,8 @@ impl PeerData {
             (created, nginx::bytes(name), status as u16)
         };
         let session = self.session.map(|server| {
-            if held == Held::SessionServer || self.table.find_server(name) == Some(server) {
+            if held == Held::SessionServer || self.sessions.table.find_server(name) == Some(server)
+            {
                 Whose::Here
             } else {
                 Whose::Elsewhere
@@ -525,11 +521,7 @@ impl PeerData {
                 _ => Created::Other,
             }),
         };
-        match (
-            self.affinity.policy.on_answer(&answer),
-            created,
-            self.presented,
-        ) {
+        match (self.affinity.policy.on_answer(&answer), created, self.presented) {
             (Lesson::BindCreated(existing), Some(id), _) => {
                 // SAFETY: the request is live.
                 if let Ok(key) = unsafe { self.key(id) } {
@@ -538,7 +530,7 @@ impl PeerData {
             }
             (Lesson::BindPresented(existing), _, Some((key, _))) => {
                 let now = nginx::now();
-                if self.table.lookup(key, now, &self.affinity.limits).is_some() {
+                if self.sessions.lookup(key, now, &self.affinity.limits).is_some() {
                     self.bind(key, name, existing);
                 }
             }
@@ -550,8 +542,8 @@ impl PeerData {
     fn bind(&mut self, key: Key, name: &[u8], existing: Existing) {
         let now = nginx::now();
         let limits = &self.affinity.limits;
-        let bound = self.table.intern(name, now).map(|server| {
-            let bound = self.table.bind(key, server, None, now, limits, existing);
+        let bound = self.sessions.table.intern(name, now).map(|server| {
+            let bound = self.sessions.table.bind(key, server, None, now, limits, existing);
             (server, bound)
         });
         match bound {
@@ -569,10 +561,24 @@ impl PeerData {
         }
         if self.affinity.policy.rules == Rules::Affinity {
             // SAFETY: the data stay where they are until their pool is destroyed.
-            unsafe { self.in_flight.hold(self.table, key, now) };
+            unsafe { self.in_flight.hold(self.sessions, key, now) };
         }
     }
 
+    #[cold]
+    fn complain_of_balancer(&self) {
+        // SAFETY: the request and its upstream are live.
+        unsafe {
+            ngx::ngx_log_error!(
+                NGX_LOG_ERR,
+                (*(*self.request).connection).log,
+                "the balancer of upstream \"{}\" cannot be told which server to take",
+                (*self.us).host
+            );
+        }
+    }
+
+    #[cold]
     fn complain_of_full_list(&self, name: &[u8]) {
         // SAFETY: the request and the zone are live.
         unsafe {

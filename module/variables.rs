@@ -17,17 +17,12 @@ type GetHandler = unsafe extern "C" fn(
     usize,
 ) -> ngx_int_t;
 
-const VARIABLES: [(&str, GetHandler); 2] = [
-    ("upstream_sticky_status", status),
-    ("upstream_sticky_server", server),
-];
+const VARIABLES: [(&str, GetHandler); 2] =
+    [("upstream_sticky_status", status), ("upstream_sticky_server", server)];
 
 pub unsafe extern "C" fn add(cf: *mut ngx_conf_t) -> ngx_int_t {
     for (name, handler) in VARIABLES {
-        let mut name = ngx_str_t {
-            len: name.len(),
-            data: name.as_ptr().cast_mut(),
-        };
+        let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
         // SAFETY: nginx copies the name into the pool of its configuration.
         unsafe {
             let variable =

@@ -200,9 +200,7 @@ mod chosen {
         // SAFETY: request data of any balancer are larger than two words.
         unsafe {
             !data.is_null()
-                && (*data.cast::<ngx_http_upstream_rr_peer_data_t>())
-                    .peers
-                    .cast::<c_void>()
+                && (*data.cast::<ngx_http_upstream_rr_peer_data_t>()).peers.cast::<c_void>()
                     == (*us).peer.data
         }
     }
@@ -338,7 +336,6 @@ mod chosen {
     use core::ffi::c_void;
     use core::ptr;
 
-    use affinity::policy::Absence;
     use nginx_sys::{
         ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_pt,
         ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_palloc, ngx_peer_connection_t, ngx_str_t,
@@ -397,7 +394,7 @@ mod chosen {
         // SAFETY: the id is copied while the peer's group is locked, since a peer that is resolved
         // anew may go at any time; the copy lives as long as the request.
         unsafe {
-            let (hint, pool) = {
+            let hint = {
                 let found = peers::find(us, address)?;
                 let sid = (*found.peer).sid;
                 let copy =
@@ -407,13 +404,9 @@ mod chosen {
                 }
                 let text = copy.add(1).cast::<u8>();
                 ptr::copy_nonoverlapping(sid.data, text, sid.len);
-                copy.write(ngx_str_t {
-                    len: sid.len,
-                    data: text,
-                });
-                (copy, (*r).pool)
+                copy.write(ngx_str_t { len: sid.len, data: text });
+                copy
             };
-            let _ = pool;
             let Some(get) = inner.get else {
                 return Ok(ERROR);
             };
@@ -422,10 +415,7 @@ mod chosen {
             pc.hint = ptr::null_mut();
             if rc != OK && rc != DONE {
                 // The peer was there a moment ago, and another worker has taken its last place.
-                return Err(Missing {
-                    absence: Absence::Full,
-                    retry_after: 1,
-                });
+                return Err(Missing::FULL);
             }
             if !pc.name.is_null() && nginx::bytes(&*pc.name) == address {
                 return Ok(rc);
@@ -434,10 +424,7 @@ mod chosen {
                 free(pc, inner.data, 0);
             }
             pc.sockaddr = ptr::null_mut();
-            Err(Missing {
-                absence: Absence::Failed { unavailable: None },
-                retry_after: 1,
-            })
+            Err(Missing::FAILED)
         }
     }
 

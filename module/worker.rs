@@ -8,7 +8,7 @@ use core::cell::UnsafeCell;
 use core::mem;
 use core::ptr;
 
-use affinity::table::{Key, Span, Table, Tick};
+use affinity::table::{Key, Span, Tick};
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_int_t, ngx_log_t,
     ngx_msec_t, ngx_process, ngx_queue_init, ngx_queue_insert_before, ngx_queue_remove,
@@ -17,6 +17,7 @@ use nginx_sys::{
 
 use crate::conf::MainConf;
 use crate::nginx::{self, OK};
+use crate::zone::{Sessions, Zone};
 
 /// Longest time between two turns (milliseconds).
 const MAX_INTERVAL: u64 = 1000;
@@ -84,7 +85,7 @@ pub unsafe fn start(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     OK
 }
 
-unsafe fn zones<'a>(cycle: *const ngx_cycle_t) -> &'a [*mut crate::zone::Zone] {
+unsafe fn zones<'a>(cycle: *const ngx_cycle_t) -> &'a [*mut Zone] {
     // SAFETY: the cycle is live.
     let main = unsafe {
         nginx::cycle_main_conf::<MainConf>(cycle, &raw const crate::ngx_http_sticky_learn_module)
@@ -127,12 +128,12 @@ unsafe fn refresh(now: Tick) {
     }
 }
 
-fn sweep(zone: &crate::zone::Zone, now: Tick, interval: u64, log: *mut ngx_log_t) {
-    let Some(table) = zone.table() else {
+fn sweep(zone: &Zone, now: Tick, interval: u64, log: *mut ngx_log_t) {
+    let Some(sessions) = zone.sessions() else {
         return;
     };
-    let slots = table.stats().capacity * interval / SWEEP_TIME + 1;
-    table.sweep(now, zone.limits(), slots as usize);
+    let slots = sessions.table.capacity() * interval / SWEEP_TIME + 1;
+    sessions.table.sweep(now, zone.limits(), slots as usize);
     zone.report_evictions(log, now);
 }
 
@@ -141,16 +142,13 @@ fn sweep(zone: &crate::zone::Zone, now: Tick, interval: u64, log: *mut ngx_log_t
 pub struct InFlight {
     queue: ngx_queue_t,
     refreshed: Tick,
-    session: Option<(Table, Key)>,
+    session: Option<(&'static Sessions, Key)>,
 }
 
 impl Default for InFlight {
     fn default() -> InFlight {
         InFlight {
-            queue: ngx_queue_t {
-                prev: ptr::null_mut(),
-                next: ptr::null_mut(),
-            },
+            queue: ngx_queue_t { prev: ptr::null_mut(), next: ptr::null_mut() },
             refreshed: Tick::from_millis(0),
             session: None,
         }
@@ -162,19 +160,19 @@ impl InFlight {
     ///
     /// # Safety
     /// The value must not move, and must be dropped before its memory goes.
-    pub unsafe fn hold(&mut self, table: Table, key: Key, now: Tick) {
+    pub unsafe fn hold(&mut self, sessions: &'static Sessions, key: Key, now: Tick) {
         if self.session.is_none() {
             // SAFETY: in the event loop, by this function's contract.
             unsafe { ngx_queue_insert_before(&mut worker().in_flight, &mut self.queue) };
             self.refreshed = now;
         }
-        self.session = Some((table, key));
+        self.session = Some((sessions, key));
     }
 
     /// Refreshes the session that is held.
     pub fn touch(&mut self, now: Tick) {
-        if let Some((table, key)) = self.session {
-            table.touch(key, now);
+        if let Some((sessions, key)) = self.session {
+            sessions.table.touch(key, now);
             self.refreshed = now;
         }
     }

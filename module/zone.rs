@@ -6,8 +6,9 @@
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::rc::Rc;
 
-use affinity::table::{Limits, Span, Table, Tick};
+use affinity::table::{Key, Limits, Session, Span, Table, Tick};
 use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize,
     ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
@@ -21,6 +22,8 @@ use crate::nginx::{self, Logged, ERROR, OK};
 const MIN_PAGES: usize = 8;
 /// Marks a region of ours; the last byte is the version of this layout.
 const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x01");
+/// How many former memories of a zone are kept in sight.
+const MAX_FORMER: usize = 4;
 /// How often evictions are reported (milliseconds).
 const REPORT_EVERY: u64 = 60_000;
 
@@ -39,13 +42,24 @@ pub struct Zone {
 
 enum State {
     Declared,
-    Mapped(Memory),
+    Mapped(Sessions),
 }
 
-#[derive(Clone, Copy)]
-struct Memory {
+/// The sessions of a zone.
+#[derive(Clone)]
+pub struct Sessions {
+    pub table: Table,
     notes: NonNull<Notes>,
+    former: Vec<Rc<Former>>,
+}
+
+/// The memory that a zone had before it got its present one. Workers of former configurations go
+/// on using it until their last stream has ended: what they learn and refresh is seen through this
+/// second mapping of the same pages.
+struct Former {
     table: Table,
+    address: *mut c_void,
+    len: usize,
 }
 
 /// What all workers note beside the table.
@@ -139,10 +153,10 @@ pub unsafe fn check(cf: &mut ngx_conf_t, main: &MainConf) -> Result<(), Logged> 
 
 impl Zone {
     /// The sessions; `None` before the memory is mapped, which is before any request.
-    pub fn table(&self) -> Option<Table> {
-        match self.state {
+    pub fn sessions(&self) -> Option<&Sessions> {
+        match &self.state {
             State::Declared => None,
-            State::Mapped(memory) => Some(memory.table),
+            State::Mapped(sessions) => Some(sessions),
         }
     }
 
@@ -161,16 +175,16 @@ impl Zone {
 
     /// Says in the log that sessions were evicted; once a minute, whoever calls.
     pub fn report_evictions(&self, log: *mut ngx_log_t, now: Tick) {
-        let State::Mapped(memory) = self.state else {
+        let Some(sessions) = self.sessions() else {
             return;
         };
         // SAFETY: the notes lie in the zone, which lives as long as this configuration.
-        let notes = unsafe { memory.notes.as_ref() };
+        let notes = unsafe { sessions.notes.as_ref() };
         let told_at = notes.reported_at.load(Ordering::Relaxed);
         if now.since(Tick(told_at)) < Span::from_millis(REPORT_EVERY) {
             return;
         }
-        let evicted = memory.table.stats().evicted;
+        let evicted = sessions.table.stats().evicted;
         let told = notes.reported.load(Ordering::Relaxed);
         // One worker wins; a report that dies with it is made up for by the next one's count.
         if evicted <= told
@@ -192,21 +206,80 @@ impl Zone {
     }
 }
 
+impl Sessions {
+    /// The session of a key, unless it has expired.
+    pub fn lookup(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        self.table.lookup(key, now, limits).or_else(|| self.lookup_former(key, now, limits))
+    }
+
+    #[cold]
+    fn lookup_former(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        self.former.iter().find_map(|former| {
+            former.table.lookup(key, now, limits)?;
+            self.table.import_session(&former.table, key, now, limits);
+            self.table.lookup(key, now, limits)
+        })
+    }
+
+    /// Removes the session of a key.
+    pub fn forget(&self, key: Key) {
+        self.table.forget(key);
+        for former in &self.former {
+            former.table.forget(key);
+        }
+    }
+}
+
+impl Former {
+    /// Maps the pages of `shm` a second time; `None` where the system cannot.
+    ///
+    /// # Safety
+    /// `shm` is a zone of a live configuration.
+    unsafe fn map(shm: &ngx_shm_zone_t) -> Option<Former> {
+        // SAFETY: by this function's contract. An old length of zero leaves the mapping as it is
+        // and makes another one of its shared pages.
+        #[cfg(target_os = "linux")]
+        unsafe {
+            let len = shm.shm.size;
+            let address = libc::mremap(shm.shm.addr.cast(), 0, len, libc::MREMAP_MAYMOVE);
+            if address == libc::MAP_FAILED {
+                return None;
+            }
+            match table_in(shm, address.cast()) {
+                Some(table) => Some(Former { table, address, len }),
+                None => {
+                    libc::munmap(address, len);
+                    None
+                }
+            }
+        }
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = shm;
+            None
+        }
+    }
+}
+
+impl Drop for Former {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map`; whoever uses the table holds a reference to this value.
+        unsafe { libc::munmap(self.address, self.len) };
+    }
+}
+
 /// nginx has mapped the zone, or kept it over a reload (`old` is then the former [`Zone`]).
 unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx passes the zone that `join` declared; the old configuration is still alive.
     unsafe {
         let zone = &mut *(*shm).data.cast::<Zone>();
         let mapped = match old.cast::<Zone>().as_ref() {
-            Some(Zone {
-                state: State::Mapped(memory),
-                ..
-            }) => Ok(*memory),
+            Some(Zone { state: State::Mapped(sessions), .. }) => Ok(sessions.clone()),
             _ => map(&*shm, &zone.limits),
         };
         match mapped {
-            Ok(memory) => {
-                zone.state = State::Mapped(memory);
+            Ok(sessions) => {
+                zone.state = State::Mapped(sessions);
                 OK
             }
             Err(why) => {
@@ -218,66 +291,93 @@ unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int
     }
 }
 
-/// Lays a table over fresh memory, and takes over the sessions of the zone that had its name.
+/// Lays a table over fresh memory, and takes over the sessions of the zone that had its name:
+/// nginx gives a zone of another size (or of a replaced module) new memory.
 ///
 /// # Safety
 /// `shm` is mapped, and nginx has made its slab pool.
-unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Memory, String> {
+unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String> {
     // SAFETY: by this function's contract; nobody else knows the memory yet.
     unsafe {
         let pool = &mut *shm.shm.addr.cast::<ngx_slab_pool_t>();
-        let len = pool.pfree * ngx_pagesize;
-        let region = ngx_slab_alloc(pool, len).cast::<u8>();
-        let Some(notes) = NonNull::new(region.cast::<Notes>()) else {
+        let len = pool.pfree as usize * ngx_pagesize as usize;
+        let Some(notes) = NonNull::new(ngx_slab_alloc(pool, len).cast::<Notes>()) else {
             return Err("no memory for the session table".into());
         };
         let table_len = len - size_of::<Notes>();
         let start = notes.add(1).cast::<u8>();
 
-        let former = former_table(shm);
-        let secret = match &former {
+        let former = former_zone(shm);
+        let secret = match former.as_ref().and_then(|old| table_in(old, old.shm.addr)) {
             Some(table) => table.secret(),
             None => draw_secret().map_err(|error| format!("no secret for the hash: {error}"))?,
         };
         let table = Table::create(start, table_len, secret)
             .map_err(|error| format!("no session table: {error:?}"))?;
-
-        if let Some(former) = former {
-            let taken = table.import(&former, nginx::now(), limits);
-            let live = former.stats().live;
-            ngx::ngx_log_error!(
-                NGX_LOG_NOTICE,
-                shm.shm.log,
-                "zone \"{}\": {taken} of {live} sessions moved to new memory",
-                shm.shm.name
-            );
-        }
         notes.write(Notes {
             magic: AtomicU64::new(MAGIC),
             table_len: AtomicU64::new(table_len as u64),
-            reported: AtomicU64::new(table.stats().evicted),
+            reported: AtomicU64::new(0),
             reported_at: AtomicU32::new(nginx::now().0),
         });
         pool.data = notes.as_ptr().cast();
-        Ok(Memory { notes, table })
+
+        let mut sessions = Sessions { table, notes, former: Vec::new() };
+        if let Some(old) = former {
+            sessions.take_over(old, limits);
+            let evicted = sessions.table.stats().evicted;
+            notes.as_ref().reported.store(evicted, Ordering::Relaxed);
+        }
+        Ok(sessions)
     }
 }
 
-/// The table of the running configuration's zone of that name, if there is one: nginx gives a zone
-/// of another size (or of a replaced module) new memory, with the old one still mapped.
+impl Sessions {
+    /// Copies the sessions of the zone's former memory, and keeps an eye on it.
+    ///
+    /// # Safety
+    /// `old` is a zone of the running configuration.
+    unsafe fn take_over(&mut self, old: &ngx_shm_zone_t, limits: &Limits) {
+        // SAFETY: by this function's contract.
+        let Some(table) = (unsafe { table_in(old, old.shm.addr) }) else {
+            return;
+        };
+        let live = table.stats().live;
+        let taken = self.table.import(&table, nginx::now(), limits);
+        ngx::ngx_log_error!(
+            NGX_LOG_NOTICE,
+            old.shm.log,
+            "zone \"{}\" has new memory, {taken} of {live} sessions moved there",
+            old.shm.name
+        );
+        // SAFETY: as above; `data` of a zone with our table and our tag is a `Zone`.
+        unsafe {
+            self.former.extend(Former::map(old).map(Rc::new));
+            let ours = (&raw mut crate::ngx_http_sticky_learn_module).cast();
+            if old.tag == ours {
+                if let Some(older) = (*old.data.cast::<Zone>()).sessions() {
+                    self.former.extend(older.former.iter().cloned());
+                }
+            }
+        }
+        self.former.truncate(MAX_FORMER);
+    }
+}
+
+/// The running configuration's zone of that name, if it has one with other memory.
 ///
 /// # Safety
 /// Called while nginx initialises the zones of a new configuration.
-unsafe fn former_table(shm: &ngx_shm_zone_t) -> Option<Table> {
+unsafe fn former_zone<'a>(shm: &ngx_shm_zone_t) -> Option<&'a ngx_shm_zone_t> {
     // SAFETY: `ngx_cycle` is the running configuration until the new one is complete, and its
-    // zones stay mapped as long; the notes tell whether one is ours.
+    // zones stay mapped as long.
     unsafe {
         let mut part: *const ngx_list_part_t = &raw const (*ngx_cycle).shared_memory.part;
         while let Some(list) = part.as_ref() {
-            for i in 0..list.nelts {
+            for i in 0..list.nelts as usize {
                 let old = &*list.elts.cast::<ngx_shm_zone_t>().add(i);
                 if old.shm.name == shm.shm.name && !ptr::eq(old.shm.addr, shm.shm.addr) {
-                    return table_in(old);
+                    return Some(old);
                 }
             }
             part = list.next;
@@ -286,30 +386,29 @@ unsafe fn former_table(shm: &ngx_shm_zone_t) -> Option<Table> {
     }
 }
 
+/// The table in a zone that is mapped at `address`, if it is one of ours.
+///
 /// # Safety
-/// `shm` is a zone of a live configuration.
-unsafe fn table_in(shm: &ngx_shm_zone_t) -> Option<Table> {
-    let start = shm.shm.addr as usize;
-    let end = start.checked_add(shm.shm.size)?;
-    if start == 0 || shm.shm.size < min_size() {
+/// `shm` is a zone of a live configuration, `address` a mapping of it.
+unsafe fn table_in(shm: &ngx_shm_zone_t, address: *mut u8) -> Option<Table> {
+    if address.is_null() || shm.shm.addr.is_null() || shm.shm.size < min_size() {
         return None;
     }
-    // SAFETY: every zone starts with a slab pool; what its owner noted is believed only if it
-    // points into the zone and bears our mark.
+    // SAFETY: every zone starts with a slab pool; what its owner noted (as an address in the first
+    // mapping) is believed only if it points into the zone and bears our mark.
     unsafe {
-        let notes = (*shm.shm.addr.cast::<ngx_slab_pool_t>())
-            .data
-            .cast::<Notes>();
-        let at = notes as usize;
-        if at < start || at % align_of::<Notes>() != 0 || at >= end || end - at < size_of::<Notes>()
-        {
+        let noted = (*shm.shm.addr.cast::<ngx_slab_pool_t>()).data as usize;
+        let offset = noted.checked_sub(shm.shm.addr as usize)?;
+        let room = shm.shm.size.checked_sub(offset)?.checked_sub(size_of::<Notes>())?;
+        if offset % align_of::<Notes>() != 0 {
             return None;
         }
+        let notes = address.add(offset).cast::<Notes>();
         if (*notes).magic.load(Ordering::Relaxed) != MAGIC {
             return None;
         }
         let len = usize::try_from((*notes).table_len.load(Ordering::Relaxed)).ok()?;
-        if len > end - at - size_of::<Notes>() {
+        if len > room {
             return None;
         }
         Table::attach(NonNull::new(notes.add(1))?.cast(), len).ok()
