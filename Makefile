@@ -18,6 +18,8 @@ of_branch = $(if $(V),nginx-$(V))
 branches = 1.22 1.26 1.28 1.30
 so = ngx_http_sticky_learn_module.so
 
+$(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
+
 .PHONY: help module demo test test-unit test-t test-process lint audit matrix valgrind sanitize bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
