@@ -1,0 +1,198 @@
+"""Whole load balancers side by side: rounds interleaved, medians and spread. Called by bench/run."""
+
+import argparse
+import datetime
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import instructions
+import report
+from balancers import Backend, contestants, start, version
+from load import Load
+
+QUICK = {"rounds": 12, "seconds": 0.25, "scenarios": [(1_000, 1), (100_000, 1), (1_000, 2)], "counted": [1_000]}
+FULL = {
+    "rounds": 40,
+    "seconds": 0.4,
+    "scenarios": [(1_000, 1), (1_000_000, 1), (1_000, 2), (1_000_000, 2)],
+    "counted": [1_000, 1_000_000],
+}
+CONNECTIONS = 64
+CREATING_ROUNDS = 10
+# Fewer sessions created in one turn take too little time to be measured.
+LEAST_CREATED = 5_000
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def share_cpus(workers):
+    """CPUs for the balancer's workers and for all else; None, None if there are too few."""
+    cpus = sorted(os.sched_getaffinity(0))
+    if len(cpus) <= workers:
+        return None, None
+    return set(cpus[:workers]), set(cpus[workers:])
+
+
+def per_request(server, work):
+    """Does the work; its outcome with the balancer's CPU time per request."""
+    before = server.cpu_ns()
+    outcome = work()
+    outcome["cpu_us"] = (server.cpu_ns() - before) / 1000 / outcome["requests"]
+    outcome["per_second"] = outcome["requests"] / outcome["seconds"]
+    return outcome
+
+
+def run_scenario(balancers, args, sessions, workers, directory):
+    """All balancers run at once and take turns: only one has requests at any time."""
+    own_cpus, other_cpus = share_cpus(workers)
+    backend = Backend(args.nginx, directory, max(1, len(other_cpus) - 1) if other_cpus else 1, other_cpus)
+    running = {}
+    results = {b.name: {"created": [], "used": []} for b in balancers}
+    try:
+        for b in balancers:
+            server = start(b, backend, directory, workers, sessions, own_cpus)
+            running[b.name] = (server, Load(args.load, server.port, other_cpus))
+
+        bounds = [sessions * i // CREATING_ROUNDS for i in range(CREATING_ROUNDS + 1)]
+        for number, (first, end) in enumerate(zip(bounds, bounds[1:])):
+            for b in rotated(balancers, number):
+                server, load = running[b.name]
+                # Round robin learns nothing: a sample of the same requests tells their cost.
+                count = end - first if b.sticky else min(end - first, 20_000)
+                outcome = per_request(server, lambda: load.create(first, count, CONNECTIONS))
+                if count >= LEAST_CREATED:
+                    results[b.name]["created"].append(outcome)
+
+        for number in range(-1, args.rounds):
+            for b in rotated(balancers, number):
+                server, load = running[b.name]
+                seconds = args.seconds if number >= 0 else min(args.seconds, 0.5)
+                outcome = per_request(server, lambda: load.request_for(seconds, sessions, CONNECTIONS))
+                # The first round, not counted, warms caches and opens connections.
+                if number >= 0:
+                    results[b.name]["used"].append(outcome)
+
+        for b in balancers:
+            resident, shared = running[b.name][0].memory()
+            results[b.name]["resident"] = resident
+            results[b.name]["shared"] = shared
+    finally:
+        for server, load in running.values():
+            load.stop()
+            server.stop()
+        backend.stop()
+    return {"sessions": sessions, "workers": workers, "pinned": bool(own_cpus), "balancers": results}
+
+
+def rotated(items, number):
+    """Each round begins with another one, so that none always follows the same."""
+    start = number % len(items)
+    return items[start:] + items[:start]
+
+
+def count_instructions(balancers, args, sessions, directory):
+    backend = Backend(args.nginx, directory, 1)
+    counted = {}
+    try:
+        for b in balancers:
+            # Without sessions their number makes no difference.
+            if sessions > 1_000 and not b.sticky:
+                continue
+            say(f"instructions with {sessions:,} sessions: {b.title}")
+            try:
+                counted[b.name] = instructions.count(b, backend, directory, args.load, sessions)
+            except Exception as error:
+                say(f"not counted: {error}")
+    finally:
+        backend.stop()
+    return counted
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="about three minutes: 1,000 and 100,000 sessions, fewer rounds")
+    parser.add_argument("--rounds", type=int, help="rounds to take medians of")
+    parser.add_argument("--seconds", type=float, help="length of one balancer's turn in a round")
+    parser.add_argument("--sessions", type=numbers, metavar="N,N", help="live sessions, instead of the mode's")
+    parser.add_argument("--workers", type=numbers, metavar="N,N", help="workers, instead of the mode's")
+    parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the balancers, see raw.json")
+    parser.add_argument("--no-instructions", action="store_true", help="without callgrind")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    # Passed by bench/run.
+    for name in ("load", "nginx", "module", "newer", "newer-module", "haproxy", "command"):
+        parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    mode = QUICK if args.quick else FULL
+    args.rounds = args.rounds or mode["rounds"]
+    args.seconds = args.seconds or mode["seconds"]
+    args.scenarios = [
+        (sessions, workers)
+        for workers in args.workers or sorted({w for _, w in mode["scenarios"]})
+        for sessions in args.sessions or sorted({s for s, _ in mode["scenarios"]})
+        if args.workers or args.sessions or (sessions, workers) in mode["scenarios"]
+    ]
+    args.counted = [] if args.no_instructions else args.sessions or mode["counted"]
+    return args
+
+
+def numbers(text):
+    return [int(word.replace("_", "")) for word in text.split(",")]
+
+
+def main():
+    args = parse_arguments()
+    balancers = contestants(
+        args.nginx, args.module, args.newer, args.newer_module, args.haproxy.split(":") if args.haproxy else []
+    )
+    wanted = set(filter(None, args.only.split(",")))
+    if unknown := wanted - {b.name for b in balancers}:
+        sys.exit(f"no balancer {', '.join(sorted(unknown))}; there are {', '.join(b.name for b in balancers)}")
+    baselines = {b.baseline for b in balancers if b.name in wanted}
+    balancers = [b for b in balancers if not wanted or b.name in wanted | baselines]
+    begin = time.time()
+    results = {
+        "command": args.command,
+        "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": report.machine(),
+        "rounds": args.rounds,
+        "seconds": args.seconds,
+        "connections": CONNECTIONS,
+        "load_before": os.getloadavg(),
+        "titles": {b.name: b.title for b in balancers},
+        "baselines": {b.name: b.baseline for b in balancers},
+        "instructions": {},
+        "scenarios": [],
+    }
+    directory = Path(tempfile.mkdtemp(prefix="sticky-bench-"))
+    try:
+        # The workers of nginx leave root behind.
+        directory.chmod(0o755)
+        if args.counted and not shutil.which("valgrind"):
+            say("no valgrind: instructions are not counted")
+            args.counted = []
+        for sessions in args.counted:
+            results["instructions"][str(sessions)] = count_instructions(balancers, args, sessions, directory)
+        for sessions, workers in args.scenarios:
+            say(f"{sessions:,} sessions, {workers} worker(s): {len(balancers)} balancers, {args.rounds} rounds")
+            results["scenarios"].append(run_scenario(balancers, args, sessions, workers, directory))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    results["load_after"] = os.getloadavg()
+    results["minutes"] = (time.time() - begin) / 60
+    args.out.mkdir(exist_ok=True)
+    (args.out / "raw.json").write_text(json.dumps(results, indent=1))
+    text = report.summary(results)
+    (args.out / "summary.md").write_text(text)
+    report.plot(results, args.out)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
