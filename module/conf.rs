@@ -10,7 +10,8 @@ use nginx_sys::{
     ngx_http_upstream_srv_conf_t,
 };
 
-use crate::nginx::{self, Value};
+use crate::nginx;
+use crate::values::Value;
 use crate::versions::KeepaliveSeen;
 use crate::zone::Zone;
 
@@ -69,7 +70,7 @@ pub unsafe extern "C" fn create_upstream(cf: *mut ngx_conf_t) -> *mut c_void {
 
 unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: by the callers.
-    match unsafe { nginx::pool_box((*cf).pool, T::default()) } {
+    match unsafe { nginx::pool_box((*cf).pool, T::default) } {
         Some(conf) => ptr::from_mut(conf).cast(),
         None => ptr::null_mut(),
     }

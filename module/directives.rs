@@ -11,7 +11,8 @@ use nginx_sys::{
 };
 
 use crate::conf::{Affinity, UpstreamConf};
-use crate::nginx::{self, fail, Logged, Value};
+use crate::nginx::{self, fail, Logged};
+use crate::values::Value;
 use crate::versions;
 use crate::zone::{self, Zone};
 

@@ -24,6 +24,7 @@ mod nginx;
 mod peers;
 mod rejection;
 mod upstream;
+mod values;
 mod variables;
 mod versions;
 mod worker;
@@ -71,6 +72,7 @@ pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
     ctx: &raw const STICKY_LEARN_CTX as *mut c_void,
     commands: &raw mut directives::COMMANDS as *mut _,
     type_: NGX_HTTP_MODULE as _,
+    init_module: Some(init_module),
     init_process: Some(init_worker),
     ..ngx_module_t::default()
 };
@@ -102,6 +104,13 @@ unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, main: *mut c_void) -> *mut c
         zone::check(cf, main).and_then(|()| upstream::wire(cf, main))
     };
     nginx::conf_result(result)
+}
+
+/// Runs when a configuration is complete, with its zones mapped.
+unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    // SAFETY: nginx passes the cycle that it is about to run.
+    unsafe { upstream::confirm_values(cycle) };
+    nginx::OK
 }
 
 unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {

@@ -2,16 +2,12 @@
 
 use core::ffi::{c_char, c_void};
 use core::fmt;
-use core::mem;
 use core::ptr;
 
 use affinity::table::Tick;
 use nginx_sys::{
-    ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_http_compile_complex_value,
-    ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t,
-    ngx_http_module, ngx_http_request_t, ngx_http_script_variables_count,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_pool_cleanup_add, ngx_pool_t,
-    ngx_str_t, NGX_LOG_EMERG,
+    ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_http_module, ngx_http_upstream_srv_conf_t,
+    ngx_int_t, ngx_module_t, ngx_palloc, ngx_pool_cleanup_t, ngx_pool_t, ngx_str_t, NGX_LOG_EMERG,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::HttpModuleConfExt;
@@ -60,96 +56,42 @@ pub unsafe fn args<'a>(cf: &ngx_conf_t) -> &'a [ngx_str_t] {
     unsafe { (*cf.args).as_slice() }
 }
 
-/// Moves a value into a pool; it is dropped with the pool.
+/// A value in a pool, with the note that makes the pool drop it.
+#[repr(C)]
+struct Pooled<T> {
+    cleanup: ngx_pool_cleanup_t,
+    value: T,
+}
+
+/// Makes a value in a pool; it is dropped with the pool.
 ///
 /// # Safety
 /// `pool` is a live pool; the reference must not outlive it.
-pub unsafe fn pool_box<'a, T>(pool: *mut ngx_pool_t, value: T) -> Option<&'a mut T> {
-    const { assert!(mem::align_of::<T>() <= nginx_sys::NGX_ALIGNMENT) };
+#[inline]
+pub unsafe fn pool_box<'a, T>(
+    pool: *mut ngx_pool_t,
+    make: impl FnOnce() -> T,
+) -> Option<&'a mut T> {
+    const { assert!(align_of::<Pooled<T>>() <= nginx_sys::NGX_ALIGNMENT) };
 
-    // SAFETY: the pool gives `size` bytes aligned to NGX_ALIGNMENT, or a null cleanup.
+    // SAFETY: the pool gives room that is aligned to NGX_ALIGNMENT, or null; it reads the list of
+    // cleanups only when it is destroyed, and takes any that nobody else has put there.
     unsafe {
-        let cleanup = ngx_pool_cleanup_add(pool, mem::size_of::<T>());
-        let data = cleanup.as_mut()?.data.cast::<T>();
-        data.write(value);
-        (*cleanup).handler = Some(drop_value::<T>);
-        Some(&mut *data)
+        let pooled = ngx_palloc(pool, size_of::<Pooled<T>>()).cast::<Pooled<T>>();
+        if pooled.is_null() {
+            return None;
+        }
+        let value = &raw mut (*pooled).value;
+        value.write(make());
+        (&raw mut (*pooled).cleanup).write(ngx_pool_cleanup_t {
+            handler: Some(drop_value::<T>),
+            data: value.cast(),
+            next: (*pool).cleanup,
+        });
+        (*pool).cleanup = &raw mut (*pooled).cleanup;
+        Some(&mut *value)
     }
 }
-
-/// A string with variables, compiled.
-pub struct Value(ngx_http_complex_value_t);
-
-impl Value {
-    /// Compiles the text of a parameter; it must hold a variable.
-    ///
-    /// # Safety
-    /// `text` lies in the configuration's pool.
-    pub unsafe fn compile(
-        cf: &mut ngx_conf_t,
-        parameter: &str,
-        mut text: ngx_str_t,
-    ) -> Result<Value, Logged> {
-        if text.is_empty() {
-            fail!(cf, "empty \"{parameter}\" parameter");
-        }
-        // SAFETY: `text` is a string, and nginx only reads it.
-        if unsafe { ngx_http_script_variables_count(&mut text) } == 0 {
-            fail!(cf, "no variable in \"{parameter}={text}\"");
-        }
-        // SAFETY: both structures are plain data, and nginx fills in what `ccv` points to.
-        unsafe {
-            let mut value: ngx_http_complex_value_t = mem::zeroed();
-            let mut ccv: ngx_http_compile_complex_value_t = mem::zeroed();
-            ccv.cf = cf;
-            ccv.value = &mut text;
-            ccv.complex_value = &mut value;
-            if ngx_http_compile_complex_value(&mut ccv) != OK {
-                return Err(Logged);
-            }
-            Ok(Value(value))
-        }
-    }
-
-    /// The value for this request, possibly empty; `None` when memory has run out.
-    ///
-    /// # Safety
-    /// `r` is a live request of the cycle that compiled the value.
-    pub unsafe fn eval<'a>(&self, r: *mut ngx_http_request_t) -> Option<&'a [u8]> {
-        let mut text = ngx_str_t::empty();
-        // SAFETY: nginx does not write to a compiled value; the result lies in the request's pool
-        // or in memory that lives as long as the request.
-        unsafe {
-            let value = (&raw const self.0).cast_mut();
-            if ngx_http_complex_value(r, value, &mut text) != OK {
-                return None;
-            }
-            Some(bytes(&text))
-        }
-    }
-}
-
-/// The first value that is not empty.
-///
-/// # Safety
-/// As for [`Value::eval`].
-pub unsafe fn first_value<'a>(
-    values: &[Value],
-    r: *mut ngx_http_request_t,
-) -> Result<Option<&'a [u8]>, OutOfMemory> {
-    for value in values {
-        // SAFETY: by this function's contract.
-        match unsafe { value.eval(r) } {
-            None => return Err(OutOfMemory),
-            Some([]) => (),
-            Some(text) => return Ok(Some(text)),
-        }
-    }
-    Ok(None)
-}
-
-#[derive(Debug)]
-pub struct OutOfMemory;
 
 /// The bytes of a string, for as long as the caller knows them to live.
 ///

@@ -8,18 +8,19 @@ use affinity::policy::{
     Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
     Status, Unavailable,
 };
-use affinity::table::{Bound, Existing, Key, Kind, ServerId, Table};
+use affinity::table::{Bound, Existing, Key, Kind, ServerId};
 use nginx_sys::{
-    ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_round_robin,
+    ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_round_robin,
     ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_srv_conf_t,
     ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t, NGX_LOG_ERR,
     NGX_PEER_FAILED, NGX_PEER_NEXT,
 };
 
 use crate::conf::{Affinity, MainConf, UpstreamConf};
-use crate::nginx::{self, first_value, Logged, OutOfMemory, DONE, ERROR, OK};
+use crate::nginx::{self, Logged, DONE, ERROR, OK};
 use crate::peers::Missing;
 use crate::rejection;
+use crate::values::{first_value, OutOfMemory};
 use crate::versions;
 use crate::worker::InFlight;
 use crate::zone::Sessions;
@@ -49,6 +50,27 @@ pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> 
         }
     }
     Ok(())
+}
+
+/// Looks at all values once more when nginx has read its whole configuration.
+///
+/// # Safety
+/// `cycle` is complete.
+pub unsafe fn confirm_values(cycle: *const ngx_cycle_t) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let upstreams = nginx::cycle_main_conf::<ngx_http_upstream_main_conf_t>(
+            cycle,
+            &raw const ngx_http_upstream_module,
+        );
+        let Some(upstreams) = upstreams else { return };
+        for &us in upstreams.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>() {
+            if let Some(affinity) = UpstreamConf::of(us).and_then(|conf| conf.affinity.as_mut()) {
+                let ids = affinity.create.iter_mut().chain(&mut affinity.lookup);
+                ids.chain(&mut affinity.bind).for_each(|value| value.confirm(cycle));
+            }
+        }
+    }
 }
 
 unsafe extern "C" fn init_upstream(
@@ -211,12 +233,13 @@ impl PeerData {
             let affinity = mem::transmute::<&Affinity, &'static Affinity>(affinity);
             let upstream = (*r).upstream;
             let peer = &mut (*upstream).peer;
-            let data = PeerData {
+            let sessions = (*affinity.zone).sessions()?;
+            let data = nginx::pool_box((*r).pool, || PeerData {
                 request: r,
                 upstream,
                 us,
                 affinity,
-                sessions: (*affinity.zone).sessions()?,
+                sessions,
                 inner: Inner {
                     data: peer.data,
                     get: peer.get,
@@ -231,8 +254,7 @@ impl PeerData {
                 target: Target::Any,
                 held: Held::Nothing,
                 in_flight: InFlight::default(),
-            };
-            let data = nginx::pool_box((*r).pool, data)?;
+            })?;
             peer.data = ptr::from_mut(data).cast();
             peer.get = Some(get_peer);
             peer.free = Some(free_peer);
@@ -277,9 +299,9 @@ impl PeerData {
         self.status
     }
 
-    /// The address that the request's session is bound to.
-    pub fn bound_address<'a>(&self, buffer: &'a mut [u8; Table::MAX_ADDRESS]) -> Option<&'a [u8]> {
-        self.sessions.table.address(self.session?, buffer)
+    /// Calls `f` with the address that the request's session is bound to, if any.
+    pub fn with_bound_address<T>(&self, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.sessions.with_address(self.session?, f)
     }
 
     /// Asks the zone where the request's id leads.
@@ -324,7 +346,7 @@ impl PeerData {
     unsafe fn key(&self, id: &[u8]) -> Result<Key, OutOfMemory> {
         let bind = match &self.affinity.bind {
             // SAFETY: the request is live.
-            Some(value) => unsafe { value.eval(self.request) }.ok_or(OutOfMemory)?,
+            Some(value) => unsafe { value.eval(self.request)? },
             None => &[],
         };
         Ok(self.sessions.table.key(Kind::Session, id, bind))
@@ -369,16 +391,14 @@ impl PeerData {
         pc: &mut ngx_peer_connection_t,
         server: ServerId,
     ) -> Result<ngx_int_t, Missing> {
-        let table = &self.sessions.table;
-        let mut buffer = [0; Table::MAX_ADDRESS];
-        let Some(address) = table.address(server, &mut buffer) else {
-            return Err(Missing::REMOVED);
+        let take = |address: &[u8]| {
+            // SAFETY: called from `peer.get`, and the balancer is stock, or there were no target.
+            unsafe { versions::take(pc, self.request, self.us, &self.inner, address) }
         };
-        // SAFETY: called from `peer.get`, and the balancer is stock, or there were no target.
-        let rc = unsafe { versions::take(pc, self.request, self.us, &self.inner, address)? };
+        let rc = self.sessions.with_address(server, take).unwrap_or(Err(Missing::REMOVED))?;
         if rc == OK || rc == DONE {
             self.held = Held::SessionServer;
-            table.count_hit(server);
+            self.sessions.table.count_hit(server);
         }
         Ok(rc)
     }
@@ -402,7 +422,7 @@ impl PeerData {
     /// Called from `peer.get` with no peer taken; its result is to be returned at once.
     unsafe fn reject(&mut self, why: Rejection, retry_after: u64) -> ngx_int_t {
         if let (Rejection::Gone, Some((key, _))) = (why, self.presented) {
-            self.in_flight.release();
+            self.in_flight.drop_hold();
             self.sessions.forget(key);
         }
         // SAFETY: by this function's contract.
@@ -485,8 +505,7 @@ impl PeerData {
             // SAFETY: the response's headers are there.
             unsafe { self.learn(held) };
         }
-        self.in_flight.touch(nginx::now());
-        self.in_flight.release();
+        self.in_flight.release(nginx::now());
     }
 
     /// Lets the response teach.

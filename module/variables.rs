@@ -1,14 +1,11 @@
 //! `$upstream_sticky_status` and `$upstream_sticky_server`.
 
-use core::ptr;
-
-use affinity::table::Table;
 use nginx_sys::{
     ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_value_t, ngx_int_t,
-    ngx_pnalloc, ngx_str_t, ngx_uint_t, NGX_HTTP_VAR_NOCACHEABLE,
+    ngx_str_t, ngx_uint_t, NGX_HTTP_VAR_NOCACHEABLE,
 };
 
-use crate::nginx::{ERROR, OK};
+use crate::nginx::{self, ERROR, OK};
 use crate::upstream::PeerData;
 
 type GetHandler = unsafe extern "C" fn(
@@ -56,20 +53,14 @@ unsafe extern "C" fn server(
     v: *mut ngx_http_variable_value_t,
     _data: usize,
 ) -> ngx_int_t {
-    let mut buffer = [0; Table::MAX_ADDRESS];
     // SAFETY: as above; the text is copied into the request's pool.
     unsafe {
-        let address = PeerData::last(r).and_then(|data| data.bound_address(&mut buffer));
-        let Some(address) = address else {
-            set_not_found(v);
-            return OK;
-        };
-        let copy = ngx_pnalloc((*r).pool, address.len()).cast::<u8>();
-        if copy.is_null() {
-            return ERROR;
+        let copy = |address: &[u8]| ngx_str_t::from_bytes((*r).pool, address);
+        match PeerData::last(r).and_then(|data| data.with_bound_address(copy)) {
+            Some(Some(address)) => set(v, nginx::bytes(&address)),
+            Some(None) => return ERROR,
+            None => set_not_found(v),
         }
-        ptr::copy_nonoverlapping(address.as_ptr(), copy, address.len());
-        set(v, core::slice::from_raw_parts(copy, address.len()));
     }
     OK
 }

@@ -22,8 +22,11 @@ use crate::zone::{Sessions, Zone};
 /// Longest time between two turns (milliseconds).
 const MAX_INTERVAL: u64 = 1000;
 const MIN_INTERVAL: u64 = 50;
-/// In how many milliseconds a worker passes over a whole zone.
-const SWEEP_TIME: u64 = 60_000;
+/// A worker passes over a whole zone in this part of the sessions' timeout, within these bounds
+/// (milliseconds). Lookups do not wait for it: they see for themselves what has expired.
+const SWEEPS: u64 = 4;
+const MIN_SWEEP: u64 = 60_000;
+const MAX_SWEEP: u64 = 600_000;
 /// Turns in a session's timeout: how often what is in flight is refreshed in it.
 const REFRESHES: u64 = 4;
 /// Longest time between two refreshes (milliseconds), to stay away from eviction.
@@ -132,7 +135,8 @@ fn sweep(zone: &Zone, now: Tick, interval: u64, log: *mut ngx_log_t) {
     let Some(sessions) = zone.sessions() else {
         return;
     };
-    let slots = sessions.table.capacity() * interval / SWEEP_TIME + 1;
+    let pass = (zone.limits().timeout.as_millis() / SWEEPS).clamp(MIN_SWEEP, MAX_SWEEP);
+    let slots = sessions.table.capacity() * interval / pass + 1;
     sessions.table.sweep(now, zone.limits(), slots as usize);
     zone.report_evictions(log, now);
 }
@@ -161,16 +165,16 @@ impl InFlight {
     /// # Safety
     /// The value must not move, and must be dropped before its memory goes.
     pub unsafe fn hold(&mut self, sessions: &'static Sessions, key: Key, now: Tick) {
-        if self.session.is_none() {
-            // SAFETY: in the event loop, by this function's contract.
-            unsafe { ngx_queue_insert_before(&mut worker().in_flight, &mut self.queue) };
-            self.refreshed = now;
-        }
+        self.drop_hold();
+        // SAFETY: in the event loop, by this function's contract.
+        unsafe { ngx_queue_insert_before(&mut worker().in_flight, &mut self.queue) };
+        // A session was used when it was looked up or bound, which is now.
+        self.refreshed = now;
         self.session = Some((sessions, key));
     }
 
     /// Refreshes the session that is held.
-    pub fn touch(&mut self, now: Tick) {
+    fn touch(&mut self, now: Tick) {
         if let Some((sessions, key)) = self.session {
             sessions.table.touch(key, now);
             self.refreshed = now;
@@ -178,7 +182,15 @@ impl InFlight {
     }
 
     /// Lets the session's idle time begin.
-    pub fn release(&mut self) {
+    pub fn release(&mut self, now: Tick) {
+        if self.refreshed != now {
+            self.touch(now);
+        }
+        self.drop_hold();
+    }
+
+    /// Lets go of the session as it is.
+    pub fn drop_hold(&mut self) {
         if self.session.take().is_some() {
             // SAFETY: it is in the list, since it held a session.
             unsafe { ngx_queue_remove(&mut self.queue) };
@@ -188,6 +200,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.release();
+        self.drop_hold();
     }
 }

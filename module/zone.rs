@@ -3,12 +3,13 @@
 //! nginx lays a slab pool over each zone; we take all of its pages as one region, which holds our
 //! notes and behind them the session table.
 
+use core::cell::RefCell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
 
-use affinity::table::{Key, Limits, Session, Span, Table, Tick};
+use affinity::table::{Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize,
     ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
@@ -51,6 +52,15 @@ pub struct Sessions {
     pub table: Table,
     notes: NonNull<Notes>,
     former: Vec<Rc<Former>>,
+    /// Addresses of servers that this worker has asked for, by the server's number.
+    addresses: RefCell<Vec<Option<Known>>>,
+}
+
+#[derive(Clone)]
+struct Known {
+    print: u64,
+    len: usize,
+    text: [u8; Table::MAX_ADDRESS],
 }
 
 /// The memory that a zone had before it got its present one. Workers of former configurations go
@@ -109,7 +119,7 @@ pub unsafe fn join(
             state: State::Declared,
         };
         let main = nginx::main_conf::<MainConf>(cf, &raw const crate::ngx_http_sticky_learn_module);
-        let (Some(zone), Some(main)) = (nginx::pool_box(cf.pool, zone), main) else {
+        let (Some(zone), Some(main)) = (nginx::pool_box(cf.pool, || zone), main) else {
             return Err(Logged);
         };
         shm.data = ptr::from_mut(zone).cast();
@@ -221,6 +231,40 @@ impl Sessions {
         })
     }
 
+    /// Calls `f` with the address of a server; `None` if the server has been taken off the list.
+    #[inline]
+    pub fn with_address<T>(&self, server: ServerId, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let index = usize::from(server.index);
+        if let Ok(known) = self.addresses.try_borrow() {
+            if let Some(Some(known)) = known.get(index) {
+                if known.print == server.print {
+                    return Some(f(known.text.get(..known.len)?));
+                }
+            }
+        }
+        self.learn_address(server);
+        let mut buffer = [0; Table::MAX_ADDRESS];
+        self.table.address(server, &mut buffer).map(f)
+    }
+
+    /// Notes the address of a server, so that it need not be asked for again; without memory for
+    /// that, it will be.
+    #[cold]
+    fn learn_address(&self, server: ServerId) {
+        let Ok(mut known) = self.addresses.try_borrow_mut() else { return };
+        let mut text = [0; Table::MAX_ADDRESS];
+        let Some(len) = self.table.address(server, &mut text).map(<[u8]>::len) else { return };
+        let index = usize::from(server.index);
+        let missing = (index + 1).saturating_sub(known.len());
+        if known.try_reserve(missing).is_err() {
+            return;
+        }
+        known.extend((0..missing).map(|_| None));
+        if let Some(place) = known.get_mut(index) {
+            *place = Some(Known { print: server.print, len, text });
+        }
+    }
+
     /// Removes the session of a key.
     pub fn forget(&self, key: Key) {
         self.table.forget(key);
@@ -322,7 +366,8 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
         });
         pool.data = notes.as_ptr().cast();
 
-        let mut sessions = Sessions { table, notes, former: Vec::new() };
+        let mut sessions =
+            Sessions { table, notes, former: Vec::new(), addresses: RefCell::default() };
         if let Some(old) = former {
             sessions.take_over(old, limits);
             let evicted = sessions.table.stats().evicted;

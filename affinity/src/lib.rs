@@ -3,5 +3,6 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
+#[cfg(not(loom))]
 pub mod policy;
 pub mod table;

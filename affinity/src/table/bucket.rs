@@ -10,7 +10,7 @@ use super::time::{Limits, Span, Tick};
 /// Sessions in a bucket.
 pub(crate) const SLOTS: usize = 6;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[cfg_attr(not(loom), repr(C, align(128)))]
 pub(crate) struct Bucket {
     header: AtomicU64,
@@ -176,7 +176,8 @@ impl Bucket {
             };
             let entry = slot.entry(fingerprint);
             let value = beside(entry.meta);
-            if slot.unchanged(&entry) && self.header(Ordering::Relaxed).version() == header.version()
+            if slot.unchanged(&entry)
+                && self.header(Ordering::Relaxed).version() == header.version()
             {
                 return Found::Entry(entry, value);
             }
@@ -185,7 +186,11 @@ impl Bucket {
     }
 
     /// Reads slot `index` whatever it holds, as `read` does.
-    pub(crate) fn read_slot<T>(&self, index: usize, beside: impl Fn(Meta) -> T) -> Option<(Entry, T)> {
+    pub(crate) fn read_slot<T>(
+        &self,
+        index: usize,
+        beside: impl Fn(Meta) -> T,
+    ) -> Option<(Entry, T)> {
         let slot = self.slot(index)?;
         loop {
             let header = self.header(Ordering::Acquire);
@@ -195,7 +200,8 @@ impl Bucket {
             }
             let entry = slot.entry(fingerprint);
             let value = beside(entry.meta);
-            if slot.unchanged(&entry) && self.header(Ordering::Relaxed).version() == header.version()
+            if slot.unchanged(&entry)
+                && self.header(Ordering::Relaxed).version() == header.version()
             {
                 return Some((entry, value));
             }

@@ -2,9 +2,8 @@
 
 use core::ptr::NonNull;
 
-use siphasher::sip::SipHasher24;
-
 use super::bucket::{Bucket, Entry, Found, Meta, SLOTS};
+use super::hash::Secret;
 use super::place::Place;
 use super::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
 use super::sync::{AtomicU64, Ordering};
@@ -16,7 +15,7 @@ use super::writer::{Position, Writer};
 #[derive(Clone, Copy)]
 pub struct Table {
     pub(super) region: Region,
-    hasher: SipHasher24,
+    secret: Secret,
 }
 
 /// What an id names. Ids of different kinds never meet.
@@ -39,6 +38,13 @@ const ADDRESS: u8 = 0;
 /// tables with the same secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(u64);
+
+impl Key {
+    /// The fingerprint. It tells nothing about the id to anybody without the secret.
+    pub fn fingerprint(self) -> u64 {
+        self.0
+    }
+}
 
 /// A server on the table's list. It goes stale when the server is taken off the list; all methods
 /// notice.
@@ -108,6 +114,8 @@ pub struct Stats {
     pub evicted: u64,
     /// Sessions removed by `forget` and `forget_server`.
     pub forgotten: u64,
+    /// Processes that died in the middle of a change, which was then finished by another one.
+    pub deaths: u64,
 }
 
 /// Statistics of a server since it came on the list. When nobody writes, `created` and `moved_in`
@@ -146,10 +154,15 @@ impl Table {
     /// 1. `region` is the start of `len` readable and writable bytes.
     /// 2. They stay mapped there while this handle or a copy of it is used.
     /// 3. Nobody else uses them until this returns; then, only handles of this table do.
-    pub unsafe fn create(region: NonNull<u8>, len: usize, secret: [u8; 16]) -> Result<Table, Error> {
+    pub unsafe fn create(
+        region: NonNull<u8>,
+        len: usize,
+        secret: [u8; 16],
+    ) -> Result<Table, Error> {
         let secret = u128::from_le_bytes(secret);
         // SAFETY: the caller's word, as it stands above.
-        let region = unsafe { Region::create(region, len, [secret as u64, (secret >> 64) as u64]) }?;
+        let region =
+            unsafe { Region::create(region, len, [secret as u64, (secret >> 64) as u64]) }?;
         Ok(Self::new(region))
     }
 
@@ -167,8 +180,12 @@ impl Table {
     }
 
     fn new(region: Region) -> Table {
-        let [first, second] = region.secret();
-        Table { region, hasher: SipHasher24::new_with_keys(first, second) }
+        Table { region, secret: Secret::new(region.secret()) }
+    }
+
+    /// Sessions that fit in.
+    pub fn capacity(&self) -> u64 {
+        self.region.capacity()
     }
 
     /// The key of all hashes of this table.
@@ -286,16 +303,27 @@ impl Table {
             None => self.make_room(&writer, &place, now, limits)?,
         };
         let meta = Meta::new(server.index, ttl);
-        writer.insert(&place, position, Entry { fingerprint: key.0, meta, used: now, created: now })?;
+        writer.insert(
+            &place,
+            position,
+            Entry { fingerprint: key.0, meta, used: now, created: now },
+        )?;
         Some(Bound::Created)
     }
 
     /// Removes the session that has been idle the longest of those that share the buckets of
     /// `place`.
-    fn make_room(&self, writer: &Writer<'_>, place: &Place, now: Tick, limits: &Limits) -> Option<Position> {
+    fn make_room(
+        &self,
+        writer: &Writer<'_>,
+        place: &Place,
+        now: Tick,
+        limits: &Limits,
+    ) -> Option<Position> {
         // The limits are the caller's and may not be those of the victim's upstream: they name
         // the reason, but do not choose the victim.
-        let (victim, entry) = writer.neighbours(place).max_by_key(|(_, entry)| now.since(entry.used))?;
+        let (victim, entry) =
+            writer.neighbours(place).max_by_key(|(_, entry)| now.since(entry.used))?;
         let reason = if entry.expired(now, limits) { Counter::Expired } else { Counter::Evicted };
         writer.remove(victim, entry, reason)?;
         Some(victim)
@@ -336,13 +364,20 @@ impl Table {
         if *cursor >= self.region.buckets().len() {
             *cursor = 0;
         }
-        let bound = |entry: &Entry| entry.meta.server() == server.index && self.accepts_sessions(server);
+        let bound =
+            |entry: &Entry| entry.meta.server() == server.index && self.accepts_sessions(server);
         self.remove_where(start, count, Counter::Forgotten, bound)
     }
 
     /// Removes the sessions of `count` buckets from number `start` on, modulo their number, that
     /// `doomed` says yes to. It is asked without the lock first, and once more with it.
-    fn remove_where(&self, start: u64, count: usize, reason: Counter, doomed: impl Fn(&Entry) -> bool) -> usize {
+    fn remove_where(
+        &self,
+        start: u64,
+        count: usize,
+        reason: Counter,
+        doomed: impl Fn(&Entry) -> bool,
+    ) -> usize {
         let buckets = self.region.buckets();
         let per_shard = self.region.buckets_per_shard() as usize;
         let count = count.min(buckets.len());
@@ -380,20 +415,27 @@ impl Table {
     /// Statistics of the table. Costs a pass over the server list, none over the sessions.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats { capacity: self.region.capacity(), ..Stats::default() };
+        // The memory may be damaged: no sum may overflow.
         for shard in self.region.shards() {
             let [created, expired, evicted, forgotten, moved, _] = &shard.totals;
-            let count = |counter: &AtomicU64| counter.load(Ordering::Acquire);
-            stats.expired += count(expired);
-            stats.evicted += count(evicted);
-            stats.forgotten += count(forgotten);
-            stats.moved += count(moved);
+            let add = |sum: &mut u64, counter: &AtomicU64| {
+                *sum = sum.wrapping_add(counter.load(Ordering::Acquire));
+            };
+            add(&mut stats.expired, expired);
+            add(&mut stats.evicted, evicted);
+            add(&mut stats.forgotten, forgotten);
+            add(&mut stats.moved, moved);
             // Last: a session created and removed meanwhile does not count as removed only.
-            stats.created += count(created);
-            stats.unknown += shard.unknown.0.load(Ordering::Relaxed);
+            add(&mut stats.created, created);
+            add(&mut stats.unknown, &shard.unknown.0);
+            add(&mut stats.deaths, &shard.deaths);
         }
-        stats.live = stats.created.saturating_sub(stats.expired + stats.evicted + stats.forgotten);
-        let hits = self.region.hits().iter().map(|hits| hits.load(Ordering::Relaxed));
-        stats.hits = self.region.header().retired_hits.load(Ordering::Relaxed).saturating_add(hits.sum());
+        let gone = stats.expired.wrapping_add(stats.evicted).wrapping_add(stats.forgotten);
+        stats.live = stats.created.saturating_sub(gone);
+        stats.hits = self.region.header().retired_hits.load(Ordering::Relaxed);
+        for hits in self.region.hits() {
+            stats.hits = stats.hits.wrapping_add(hits.load(Ordering::Relaxed));
+        }
         stats
     }
 
@@ -412,7 +454,8 @@ impl Table {
         let mut imported = 0;
         for bucket in from.region.buckets() {
             for slot in 0..SLOTS {
-                let Some((entry, print)) = bucket.read_slot(slot, |meta| from.print_of(meta)) else {
+                let Some((entry, print)) = bucket.read_slot(slot, |meta| from.print_of(meta))
+                else {
                     continue;
                 };
                 if entry.expired(now, limits) {
@@ -426,9 +469,29 @@ impl Table {
         imported
     }
 
+    /// Copies one session of another table, live or not, as `import` does with all. False if it
+    /// is not there, or there is no room for it here.
+    pub fn import_session(&self, from: &Table, key: Key, now: Tick, limits: &Limits) -> bool {
+        if self.region.secret() != from.region.secret() {
+            return false;
+        }
+        let Some((entry, print)) = from.read(key) else {
+            return false;
+        };
+        let mut servers = Translation::new(self, from, now);
+        let server = servers.get(ServerId { index: entry.meta.server(), print });
+        server.and_then(|server| self.adopt(entry, server, now, limits)).is_some()
+    }
+
     /// Adds a session of another table. False if it is here already or was used too long ago to
     /// find room; None if that cannot be.
-    fn adopt(&self, mut entry: Entry, server: ServerId, now: Tick, limits: &Limits) -> Option<bool> {
+    fn adopt(
+        &self,
+        mut entry: Entry,
+        server: ServerId,
+        now: Tick,
+        limits: &Limits,
+    ) -> Option<bool> {
         entry.meta = entry.meta.with_server(server.index);
         let place = Place::new(&self.region, entry.fingerprint);
         let writer = self.writer(entry.fingerprint)?;
@@ -442,7 +505,8 @@ impl Table {
         let position = match writer.free(&place) {
             Some(position) => position,
             None => {
-                let (_, oldest) = writer.neighbours(&place).max_by_key(|(_, other)| now.since(other.used))?;
+                let (_, oldest) =
+                    writer.neighbours(&place).max_by_key(|(_, other)| now.since(other.used))?;
                 if now.since(oldest.used) <= now.since(entry.used) {
                     return Some(false);
                 }
@@ -494,42 +558,23 @@ impl Table {
         self.hash(ADDRESS, address, &[])
     }
 
-    /// The keyed hash of `domain`, `bind` and `text`; never zero. What is hashed begins with eight
-    /// bytes, `domain` and the length of `bind`, so that no two triples give the same bytes.
+    /// The keyed hash of `domain`, `bind` and `text`; never zero. What is hashed begins with one
+    /// word: `domain`, or the hash of `domain` and `bind`, so that no two triples give the same.
     #[inline]
     fn hash(&self, domain: u8, text: &[u8], bind: &[u8]) -> u64 {
-        /// Bytes that are put together on the stack; what is longer is hashed piece by piece.
-        const SHORT: usize = 256;
-        let prefix = (bind.len() as u64) << 8 | u64::from(domain);
-        let mut buffer = [0u8; SHORT];
-        let (bind_start, text_start) = (size_of::<u64>(), size_of::<u64>() + bind.len());
-        let end = text_start.saturating_add(text.len());
-        let hash = match buffer.get_mut(..end) {
-            Some(bytes) => {
-                let parts = [(0, &prefix.to_le_bytes()[..]), (bind_start, bind), (text_start, text)];
-                for (start, part) in parts {
-                    if let Some(room) = bytes.get_mut(start..start + part.len()) {
-                        room.copy_from_slice(part);
-                    }
-                }
-                self.hasher.hash(bytes)
-            }
-            None => {
-                use core::hash::Hasher;
-                let mut hasher = self.hasher;
-                hasher.write(&prefix.to_le_bytes());
-                hasher.write(bind);
-                hasher.write(text);
-                hasher.finish()
-            }
+        /// Set beside the domain of a value that texts are bound to.
+        const BIND: u64 = 1 << 8;
+        let prefix = match bind {
+            [] => u64::from(domain),
+            bind => self.secret.hash(BIND | u64::from(domain), bind),
         };
-        hash.max(1)
+        self.secret.hash(prefix, text).max(1)
     }
 }
 
 impl core::fmt::Debug for Table {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        // Not the hasher: it holds the secret.
+        // Not the secret.
         f.debug_struct("Table").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }

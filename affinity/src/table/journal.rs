@@ -45,8 +45,11 @@ impl Change {
     /// Makes the change. An index out of range, which only foreign memory can hold, is ignored.
     pub(crate) fn apply(&self, memory: Memory<'_>) {
         let bucket = memory.buckets.get(self.bucket as usize);
-        let home = self.home.and_then(|(home, header)| Some((memory.buckets.get(home as usize)?, header)));
-        if let Some((bucket, slot)) = bucket.and_then(|bucket| Some((bucket, bucket.slot(self.slot as usize)?))) {
+        let home =
+            self.home.and_then(|(home, header)| Some((memory.buckets.get(home as usize)?, header)));
+        if let Some((bucket, slot)) =
+            bucket.and_then(|bucket| Some((bucket, bucket.slot(self.slot as usize)?)))
+        {
             match self.action {
                 Action::Insert => {
                     if let Some((home, header)) = home {
@@ -70,7 +73,9 @@ impl Change {
                 }
             }
         }
-        if let Some((counter, value)) = self.total.and_then(|(index, value)| Some((memory.totals.get(index as usize)?, value))) {
+        if let Some((counter, value)) =
+            self.total.and_then(|(index, value)| Some((memory.totals.get(index as usize)?, value)))
+        {
             counter.store(value, Ordering::Release);
         }
         for (index, value) in self.counts.iter().flatten() {
@@ -82,6 +87,7 @@ impl Change {
 }
 
 /// The change that the holder of the shard's lock is making, in shared memory.
+#[derive(Debug, Default)]
 #[cfg_attr(not(loom), repr(C))]
 pub(crate) struct Journal {
     /// An `Action`, or zero: nothing is being changed and the rest means nothing.
@@ -137,7 +143,8 @@ impl Journal {
         self.created.store(change.entry.created.0, Ordering::Release);
         self.total.store(total, Ordering::Release);
         self.total_value.store(total_value, Ordering::Release);
-        for ((index, value), count) in self.counts.iter().zip(&self.count_values).zip(change.counts) {
+        for ((index, value), count) in self.counts.iter().zip(&self.count_values).zip(change.counts)
+        {
             let count = count.unwrap_or((NO_INDEX, 0));
             index.store(count.0, Ordering::Release);
             value.store(count.1, Ordering::Release);

@@ -37,9 +37,15 @@ impl RobustMutex {
         // caller's word, in nobody's use.
         unsafe {
             check(libc::pthread_mutexattr_init(attributes))?;
-            let result = check(libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))
-                .and_then(|()| check(libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)))
-                .and_then(|()| check(libc::pthread_mutex_init(self.raw(), attributes)));
+            let result =
+                check(libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))
+                    .and_then(|()| {
+                        check(libc::pthread_mutexattr_setrobust(
+                            attributes,
+                            libc::PTHREAD_MUTEX_ROBUST,
+                        ))
+                    })
+                    .and_then(|()| check(libc::pthread_mutex_init(self.raw(), attributes)));
             libc::pthread_mutexattr_destroy(attributes);
             result
         }
@@ -60,7 +66,11 @@ impl RobustMutex {
 }
 
 fn check(code: i32) -> Result<(), i32> {
-    if code == 0 { Ok(()) } else { Err(code) }
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(code)
+    }
 }
 
 /// The lock is held until this is dropped.

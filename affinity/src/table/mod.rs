@@ -55,8 +55,10 @@
 //! the second try succeeds but for a coincidence, and the tenth but for a miracle.
 //!
 //! `touch` compares and swaps the time of last use, and only forward to the moment its caller has
-//! read from the clock. If the slot was given to another session meanwhile, that one counts as used
-//! at a moment that is not later than the truth of the clock, and never as used earlier than it was.
+//! read from the clock. A successful exchange follows the very value it has compared with, so one
+//! that comes late cannot overwrite what a writer has stored since. If the slot was given to another
+//! session with the same time of last use, that one counts as used later than it was, at a moment
+//! that is not later than now; never as used earlier.
 //!
 //! # What a death leaves behind
 //! A process may be killed between any two instructions.
@@ -71,12 +73,18 @@
 //!   last. A mark left by an unfinished recycling is cleared by the next holder.
 //! - Hits and unknown ids are counted by one atomic addition each.
 
+#![warn(missing_docs)]
+
 mod bucket;
 #[cfg(not(loom))]
 mod handle;
+#[cfg(not(loom))]
+mod hash;
 mod journal;
 #[cfg(not(loom))]
 mod lock;
+#[cfg(loom)]
+mod loom;
 #[cfg(not(loom))]
 mod place;
 #[cfg(not(loom))]
@@ -84,6 +92,8 @@ mod region;
 #[cfg(not(loom))]
 mod servers;
 mod sync;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod time;
 #[cfg(not(loom))]
 mod writer;

@@ -35,8 +35,9 @@ impl Place {
     /// (2^64 divided by the golden ratio, and by the square root of 2), which depend on all bits.
     #[inline]
     pub(super) fn others(region: &Region, fingerprint: u64) -> [u32; CANDIDATES - 1] {
-        [0x9e37_79b9_7f4a_7c15_u64, 0xb504_f333_f9de_6485]
-            .map(|factor| Self::bucket(region, fingerprint, (fingerprint.wrapping_mul(factor) >> 32) as u32))
+        [0x9e37_79b9_7f4a_7c15_u64, 0xb504_f333_f9de_6485].map(|factor| {
+            Self::bucket(region, fingerprint, (fingerprint.wrapping_mul(factor) >> 32) as u32)
+        })
     }
 
     /// Scales 32 uniform bits to a bucket of the session's shard.

@@ -94,6 +94,8 @@ pub(super) struct Shard {
     pub(super) totals: [AtomicU64; COUNTERS],
     /// Written under the lock.
     pub(super) journal: Journal,
+    /// Times that a holder of the lock died; written under the lock.
+    pub(super) deaths: AtomicU64,
     /// Requests whose id was not found; counted without the lock, on a cache line of its own.
     pub(super) unknown: Lonely,
 }
@@ -139,19 +141,34 @@ impl Geometry {
         let hits_at = place(servers_len, size_of::<u64>())?;
         let counts_at = place(shards_len * servers_len, COUNTERS * size_of::<u32>())?;
         let size = end;
-        Some(Geometry { shards, buckets, servers, buckets_at, cells_at, prints_at, hits_at, counts_at, size })
+        Some(Geometry {
+            shards,
+            buckets,
+            servers,
+            buckets_at,
+            cells_at,
+            prints_at,
+            hits_at,
+            counts_at,
+            size,
+        })
     }
 
     /// The best use of `len` bytes.
     fn fitting(len: usize) -> Result<Geometry, Error> {
         let shards = (len / SHARD_SIZE).clamp(1, MAX_SHARDS as usize) as u32;
-        let server_size = size_of::<Cell>() + 2 * size_of::<u64>() + shards as usize * COUNTERS * size_of::<u32>();
-        let servers = (len / SERVERS_SHARE / server_size).clamp(MIN_SERVERS as usize, MAX_SERVERS as usize) as u32;
+        let server_size = size_of::<Cell>()
+            + 2 * size_of::<u64>()
+            + shards as usize * COUNTERS * size_of::<u32>();
+        let servers = (len / SERVERS_SHARE / server_size)
+            .clamp(MIN_SERVERS as usize, MAX_SERVERS as usize) as u32;
         let smallest = Geometry::new(shards, 1, servers).ok_or(Error::Geometry)?;
         let room = len.checked_sub(smallest.size).ok_or(Error::TooSmall)?;
         let more = room / size_of::<Bucket>() / shards as usize;
         let buckets = u32::try_from(more + 1).map_err(|_| Error::TooLarge)?;
-        Geometry::new(shards, buckets, servers).filter(|geometry| geometry.size <= len).ok_or(Error::TooLarge)
+        Geometry::new(shards, buckets, servers)
+            .filter(|geometry| geometry.size <= len)
+            .ok_or(Error::TooLarge)
     }
 }
 
@@ -175,7 +192,11 @@ impl Region {
     /// # Safety
     /// `base` is the start of `len` readable and writable bytes that stay mapped while this
     /// region or a copy of it is used, and that nobody else uses until this returns.
-    pub(super) unsafe fn create(base: NonNull<u8>, len: usize, secret: [u64; 2]) -> Result<Region, Error> {
+    pub(super) unsafe fn create(
+        base: NonNull<u8>,
+        len: usize,
+        secret: [u64; 2],
+    ) -> Result<Region, Error> {
         check_place(base, len)?;
         let geometry = Geometry::fitting(len)?;
         // SAFETY: `size` is at most `len`. Zeroes are valid for all that lies in the region.
@@ -218,7 +239,9 @@ impl Region {
             header.buckets.load(Ordering::Relaxed),
             header.servers.load(Ordering::Relaxed),
         )
-        .filter(|geometry| geometry.size <= len && header.size.load(Ordering::Relaxed) == geometry.size as u64)
+        .filter(|geometry| {
+            geometry.size <= len && header.size.load(Ordering::Relaxed) == geometry.size as u64
+        })
         .ok_or(Error::Geometry)?;
         Ok(Region { base, geometry })
     }

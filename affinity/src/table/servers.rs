@@ -5,12 +5,12 @@
 //! the list's lock and read by anybody; a cell's text proves itself, for the print is its keyed
 //! hash.
 
+use super::handle::{ServerId, ServerStats, Table};
 use super::lock::{Guard, Locked};
 use super::region::{count_index, Counter, COUNTERS};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::time::Tick;
 use super::writer::Writer;
-use super::handle::{ServerId, ServerStats, Table};
 
 /// Bytes of address text in a cell.
 const TEXT: usize = 48;
@@ -89,12 +89,17 @@ impl Table {
     /// result.
     pub fn find_server(&self, address: &[u8]) -> Option<ServerId> {
         let print = self.print(address);
-        let index = self.region.prints().iter().position(|word| word.load(Ordering::Acquire) == print)?;
+        let index =
+            self.region.prints().iter().position(|word| word.load(Ordering::Acquire) == print)?;
         Some(ServerId { index: u16::try_from(index).ok()?, print })
     }
 
     /// The address text of a server. None if the server has been taken off the list.
-    pub fn address<'b>(&self, server: ServerId, buffer: &'b mut [u8; Table::MAX_ADDRESS]) -> Option<&'b [u8]> {
+    pub fn address<'b>(
+        &self,
+        server: ServerId,
+        buffer: &'b mut [u8; Table::MAX_ADDRESS],
+    ) -> Option<&'b [u8]> {
         let cell = self.cell(server)?;
         let address = buffer.get_mut(..cell.address_len())?;
         let run = self.region.cells().get(usize::from(server.index)..)?;
@@ -152,7 +157,9 @@ impl Table {
         let Some(cell) = self.cell(server) else {
             return false;
         };
-        let _ = cell.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |flags| Some(flags & !clear | set));
+        let _ = cell
+            .flags
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |flags| Some(flags & !clear | set));
         true
     }
 
@@ -274,10 +281,12 @@ impl Table {
     /// if all have sessions. The caller holds the list's lock.
     fn retire_one(&self, now: Tick) -> Option<()> {
         loop {
-            let server = self
-                .servers()
-                .filter(|server| self.live(server.index) == 0)
-                .max_by_key(|server| self.cell(*server).map(|cell| now.since(Tick(cell.used.load(Ordering::Relaxed)))))?;
+            let server = self.servers().filter(|server| self.live(server.index) == 0).max_by_key(
+                |server| {
+                    self.cell(*server)
+                        .map(|cell| now.since(Tick(cell.used.load(Ordering::Relaxed))))
+                },
+            )?;
             if self.retire(server)? {
                 return Some(());
             }
@@ -303,7 +312,9 @@ impl Table {
     }
 
     fn live(&self, server: u16) -> u64 {
-        (0..self.region.shard_count() as usize).map(|shard| u64::from(self.live_in_shard(shard, server))).sum()
+        (0..self.region.shard_count() as usize)
+            .map(|shard| u64::from(self.live_in_shard(shard, server)))
+            .sum()
     }
 
     /// Sessions of a server in a shard: exact under the shard's lock, else a moment old.
@@ -315,7 +326,11 @@ impl Table {
             .wrapping_add(count(Counter::Forgotten))
             .wrapping_add(count(Counter::MovedOut));
         let live = count(Counter::Created).wrapping_add(count(Counter::MovedIn)).wrapping_sub(gone);
-        if live > i32::MAX as u32 { 0 } else { live }
+        if live > i32::MAX as u32 {
+            0
+        } else {
+            live
+        }
     }
 
     fn count(&self, shard: usize, server: u16, counter: Counter) -> u32 {

@@ -3,9 +3,9 @@
 use super::bucket::{Bucket, Entry, Header, Meta};
 use super::journal::{Action, Change, Memory};
 use super::lock::{Guard, Locked};
+use super::place::Place;
 use super::region::{count_index, Counter, Region, Shard};
 use super::sync::Ordering;
-use super::place::Place;
 
 /// Where a session lives: bucket of the whole table, and slot in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +27,16 @@ impl<'a> Writer<'a> {
     /// is broken or there is no such shard.
     pub(super) fn lock(region: &'a Region, index: usize) -> Option<Writer<'a>> {
         let shard = region.shards().get(index)?;
-        let memory = Memory { buckets: region.buckets(), totals: &shard.totals, counts: region.counts(index) };
+        let memory = Memory {
+            buckets: region.buckets(),
+            totals: &shard.totals,
+            counts: region.counts(index),
+        };
         let guard = match shard.lock.lock() {
             Locked::Clean(guard) => guard,
             Locked::OwnerDied(guard) => {
                 shard.journal.recover(memory);
+                shard.deaths.fetch_add(1, Ordering::Relaxed);
                 guard.consistent();
                 guard
             }
@@ -78,7 +83,10 @@ impl<'a> Writer<'a> {
     }
 
     /// All sessions that live where the session of `place` might.
-    pub(super) fn neighbours<'p>(&'p self, place: &'p Place) -> impl Iterator<Item = (Position, Entry)> + 'p {
+    pub(super) fn neighbours<'p>(
+        &'p self,
+        place: &'p Place,
+    ) -> impl Iterator<Item = (Position, Entry)> + 'p {
         place.buckets.iter().flat_map(move |&bucket| {
             (0..super::bucket::SLOTS as u32).filter_map(move |slot| {
                 let position = Position { bucket, slot };

@@ -1,0 +1,56 @@
+#!/bin/sh
+# Runs the table's tests under a checker: sanitize.sh address|thread|loom|fuzz|miri
+#
+# address, thread: nightly's sanitizers (thread rebuilds the standard library with it: rust-src).
+# loom: all interleavings of the core operations. BOUND=n preemptions, 3 without.
+# fuzz: the region's validation for SECONDS, 60 without (cargo-fuzz).
+set -eu
+cd "$(dirname "$0")"
+host=$(rustc -vV | sed -n 's/^host: //p')
+target=${CARGO_TARGET_DIR:-../target}/sanitize
+
+has() {
+    rustup component list --toolchain nightly 2>/dev/null | grep -q "^$1.*(installed)"
+}
+
+case ${1-} in
+address)
+    CARGO_TARGET_DIR=$target-address RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
+        cargo +nightly test -p affinity --target "$host" --release
+    ;;
+thread)
+    # Without an instrumented standard library its locks are unknown and all is a race.
+    if has rust-src; then
+        std=-Zbuild-std
+    else
+        echo "sanitize.sh: no rust-src for nightly (rustup component add rust-src --toolchain nightly);" \
+            "going on with -Cunsafe-allow-abi-mismatch and the plain standard library" >&2
+        std=
+    fi
+    # Not the test \`processes\`: forked children are no threads, and ptrace counts instructions.
+    CARGO_TARGET_DIR=$target-thread RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
+        cargo +nightly test -p affinity $std --target "$host" --release --lib --test table
+    ;;
+loom)
+    CARGO_TARGET_DIR=$target-loom RUSTFLAGS='--cfg loom' cargo test -p affinity --lib --release loom
+    ;;
+fuzz)
+    if ! cargo fuzz --version >/dev/null 2>&1; then
+        echo "sanitize.sh: no cargo-fuzz here (cargo install cargo-fuzz)" >&2
+        exit 1
+    fi
+    cargo +nightly fuzz run attach -- -max_total_time="${SECONDS_TO_RUN:-60}" -max_len=4096
+    ;;
+miri)
+    if ! has miri; then
+        echo "sanitize.sh: no Miri here (rustup component add miri --toolchain nightly); nothing was checked" >&2
+        exit 1
+    fi
+    # Miri knows no mmap and no robust mutex: the readers and writers of a bucket, without the lock.
+    MIRIFLAGS=-Zmiri-many-seeds=0..16 CARGO_TARGET_DIR=$target-miri cargo +nightly miri test -p affinity --lib bucket
+    ;;
+*)
+    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,415 @@
+//! All interleavings of readers, touchers and a writer on one bucket, by loom, with the memory
+//! model of C11. Run: `RUSTFLAGS="--cfg loom" cargo test -p affinity --lib --release loom`.
+//!
+//! The shard's lock is loom's mutex here: a robust mutex gives the same exclusion, and what the
+//! death of its owner leaves is covered by `interrupted_changes_are_finished`.
+//!
+//! Not here: a late touch against `publish`. Loom does not know that a successful exchange follows
+//! the very value it has compared with, and sees a time that moves back where C11 has none.
+
+#![cfg_attr(not(test), allow(dead_code, unused_imports))]
+
+use ::loom::sync::{Arc, Mutex};
+use ::loom::thread;
+
+use super::bucket::{Bucket, Entry, Found, Header, Meta, SLOTS};
+use super::journal::{Action, Change, Journal, Memory};
+use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::time::{Span, Tick};
+use mortal::{die_after, live};
+
+/// Loom's atomics in the hands of a thread that may die: from a chosen store on, its stores are
+/// lost. (Its loads go on, and change nothing.)
+pub(crate) mod mortal {
+    use ::loom::sync::atomic as real;
+    pub(crate) use real::{fence, Ordering};
+    use std::cell::Cell;
+
+    ::loom::thread_local! {
+        /// Stores that this thread may still make.
+        static LEFT: Cell<u32> = Cell::new(u32::MAX);
+    }
+
+    /// The thread dies when it has made `stores` more.
+    pub(crate) fn die_after(stores: u32) {
+        LEFT.with(|left| left.set(stores));
+    }
+
+    /// Somebody else goes on in this thread.
+    pub(crate) fn live() {
+        die_after(u32::MAX);
+    }
+
+    fn alive() -> bool {
+        LEFT.with(|left| match left.get() {
+            u32::MAX => true,
+            0 => false,
+            more => {
+                left.set(more - 1);
+                true
+            }
+        })
+    }
+
+    macro_rules! mortal {
+        ($name:ident, $value:ty) => {
+            #[derive(Debug)]
+            pub(crate) struct $name(real::$name);
+
+            impl $name {
+                pub(crate) fn new(value: $value) -> Self {
+                    Self(real::$name::new(value))
+                }
+
+                pub(crate) fn load(&self, ordering: Ordering) -> $value {
+                    self.0.load(ordering)
+                }
+
+                pub(crate) fn store(&self, value: $value, ordering: Ordering) {
+                    if alive() {
+                        self.0.store(value, ordering);
+                    }
+                }
+
+                #[allow(dead_code)]
+                pub(crate) fn compare_exchange(
+                    &self,
+                    current: $value,
+                    new: $value,
+                    success: Ordering,
+                    failure: Ordering,
+                ) -> Result<$value, $value> {
+                    self.0.compare_exchange(current, new, success, failure)
+                }
+            }
+
+            impl Default for $name {
+                fn default() -> Self {
+                    Self::new(0)
+                }
+            }
+        };
+    }
+
+    mortal!(AtomicU32, u32);
+    mortal!(AtomicU64, u64);
+}
+
+const KEY: u64 = 0x1111;
+const OTHER: u64 = 0x2222;
+
+fn entry(fingerprint: u64, server: u16, time: u32) -> Entry {
+    Entry { fingerprint, meta: Meta::new(server, None), used: Tick(time), created: Tick(time) }
+}
+
+/// Two buckets of one shard, its lock, and the prints of servers.
+struct Model {
+    buckets: [Bucket; 2],
+    journal: Journal,
+    totals: [AtomicU64; 1],
+    counts: [AtomicU32; 4],
+    lock: Mutex<()>,
+    prints: [AtomicU64; 3],
+}
+
+impl Model {
+    fn new() -> Arc<Model> {
+        Arc::new(Model {
+            buckets: [Bucket::default(), Bucket::default()],
+            journal: Journal::default(),
+            totals: [AtomicU64::new(0)],
+            counts: std::array::from_fn(|_| AtomicU32::new(0)),
+            lock: Mutex::new(()),
+            prints: std::array::from_fn(|index| AtomicU64::new(100 + index as u64)),
+        })
+    }
+
+    fn memory(&self) -> Memory<'_> {
+        Memory { buckets: &self.buckets, totals: &self.totals, counts: &self.counts }
+    }
+
+    fn header(&self, bucket: u32) -> Header {
+        self.buckets[bucket as usize].header(Ordering::Relaxed)
+    }
+
+    fn change(&self, action: Action, bucket: u32, slot: u32, entry: Entry) -> Change {
+        let home = (bucket != 0).then(|| {
+            let header = self.header(0);
+            (
+                0,
+                if action == Action::Insert {
+                    header.with_displaced(entry.fingerprint)
+                } else {
+                    header.without_displaced()
+                },
+            )
+        });
+        Change {
+            action,
+            bucket,
+            slot,
+            header: self.header(bucket).next_version(),
+            home,
+            entry,
+            total: Some((0, self.totals[0].load(Ordering::Relaxed) + 1)),
+            counts: [None, None],
+        }
+    }
+
+    fn commit(&self, action: Action, bucket: u32, slot: u32, entry: Entry) {
+        self.journal.commit(&self.change(action, bucket, slot, entry), self.memory());
+    }
+
+    fn insert(&self, slot: u32, entry: Entry) {
+        self.commit(Action::Insert, 0, slot, entry);
+    }
+
+    fn remove(&self, slot: u32, entry: Entry) {
+        self.commit(Action::Remove, 0, slot, entry);
+    }
+
+    /// As `Table::lookup`: the home bucket, then the other if a hint says so.
+    fn lookup(&self, key: u64) -> Option<(Entry, u64)> {
+        let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
+        match self.buckets[0].read(key, beside) {
+            Found::Entry(entry, print) => return Some((entry, print)),
+            Found::Nothing(header) if !header.may_be_elsewhere(key) => return None,
+            Found::Nothing(_) => {}
+        }
+        match self.buckets[1].read(key, beside) {
+            Found::Entry(entry, print) => Some((entry, print)),
+            Found::Nothing(_) => None,
+        }
+    }
+}
+
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = ::loom::model::Builder::new();
+    builder.preemption_bound =
+        Some(std::env::var("BOUND").ok().and_then(|bound| bound.parse().ok()).unwrap_or(3));
+    builder.max_branches = 10_000;
+    builder.check(model);
+}
+
+/// A slot changes hands twice, so that the same key comes back with another server: a reader sees
+/// the first life or the second, or nothing, and never parts of different sessions.
+#[test]
+fn a_lookup_never_mixes_sessions() {
+    explore(|| {
+        let model = Model::new();
+        model.insert(0, entry(KEY, 0, 10));
+        let writer = {
+            let model = model.clone();
+            thread::spawn(move || {
+                let _guard = model.lock.lock().unwrap();
+                model.remove(0, entry(KEY, 0, 10));
+                model.insert(0, entry(OTHER, 1, 20));
+                model.remove(0, entry(OTHER, 1, 20));
+                model.insert(0, entry(KEY, 2, 30));
+            })
+        };
+        match model.lookup(KEY) {
+            None => {}
+            Some((found, print)) => {
+                let time = found.created.0;
+                assert!(
+                    matches!((found.meta.server(), time, print), (0, 10, 100) | (2, 30, 102)),
+                    "{found:?} {print}"
+                );
+            }
+        }
+        writer.join().unwrap();
+        assert_eq!(model.lookup(KEY).unwrap().0, entry(KEY, 2, 30));
+    });
+}
+
+/// A server is taken off the list when its last session has moved away, and its slot is given to
+/// another one: no lookup says that the session is on that one.
+#[test]
+fn a_lookup_never_sees_a_recycled_server() {
+    explore(|| {
+        let model = Model::new();
+        model.insert(0, entry(KEY, 0, 10));
+        let writer = {
+            let model = model.clone();
+            thread::spawn(move || {
+                {
+                    let _guard = model.lock.lock().unwrap();
+                    model.commit(Action::Rebind, 0, 0, entry(KEY, 1, 10));
+                }
+                let _guard = model.lock.lock().unwrap();
+                model.prints[0].store(0, Ordering::Release);
+                model.prints[0].store(777, Ordering::Release);
+            })
+        };
+        let (found, print) = model.lookup(KEY).expect("a session that moves is never away");
+        assert!(matches!((found.meta.server(), print), (0, 100) | (1, 101)), "{found:?} {print}");
+        writer.join().unwrap();
+    });
+}
+
+/// The same where the session ends and its slot is taken by a session of the new server.
+#[test]
+fn a_removed_session_does_not_inherit_a_server() {
+    explore(|| {
+        let model = Model::new();
+        model.insert(0, entry(KEY, 0, 10));
+        let writer = {
+            let model = model.clone();
+            thread::spawn(move || {
+                {
+                    let _guard = model.lock.lock().unwrap();
+                    model.remove(0, entry(KEY, 0, 10));
+                }
+                let _guard = model.lock.lock().unwrap();
+                model.prints[0].store(777, Ordering::Release);
+                model.insert(0, entry(OTHER, 0, 20));
+            })
+        };
+        if let Some((found, print)) = model.lookup(KEY) {
+            assert_eq!((found.meta.server(), print), (0, 100));
+        }
+        writer.join().unwrap();
+    });
+}
+
+/// A session that is there all the time is found while its neighbours and the hints change.
+#[test]
+fn a_displaced_session_is_always_found() {
+    explore(|| {
+        let model = Model::new();
+        // Same hint bit: KEY and 0x5551.
+        model.commit(Action::Insert, 1, 0, entry(KEY, 0, 10));
+        model.commit(Action::Insert, 1, 1, entry(0x5551, 0, 10));
+        let writer = {
+            let model = model.clone();
+            thread::spawn(move || {
+                let _guard = model.lock.lock().unwrap();
+                model.commit(Action::Remove, 1, 1, entry(0x5551, 0, 10));
+                model.insert(0, entry(OTHER, 1, 20));
+            })
+        };
+        assert_eq!(model.lookup(KEY), Some((entry(KEY, 0, 10), 100)));
+        writer.join().unwrap();
+        assert_eq!(model.lookup(KEY), Some((entry(KEY, 0, 10), 100)));
+    });
+}
+
+/// Two processes touch one session: it has been used when the later one says.
+#[test]
+fn touches_keep_the_latest() {
+    explore(|| {
+        let model = Model::new();
+        model.insert(0, entry(KEY, 0, 10));
+        let other = {
+            let model = model.clone();
+            thread::spawn(move || model.buckets[0].find(KEY).unwrap().touch(Tick(12)))
+        };
+        model.buckets[0].find(KEY).unwrap().touch(Tick(13));
+        other.join().unwrap();
+        let used = model.lookup(KEY).unwrap().0.used.0;
+        assert!(used == 12 || used == 13);
+    });
+}
+
+/// Two processes bind one key: one creates it, the other finds it.
+#[test]
+fn two_binds_make_one_session() {
+    explore(|| {
+        let model = Model::new();
+        let bind = |model: &Model, server: u16| {
+            let _guard = model.lock.lock().unwrap();
+            if model.buckets[0].position(KEY).is_some() {
+                return false;
+            }
+            let slot = model.buckets[0].position(0).unwrap() as u32;
+            model.insert(slot, entry(KEY, server, 10));
+            true
+        };
+        let other = {
+            let model = model.clone();
+            thread::spawn(move || bind(&model, 1))
+        };
+        let mine = bind(&model, 0);
+        let theirs = other.join().unwrap();
+        assert!(mine != theirs);
+        assert_eq!(model.buckets[0].load(), 1);
+        assert_eq!(model.totals[0].load(Ordering::Relaxed), 1);
+        let server = model.lookup(KEY).unwrap().0.meta.server();
+        assert_eq!(server, u16::from(theirs));
+    });
+}
+
+/// A writer dies between any two stores of a change while somebody reads, and the next holder of
+/// the lock finishes it: nothing is counted twice, nothing is half there, the reader saw one or
+/// the other.
+#[test]
+fn interrupted_changes_are_finished() {
+    for (action, bucket) in [
+        (Action::Insert, 0),
+        (Action::Insert, 1),
+        (Action::Remove, 0),
+        (Action::Remove, 1),
+        (Action::Rebind, 0),
+    ] {
+        for survived in 0..40 {
+            explore(move || {
+                let model = Model::new();
+                let old = entry(KEY, 0, 10);
+                let new = Entry { meta: Meta::new(1, None), ..old };
+                if action != Action::Insert {
+                    model.commit(Action::Insert, bucket, 0, old);
+                }
+                let before = model.totals[0].load(Ordering::Relaxed);
+                let change = model.change(
+                    action,
+                    bucket,
+                    0,
+                    if action == Action::Rebind { new } else { old },
+                );
+                let writer = {
+                    let model = model.clone();
+                    thread::spawn(move || {
+                        {
+                            let _guard = model.lock.lock().unwrap();
+                            die_after(survived);
+                            model.journal.commit(&change, model.memory());
+                            live();
+                        }
+                        let _guard = model.lock.lock().unwrap();
+                        model.journal.recover(model.memory());
+                    })
+                };
+                let found = model.lookup(KEY).map(|(entry, _)| entry);
+                match action {
+                    Action::Insert | Action::Remove => {
+                        assert!(found.is_none() || found == Some(old))
+                    }
+                    Action::Rebind => assert!(found == Some(old) || found == Some(new)),
+                }
+                writer.join().unwrap();
+                let found = model.lookup(KEY).map(|(entry, _)| entry);
+                let after = model.totals[0].load(Ordering::Relaxed);
+                let done = match action {
+                    Action::Insert => found == Some(old),
+                    Action::Remove => found.is_none(),
+                    Action::Rebind => found == Some(new),
+                };
+                assert_eq!(after - before, u64::from(done), "{action:?} after {survived} stores");
+                let elsewhere = model.header(0).may_be_elsewhere(KEY);
+                assert_eq!(elsewhere, bucket == 1 && found.is_some());
+                assert!(
+                    model.buckets[0].slots().chain(model.buckets[1].slots()).count() == 2 * SLOTS
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn times_to_live_round_up() {
+    for ticks in [1, 127, 128, 129, 255, 256, 257, 1000, 65_535, 1 << 20, i32::MAX as u32] {
+        let ttl = Meta::new(0, Some(Span(ticks))).ttl().unwrap();
+        assert!(ttl >= Span(ticks) && u64::from(ttl.0) <= u64::from(ticks) * 129 / 128, "{ticks}");
+    }
+}

@@ -1,0 +1,100 @@
+//! How keys spread over buckets, which users of the table cannot see.
+
+use core::ptr::NonNull;
+
+use super::bucket::SLOTS;
+use super::handle::{Existing, Kind, Table};
+use super::place::{Place, CANDIDATES};
+use super::time::{Limits, Span, Tick};
+
+const LIMITS: Limits = Limits { timeout: Span(1000), lifetime: None };
+
+/// Memory of one process, aligned as a page.
+fn region(len: usize) -> (NonNull<u8>, usize) {
+    let layout = std::alloc::Layout::from_size_align(len, 4096).unwrap();
+    // SAFETY: the size is not zero. (Never freed: the process ends with the tests.)
+    (NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap(), len)
+}
+
+/// A million ids that somebody has chosen without the secret, one after the other and alike, fill
+/// the buckets as evenly as chance does: chi-square of homes, and of all three candidates.
+#[test]
+fn ids_chosen_without_the_secret_spread_evenly() {
+    const IDS: u64 = 1_000_000;
+    let (start, len) = region(32 << 20);
+    for secret in [*b"0123456789abcdef", [0; 16]] {
+        // SAFETY: `region` has allocated `len` bytes, and one table is used at a time.
+        let table = unsafe { Table::create(start, len, secret) }.unwrap();
+        let buckets = table.region.buckets().len();
+        let mut homes = vec![0u32; buckets];
+        let mut candidates = vec![0u32; buckets];
+        let mut hints = [0u32; 16];
+        for number in 0..IDS {
+            let id = format!("session-{number:028}");
+            let fingerprint = table.key(Kind::Session, id.as_bytes(), b"").fingerprint();
+            let place = Place::new(&table.region, fingerprint);
+            homes[place.buckets[0] as usize] += 1;
+            place.buckets.iter().for_each(|&bucket| candidates[bucket as usize] += 1);
+            hints[(fingerprint & 15) as usize] += 1;
+        }
+        for (name, counts, total) in [
+            ("homes", &homes[..], IDS),
+            ("candidates", &candidates, 3 * IDS),
+            ("hints", &hints, IDS),
+        ] {
+            let expected = total as f64 / counts.len() as f64;
+            let square: f64 =
+                counts.iter().map(|&count| (f64::from(count) - expected).powi(2) / expected).sum();
+            let freedom = (counts.len() - 1) as f64;
+            let deviation = (square - freedom) / (2.0 * freedom).sqrt();
+            println!("{name}: chi-square {square:.0} for {freedom} degrees of freedom: {deviation:+.2} sigma");
+            assert!(deviation < 5.0, "{name} are uneven");
+        }
+    }
+}
+
+/// A lookup reads three buckets at most; at the nominal load, most read one.
+#[test]
+fn the_longest_probe_is_three_buckets() {
+    let (start, len) = region(4 << 20);
+    // SAFETY: `region` has allocated `len` bytes for this table alone.
+    let table = unsafe { Table::create(start, len, *b"0123456789abcdef") }.unwrap();
+    let server = table.intern(b"a:1", Tick(1)).unwrap();
+    let sessions = 4 * 32_000u64;
+    let mut probes = [0u64; CANDIDATES];
+    let key = |number: u64| table.key(Kind::Session, &number.to_le_bytes(), b"");
+    for number in 0..sessions {
+        table.bind(key(number), server, None, Tick(1), &LIMITS, Existing::Keep);
+    }
+    for number in 0..sessions {
+        let fingerprint = key(number).fingerprint();
+        let place = Place::new(&table.region, fingerprint);
+        let probe = place
+            .buckets
+            .iter()
+            .position(|&bucket| table.region.buckets()[bucket as usize].find(fingerprint).is_some())
+            .expect("a session lives in one of its three buckets");
+        probes[probe] += 1;
+    }
+    let hinted = (sessions..2 * sessions)
+        .filter(|&number| {
+            let fingerprint = key(number).fingerprint();
+            let home = Place::home(&table.region, fingerprint);
+            table.region.buckets()[home as usize]
+                .header(super::sync::Ordering::Relaxed)
+                .may_be_elsewhere(fingerprint)
+        })
+        .count();
+    println!("hits by bucket: {probes:?}; {hinted} of {sessions} misses read more than one");
+    assert!(probes[0] > sessions * 3 / 4);
+    assert!((hinted as u64) < sessions / 8);
+
+    // When all has gone, so have the hints.
+    for number in 0..sessions {
+        assert!(table.forget(key(number)));
+    }
+    for bucket in table.region.buckets() {
+        assert_eq!(bucket.header(super::sync::Ordering::Relaxed).0 >> 32, 0);
+        assert_eq!(bucket.slots().filter(|slot| slot.fingerprint() == 0).count(), SLOTS);
+    }
+}

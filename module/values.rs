@@ -1,0 +1,245 @@
+//! Strings with variables, as `create`, `lookup` and `bind` take them.
+//!
+//! Nearly all of them are one header: `$http_NAME`, `$sent_http_NAME`, `$upstream_http_NAME`. Such
+//! a value is read from the list of headers itself, which costs a tenth of nginx's script engine
+//! and sees the header as it is now, not as a variable has cached it.
+
+use core::mem;
+use core::slice;
+
+use nginx_sys::{
+    ngx_conf_t, ngx_cycle_t, ngx_hash_key, ngx_http_compile_complex_value,
+    ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_get_variable_index,
+    ngx_http_request_t, ngx_http_script_variables_count, ngx_http_variable_t, ngx_int_t,
+    ngx_list_part_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+};
+
+use crate::nginx::{self, fail, Logged, OK};
+
+/// A string with variables, compiled.
+pub struct Value {
+    compiled: ngx_http_complex_value_t,
+    header: Option<Header>,
+}
+
+/// A value that is one header and nothing else.
+struct Header {
+    list: List,
+    /// In lower case with hyphens.
+    name: Vec<u8>,
+    /// nginx's hash of that.
+    hash: ngx_uint_t,
+    /// Of the variable, for a look at what it became.
+    index: ngx_int_t,
+}
+
+#[derive(Clone, Copy)]
+enum List {
+    Request,
+    Response,
+    Upstream,
+}
+
+/// Prefixes of variables that nginx looks up in a list of headers.
+const LISTS: [(&[u8], List); 3] = [
+    (b"http_", List::Request),
+    (b"sent_http_", List::Response),
+    (b"upstream_http_", List::Upstream),
+];
+
+#[derive(Debug)]
+pub struct OutOfMemory;
+
+impl Value {
+    /// Compiles the text of a parameter; it must hold a variable.
+    ///
+    /// # Safety
+    /// `text` lies in the configuration's pool.
+    pub unsafe fn compile(
+        cf: &mut ngx_conf_t,
+        parameter: &str,
+        mut text: ngx_str_t,
+    ) -> Result<Value, Logged> {
+        if text.is_empty() {
+            fail!(cf, "empty \"{parameter}\" parameter");
+        }
+        // SAFETY: `text` is a string, and nginx only reads it.
+        if unsafe { ngx_http_script_variables_count(&mut text) } == 0 {
+            fail!(cf, "no variable in \"{parameter}={text}\"");
+        }
+        let header = Header::parse(cf, text.as_bytes());
+        // SAFETY: both structures are plain data, and nginx fills in what `ccv` points to.
+        unsafe {
+            let mut compiled: ngx_http_complex_value_t = mem::zeroed();
+            let mut ccv: ngx_http_compile_complex_value_t = mem::zeroed();
+            ccv.cf = cf;
+            ccv.value = &mut text;
+            ccv.complex_value = &mut compiled;
+            if ngx_http_compile_complex_value(&mut ccv) != OK {
+                return Err(Logged);
+            }
+            Ok(Value { compiled, header })
+        }
+    }
+
+    /// Gives up the short way where the configuration has made the variable something else (`set`,
+    /// `map`), which shows when all of it has been read.
+    ///
+    /// # Safety
+    /// `cycle` is complete, and the value was compiled for it.
+    pub unsafe fn confirm(&mut self, cycle: *const ngx_cycle_t) {
+        // SAFETY: by this function's contract, the index is one of the core module's variables.
+        unsafe {
+            let core = nginx::cycle_main_conf::<ngx_http_core_main_conf_t>(
+                cycle,
+                &raw const ngx_http_core_module,
+            );
+            let Some(core) = core else { return };
+            let variables = core.variables.as_slice::<ngx_http_variable_t>();
+            let is_header = |index| {
+                let variable: Option<&ngx_http_variable_t> = variables.get(index as usize);
+                // nginx passes variables that have only a known prefix their own name.
+                variable.is_some_and(|v| v.data == &raw const v.name as usize)
+            };
+            self.header = self.header.take().filter(|header| is_header(header.index));
+        }
+    }
+
+    /// The value for this request, possibly empty.
+    ///
+    /// # Safety
+    /// `r` is a live request of the cycle that compiled the value.
+    #[inline]
+    pub unsafe fn eval<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], OutOfMemory> {
+        if let Some(header) = &self.header {
+            // SAFETY: by this function's contract.
+            match unsafe { header.find(r) } {
+                Found::Nothing => return Ok(&[]),
+                Found::One(text) => return Ok(text),
+                // Several of one name are joined, or not, as this nginx does it.
+                Found::Several => (),
+            }
+        }
+        let mut text = ngx_str_t::empty();
+        // SAFETY: nginx does not write to a compiled value; the result lies in the request's pool
+        // or in memory that lives as long as the request.
+        unsafe {
+            let value = (&raw const self.compiled).cast_mut();
+            if ngx_http_complex_value(r, value, &mut text) != OK {
+                return Err(OutOfMemory);
+            }
+            Ok(nginx::bytes(&text))
+        }
+    }
+}
+
+/// The first value that is not empty.
+///
+/// # Safety
+/// As for [`Value::eval`].
+#[inline]
+pub unsafe fn first_value<'a>(
+    values: &[Value],
+    r: *mut ngx_http_request_t,
+) -> Result<Option<&'a [u8]>, OutOfMemory> {
+    for value in values {
+        // SAFETY: by this function's contract.
+        match unsafe { value.eval(r)? } {
+            [] => (),
+            text => return Ok(Some(text)),
+        }
+    }
+    Ok(None)
+}
+
+enum Found<'a> {
+    Nothing,
+    One(&'a [u8]),
+    Several,
+}
+
+impl Header {
+    /// `$http_NAME` or `${http_NAME}`, and so on.
+    fn parse(cf: &mut ngx_conf_t, text: &[u8]) -> Option<Header> {
+        let variable = text.strip_prefix(b"$")?;
+        let variable = match variable.strip_prefix(b"{") {
+            Some(braced) => braced.strip_suffix(b"}")?,
+            None => variable,
+        };
+        let mut variable = variable.to_ascii_lowercase();
+        if !variable.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            return None;
+        }
+        let (prefix, list) = LISTS.iter().find(|(prefix, _)| variable.starts_with(prefix))?;
+        let mut name = variable[prefix.len()..].to_vec();
+        name.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
+        if name.is_empty() {
+            return None;
+        }
+        // SAFETY: nginx reads that many bytes.
+        let hash = unsafe { ngx_hash_key(name.as_mut_ptr(), name.len()) };
+        let mut full = ngx_str_t { len: variable.len(), data: variable.as_mut_ptr() };
+        // SAFETY: nginx keeps a copy of the name.
+        let index = unsafe { ngx_http_get_variable_index(cf, &mut full) };
+        (index >= 0).then_some(Header { list: *list, name, hash, index })
+    }
+
+    /// # Safety
+    /// `r` is a live request.
+    #[inline]
+    unsafe fn find<'a>(&self, r: *mut ngx_http_request_t) -> Found<'a> {
+        let mut found = Found::Nothing;
+        // SAFETY: nginx's lists of headers hold `nelts` elements in each part, and their strings
+        // live as long as the request.
+        unsafe {
+            let mut part: *const ngx_list_part_t = match self.list {
+                List::Request => &raw const (*r).headers_in.headers.part,
+                List::Response => &raw const (*r).headers_out.headers.part,
+                List::Upstream if (*r).upstream.is_null() => return found,
+                List::Upstream => &raw const (*(*r).upstream).headers_in.headers.part,
+            };
+            while let Some(list) = part.as_ref() {
+                let mut header = list.elts.cast::<ngx_table_elt_t>().cast_const();
+                let end = header.add(list.nelts as usize);
+                while header < end {
+                    let element = &*header;
+                    if element.key.len == self.name.len() && self.is_name_of(element) {
+                        if matches!(found, Found::One(_)) {
+                            return Found::Several;
+                        }
+                        found = Found::One(nginx::bytes(&element.value));
+                    }
+                    header = header.add(1);
+                }
+                part = list.next;
+            }
+        }
+        found
+    }
+
+    /// # Safety
+    /// `header` is nginx's, with a key of the name's length.
+    #[inline]
+    unsafe fn is_name_of(&self, header: &ngx_table_elt_t) -> bool {
+        // SAFETY: by this function's contract; a lower-case key is as long as the key.
+        unsafe {
+            if header.hash == self.hash && !header.lowcase_key.is_null() {
+                let key = slice::from_raw_parts(header.lowcase_key, self.name.len());
+                if key == self.name {
+                    return true;
+                }
+            }
+            // A hash of zero marks a header that was deleted.
+            header.hash != 0 && self.is_alike(nginx::bytes(&header.key))
+        }
+    }
+
+    /// As variables compare: any case, and an underscore for a hyphen.
+    fn is_alike(&self, key: &[u8]) -> bool {
+        key.iter().zip(&self.name).all(|(&byte, &name)| match byte {
+            b'_' => name == b'-',
+            byte => byte.to_ascii_lowercase() == name,
+        })
+    }
+}
