@@ -1,0 +1,379 @@
+# A configuration that cannot be meant is refused: one [emerg] line that says what is wrong, and where.
+
+use lib 't/lib';
+use Sticky;
+
+plan 'no_plan';
+run_tests();
+
+__DATA__
+
+=== TEST 1: no parameter
+--- wrong
+        sticky_learn;
+--- emerg: invalid number of arguments in "sticky_learn" directive
+
+=== TEST 2: no zone
+--- wrong
+        sticky_learn create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: "zone" parameter is not specified
+
+=== TEST 3: MCP mode without a zone
+--- wrong
+        sticky_learn timeout=10m;
+--- emerg: "zone" parameter is not specified
+
+=== TEST 4: create without lookup
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session;
+--- emerg: "lookup" parameter is not specified
+
+=== TEST 5: lookup without create
+--- wrong
+        sticky_learn zone=sessions:1m lookup=$http_x_session;
+--- emerg: "create" parameter is not specified
+
+=== TEST 6: zone without a value
+--- wrong
+        sticky_learn zone create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: invalid parameter "zone"
+
+=== TEST 7: zone without a name
+--- wrong
+        sticky_learn zone= create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: invalid zone name ""
+
+=== TEST 8: zone with a size but no name
+--- wrong
+        sticky_learn zone=:1m create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: invalid zone name ":1m"
+
+=== TEST 9: zone with an empty size
+--- wrong
+        sticky_learn zone=sessions: create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: invalid zone size "sessions:"
+
+=== TEST 10: zone with an unknown unit
+--- wrong
+        sticky_learn zone=sessions:1x create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: invalid zone size "sessions:1x"
+
+=== TEST 11: zone with a negative size
+--- wrong
+        sticky_learn zone=sessions:-1m create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: invalid zone size "sessions:-1m"
+
+=== TEST 12: zone with two sizes
+--- wrong
+        sticky_learn zone=sessions:1m:2m create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: invalid zone size "sessions:1m:2m"
+
+=== TEST 13: zone whose size no machine can count
+--- wrong
+        sticky_learn zone=sessions:99999999999999999999m create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: invalid zone size "sessions:99999999999999999999m"
+
+=== TEST 14: zone of no size
+--- wrong
+        sticky_learn zone=sessions:0 create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: zone "sessions" is too small, it needs 32k or more
+
+=== TEST 15: zone of less than eight pages
+--- wrong
+        sticky_learn zone=sessions:31k create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: zone "sessions" is too small, it needs 32k or more
+
+=== TEST 16: two zones
+--- wrong
+        sticky_learn zone=sessions:1m zone=others:1m create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: duplicate "zone" parameter
+
+=== TEST 17: create without a value
+--- wrong
+        sticky_learn zone=sessions:1m create= lookup=$http_x_session;
+--- emerg: empty "create" parameter
+
+=== TEST 18: lookup without a value
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=;
+--- emerg: empty "lookup" parameter
+
+=== TEST 19: bind without a value
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session bind=;
+--- emerg: empty "bind" parameter
+
+=== TEST 20: create that is the same for all
+--- wrong
+        sticky_learn zone=sessions:1m create=x_session lookup=$http_x_session;
+--- emerg: no variable in "create=x_session"
+
+=== TEST 21: lookup that is the same for all
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=x_session;
+--- emerg: no variable in "lookup=x_session"
+
+=== TEST 22: bind that is the same for all
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session bind=user;
+--- emerg: no variable in "bind=user"
+
+=== TEST 23: two binds
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session bind=$remote_user bind=$host;
+--- emerg: duplicate "bind" parameter
+
+=== TEST 24: create with a variable that does not exist (nginx itself looks, at the end of the file)
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$no_such_thing lookup=$http_x_session;
+        server 127.0.0.1:1;
+    }
+--- must_die: 1
+--- suppress_stderr
+--- error_log
+[emerg]
+unknown "no_such_thing" variable
+--- no_error_log
+[alert]
+
+=== TEST 25: lookup with a dollar that names nothing
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$;
+--- emerg: invalid variable name
+
+=== TEST 26: lookup with a brace left open
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=${http_x_session;
+--- emerg: the closing bracket in "http_x_session" variable is missing
+
+=== TEST 27: timeout without a value
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session timeout=;
+--- emerg: invalid time "timeout="
+
+=== TEST 28: timeout that is no time
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session timeout=soon;
+--- emerg: invalid time "timeout=soon"
+
+=== TEST 29: timeout of nothing
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session timeout=0;
+--- emerg: "timeout" must be longer than zero
+
+=== TEST 30: timeout given twice
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session timeout=1m timeout=2m;
+--- emerg: duplicate "timeout" parameter
+
+=== TEST 31: lifetime without a value
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session lifetime=;
+--- emerg: invalid time "lifetime="
+
+=== TEST 32: lifetime that is no time
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session lifetime=soon;
+--- emerg: invalid time "lifetime=soon"
+
+=== TEST 33: lifetime of nothing
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session lifetime=0;
+--- emerg: "lifetime" must be longer than zero
+
+=== TEST 34: lifetime given twice
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session lifetime=1m lifetime=2m;
+--- emerg: duplicate "lifetime" parameter
+
+=== TEST 35: gone_after without a value
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session gone_after=;
+--- emerg: invalid time "gone_after="
+
+=== TEST 36: gone_after that is no time
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session gone_after=soon;
+--- emerg: invalid time "gone_after=soon"
+
+=== TEST 37: gone_after of nothing
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session gone_after=0;
+--- emerg: "gone_after" must be longer than zero
+
+=== TEST 38: gone_after given twice
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session gone_after=1m gone_after=2m;
+--- emerg: duplicate "gone_after" parameter
+
+=== TEST 39: negative timeout
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session timeout=-1s;
+--- emerg: invalid time "timeout=-1s"
+
+=== TEST 40: timeout with an unknown unit
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session timeout=10q;
+--- emerg: invalid time "timeout=10q"
+
+=== TEST 41: timeout longer than the zone can tell
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session timeout=2000d;
+--- emerg: "timeout=2000d" is too long, at most 4 years are possible
+
+=== TEST 42: lifetime longer than the zone can tell
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session lifetime=2000d;
+--- emerg: "lifetime=2000d" is too long, at most 4 years are possible
+
+=== TEST 43: timeout that no machine can count
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session timeout=99999999999999999999y;
+--- emerg: invalid time "timeout=99999999999999999999y"
+
+=== TEST 44: unknown without a value
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unknown=;
+--- emerg: invalid value "unknown=", it must be "balance" or "reject"
+
+=== TEST 45: unknown with a word that it does not know
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unknown=rebind;
+--- emerg: invalid value "unknown=rebind", it must be "balance" or "reject"
+
+=== TEST 46: unknown in capitals
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unknown=REJECT;
+--- emerg: invalid value "unknown=REJECT", it must be "balance" or "reject"
+
+=== TEST 47: unknown given twice
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unknown=reject unknown=reject;
+--- emerg: duplicate "unknown" parameter
+
+=== TEST 48: unavailable without a value
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unavailable=;
+--- emerg: invalid value "unavailable=", it must be "balance" or "rebind" or "reject"
+
+=== TEST 49: unavailable with a word that it does not know
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unavailable=wait;
+--- emerg: invalid value "unavailable=wait", it must be "balance" or "rebind" or "reject"
+
+=== TEST 50: unavailable given twice
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unavailable=rebind unavailable=balance;
+--- emerg: duplicate "unavailable" parameter
+
+=== TEST 51: a parameter that does not exist
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session expires=1h;
+--- emerg: invalid parameter "expires=1h"
+
+=== TEST 52: a parameter in capitals
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session Timeout=1h;
+--- emerg: invalid parameter "Timeout=1h"
+
+=== TEST 53: a word without a value
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session reject;
+--- emerg: invalid parameter "reject"
+
+=== TEST 54: a value without a name
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session =reject;
+--- emerg: invalid parameter "=reject"
+
+=== TEST 55: header, which belongs to "sticky learn"
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session header;
+--- emerg: invalid parameter "header"
+
+=== TEST 56: the words of "sticky learn"
+--- wrong
+        sticky_learn learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: invalid parameter "learn"
+
+=== TEST 57: a block instead of a semicolon
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session {}
+--- emerg: directive "sticky_learn" is not terminated by ";"
+
+=== TEST 58: two directives in one upstream
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+        server 127.0.0.1:1;
+    }
+--- emerg: "sticky_learn" directive is duplicate
+
+=== TEST 59: outside of an upstream: http
+--- http_config
+    sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: "sticky_learn" directive is not allowed here
+
+=== TEST 60: outside of an upstream: server
+--- config
+    sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: "sticky_learn" directive is not allowed here
+
+=== TEST 61: outside of an upstream: location
+--- config
+    location / {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+    }
+--- emerg: "sticky_learn" directive is not allowed here
+
+=== TEST 62: outside of an upstream: main
+--- main_config
+    sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+--- emerg: "sticky_learn" directive is not allowed here
+
+=== TEST 63: a zone that no upstream gives a size
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions create=$sent_http_x_session lookup=$http_x_session;
+        server 127.0.0.1:1;
+    }
+--- emerg: zone "sessions" has no size, write "zone=sessions:SIZE" in one of its upstreams
+
+=== TEST 64: a zone that two upstreams give different sizes
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+        server 127.0.0.1:1;
+    }
+    upstream v {
+        sticky_learn zone=sessions:2m create=$sent_http_x_session lookup=$http_x_session;
+        server 127.0.0.1:1;
+    }
+--- emerg: the size 2097152 of shared memory zone "sessions" conflicts with already declared size 1048576
+
+=== TEST 65: a zone that a cache uses
+--- http_config
+    proxy_cache_path cache keys_zone=sessions:1m;
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+        server 127.0.0.1:1;
+    }
+--- emerg: the shared memory zone "sessions" is already declared for a different use
+
+=== TEST 66: a zone that the upstream's servers use
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+        zone sessions 1m;
+        server 127.0.0.1:1;
+    }
+--- emerg: the shared memory zone "sessions" is already declared for a different use
+
+=== TEST 67: an upstream without servers
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+    }
+--- emerg: no servers are inside upstream

@@ -1,0 +1,259 @@
+package Sticky;
+
+# What the suites share.
+#
+# Three servers, a, b and c, which answer with their letter, and say in X-Server who they are and in X-Reused whether
+# their connection has seen requests before. A request tells them what to do:
+#     ?new=ID, X-New: ID    issue a session, in header X-Session     ?own=ID   issue one of their own: a-ID, b-ID, c-ID
+#     ?mcp=ID, ?cookie=TEXT the same in Mcp-Session-Id, Set-Cookie
+#     /404                  answer with that status                  /404-a    a answers with that status, the others 200
+#     /slow                 take two seconds for a body              /drop-a   a closes the connection, the others answer
+# In a configuration their addresses are $TEST_NGINX_A, _B and _C; nobody listens at $TEST_NGINX_DEAD, but for the one
+# request that "answer_once" takes there.
+#
+# A block without "config" proxies everything to the upstream "u". $upstream_sticky_status and the letter of
+# $upstream_sticky_server come back in X-Status and X-Bound.
+#
+# "story" is a list of requests, each on a connection of its own, and what comes of them:
+#
+#     [after SECONDS] METHOD URI [| Header: value]... => CODE SERVER STATUS [BOUND [REUSED]]
+#
+# A dash stands for a header that is not there, an asterisk for anything.
+#
+# "logged" is what logs/sticky.log holds when all requests are done.
+#
+# "wrong" is a line of an upstream that nginx must refuse with one message, that of "emerg", at that line.
+
+use Test::Nginx::Socket -Base;
+use IO::Select;
+use IO::Socket::INET;
+use POSIX ();
+
+our @EXPORT = qw(nginx_is_at_least nginx_was_built_with hold let_go answer_once);
+
+my %port = (A => 1, B => 2, C => 3, DEAD => 9);
+
+my $zones = 0;
+
+log_level('info');
+no_root_location();
+no_long_string();
+
+sub nginx_is_at_least($) {
+    my ($major, $minor, $patch) = split /\./, shift;
+    return $ENV{TEST_NGINX_VERSION_NUM} >= ($major * 1000 + $minor) * 1000 + $patch;
+}
+
+sub nginx_was_built_with($) {
+    my $option = shift;
+    return `$Test::Nginx::Util::NginxBinary -V 2>&1` =~ /\Q$option\E\b/;
+}
+
+# For "init": sends a request whose answer nobody waits for, and keeps its connection open.
+my @held;
+
+sub hold($) {
+    my $request = shift;
+    my $socket = IO::Socket::INET->new(
+        PeerAddr => '127.0.0.1',
+        PeerPort => $Test::Nginx::Util::ServerPortForClient,
+    ) or die "no connection: $!";
+    my ($line, @headers) = split /\s+\|\s+/, $request;
+    print $socket join("\r\n", "$line HTTP/1.1", 'Host: localhost', @headers, '', '');
+    # Its server has it when the headers are there, or hold back in a buffer.
+    IO::Select->new($socket)->can_read(0.3);
+    push @held, $socket;
+}
+
+# For "init": closes the last of them.
+sub let_go() {
+    my $socket = pop @held;
+    close $socket;
+}
+
+add_test_cleanup_handler(sub { @held = () });
+
+# For "init": a server at $TEST_NGINX_DEAD that answers one request, and is no more.
+sub answer_once($) {
+    my $headers = shift;
+    my $listening = IO::Socket::INET->new(
+        LocalAddr => '127.0.0.1',
+        LocalPort => $Test::Nginx::Util::RandPorts->{TEST_NGINX_RAND_PORT_9},
+        Listen => 1,
+        ReuseAddr => 1,
+    ) or die "cannot listen: $!";
+    my $pid = fork() // die "cannot fork: $!";
+    if ($pid == 0) {
+        my $socket = $listening->accept;
+        close $listening;
+        $socket->recv(my $request, 4096);
+        print $socket join("\r\n", 'HTTP/1.1 200 OK', 'X-Server: dead', 'Connection: close', 'Content-Length: 5',
+            $headers, '', "dead\n");
+        close $socket;
+        POSIX::_exit(0);
+    }
+    close $listening;
+}
+
+my $servers = '';
+
+for my $letter ('a', 'b', 'c') {
+    my $answers = '';
+    for my $code (200, 201, 202, 301, 401, 403, 404, 409, 429, 500, 502, 503, 504) {
+        my $text = $code == 301 ? '/elsewhere' : "$letter\\n";
+        my $of_a = $letter eq 'a' ? $code : 200;
+        $answers .= "        location = /$code { return $code \"$text\"; }\n";
+        $answers .= "        location = /$code-a { return $of_a \"$text\"; }\n";
+    }
+    my $drop = $letter eq 'a' ? 'return 444' : "return 200 \"$letter\\n\"";
+    my $body = $letter x 2200;
+    $servers .= <<"END";
+    server {
+        listen 127.0.0.1:\$TEST_NGINX_RAND_PORT_$port{uc $letter};
+        set \$own "";
+        if (\$arg_own) { set \$own $letter-\$arg_own; }
+        add_header X-Server $letter always;
+        add_header X-Session \$arg_new always;
+        add_header X-Session \$http_x_new always;
+        add_header X-Session \$own always;
+        add_header Mcp-Session-Id \$arg_mcp always;
+        add_header Set-Cookie \$arg_cookie always;
+        add_header X-Accel-Redirect \$arg_accel always;
+        add_header X-Reused \$connection_reused always;
+        set \$buffering "";
+        add_header X-Accel-Buffering \$buffering;
+        location / { return 200 "$letter\\n"; }
+$answers
+        location = /204 { return 204; }
+        location = /drop-a { $drop; }
+        location = /slow { set \$buffering no; limit_rate 1000; return 200 "$body"; }
+    }
+END
+}
+
+my $maps = <<'END';
+    map $upstream_sticky_server $bound {
+        default $upstream_sticky_server;
+        127.0.0.1:$TEST_NGINX_RAND_PORT_1 a;
+        127.0.0.1:$TEST_NGINX_RAND_PORT_2 b;
+        127.0.0.1:$TEST_NGINX_RAND_PORT_3 c;
+        127.0.0.1:$TEST_NGINX_RAND_PORT_9 dead;
+    }
+    map $connection_requests $connection_reused {
+        default reused;
+        1 fresh;
+    }
+END
+
+my $shown = <<'END';
+    add_header X-Status $upstream_sticky_status always;
+    add_header X-Bound $bound always;
+END
+
+add_block_preprocessor(sub {
+    my $block = shift;
+
+    read_refusal($block) if defined $block->emerg;
+
+    my $http = $block->http_config // '';
+    my $config = $block->config;
+
+    if (defined $block->must_die) {
+        $config //= '';
+    } else {
+        $config = $shown . ($config // "    location / { proxy_pass http://u; }\n");
+        $http = $maps . $http . $servers;
+        if (!defined $block->no_error_log) {
+            $block->set_value(no_error_log => "[error]\n[crit]\n[alert]\n[emerg]\n");
+        }
+    }
+
+    # Sessions outlive a reload; each block shall begin with none.
+    if ($Test::Nginx::Util::UseHup && !defined $block->must_die) {
+        $zones++;
+        $http =~ s/\b(zone=\w+)/$1_$zones/g;
+    }
+
+    for my $text ($http, $config) {
+        $text =~ s/\$TEST_NGINX_(A|B|C|DEAD)\b/127.0.0.1:\$TEST_NGINX_RAND_PORT_$port{$1}/g;
+    }
+    $block->set_value(http_config => $http);
+    $block->set_value(config => $config);
+
+    read_story($block) if defined $block->story;
+});
+
+sub read_refusal() {
+    my $block = shift;
+    my $expected = $block->emerg;
+    chomp $expected;
+
+    if (defined $block->wrong) {
+        $block->set_value(http_config => "    upstream u {\n" . $block->wrong . "        server 127.0.0.1:1;\n    }\n");
+    }
+    $block->set_value(must_die => 1);
+    $block->set_value(suppress_stderr => '');
+    $block->set_value(error_log => qr/\[emerg\] \d+#\d+: \Q$expected\E in \S+\bnginx\.conf:\d+$/);
+    $block->set_value(grep_error_log => '[emerg]');
+    $block->set_value(grep_error_log_out => "[emerg]\n");
+    $block->set_value(no_error_log => "[alert]\n[crit]\n");
+}
+
+# The line that is named must be the wrong one.
+add_test_cleanup_handler(sub {
+    my $block = shift;
+    return unless defined $block->emerg && defined $block->wrong;
+
+    my ($wrong) = $block->wrong =~ /(\S.*)/;
+    open my $log, '<', $Test::Nginx::Util::ErrLogFile or die "no error log: $!";
+    my ($number) = map { /\[emerg\].* in \S+:(\d+)$/ } <$log>;
+    open my $conf, '<', $Test::Nginx::Util::ConfFile or die "no configuration: $!";
+    my @lines = <$conf>;
+    Test::More::like($lines[($number // 0) - 1], qr/\Q$wrong\E/, $block->name . ' - its line is named');
+});
+
+add_test_cleanup_handler(sub {
+    my $block = shift;
+    return unless defined $block->logged;
+
+    # A request is logged after its answer.
+    select undef, undef, undef, 0.1;
+    open my $log, '<', server_root() . '/logs/sticky.log' or die "no access log: $!";
+    Test::More::is(join('', <$log>), $block->logged, $block->name . ' - access log');
+});
+
+# Makes of a story what Test::Nginx understands.
+sub read_story() {
+    my $block = shift;
+    my (@requests, @more_headers, @codes, @headers);
+
+    for my $line (split /\n/, $block->story) {
+        next if $line =~ /^\s*(?:#.*)?$/;
+        my ($asked, $expected) = $line =~ /^\s*(.*\S)\s+=>\s+(\S.*)$/
+            or bail_out($block->name . ": no story: $line");
+        my ($request, @sent) = split /\s+\|\s+/, $asked;
+        my $delay = $request =~ s/^after\s+(\S+)\s+// ? $1 : 0;
+        my ($code, $server, $status, $server_bound, $reused) = split ' ', $expected;
+
+        # Only what is not sent first can wait.
+        my ($first, $rest) = unpack 'a1 a*', $request;
+        push @requests, $delay ? [$first, { value => $rest, delay_before => $delay }] : $request;
+        push @more_headers, join "\n", @sent;
+        push @codes, $code;
+        push @headers, join '', map { "$_\n" }
+            expect('X-Server', $server), expect('X-Status', $status),
+            expect('X-Bound', $server_bound), expect('X-Reused', $reused);
+    }
+    $block->set_value(request => \@requests);
+    $block->set_value(more_headers => \@more_headers);
+    $block->set_value(error_code => \@codes);
+    $block->set_value(response_headers => \@headers);
+}
+
+sub expect() {
+    my ($header, $value) = @_;
+    return () if !defined $value || $value eq '*';
+    return $value eq '-' ? "! $header" : "$header: $value";
+}
+
+1;
