@@ -8,7 +8,6 @@ import asyncio
 import logging
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -248,16 +247,21 @@ def main() -> int:
         for name, port in zip(REPLICAS, SERVERS):
             replica = str(ROOT / "demo" / "replica.py")
             started.append(start(sys.executable, replica, name, str(ports[port]), log=f"{name}.log"))
-        started.append(start(NGINX, "-p", str(HOME), "-c", "conf/demo.conf", "-e", "error.log",
-                             "-g", "daemon off;", log="nginx.log"))
+        started.append(
+            start(
+                NGINX, "-p", str(HOME), "-c", "conf/demo.conf", "-e", "error.log", "-g", "daemon off;", log="nginx.log"
+            )
+        )
         (HOME / "pids").write_text(" ".join(str(p.pid) for p in started))
         for name, port, process in zip(REPLICAS, SERVERS, started):
             wait_for(ports[port], process, f"{name}.log")
         wait_for(ports[STICKY], started[-1], "nginx.log")
 
-        print(f"\n  {len(REPLICAS)} MCP servers ({', '.join(n.title() for n in REPLICAS)}; official Python SDK "
-              f"{version('mcp')})\n  behind nginx {nginx_version()} with 2 workers. {CLIENTS} clients at once: "
-              f"each opens a\n  session, tells its server {len(WORDS)} words, then asks for them back.\n")
+        print(
+            f"\n  {len(REPLICAS)} MCP servers ({', '.join(n.title() for n in REPLICAS)}; official Python SDK "
+            f"{version('mcp')})\n  behind nginx {nginx_version()} with 2 workers. {CLIENTS} clients at once: "
+            f"each opens a\n  session, tells its server {len(WORDS)} words, then asks for them back.\n"
+        )
         before = asyncio.run(clients(ports[ROUND_ROBIN], replica_at))
         after = asyncio.run(clients(ports[STICKY], replica_at))
         show(before, after)
@@ -266,8 +270,10 @@ def main() -> int:
         stuck = all(outcome.stuck for outcome in after)
         keep = not once
         if keep:
-            print(f"  Running   http://127.0.0.1:{ports[STICKY]}/mcp  "
-                  f"(round robin: http://127.0.0.1:{ports[ROUND_ROBIN]}/mcp)")
+            print(
+                f"  Running   http://127.0.0.1:{ports[STICKY]}/mcp  "
+                f"(round robin: http://127.0.0.1:{ports[ROUND_ROBIN]}/mcp)"
+            )
             print(f"  Files     {HOME.relative_to(ROOT)}/")
             print(f"  Stop      kill {' '.join(str(p.pid) for p in reversed(started))}\n")
         return 0 if stuck else 1

@@ -1,6 +1,6 @@
 """One replica: an MCP server that keeps what a session told it in its own memory.
 
-    python demo/replica.py NAME PORT
+Usage: python demo/replica.py NAME PORT
 """
 
 import sys

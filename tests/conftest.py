@@ -5,8 +5,7 @@ import asyncio
 import inspect
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.nginx import BINARY, MODULE, OWN_STICKY, Nginx, version  # noqa: E402
-from harness.replica import Replica  # noqa: E402
 
 TEST_TIMEOUT = 120  # seconds
 

@@ -3,9 +3,10 @@
 import uuid
 
 import pytest
+
 from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.http import Tally, crowd, send
-from harness.nginx import free_ports
+from harness.ports import free_ports
 from harness.replica import Replica, replicas
 
 BALANCERS = {
@@ -67,9 +68,7 @@ async def test_with(nginx, report, balancer, keepalive):
 async def test_upstream_named_by_a_variable(nginx):
     (port,) = free_ports(1)
     async with replicas(3) as servers:
-        nginx.start(
-            "map $uri $name { default mcp; }" + upstream("mcp", servers, f"{LEARN};") + listen(port, "$name")
-        )
+        nginx.start("map $uri $name { default mcp; }" + upstream("mcp", servers, f"{LEARN};") + listen(port, "$name"))
         tally, _ = await visit(port, servers)
     assert tally.misrouted == 0
 

@@ -1,9 +1,10 @@
 """The configuration that NGINX Plus users write, and the one we recommend: every request finds its server."""
 
 import pytest
+
 from harness.conf import listen, sample, upstream
 from harness.http import Tally, crowd, send
-from harness.nginx import free_ports
+from harness.ports import free_ports
 from harness.replica import replicas
 
 SESSIONS, CLIENTS, FOLLOW_UPS = 1_000, 50, 10

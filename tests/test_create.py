@@ -1,9 +1,10 @@
 """Where an id is learned from: every place that `create` may look, in every spelling of the directive."""
 
 import pytest
+
 from harness.conf import STREAMING, listen, upstream
 from harness.http import Tally, crowd, send
-from harness.nginx import free_ports
+from harness.ports import free_ports
 from harness.replica import replicas
 
 MAP = "map $upstream_http_mcp_session_id $learned { default $upstream_http_mcp_session_id; }"
@@ -40,7 +41,8 @@ async def learn(nginx, http: str, directive: str, cookie: bool = False) -> tuple
     tally, said = Tally(), set()
 
     async def session(_: int) -> None:
-        first = await send(port)
+        # Without `header`, Plus's moment is the response's end.
+        first = await send(port, patient=True)
         tally.sessions += 1
         for _ in range(4):
             carried = [("Cookie", b"sid=" + first.id)] if cookie else [("Mcp-Session-Id", first.id)]

@@ -1,9 +1,10 @@
 """A client that sends its next request while the response that told it its id is still being sent."""
 
 import pytest
+
 from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.http import Tally, crowd, send, stream
-from harness.nginx import free_ports
+from harness.ports import free_ports
 from harness.replica import replicas
 
 SESSIONS, CLIENTS = 1_000, 25
@@ -43,7 +44,9 @@ async def test_plus_syntax_with_header(nginx, report, where):
 
 
 async def test_own_sticky_with_header_beside(own_nginx, report):
-    report(f"nginx's own `sticky learn ... header`: {await answer_early(own_nginx, PLUS.format('upstream', ' header'))}")
+    report(
+        f"nginx's own `sticky learn ... header`: {await answer_early(own_nginx, PLUS.format('upstream', ' header'))}"
+    )
 
 
 async def test_own_sticky_beside(own_nginx, report):

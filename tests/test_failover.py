@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable
 
 import pytest
+
 from harness.conf import LEARN, listen, upstream
 from harness.http import Response, send, stream
-from harness.nginx import free_ports
+from harness.ports import free_ports
 from harness.replica import Replica, replicas
 
 GONE_AFTER = 3  # seconds
@@ -61,7 +62,9 @@ async def test_reject_until_the_server_is_back(nginx, report):
         await home.start()
         await asyncio.sleep(FAIL_TIMEOUT + 1.2)
         back = await send(port, first.id)
-    report(f"stopped: {[told(a) for a in answers[:2]]}, Retry-After {answers[0].text('retry-after')}; back: {told(back)}")
+    report(
+        f"stopped: {[told(a) for a in answers[:2]]}, Retry-After {answers[0].text('retry-after')}; back: {told(back)}"
+    )
     for answer in answers:
         assert_rejected(answer, 503, "UNAVAILABLE")
     assert served_elsewhere == 0

@@ -5,9 +5,11 @@ import random
 from contextlib import asynccontextmanager
 
 import pytest
+
 from harness.conf import LEARN, listen, upstream
 from harness.http import Response, Stream, Tally, crowd, send, stream
-from harness.nginx import KILLED, free_ports
+from harness.nginx import KILLED
+from harness.ports import free_ports
 from harness.replica import replicas
 
 CLIENTS = 20
@@ -120,7 +122,10 @@ async def test_killed_workers_under_traffic(nginx, report):
 # Two generations
 
 
-@pytest.mark.parametrize("size", ["1m", "2m", "512k"], ids=["same_zone", "grown_zone", "shrunk_zone"])
+SIZES = pytest.mark.parametrize("size", ["1m", "2m", "512k"], ids=["same_zone", "grown_zone", "shrunk_zone"])
+
+
+@SIZES
 async def test_old_worker_learns_and_new_one_knows(nginx, report, size):
     (port,) = free_ports(1)
     async with replicas(2) as servers:
@@ -147,18 +152,23 @@ async def test_old_worker_learns_and_new_one_knows(nginx, report, size):
     assert said == ["HIT"] * 10
 
 
-async def test_stream_of_an_old_worker_keeps_its_session(nginx, report):
+@SIZES
+async def test_stream_of_an_old_worker_keeps_its_session(nginx, report, size):
     (port,) = free_ports(1)
     async with replicas(2) as servers:
-        nginx.start(upstream("mcp", servers, f"{LEARN} timeout=2s;") + listen(port, "mcp"))
+
+        def conf(size: str) -> str:
+            return upstream("mcp", servers, f"{LEARN.replace('1m', size)} timeout=2s;") + listen(port, "mcp")
+
+        nginx.start(conf("1m"))
         first = await send(port)
         opened = await stream(port, first.id)
-        await asyncio.to_thread(nginx.reload)
+        await asyncio.to_thread(nginx.reload, conf(size))
         await asyncio.sleep(5)
         during = await send(port, first.id)
         opened.close()
         assert during.worker != opened.response.worker
-    report(f"timeout 2s, 5s after a reload, stream open in the old worker: {during.sticky}")
+    report(f"timeout 2s, 5s after a reload, stream open in the old worker, zone 1m -> {size}: {during.sticky}")
     assert during.sticky == "HIT"
 
 

@@ -1,11 +1,12 @@
 """Session ids of every shape, and that they leave no trace."""
 
+import asyncio
 import secrets
 
 from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.http import Tally, crowd, send
 from harness.memory import shared_memory
-from harness.nginx import free_ports
+from harness.ports import free_ports
 from harness.replica import replicas
 
 LARGE = """
@@ -112,7 +113,8 @@ async def test_full_zone_is_said_once(nginx, report):
         await crowd(5_000, 20, begin)
         last = await send(port)
         follow_up = await send(port, last.id)
-    lines = [line for line in nginx.unexpected() or nginx.errors() if "[warn]" in line]
+        await asyncio.sleep(3)
+    lines = [line for line in nginx.errors() if "[warn]" in line]
     report(f"5,000 sessions through 32k: {len(lines)} lines: {lines[0].split('] ', 1)[1] if lines else ''}")
     assert follow_up.sticky == "HIT"
-    assert 1 <= len(lines) <= 2
+    assert len(lines) == 1

@@ -2,7 +2,7 @@
 
 from harness.conf import STREAMING, listen, upstream
 from harness.http import send
-from harness.nginx import free_ports
+from harness.ports import free_ports
 from harness.replica import replicas
 
 LEARN_SENT = "sticky_learn zone=sessions:1m create=$sent_http_mcp_session_id lookup=$http_mcp_session_id;"

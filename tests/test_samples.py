@@ -3,6 +3,7 @@
 import re
 
 import pytest
+
 from harness.conf import SAMPLES
 
 

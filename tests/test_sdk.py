@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -15,11 +14,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from harness.conf import sample
-from harness.http import crowd, send
-from harness.nginx import ROOT, free_ports
 from mcp import ClientSession, types
 from mcp.client.streamable_http import streamable_http_client
+
+from harness.conf import sample
+from harness.http import crowd, send
+from harness.nginx import ROOT
+from harness.ports import free_ports
 
 SDK = Path(__file__).parent / "sdk"
 NAMES = ["amber", "birch", "cedar"]

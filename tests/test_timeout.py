@@ -4,7 +4,7 @@ import asyncio
 
 from harness.conf import LEARN, listen, upstream
 from harness.http import send, stream
-from harness.nginx import free_ports
+from harness.ports import free_ports
 from harness.replica import replicas
 
 TIMEOUT = 2  # seconds

@@ -67,9 +67,10 @@ async def send(
     path: str = "/mcp/",
     headers: Headers = (),
     body: bytes = b"{}",
+    patient: bool = False,
     timeout: float = TIMEOUT,
 ) -> Response:
-    """One request on a connection of its own, answered in full."""
+    """One request on a connection of its own, answered in full; `patient` waits until nginx has done with it, too."""
     async with asyncio.timeout(timeout):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
@@ -78,6 +79,8 @@ async def send(
             # Goes on the moment the last byte is there, whatever nginx has still to do for this request.
             length = response.headers.get("content-length")
             response.body = await (reader.read(-1) if length is None else reader.readexactly(int(length)))
+            if patient:
+                await reader.read(-1)
         except asyncio.IncompleteReadError as error:
             raise ConnectionResetError("closed in the middle of an answer") from error
         finally:

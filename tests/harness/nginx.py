@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -27,17 +26,6 @@ def version(binary: str) -> tuple[int, ...]:
 def _environment() -> dict[str, str]:
     # nginx takes the variable NGINX for sockets that it inherits.
     return {name: value for name, value in os.environ.items() if name != "NGINX"}
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 class Nginx:
@@ -102,9 +90,12 @@ http {{
         if http is not None:
             self.configure(http, workers=self._workers)
         old = set(self.workers)
-        self._process.send_signal(signal.SIGHUP)
+        self.signal_reload()
         self._wait("reload", lambda: len(set(self.workers) - old) >= self._workers)
         time.sleep(0.15)  # the master waits for 100 ms before it tells the old ones
+
+    def signal_reload(self) -> None:
+        self._process.send_signal(signal.SIGHUP)
 
     def kill_worker(self, pid: int) -> None:
         """SIGKILL, and back when the master has put another in its place."""

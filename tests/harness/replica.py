@@ -14,6 +14,8 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from harness.ports import free_ports
+
 Head = dict[bytes, bytes]
 
 
@@ -21,6 +23,7 @@ class Replica:
     def __init__(self, name: str, *, cookie: bool = False):
         self.name = name
         self.cookie = cookie  # ids travel in the cookie "sid"; the header carries a decoy
+        self.host = "127.0.0.1"
         self.port = 0
         self.status = 200  # of every answer
         self.requests = 0
@@ -34,13 +37,13 @@ class Replica:
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     async def start(self) -> None:
         """Listens; after a stop, on the same port, and with the sessions it had."""
+        self.port = self.port or free_ports(1)[0]
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Connection(self), "127.0.0.1", self.port, backlog=1024)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port, backlog=1024)
 
     def stop(self) -> None:
         """Dies: every connection is reset, new ones are refused."""

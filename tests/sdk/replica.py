@@ -1,6 +1,6 @@
 """One replica with the official Python SDK: everything that travels between a client and its server.
 
-    python tests/sdk/replica.py NAME PORT
+Usage: python tests/sdk/replica.py NAME PORT
 """
 
 import sys
@@ -38,9 +38,7 @@ async def work(steps: int, context: Context) -> int:
 async def think(context: Context) -> str:
     """Asks the client's model in the middle of the call; the answer comes as a request of its own."""
     question = SamplingMessage(role="user", content=TextContent(type="text", text="ping"))
-    answer = await context.session.create_message(
-        [question], max_tokens=10, related_request_id=context.request_id
-    )
+    answer = await context.session.create_message([question], max_tokens=10, related_request_id=context.request_id)
     return answer.content.text
 
 

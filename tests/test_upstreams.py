@@ -1,0 +1,172 @@
+"""Servers that come and go by other ways than failing: backup, DNS, a reload that is refused."""
+
+import asyncio
+import socket
+import struct
+
+import pytest
+
+from harness.conf import LEARN, STREAMING, listen, upstream
+from harness.http import Tally, crowd, send
+from harness.nginx import BINARY, version
+from harness.ports import free_ports
+from harness.replica import Replica, replicas
+
+
+async def test_session_of_a_backup_server_stays_there(nginx):
+    (port,) = free_ports(1)
+    nginx.allowed.append("Connection refused|reset by peer|temporarily disabled")
+    async with replicas(2) as (primary, backup):
+        nginx.start(
+            f"""upstream mcp {{
+                zone mcp 128k;
+                {LEARN};
+                server {primary.address} fail_timeout=1s;
+                server {backup.address} backup;
+            }}"""
+            + listen(port, "mcp")
+        )
+        primary.stop()
+        first = await send(port)
+        assert first.replica == backup.name
+        await primary.start()
+        await asyncio.sleep(2.2)
+        fresh = [await send(port) for _ in range(5)]
+        kept = [await send(port, first.id) for _ in range(5)]
+    assert {response.replica for response in fresh} == {primary.name}
+    assert {(response.replica, response.sticky) for response in kept} == {(backup.name, "HIT")}
+
+
+async def test_refused_reload_changes_nothing(nginx):
+    (port,) = free_ports(1)
+    nginx.allowed.append(r"\[emerg\].*nonsense")
+    async with replicas(3) as servers:
+        good = upstream("mcp", servers, f"{LEARN};") + listen(port, "mcp")
+        nginx.start(good)
+        firsts = [await send(port) for _ in range(50)]
+        nginx.configure(good.replace("1m", "4m") + "upstream bad { sticky_learn nonsense; server 127.0.0.1:1; }")
+        nginx.signal_reload()
+        await asyncio.sleep(0.5)
+        assert any("[emerg]" in line for line in nginx.errors())
+        said = [(await send(port, first.id)).sticky for first in firsts]
+        await asyncio.to_thread(nginx.reload, good.replace("1m", "4m"))
+        said += [(await send(port, first.id)).sticky for first in firsts]
+    assert said == ["HIT"] * 100
+
+
+async def test_clients_that_leave_early(nginx):
+    (port,) = free_ports(1)
+    async with replicas(2) as servers:
+        nginx.start(upstream("mcp", servers, f"{LEARN} unavailable=reject;", "max_conns=100") + listen(port, "mcp"))
+        first = await send(port)
+
+        async def leave(_: int) -> None:
+            with pytest.raises(TimeoutError):
+                await send(port, first.id, headers=[("X-Wait", "1")], timeout=0.02)
+
+        await crowd(400, 20, leave)
+        await asyncio.sleep(0.5)
+        after = await send(port, first.id)
+    assert (after.status, after.sticky) == (200, "HIT")
+
+
+async def test_subrequests(nginx):
+    (port,) = free_ports(1)
+    async with replicas(2) as servers:
+        nginx.start(
+            upstream("mcp", servers, f"{LEARN};")
+            + upstream("checks", servers, f"{LEARN.replace('sessions', 'other')};")
+            + f"""server {{
+                listen 127.0.0.1:{port};
+                {STREAMING}
+                location / {{ auth_request /check; mirror /mirror; proxy_pass http://mcp; }}
+                location /check {{
+                    internal;
+                    proxy_pass http://checks;
+                    proxy_method POST;
+                    proxy_set_header Mcp-Session-Id "";
+                    proxy_pass_request_body off;
+                    proxy_set_header Content-Length "";
+                }}
+                location /mirror {{ internal; proxy_pass http://checks; }}
+            }}"""
+        )
+        tally = Tally()
+        for _ in range(50):
+            first = await send(port)
+            assert first.sticky == "NEW"
+            for _ in range(4):
+                response = await send(port, first.id)
+                assert response.sticky == "HIT"
+                tally.follow_up(first, response)
+    assert tally.misrouted == 0
+
+
+# Names that resolve to other addresses with time
+
+
+class Dns(asyncio.DatagramProtocol):
+    """Answers every question for an address with the addresses that it holds."""
+
+    def __init__(self, addresses: list[str]):
+        self.addresses = addresses
+        self.asked = 0
+
+    def connection_made(self, transport: asyncio.DatagramTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, peer: tuple[str, int]) -> None:
+        question = data[12 : data.index(b"\0", 12) + 5]
+        wanted = self.addresses if question[-4:-2] == b"\0\1" else []
+        answer = data[:2] + struct.pack("!5H", 0x8180, 1, len(wanted), 0, 0) + question
+        for address in wanted:
+            answer += struct.pack("!3HIH", 0xC00C, 1, 1, 1, 4) + socket.inet_aton(address)
+        self.asked += 1
+        self.transport.sendto(answer, peer)
+
+
+@pytest.mark.skipif(version(BINARY) < (1, 27, 3), reason="resolve needs nginx 1.27.3")
+async def test_resolved_addresses_change(nginx, report):
+    (port,) = free_ports(1)
+    hosts = [f"127.0.0.{n}" for n in (11, 12, 13, 14)]
+    (common,) = free_ports(1)
+    servers = [Replica(name) for name in ("amber", "birch", "cedar", "dogwood")]
+    for host, replica in zip(hosts, servers):
+        replica.host, replica.port = host, common
+        await replica.start()
+    loop = asyncio.get_running_loop()
+    transport, dns = await loop.create_datagram_endpoint(lambda: Dns(hosts[:3]), local_addr=("127.0.0.1", 0))
+    resolver = transport.get_extra_info("sockname")[1]
+    try:
+        nginx.start(
+            f"""resolver 127.0.0.1:{resolver} valid=1s ipv6=off;
+            upstream mcp {{
+                zone mcp 256k;
+                {LEARN} unavailable=reject;
+                server replicas.test:{common} resolve;
+            }}"""
+            + listen(port, "mcp")
+        )
+        await asyncio.sleep(2)
+        firsts = [await send(port) for _ in range(60)]
+        assert {first.replica for first in firsts} == {"amber", "birch", "cedar"}
+        tally = Tally(sessions=len(firsts))
+        rejected = 0
+        # Reordered; one gone and one new; the one back.
+        for addresses in ([2, 0, 1], [3, 1, 2], [0, 1, 2]):
+            dns.addresses = [hosts[n] for n in addresses]
+            await asyncio.sleep(3)
+            for first in firsts:
+                response = await send(port, first.id)
+                if 0 not in addresses and first.replica == "amber":
+                    assert (response.status, response.sticky) == (404, "GONE")
+                    rejected += 1
+                elif not (first.replica == "amber" and rejected):
+                    assert response.sticky == "HIT"
+                    tally.follow_up(first, response)
+    finally:
+        transport.close()
+        for replica in servers:
+            replica.stop()
+    report(f"{tally}, {rejected} answered 404 while their server's address was gone; {dns.asked} resolutions")
+    assert tally.misrouted == 0 and rejected == 20
