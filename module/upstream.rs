@@ -343,6 +343,7 @@ impl PeerData {
     }
 
     /// The key of an id that this request, or its response, carries.
+    #[inline]
     unsafe fn key(&self, id: &[u8]) -> Result<Key, OutOfMemory> {
         let bind = match &self.affinity.bind {
             // SAFETY: the request is live.
@@ -514,15 +515,20 @@ impl PeerData {
     /// The response's headers have come, from the peer that is `held`.
     unsafe fn learn(&mut self, held: Held) {
         // SAFETY: the request is live, as is what it holds.
-        let (created, name, status) = unsafe {
-            let Ok(created) = first_value(&self.affinity.create, self.request) else {
-                return;
-            };
+        let Ok(created) = (unsafe { first_value(&self.affinity.create, self.request) }) else {
+            return;
+        };
+        // The usual case, decided early: nothing new, from where it was expected.
+        let refreshed = self.affinity.policy.rules == Rules::Affinity;
+        if created.is_none() && held == Held::SessionServer && refreshed {
+            return;
+        }
+        // SAFETY: as above.
+        let (name, status) = unsafe {
             let Some(name) = (*self.upstream).peer.name.as_ref() else {
                 return;
             };
-            let status = (*self.upstream).headers_in.status_n;
-            (created, nginx::bytes(name), status as u16)
+            (nginx::bytes(name), (*self.upstream).headers_in.status_n as u16)
         };
         let session = self.session.map(|server| {
             if held == Held::SessionServer || self.sessions.table.find_server(name) == Some(server)

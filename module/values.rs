@@ -28,7 +28,8 @@ struct Header {
     list: List,
     /// In lower case with hyphens.
     name: Vec<u8>,
-    /// nginx's hash of that.
+    first: u8,
+    /// nginx's hash of the name.
     hash: ngx_uint_t,
     /// Of the variable, for a look at what it became.
     index: ngx_int_t,
@@ -110,17 +111,23 @@ impl Value {
     ///
     /// # Safety
     /// `r` is a live request of the cycle that compiled the value.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn eval<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], OutOfMemory> {
-        if let Some(header) = &self.header {
-            // SAFETY: by this function's contract.
-            match unsafe { header.find(r) } {
-                Found::Nothing => return Ok(&[]),
-                Found::One(text) => return Ok(text),
-                // Several of one name are joined, or not, as this nginx does it.
-                Found::Several => (),
+        // SAFETY: by this function's contract.
+        unsafe {
+            match self.header.as_ref().and_then(|header| header.find(r)) {
+                Some(text) => Ok(text),
+                None => self.run(r),
             }
         }
+    }
+
+    /// The value as nginx's script engine gives it.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(never)]
+    unsafe fn run<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], OutOfMemory> {
         let mut text = ngx_str_t::empty();
         // SAFETY: nginx does not write to a compiled value; the result lies in the request's pool
         // or in memory that lives as long as the request.
@@ -153,12 +160,6 @@ pub unsafe fn first_value<'a>(
     Ok(None)
 }
 
-enum Found<'a> {
-    Nothing,
-    One(&'a [u8]),
-    Several,
-}
-
 impl Header {
     /// `$http_NAME` or `${http_NAME}`, and so on.
     fn parse(cf: &mut ngx_conf_t, text: &[u8]) -> Option<Header> {
@@ -174,53 +175,53 @@ impl Header {
         let (prefix, list) = LISTS.iter().find(|(prefix, _)| variable.starts_with(prefix))?;
         let mut name = variable[prefix.len()..].to_vec();
         name.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
-        if name.is_empty() {
-            return None;
-        }
+        let first = *name.first()?;
         // SAFETY: nginx reads that many bytes.
         let hash = unsafe { ngx_hash_key(name.as_mut_ptr(), name.len()) };
         let mut full = ngx_str_t { len: variable.len(), data: variable.as_mut_ptr() };
         // SAFETY: nginx keeps a copy of the name.
         let index = unsafe { ngx_http_get_variable_index(cf, &mut full) };
-        (index >= 0).then_some(Header { list: *list, name, hash, index })
+        (index >= 0).then_some(Header { list: *list, name, first, hash, index })
     }
 
+    /// The header's value, possibly empty; `None` if there are several of that name, which are
+    /// joined or not as this nginx does it.
+    ///
     /// # Safety
     /// `r` is a live request.
-    #[inline]
-    unsafe fn find<'a>(&self, r: *mut ngx_http_request_t) -> Found<'a> {
-        let mut found = Found::Nothing;
+    #[inline(always)]
+    unsafe fn find<'a>(&self, r: *mut ngx_http_request_t) -> Option<&'a [u8]> {
+        let mut found: &[u8] = &[];
         // SAFETY: nginx's lists of headers hold `nelts` elements in each part, and their strings
         // live as long as the request.
         unsafe {
             let mut part: *const ngx_list_part_t = match self.list {
                 List::Request => &raw const (*r).headers_in.headers.part,
                 List::Response => &raw const (*r).headers_out.headers.part,
-                List::Upstream if (*r).upstream.is_null() => return found,
+                List::Upstream if (*r).upstream.is_null() => return Some(found),
                 List::Upstream => &raw const (*(*r).upstream).headers_in.headers.part,
             };
             while let Some(list) = part.as_ref() {
                 let mut header = list.elts.cast::<ngx_table_elt_t>().cast_const();
                 let end = header.add(list.nelts as usize);
                 while header < end {
-                    let element = &*header;
-                    if element.key.len == self.name.len() && self.is_name_of(element) {
-                        if matches!(found, Found::One(_)) {
-                            return Found::Several;
+                    if (*header).key.len == self.name.len() && self.is_name_of(&*header) {
+                        if !found.is_empty() {
+                            return None;
                         }
-                        found = Found::One(nginx::bytes(&element.value));
+                        found = nginx::bytes(&(*header).value);
                     }
                     header = header.add(1);
                 }
                 part = list.next;
             }
         }
-        found
+        Some(found)
     }
 
     /// # Safety
     /// `header` is nginx's, with a key of the name's length.
-    #[inline]
+    #[inline(always)]
     unsafe fn is_name_of(&self, header: &ngx_table_elt_t) -> bool {
         // SAFETY: by this function's contract; a lower-case key is as long as the key.
         unsafe {
@@ -230,12 +231,16 @@ impl Header {
                     return true;
                 }
             }
-            // A hash of zero marks a header that was deleted.
-            header.hash != 0 && self.is_alike(nginx::bytes(&header.key))
+            // A hash of zero marks a header that was deleted. Most others end here by their first
+            // byte; the bit that tells upper from lower case is set in all of a name's bytes.
+            (*header.key.data | 0x20 == self.first || self.first == b'-')
+                && header.hash != 0
+                && self.is_alike(nginx::bytes(&header.key))
         }
     }
 
     /// As variables compare: any case, and an underscore for a hyphen.
+    #[inline(never)]
     fn is_alike(&self, key: &[u8]) -> bool {
         key.iter().zip(&self.name).all(|(&byte, &name)| match byte {
             b'_' => name == b'-',
