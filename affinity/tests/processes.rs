@@ -23,13 +23,16 @@ const ENDLESS: Limits = Limits { timeout: Span(i32::MAX as u32), lifetime: None 
 
 // ---- killed at random ----
 
-const IDS: u64 = 4000;
+const IDS: u64 = 1000;
 /// More than the server list has room for: its slots are recycled all the time.
 const ADDRESSES: u64 = 60;
 const WRITERS: usize = 3;
 const READERS: usize = 1;
-/// Long enough for sessions to be found, short enough for them to expire.
-const SHORT: Limits = Limits { timeout: Span(3), lifetime: Some(Span(20)) };
+/// Sometimes long enough for sessions to fill the table, sometimes short enough for all to expire,
+/// however fast the machine is.
+fn some_limits(random: &mut Random) -> Limits {
+    Limits { timeout: Span(1 << random.below(9)), lifetime: Some(Span(600)) }
+}
 
 /// Memory shared with the children beside the table.
 #[repr(C)]
@@ -51,7 +54,7 @@ fn writers_killed_at_random_block_nobody() {
     // SAFETY: zeroed shared memory, of which all fields are atomics.
     let control: &Control = unsafe { memory.start.cast().as_ref() };
     // Small: full all the time, with evictions, displaced sessions and one shard's lock.
-    let region = Mapping::new(24 * 1024);
+    let region = Mapping::new(Table::MIN_SIZE);
     let table = region.table();
     let prints: Vec<u64> =
         (0..ADDRESSES).map(|n| table.intern(&address(n), now()).unwrap().print).collect();
@@ -148,13 +151,14 @@ fn work(table: &Table, control: &Control, number: usize, prints: &[u64], seed: u
 }
 
 fn change(table: &Table, control: &Control, random: &mut Random, id: u64, key: Key) {
+    let limits = &some_limits(random);
     match random.below(100) {
         0..=69 => {
             // Few servers at a time, so that the others can be recycled.
             let era = u64::from(now().0 / 30);
             let choice = choices(id)[random.below(2) as usize];
             if (choice + era) % 4 != 0 {
-                table.sweep(now(), &SHORT, 12);
+                table.sweep(now(), limits, 12);
                 return;
             }
             let Some(server) = table.intern(&address(choice), now()) else {
@@ -163,7 +167,7 @@ fn change(table: &Table, control: &Control, random: &mut Random, id: u64, key: K
             };
             let existing = if random.below(2) == 0 { Existing::Keep } else { Existing::Move };
             let ttl = (random.below(4) == 0).then_some(Span(2));
-            table.bind(key, server, ttl, now(), &SHORT, existing);
+            table.bind(key, server, ttl, now(), limits, existing);
         }
         70..=84 => {
             table.forget(key);
@@ -172,7 +176,7 @@ fn change(table: &Table, control: &Control, random: &mut Random, id: u64, key: K
             table.touch(key, now());
         }
         _ => {
-            table.sweep(now(), &SHORT, 60);
+            table.sweep(now(), limits, 60);
         }
     }
 }

@@ -1,0 +1,218 @@
+//! The table between processes: throughput of one and of two, and how long single operations take
+//! while a million sessions expire. `cargo bench -p affinity --bench processes`.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use affinity::table::{Existing, Kind, Limits, Span, Tick};
+use common::{ids, shared, Id, Ours, Random, Sessions, LIMITS, NOW};
+
+const SESSIONS: usize = 1_000_000;
+
+fn main() {
+    // `cargo test --benches` asks for nothing to be measured.
+    if std::env::args().any(|argument| argument == "--test") {
+        return;
+    }
+    let ids = ids(SESSIONS, 1);
+    let sessions = Ours::new(SESSIONS);
+    ids.iter().for_each(|id| sessions.create(id));
+    for (name, writes) in [("lookups only", 0), ("5 % writes", 5)] {
+        throughput(name, writes, &sessions, &ids);
+    }
+    expire_all(&sessions, &ids);
+}
+
+/// Shared by the processes.
+#[repr(C)]
+struct Control {
+    go: AtomicBool,
+    stop: AtomicBool,
+    ready: AtomicU64,
+    done: [Counter; 4],
+}
+
+/// On cache lines of its own.
+#[repr(C, align(128))]
+struct Counter(AtomicU64);
+
+/// Rounds of one and of two processes, in turns; the median of their ratios.
+fn throughput(name: &str, writes: u64, sessions: &Ours, ids: &[Id]) {
+    const ROUNDS: usize = 9;
+    let mut rounds: Vec<(f64, f64)> = (0..ROUNDS)
+        .map(|_| {
+            (
+                million_per_second(1, writes, sessions, ids),
+                million_per_second(2, writes, sessions, ids),
+            )
+        })
+        .collect();
+    rounds.sort_by(|a, b| (a.1 / a.0).total_cmp(&(b.1 / b.0)));
+    let (one, two) = rounds[ROUNDS / 2];
+    let ratio = |round: &(f64, f64)| round.1 / round.0;
+    println!(
+        "{name}, {SESSIONS} sessions: one process {one:.2} M/s, two {two:.2} M/s: {:.2} times (rounds {:.2} to {:.2})",
+        two / one,
+        ratio(&rounds[0]),
+        ratio(&rounds[ROUNDS - 1]),
+    );
+}
+
+fn million_per_second(processes: usize, writes: u64, sessions: &Ours, ids: &[Id]) -> f64 {
+    let memory = shared(4096);
+    // SAFETY: zeroed shared memory, of which all fields are atomics.
+    let control: &Control = unsafe { memory.cast().as_ref() };
+    let children: Vec<i32> = (0..processes)
+        .map(|number| spawn(|| hammer(control, number, writes, sessions, ids)))
+        .collect();
+    while control.ready.load(Ordering::Acquire) < processes as u64 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let began = Instant::now();
+    control.go.store(true, Ordering::Release);
+    std::thread::sleep(Duration::from_millis(400));
+    let done: u64 = control.done.iter().map(|done| done.0.load(Ordering::Relaxed)).sum();
+    let seconds = began.elapsed().as_secs_f64();
+    control.stop.store(true, Ordering::Release);
+    children.into_iter().for_each(wait);
+    done as f64 / seconds / 1e6
+}
+
+fn hammer(control: &Control, number: usize, writes: u64, sessions: &Ours, ids: &[Id]) {
+    let mut random = Random(number as u64 + 77);
+    let mut next = ids.len() / 2 * number;
+    // The pages are the parent's: touch what will be used before the clock starts.
+    let warm: u64 = ids.iter().step_by(16).map(|id| u64::from(id[0])).sum();
+    std::hint::black_box(warm);
+    for id in ids.iter().step_by(3) {
+        std::hint::black_box(sessions.lookup(id));
+    }
+    control.ready.fetch_add(1, Ordering::Release);
+    while !control.go.load(Ordering::Acquire) {
+        std::hint::spin_loop();
+    }
+    let mut done = 0u64;
+    while !control.stop.load(Ordering::Relaxed) {
+        for _ in 0..32 {
+            next = if next + 1 >= ids.len() { 0 } else { next + 1 };
+            if random.next() % 100 < writes {
+                sessions.forget(&ids[next]);
+                sessions.create(&ids[next]);
+            } else {
+                std::hint::black_box(sessions.hit(&ids[next]));
+            }
+        }
+        done += 32;
+        control.done[number].0.store(done, Ordering::Relaxed);
+    }
+}
+
+/// All sessions expire at one moment. One process sweeps them away in steps of 120 slots, creates
+/// sessions and looks others up in between, and measures each operation; another one looks up all
+/// the time. CPU time beside wall time, for another process may have had the processor.
+fn expire_all(sessions: &Ours, ids: &[Id]) {
+    let late = Tick(NOW.0 + LIMITS.timeout.0 + 1);
+    let table = &sessions.table;
+    let memory = shared(4096);
+    // SAFETY: zeroed shared memory, of which all fields are atomics.
+    let control: &Control = unsafe { memory.cast().as_ref() };
+    let reader = spawn(|| {
+        let mut times = Histogram::new("lookup by another process");
+        let mut next = 0;
+        while !control.stop.load(Ordering::Relaxed) {
+            next = (next + 7919) % ids.len();
+            times.measure(|| sessions.lookup(&ids[next]));
+        }
+        times.print();
+    });
+    let fresh = common::ids(300_000, 5);
+    let mut fresh = fresh.iter().cycle();
+    let mut sweeps = Histogram::new("sweep of 120 slots");
+    let mut creations = Histogram::new("creation meanwhile");
+    let mut lookups = Histogram::new("lookup meanwhile");
+    let before = table.stats();
+    let mut removed = 0;
+    let short = Limits { timeout: Span(LIMITS.timeout.0), lifetime: None };
+    while removed < before.live as usize {
+        removed += sweeps.measure(|| table.sweep(late, &short, 120));
+        let id = fresh.next().unwrap();
+        let key = table.key(Kind::Session, id, b"");
+        creations.measure(|| table.bind(key, sessions.server, None, late, &short, Existing::Keep));
+        lookups.measure(|| table.lookup(key, late, &short));
+        let stats = table.stats();
+        if stats.expired >= before.expired + before.live {
+            break;
+        }
+    }
+    control.stop.store(true, Ordering::Relaxed);
+    println!("{} sessions expire at once ({} at the end):", before.live, table.stats().live);
+    wait(reader);
+    [sweeps, creations, lookups].iter().for_each(Histogram::print);
+}
+
+/// Numbers of operations by time taken, in classes of powers of two of nanoseconds.
+struct Histogram {
+    name: &'static str,
+    classes: [u64; 40],
+    longest: u64,
+    longest_cpu: u64,
+}
+
+impl Histogram {
+    fn new(name: &'static str) -> Histogram {
+        Histogram { name, classes: [0; 40], longest: 0, longest_cpu: 0 }
+    }
+
+    fn measure<T>(&mut self, operation: impl FnOnce() -> T) -> T {
+        let (wall, cpu) = (clock(libc::CLOCK_MONOTONIC), clock(libc::CLOCK_THREAD_CPUTIME_ID));
+        let result = std::hint::black_box(operation());
+        let cpu = clock(libc::CLOCK_THREAD_CPUTIME_ID) - cpu;
+        let wall = clock(libc::CLOCK_MONOTONIC) - wall;
+        self.longest = self.longest.max(wall);
+        self.longest_cpu = self.longest_cpu.max(cpu);
+        self.classes[(64 - cpu.leading_zeros() as usize).min(39)] += 1;
+        result
+    }
+
+    fn print(&self) {
+        let total: u64 = self.classes.iter().sum();
+        let (longest, cpu) = (self.longest as f64 / 1e3, self.longest_cpu as f64 / 1e3);
+        println!(
+            "  {}: {total} times, longest {cpu:.1} µs of CPU, {longest:.1} µs of wall clock",
+            self.name
+        );
+        for (class, &count) in self.classes.iter().enumerate().filter(|(_, count)| **count > 0) {
+            println!("    below {:>9.3} µs: {count:>9}", (1u64 << class) as f64 / 1e3);
+        }
+    }
+}
+
+fn clock(clock: libc::clockid_t) -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is writable.
+    unsafe { libc::clock_gettime(clock, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Forks a child that does `work` and exits.
+fn spawn(work: impl FnOnce()) -> i32 {
+    // SAFETY: this process has one thread.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork"),
+        0 => {
+            work();
+            // SAFETY: ends the child without the parent's exit handlers.
+            unsafe { libc::_exit(0) }
+        }
+        child => child,
+    }
+}
+
+fn wait(child: i32) {
+    let mut status = 0;
+    // SAFETY: a child of this process that has not been waited for.
+    unsafe { libc::waitpid(child, &mut status, 0) };
+    assert_eq!(status, 0);
+}
