@@ -362,7 +362,10 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
             magic: AtomicU64::new(MAGIC),
             table_len: AtomicU64::new(table_len as u64),
             reported: AtomicU64::new(0),
-            reported_at: AtomicU32::new(nginx::now().0),
+            // Long ago: the first evictions are told of at once.
+            reported_at: AtomicU32::new(
+                nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0),
+            ),
         });
         pool.data = notes.as_ptr().cast();
 
