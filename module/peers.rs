@@ -48,6 +48,7 @@ pub unsafe fn find(
     us: *const ngx_http_upstream_srv_conf_t,
     address: &[u8],
 ) -> Result<Found, Missing> {
+    let mut missing = None;
     // SAFETY: `peer.data` of such an upstream is its first group; peers and their names stay
     // while the group is locked.
     unsafe {
@@ -58,8 +59,11 @@ pub unsafe fn find(
             let mut place = 0;
             while let Some(candidate) = peer.as_ref() {
                 if is_named(candidate, address) {
-                    check(candidate)?;
-                    return Ok(Found { group, peer, place, _lock: lock });
+                    match check(candidate) {
+                        Ok(()) => return Ok(Found { group, peer, place, _lock: lock }),
+                        // The same address may stand there once more.
+                        Err(why) => missing = missing.or(Some(why)),
+                    }
                 }
                 peer = candidate.next;
                 place += 1;
@@ -67,7 +71,7 @@ pub unsafe fn find(
             group = (*group).next;
         }
     }
-    Err(Missing::REMOVED)
+    Err(missing.unwrap_or(Missing::REMOVED))
 }
 
 /// Addresses of an upstream differ at their ends, where a word is compared first.
