@@ -27,7 +27,7 @@ async def test_cache_hit(nginx):
             + listen(plain, "plain", cache)
             + listen(port, "mcp", cache)
         )
-        filled = await send(plain, path="/cached")
+        filled = await send(plain, path="/cached", patient=True)
         hit = await send(port, path="/cached")
         assert hit.text("x-cache") == "HIT" and hit.id == filled.id
         asked = await send(port, hit.id, path="/other")
