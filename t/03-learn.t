@@ -20,7 +20,7 @@ __DATA__
     GET / | X-Session: one => 200 a HIT a
     GET /                  => 200 b NONE -
     GET / | X-Session: one => 200 a HIT a
-    GET / | X-Session: two => 200 a UNKNOWN -
+    GET / | X-Session: two => 200 * UNKNOWN -
 
 
 
@@ -104,10 +104,10 @@ __DATA__
     GET /?cookie=sid=four&mcp=five         => 200 b NEW b
     GET /?mcp=six                          => 200 a NEW a
     GET / | X-Session: one                 => 200 a HIT a
-    GET / | X-Session: two                 => 200 b UNKNOWN -
-    GET / | X-Session: three               => 200 a UNKNOWN -
+    GET / | X-Session: two                 => 200 * UNKNOWN -
+    GET / | X-Session: three               => 200 * UNKNOWN -
     GET / | X-Session: four                => 200 b HIT b
-    GET / | X-Session: five                => 200 b UNKNOWN -
+    GET / | X-Session: five                => 200 * UNKNOWN -
     GET / | X-Session: six                 => 200 a HIT a
 
 

@@ -25,12 +25,15 @@ __DATA__
     location /v/ { proxy_pass http://v/; }
 --- story
     GET /?new=one            => 200 a NEW a
+    GET /?new=two            => 200 b NEW b
     GET /v/ | X-Session: one => 200 a HIT a
+    GET /v/ | X-Session: two => 200 b HIT b
     GET /v/ | X-Session: one => 200 a HIT a
-    GET /v/?new=two          => 200 a NEW a
-    GET /v/?new=three        => 200 b NEW b
-    GET / | X-Session: three => 200 b HIT b
-    GET / | X-Session: two   => 200 a HIT a
+    GET /v/?new=three        => 200 X NEW
+    GET /v/?new=four         => 200 Y NEW
+    GET / | X-Session: three => 200 X HIT
+    GET / | X-Session: four  => 200 Y HIT
+    GET / | X-Session: three => 200 X HIT
 
 
 
@@ -51,12 +54,15 @@ __DATA__
     location /v/ { proxy_pass http://v/; }
 --- story
     GET /?new=one            => 200 a NEW a
+    GET /?new=two            => 200 b NEW b
     GET /v/ | X-Session: one => 200 a HIT a
+    GET /v/ | X-Session: two => 200 b HIT b
     GET /v/ | X-Session: one => 200 a HIT a
-    GET /v/?new=two          => 200 a NEW a
-    GET /v/?new=three        => 200 b NEW b
-    GET / | X-Session: three => 200 b HIT b
-    GET / | X-Session: two   => 200 a HIT a
+    GET /v/?new=three        => 200 X NEW
+    GET /v/?new=four         => 200 Y NEW
+    GET / | X-Session: three => 200 X HIT
+    GET / | X-Session: four  => 200 Y HIT
+    GET / | X-Session: three => 200 X HIT
 
 
 
@@ -77,12 +83,15 @@ __DATA__
     location /v/ { proxy_pass http://v/; }
 --- story
     GET /?new=one            => 200 a NEW a
+    GET /?new=two            => 200 b NEW b
     GET /v/ | X-Session: one => 200 a HIT a
+    GET /v/ | X-Session: two => 200 b HIT b
     GET /v/ | X-Session: one => 200 a HIT a
-    GET /v/?new=two          => 200 a NEW a
-    GET /v/?new=three        => 200 b NEW b
-    GET / | X-Session: three => 200 b HIT b
-    GET / | X-Session: two   => 200 a HIT a
+    GET /v/?new=three        => 200 X NEW
+    GET /v/?new=four         => 200 Y NEW
+    GET / | X-Session: three => 200 X HIT
+    GET / | X-Session: four  => 200 Y HIT
+    GET / | X-Session: three => 200 X HIT
 
 
 

@@ -18,7 +18,8 @@ package Sticky;
 #
 #     [after SECONDS] METHOD URI [| Header: value]... => CODE SERVER STATUS [BOUND [REUSED]]
 #
-# A dash stands for a header that is not there, an asterisk for anything.
+# A dash stands for a header that is not there, an asterisk for anything, a capital letter for a server that is the same
+# wherever the story names it.
 #
 # "logged" is what logs/sticky.log holds when all requests are done.
 #
@@ -222,10 +223,23 @@ add_test_cleanup_handler(sub {
     Test::More::is(join('', <$log>), $block->logged, $block->name . ' - access log');
 });
 
+# The servers that the story at hand has given names to, and which request names which.
+my (%servers, @named);
+
+add_response_body_check(sub {
+    my ($block, $body, $number) = @_;
+    my $name = $named[$number];
+    return unless defined $block->story && defined $name;
+
+    my $letter = substr $body, 0, 1;
+    $servers{$name} //= $letter;
+    Test::More::is($letter, $servers{$name}, $block->name . " - server $name");
+});
+
 # Makes of a story what Test::Nginx understands.
 sub read_story() {
     my $block = shift;
-    my (@requests, @more_headers, @codes, @headers);
+    my (@requests, @more_headers, @codes, @headers, @names);
 
     for my $line (split /\n/, $block->story) {
         next if $line =~ /^\s*(?:#.*)?$/;
@@ -240,10 +254,13 @@ sub read_story() {
         push @requests, $delay ? [$first, { value => $rest, delay_before => $delay }] : $request;
         push @more_headers, join "\n", @sent;
         push @codes, $code;
+        push @names, $server =~ /^[A-Z]$/ ? $server : undef;
         push @headers, join '', map { "$_\n" }
             expect('X-Server', $server), expect('X-Status', $status),
             expect('X-Bound', $server_bound), expect('X-Reused', $reused);
     }
+    @named = @names;
+    %servers = ();
     $block->set_value(request => \@requests);
     $block->set_value(more_headers => \@more_headers);
     $block->set_value(error_code => \@codes);
@@ -252,7 +269,7 @@ sub read_story() {
 
 sub expect() {
     my ($header, $value) = @_;
-    return () if !defined $value || $value eq '*';
+    return () if !defined $value || $value eq '*' || $value =~ /^[A-Z]$/;
     return $value eq '-' ? "! $header" : "$header: $value";
 }
 
