@@ -13,14 +13,15 @@ from harness.ports import free_ports
 from harness.replica import Replica, replicas
 
 
-async def test_session_of_a_backup_server_stays_there(nginx):
+@pytest.mark.parametrize("policy", ["rebind", "reject"])
+async def test_session_of_a_backup_server_stays_there(nginx, policy):
     (port,) = free_ports(1)
     nginx.allowed.append("Connection refused|reset by peer|temporarily disabled")
     async with replicas(2) as (primary, backup):
         nginx.start(
             f"""upstream mcp {{
                 zone mcp 128k;
-                {LEARN};
+                {LEARN} unavailable={policy};
                 server {primary.address} fail_timeout=1s;
                 server {backup.address} backup;
             }}"""
@@ -28,13 +29,13 @@ async def test_session_of_a_backup_server_stays_there(nginx):
         )
         primary.stop()
         first = await send(port)
-        assert first.replica == backup.name
+        assert (first.replica, first.sticky) == (backup.name, "NEW")
         await primary.start()
         await asyncio.sleep(2.2)
         fresh = [await send(port) for _ in range(5)]
         kept = [await send(port, first.id) for _ in range(5)]
     assert {response.replica for response in fresh} == {primary.name}
-    assert {(response.replica, response.sticky) for response in kept} == {(backup.name, "HIT")}
+    assert {(response.status, response.replica, response.sticky) for response in kept} == {(200, backup.name, "HIT")}
 
 
 async def test_refused_reload_changes_nothing(nginx):
