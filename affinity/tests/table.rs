@@ -92,34 +92,34 @@ fn sessions_end_when_idle_old_or_at_their_own_time() {
 
 #[test]
 fn a_flood_of_new_sessions_spares_those_in_use() {
-    let mapping = Mapping::new(MEGABYTE / 2);
-    let table = mapping.table();
-    let server = table.intern(b"a:1", NOW).unwrap();
-    let capacity = table.stats().capacity;
-    let regulars = 10_000;
-    for number in 0..regulars {
-        create(&table, number, server, NOW);
-    }
-    let mut now = NOW;
-    for flood in 0..10 * capacity {
-        create(&table, regulars + flood, server, now);
-        if flood % 1000 == 0 {
-            now.0 += 1;
-            // Each regular session is used once while a quarter of the capacity passes by.
-            let turn = flood / 1000 % (capacity / 4 / 1000);
-            for number in (turn..regulars).step_by((capacity / 4 / 1000) as usize) {
-                assert!(
-                    table.touch(key(&table, number), now),
-                    "a session in use was evicted after {flood}"
-                );
+    const REGULARS: u64 = 10_000;
+    // Regular use: each of them once while this fraction of the table's capacity passes by. They
+    // are a fifth or a tenth of what fits in.
+    for (size, fraction) in [(MEGABYTE, 2), (2 * MEGABYTE, 2)] {
+        let mapping = Mapping::new(size);
+        let table = mapping.table();
+        let server = table.intern(b"a:1", NOW).unwrap();
+        let capacity = table.stats().capacity;
+        for number in 0..REGULARS {
+            create(&table, number, server, NOW);
+        }
+        let mut now = NOW;
+        let turns = capacity / fraction / 500;
+        for flood in 0..10 * capacity {
+            create(&table, REGULARS + flood, server, now);
+            if flood % 500 == 0 {
+                now.0 += 1;
+                for number in (flood / 500 % turns..REGULARS).step_by(turns as usize) {
+                    assert!(table.touch(key(&table, number), now), "in use and lost after {flood}");
+                }
             }
         }
+        let lost = (0..REGULARS).filter(|&number| !table.touch(key(&table, number), now)).count();
+        assert_eq!(lost, 0);
+        let stats = table.stats();
+        assert!(stats.evicted > 9 * capacity && stats.live > capacity * 99 / 100, "{stats:?}");
+        adds_up(&table);
     }
-    let lost = (0..regulars).filter(|&number| !table.touch(key(&table, number), now)).count();
-    assert_eq!(lost, 0);
-    let stats = table.stats();
-    assert!(stats.evicted > 9 * capacity && stats.live > capacity * 99 / 100, "{stats:?}");
-    adds_up(&table);
 }
 
 #[test]

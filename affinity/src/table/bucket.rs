@@ -151,12 +151,27 @@ impl Entry {
                 None => now.since(self.used) > limits.timeout,
             }
     }
+
+    /// How much sooner than others the session makes room for a new one: the longer it has been
+    /// idle. A session that was never used after the tick of its creation counts as idle for four
+    /// times as long, so that a flood of such sessions drives out itself and not the sessions in
+    /// use. First of all goes what has ended.
+    pub(crate) fn staleness(&self, now: Tick, timeout: Span) -> u64 {
+        const ENDED: u64 = 1 << 63;
+        let idle = now.since(self.used);
+        let ended = match self.meta.ttl() {
+            Some(ttl) => now.since(self.created) > ttl,
+            None => idle > timeout,
+        };
+        let weight = if self.used == self.created { 4 } else { 1 };
+        u64::from(idle.0) * weight | if ended { ENDED } else { 0 }
+    }
 }
 
 /// What a lookup in one bucket gives.
-pub(crate) enum Found<T> {
-    /// The session, and what the caller read beside it at the same moment.
-    Entry(Entry, T),
+pub(crate) enum Found<'a, T> {
+    /// The session, what the caller read beside it at the same moment, and where it was.
+    Entry(Entry, T, Slot<'a>),
     /// There is no such session in this bucket; the header, for its hints.
     Nothing(Header),
 }
@@ -168,7 +183,7 @@ impl Bucket {
     ///
     /// Lock-free: it begins again only after a writer has changed this bucket during the read.
     #[inline]
-    pub(crate) fn read<T>(&self, fingerprint: u64, beside: impl Fn(Meta) -> T) -> Found<T> {
+    pub(crate) fn read<T>(&self, fingerprint: u64, beside: impl Fn(Meta) -> T) -> Found<'_, T> {
         loop {
             let header = self.header(Ordering::Acquire);
             let Some(slot) = self.find(fingerprint) else {
@@ -179,7 +194,7 @@ impl Bucket {
             if slot.unchanged(&entry)
                 && self.header(Ordering::Relaxed).version() == header.version()
             {
-                return Found::Entry(entry, value);
+                return Found::Entry(entry, value, slot);
             }
             pause();
         }

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::bucket::{Bucket, Entry, Found, Meta, SLOTS};
+use super::bucket::{Bucket, Entry, Found, Meta, Slot, SLOTS};
 use super::hash::Secret;
 use super::place::Place;
 use super::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
@@ -205,12 +205,27 @@ impl Table {
     /// The session of a key, unless it has expired. Takes no lock and stores nothing.
     #[inline]
     pub fn lookup(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
-        let (entry, print) = self.read(key)?;
+        self.find(key, now, limits).map(|(session, _)| session)
+    }
+
+    /// What `lookup` finds, and `touch` with it in the same pass.
+    #[inline]
+    pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        let (session, slot) = self.find(key, now, limits)?;
+        if session.used != now {
+            slot.touch(now);
+        }
+        Some(session)
+    }
+
+    #[inline]
+    fn find(&self, key: Key, now: Tick, limits: &Limits) -> Option<(Session, Slot<'_>)> {
+        let (entry, print, slot) = self.read(key)?;
         if print == 0 || entry.expired(now, limits) {
             return None;
         }
         let server = ServerId { index: entry.meta.server(), print };
-        Some(Session { server, created: entry.created, used: entry.used })
+        Some((Session { server, created: entry.created, used: entry.used }, slot))
     }
 
     /// The session of a key is used now, as long as it is in the table, expired or not. False if
@@ -242,7 +257,8 @@ impl Table {
     /// kept with a precision of one percent and rounded up.
     ///
     /// Where there is no room, the session that has been idle the longest makes some, of the 18
-    /// that share the buckets of this one.
+    /// that share the buckets of this one; sessions that were never used after their creation go
+    /// four times as early as others.
     pub fn bind(
         &self,
         key: Key,
@@ -311,8 +327,7 @@ impl Table {
         Some(Bound::Created)
     }
 
-    /// Removes the session that has been idle the longest of those that share the buckets of
-    /// `place`.
+    /// Removes the stalest session of those that share the buckets of `place`.
     fn make_room(
         &self,
         writer: &Writer<'_>,
@@ -320,10 +335,12 @@ impl Table {
         now: Tick,
         limits: &Limits,
     ) -> Option<Position> {
-        // The limits are the caller's and may not be those of the victim's upstream: they name
-        // the reason, but do not choose the victim.
-        let (victim, entry) =
-            writer.neighbours(place).max_by_key(|(_, entry)| now.since(entry.used))?;
+        let (victim, entry) = writer
+            .neighbours(place)
+            .max_by_key(|(_, entry)| entry.staleness(now, limits.timeout))?;
+        // The limits are the caller's and may not be those of the victim's upstream. Whatever has
+        // been idle for longer than the caller's timeout is staler than what has not, so that the
+        // same session goes; a lifetime only names the reason.
         let reason = if entry.expired(now, limits) { Counter::Expired } else { Counter::Evicted };
         writer.remove(victim, entry, reason)?;
         Some(victim)
@@ -475,7 +492,7 @@ impl Table {
         if self.region.secret() != from.region.secret() {
             return false;
         }
-        let Some((entry, print)) = from.read(key) else {
+        let Some((entry, print, _)) = from.read(key) else {
             return false;
         };
         let mut servers = Translation::new(self, from, now);
@@ -505,9 +522,10 @@ impl Table {
         let position = match writer.free(&place) {
             Some(position) => position,
             None => {
-                let (_, oldest) =
-                    writer.neighbours(&place).max_by_key(|(_, other)| now.since(other.used))?;
-                if now.since(oldest.used) <= now.since(entry.used) {
+                let staleness = |entry: &Entry| entry.staleness(now, limits.timeout);
+                let stalest =
+                    writer.neighbours(&place).map(|(_, other)| staleness(&other)).max()?;
+                if stalest <= staleness(&entry) {
                     return Some(false);
                 }
                 self.make_room(&writer, &place, now, limits)?
@@ -518,12 +536,12 @@ impl Table {
     }
 
     #[inline]
-    fn read(&self, key: Key) -> Option<(Entry, u64)> {
+    fn read(&self, key: Key) -> Option<(Entry, u64, Slot<'_>)> {
         let beside = |meta| self.print_of(meta);
         let home = self.bucket(Place::home(&self.region, key.0))?;
         home.prefetch();
         let header = match home.read(key.0, beside) {
-            Found::Entry(entry, print) => return Some((entry, print)),
+            Found::Entry(entry, print, slot) => return Some((entry, print, slot)),
             Found::Nothing(header) => header,
         };
         if !header.may_be_elsewhere(key.0) {
@@ -532,7 +550,7 @@ impl Table {
         let others = Place::others(&self.region, key.0).map(|other| self.bucket(other));
         others.iter().flatten().for_each(|other| other.prefetch());
         others.iter().flatten().find_map(|other| match other.read(key.0, beside) {
-            Found::Entry(entry, print) => Some((entry, print)),
+            Found::Entry(entry, print, slot) => Some((entry, print, slot)),
             Found::Nothing(_) => None,
         })
     }

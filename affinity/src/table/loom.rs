@@ -172,12 +172,12 @@ impl Model {
     fn lookup(&self, key: u64) -> Option<(Entry, u64)> {
         let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
         match self.buckets[0].read(key, beside) {
-            Found::Entry(entry, print) => return Some((entry, print)),
+            Found::Entry(entry, print, _) => return Some((entry, print)),
             Found::Nothing(header) if !header.may_be_elsewhere(key) => return None,
             Found::Nothing(_) => {}
         }
         match self.buckets[1].read(key, beside) {
-            Found::Entry(entry, print) => Some((entry, print)),
+            Found::Entry(entry, print, _) => Some((entry, print)),
             Found::Nothing(_) => None,
         }
     }
