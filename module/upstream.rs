@@ -308,14 +308,20 @@ impl PeerData {
     unsafe fn look_up(&mut self) -> Result<Route, OutOfMemory> {
         let affinity = self.affinity;
         // SAFETY: the request is live.
-        let Some(id) = (unsafe { first_value(&affinity.lookup, self.request)? }) else {
+        let id = unsafe { first_value(&affinity.lookup, self.request)? };
+        if id.is_empty() {
             return Ok(self.decide(Presented::NoId));
-        };
+        }
         let key = unsafe { self.key(id)? };
         self.presented = Some((key, id));
 
         let now = nginx::now();
-        let Some(session) = self.sessions.lookup(key, now, &affinity.limits) else {
+        let refreshes = affinity.policy.rules == Rules::Affinity;
+        let found = match refreshes {
+            true => self.sessions.visit(key, now, &affinity.limits),
+            false => self.sessions.lookup(key, now, &affinity.limits),
+        };
+        let Some(session) = found else {
             self.sessions.table.count_unknown(key);
             return Ok(self.decide(Presented::Stranger));
         };
@@ -326,10 +332,7 @@ impl PeerData {
         } else {
             self.complain_of_balancer();
         }
-        if affinity.policy.rules == Rules::Affinity {
-            if session.used != now {
-                self.sessions.table.touch(key, now);
-            }
+        if refreshes {
             // SAFETY: the data stay where they are until their pool is destroyed.
             unsafe { self.in_flight.hold(self.sessions, key, now) };
         }
@@ -520,7 +523,7 @@ impl PeerData {
         };
         // The usual case, decided early: nothing new, from where it was expected.
         let refreshed = self.affinity.policy.rules == Rules::Affinity;
-        if created.is_none() && held == Held::SessionServer && refreshed {
+        if created.is_empty() && held == Held::SessionServer && refreshed {
             return;
         }
         // SAFETY: as above.
@@ -538,22 +541,20 @@ impl PeerData {
                 Whose::Elsewhere
             }
         });
-        let answer = Answer {
-            status,
-            session,
-            created: created.map(|id| match self.presented {
-                Some((_, presented)) if presented == id => Created::Presented,
-                _ => Created::Other,
-            }),
+        let created_is = match self.presented {
+            _ if created.is_empty() => None,
+            Some((_, presented)) if presented == created => Some(Created::Presented),
+            _ => Some(Created::Other),
         };
-        match (self.affinity.policy.on_answer(&answer), created, self.presented) {
-            (Lesson::BindCreated(existing), Some(id), _) => {
+        let answer = Answer { status, session, created: created_is };
+        match (self.affinity.policy.on_answer(&answer), self.presented) {
+            (Lesson::BindCreated(existing), _) => {
                 // SAFETY: the request is live.
-                if let Ok(key) = unsafe { self.key(id) } {
+                if let Ok(key) = unsafe { self.key(created) } {
                     self.bind(key, name, existing);
                 }
             }
-            (Lesson::BindPresented(existing), _, Some((key, _))) => {
+            (Lesson::BindPresented(existing), Some((key, _))) => {
                 let now = nginx::now();
                 if self.sessions.lookup(key, now, &self.affinity.limits).is_some() {
                     self.bind(key, name, existing);

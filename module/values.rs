@@ -141,7 +141,7 @@ impl Value {
     }
 }
 
-/// The first value that is not empty.
+/// The first value that is not empty; empty if all are.
 ///
 /// # Safety
 /// As for [`Value::eval`].
@@ -149,15 +149,15 @@ impl Value {
 pub unsafe fn first_value<'a>(
     values: &[Value],
     r: *mut ngx_http_request_t,
-) -> Result<Option<&'a [u8]>, OutOfMemory> {
+) -> Result<&'a [u8], OutOfMemory> {
     for value in values {
         // SAFETY: by this function's contract.
-        match unsafe { value.eval(r)? } {
-            [] => (),
-            text => return Ok(Some(text)),
+        let text = unsafe { value.eval(r)? };
+        if !text.is_empty() {
+            return Ok(text);
         }
     }
-    Ok(None)
+    Ok(&[])
 }
 
 impl Header {

@@ -219,7 +219,18 @@ impl Zone {
 impl Sessions {
     /// The session of a key, unless it has expired.
     pub fn lookup(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
-        self.table.lookup(key, now, limits).or_else(|| self.lookup_former(key, now, limits))
+        let session = self.table.lookup(key, now, limits);
+        session.or_else(|| self.lookup_former(key, now, limits))
+    }
+
+    /// The same, and the session is used now.
+    #[inline]
+    pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        let session = self.table.visit(key, now, limits);
+        session.or_else(|| {
+            self.lookup_former(key, now, limits)?;
+            self.table.visit(key, now, limits)
+        })
     }
 
     #[cold]

@@ -201,11 +201,7 @@ impl Policy {
             Absence::Failed { unavailable } => unavailable.is_some_and(|t| t >= self.gone_after),
             Absence::Full => false,
         };
-        let status = if gone {
-            Status::Gone
-        } else {
-            Status::Unavailable
-        };
+        let status = if gone { Status::Gone } else { Status::Unavailable };
         let route = match (self.unavailable, gone) {
             (Unavailable::Balance | Unavailable::Rebind, _) => Route::Balance,
             (Unavailable::Reject, true) => Route::Reject(Rejection::Gone),
@@ -262,20 +258,13 @@ mod tests {
     }
 
     fn answer(status: u16, session: Option<Bound>, created: Option<Created>) -> Answer {
-        Answer {
-            status,
-            session,
-            created,
-        }
+        Answer { status, session, created }
     }
 
     #[test]
     fn a_request_without_id_is_balanced() {
         for unknown in [Unknown::Balance, Unknown::Reject] {
-            let p = Policy {
-                unknown,
-                ..policy()
-            };
+            let p = Policy { unknown, ..policy() };
             assert_eq!(p.on_lookup(Presented::NoId), (Status::None, Route::Balance));
         }
     }
@@ -283,10 +272,7 @@ mod tests {
     #[test]
     fn an_unknown_id_is_balanced_or_rejected_with_404() {
         let mut p = policy();
-        assert_eq!(
-            p.on_lookup(Presented::Stranger),
-            (Status::Unknown, Route::Balance)
-        );
+        assert_eq!(p.on_lookup(Presented::Stranger), (Status::Unknown, Route::Balance));
         p.unknown = Unknown::Reject;
         assert_eq!(
             p.on_lookup(Presented::Stranger),
@@ -296,13 +282,8 @@ mod tests {
 
     #[test]
     fn a_server_is_gone_when_removed_or_away_for_gone_after_but_never_when_full() {
-        let p = Policy {
-            unavailable: Unavailable::Reject,
-            ..policy()
-        };
-        let failed = |ms: Option<u64>| Absence::Failed {
-            unavailable: ms.map(Span::from_millis),
-        };
+        let p = Policy { unavailable: Unavailable::Reject, ..policy() };
+        let failed = |ms: Option<u64>| Absence::Failed { unavailable: ms.map(Span::from_millis) };
         let gone = (Status::Gone, Route::Reject(Rejection::Gone));
         let away = (Status::Unavailable, Route::Reject(Rejection::Unavailable));
         assert_eq!(p.on_unavailable(Absence::Removed), gone);
@@ -315,18 +296,9 @@ mod tests {
     #[test]
     fn balance_and_rebind_send_the_request_elsewhere() {
         for unavailable in [Unavailable::Balance, Unavailable::Rebind] {
-            let p = Policy {
-                unavailable,
-                ..policy()
-            };
-            assert_eq!(
-                p.on_unavailable(Absence::Full),
-                (Status::Unavailable, Route::Balance)
-            );
-            assert_eq!(
-                p.on_unavailable(Absence::Removed),
-                (Status::Gone, Route::Balance)
-            );
+            let p = Policy { unavailable, ..policy() };
+            assert_eq!(p.on_unavailable(Absence::Full), (Status::Unavailable, Route::Balance));
+            assert_eq!(p.on_unavailable(Absence::Removed), (Status::Gone, Route::Balance));
         }
     }
 
@@ -334,16 +306,10 @@ mod tests {
     fn a_new_id_is_learned_from_any_status_or_from_2xx_only() {
         let created = Some(Created::Other);
         let mut p = policy();
-        assert_eq!(
-            p.on_answer(&answer(401, None, created)),
-            Lesson::BindCreated(Existing::Keep)
-        );
+        assert_eq!(p.on_answer(&answer(401, None, created)), Lesson::BindCreated(Existing::Keep));
         p.success_only = true;
         assert_eq!(p.on_answer(&answer(401, None, created)), Lesson::Nothing);
-        assert_eq!(
-            p.on_answer(&answer(204, None, created)),
-            Lesson::BindCreated(Existing::Move)
-        );
+        assert_eq!(p.on_answer(&answer(204, None, created)), Lesson::BindCreated(Existing::Move));
     }
 
     #[test]
@@ -374,10 +340,7 @@ mod tests {
         let here = Some(Bound::Here);
         let p = policy();
         assert_eq!(p.on_answer(&answer(200, here, None)), Lesson::Nothing);
-        assert_eq!(
-            p.on_answer(&answer(200, here, Some(Created::Presented))),
-            Lesson::Nothing
-        );
+        assert_eq!(p.on_answer(&answer(200, here, Some(Created::Presented))), Lesson::Nothing);
         assert_eq!(
             p.on_answer(&answer(200, here, Some(Created::Other))),
             Lesson::BindCreated(Existing::Move)
@@ -386,11 +349,7 @@ mod tests {
 
     #[test]
     fn plus_lets_a_session_follow_every_answer() {
-        let p = Policy {
-            rules: Rules::Plus,
-            learn: Moment::End,
-            ..policy()
-        };
+        let p = Policy { rules: Rules::Plus, learn: Moment::End, ..policy() };
         for status in [200, 404, 500] {
             for bound in [Bound::Here, Bound::Elsewhere] {
                 assert_eq!(
