@@ -16,7 +16,9 @@ async def test_stream_keeps_its_session_and_idleness_ends_it(nginx, report):
     async def streaming() -> str:
         opened = await stream(port, method="POST", headers=[("X-Stream", "1")])
         await asyncio.sleep(3 * TIMEOUT)
-        return (await send(port, opened.response.id)).sticky
+        status = (await send(port, opened.response.id)).sticky
+        opened.close()
+        return status
 
     async def just_ended() -> str:
         first = await send(port)

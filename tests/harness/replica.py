@@ -70,6 +70,11 @@ async def replicas(count: int = 3, *, cookie: bool = False) -> AsyncIterator[lis
         for replica in made:
             await replica.start()
         yield made
+        # nginx, too, is to know that their clients have left: else it reports what becomes of them now.
+        for _ in range(100):
+            if not any(replica.streams for replica in made):
+                break
+            await asyncio.sleep(0.01)
     finally:
         for replica in made:
             replica.stop()
