@@ -22,6 +22,7 @@ FULL = {
     "scenarios": [(1_000, 1), (1_000_000, 1), (1_000, 2), (1_000_000, 2)],
     "counted": [1_000, 1_000_000],
 }
+BENCH = Path(__file__).parent
 CONNECTIONS = 64
 CREATING_ROUNDS = 10
 # Fewer sessions created in one turn take too little time to be measured.
@@ -107,7 +108,8 @@ def count_instructions(balancers, args, sessions, directory):
                 continue
             say(f"instructions with {sessions:,} sessions: {b.title}")
             try:
-                counted[b.name] = instructions.count(b, backend, directory, args.load, sessions)
+                keep = args.out / f"{b.name}-{sessions}.callgrind"
+                counted[b.name] = instructions.count(b, backend, directory, args.load, sessions, keep)
             except Exception as error:
                 say(f"not counted: {error}")
     finally:
@@ -124,9 +126,10 @@ def parse_arguments():
     parser.add_argument("--workers", type=numbers, metavar="N,N", help="workers, instead of the mode's")
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the balancers, see raw.json")
     parser.add_argument("--no-instructions", action="store_true", help="without callgrind")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--no-times", action="store_true", help="callgrind only")
+    parser.add_argument("--out", type=Path, help="folder of the results; bench/results, or build/bench for a part")
     # Passed by bench/run.
-    for name in ("load", "nginx", "module", "newer", "newer-module", "haproxy", "command"):
+    for name in ("load", "nginx", "module", "newer", "newer-module", "haproxy", "command", "revision"):
         parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
     mode = QUICK if args.quick else FULL
@@ -138,7 +141,13 @@ def parse_arguments():
         for sessions in args.sessions or sorted({s for s, _ in mode["scenarios"]})
         if args.workers or args.sessions or (sessions, workers) in mode["scenarios"]
     ]
+    if args.no_times:
+        args.scenarios = []
     args.counted = [] if args.no_instructions else args.sessions or mode["counted"]
+    if not args.out:
+        # What is kept in git comes from whole runs.
+        is_part = args.only or args.no_times or args.no_instructions
+        args.out = BENCH.parent / "build/bench" if is_part else BENCH / "results"
     return args
 
 
@@ -156,9 +165,11 @@ def main():
         sys.exit(f"no balancer {', '.join(sorted(unknown))}; there are {', '.join(b.name for b in balancers)}")
     baselines = {b.baseline for b in balancers if b.name in wanted}
     balancers = [b for b in balancers if not wanted or b.name in wanted | baselines]
+    args.out.mkdir(exist_ok=True)
     begin = time.time()
     results = {
         "command": args.command,
+        "revision": args.revision,
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": report.machine(),
         "rounds": args.rounds,
@@ -186,7 +197,6 @@ def main():
         shutil.rmtree(directory, ignore_errors=True)
     results["load_after"] = os.getloadavg()
     results["minutes"] = (time.time() - begin) / 60
-    args.out.mkdir(exist_ok=True)
     (args.out / "raw.json").write_text(json.dumps(results, indent=1))
     text = report.summary(results)
     (args.out / "summary.md").write_text(text)

@@ -22,7 +22,6 @@ class Spread:
     """Median and quartiles."""
 
     def __init__(self, values):
-        self.values = values
         self.median = statistics.median(values)
         self.low, _, self.high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
 
@@ -80,36 +79,45 @@ def scenario_table(results, scenario):
 
 def instructions_table(results):
     counts = results["instructions"]
+    added = added_instructions(results)
     rows = []
     for name, title in results["titles"].items():
-        baseline = results["baselines"][name]
-        row = [title]
+        row, idle = [title], ""
         for sessions in counts:
             count = counts[sessions].get(name)
-            # Round robin knows no sessions: it is counted once.
-            base = counts[sessions].get(baseline) or next(iter(counts.values())).get(baseline)
+            more = added.get((name, int(sessions)))
             row.append(f"{count['per_request']:,.0f}" if count else "")
-            row.append(f"{count['per_request'] - base['per_request']:+,.0f}" if count and base and name != baseline else "")
-        first = next((c[name] for c in counts.values() if name in c), None)
-        row.append(f"{first['idle_per_second']:,.0f}" if first else "")
-        if first:
-            rows.append(row)
+            row.append("" if more is None else f"{more:+,.0f}")
+            if count:
+                idle = f"{count['idle_per_second']:,.0f}"
+        if idle:
+            rows.append([*row, idle])
     head = [""]
     for sessions in counts:
         head += [f"{int(sessions):,} sessions", "over round robin"]
     return table([*head, "idle, a second"], rows)
 
 
+def added_instructions(results):
+    """What each balancer with another baseline than itself adds to it, by name and sessions."""
+    added = {}
+    for sessions, counts in results["instructions"].items():
+        for name, count in counts.items():
+            base = round_robin_count(results, counts, results["baselines"][name])
+            if base and name != results["baselines"][name]:
+                added[name, int(sessions)] = count["per_request"] - base["per_request"]
+    return added
+
+
+def round_robin_count(results, counts, baseline):
+    """Round robin knows no sessions: it is counted once, with the first number of them."""
+    return counts.get(baseline) or next(iter(results["instructions"].values())).get(baseline)
+
+
 def checks(results):
     """What is to hold, and what was found in this run."""
     found = []
-    added = {}
-    for sessions, counts in results["instructions"].items():
-        first = next(iter(results["instructions"].values()))
-        for name, count in counts.items():
-            base = first.get(results["baselines"][name])
-            if base:
-                added[name, int(sessions)] = count["per_request"] - base["per_request"]
+    added = added_instructions(results)
 
     def check(what, holds):
         found.append(f"- {'holds' if holds else '**does not hold**'}: {what}")
@@ -170,19 +178,22 @@ def wander(results):
 def summary(results):
     parts = [
         "# Load balancers compared",
-        f"`{results['command']}`, {results['date']}, {results['minutes']:.0f} minutes, on {results['machine']}; load "
-        f"average {results['load_before'][0]:.1f} before, {results['load_after'][0]:.1f} after.",
-        f"Medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s each (quartiles in parentheses); "
-        f"{results['connections']} connections, closed loop, GET with a session id drawn at random, three servers, "
-        "connections kept on both sides. CPU is the scheduler's count for all threads of all workers. \"Over its round "
-        "robin\" compares a balancer with the same binary's round robin in the same round. All sessions were made "
-        "through the balancer itself.",
+        f"`{results['command']}` at {results['revision']}, {results['date']}, {results['minutes']:.0f} minutes, on "
+        f"{results['machine']}; load average {results['load_before'][0]:.1f} before, {results['load_after'][0]:.1f} after.",
     ]
+    if results["scenarios"]:
+        parts += [
+            f"Medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s each (quartiles in parentheses); "
+            f"{results['connections']} connections, closed loop, GET with a session id drawn at random, three servers, "
+            "connections kept on both sides. CPU is the scheduler's count for all threads of all workers. \"Over its round "
+            "robin\" compares a balancer with the same binary's round robin in the same round. All sessions were made "
+            "through the balancer itself.",
+        ]
     if results["instructions"]:
         parts += [
             "## Instructions a request",
             instructions_table(results),
-            "User space, callgrind, one process, one client connection; without timers, which are shown as idle.",
+            "User space, callgrind, one process, one client connection; timers apart, as the instructions of an idle second.",
         ]
     for scenario in results["scenarios"]:
         parts += [f"## {scenario_title(scenario).capitalize()}", scenario_table(results, scenario)]
@@ -217,8 +228,8 @@ def plot(results, directory):
     import matplotlib.pyplot as plt
 
     scenarios = results["scenarios"]
-    counted = [s for s, counts in results["instructions"].items() if counts]
-    panels = len(scenarios) + bool(counted)
+    added = {key: more for key, more in added_instructions(results).items() if not key[0].startswith("loaded")}
+    panels = len(scenarios) + bool(added)
     if not panels:
         return
     columns = min(panels, 2)
@@ -231,10 +242,10 @@ def plot(results, directory):
             (results["titles"][name], spread(b["used"], "cpu_us"), colour(name), ".1f")
             for name, b in scenario["balancers"].items()
         ])
-    if counted:
-        first = results["instructions"][counted[0]]
-        bars(axes[len(scenarios)], f"instructions a request: {int(counted[0]):,} sessions", [
-            (results["titles"][name], Spread([c["per_request"]]), colour(name), ",.0f") for name, c in first.items()
+    if added:
+        bars(axes[len(scenarios)], "instructions that affinity adds to a request", [
+            (f"{results['titles'][name]}, {sessions:,}", Spread([more]), colour(name), ",.0f")
+            for (name, sessions), more in sorted(added.items(), key=lambda item: list(results["titles"]).index(item[0][0]))
         ])
     for axis in axes[panels:]:
         axis.remove()
