@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import logging
 import os
+import random
 import re
 import signal
 import socket
@@ -75,6 +76,7 @@ async def client(url: str, replica_at: dict[str, str]) -> Outcome:
         outcome.issuer = seen[0]
 
         async def call(tool: str, **arguments: str) -> dict | None:
+            await asyncio.sleep(random.uniform(0, 0.1))  # people do not call in step
             seen.clear()
             try:
                 result = await session.call_tool(tool, arguments)
