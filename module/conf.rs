@@ -10,9 +10,9 @@ use nginx_sys::{
     ngx_http_upstream_srv_conf_t,
 };
 
+use crate::keepalive;
 use crate::nginx;
 use crate::values::Value;
-use crate::versions::KeepaliveSeen;
 use crate::zone::Zone;
 
 /// Of the whole `http {}`.
@@ -27,9 +27,8 @@ pub struct MainConf {
 pub struct UpstreamConf {
     pub affinity: Option<Affinity>,
     pub balancer: Balancer,
-    /// The `keepalive` directive that was read in this upstream.
-    #[cfg_attr(nginx_own_sticky, expect(dead_code, reason = "it need not be known"))]
-    pub keepalive: Option<KeepaliveSeen>,
+    /// What a `keepalive` directive has put over our hook.
+    pub wrapped: keepalive::Wrapped,
 }
 
 /// The balancer beneath ours.

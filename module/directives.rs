@@ -7,10 +7,11 @@ use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
 use affinity::table::{Limits, Span};
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_parse_time, ngx_str_t, ngx_uint_t,
-    NGX_CONF_1MORE, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+    NGX_CONF_1MORE, NGX_CONF_ANY, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
 };
 
 use crate::conf::{Affinity, UpstreamConf};
+use crate::keepalive::keepalive;
 use crate::nginx::{self, fail, Logged};
 use crate::values::Value;
 use crate::versions;
@@ -25,12 +26,14 @@ const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
 /// Longest time that the zone can tell from the past (milliseconds): four years.
 const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
 
-const COMMANDS_LEN: usize = 2 + versions::COMMANDS_LEN;
+/// Those of every version, and one without a name that ends the list.
+const COMMANDS_LEN: usize = 3 + versions::COMMANDS_LEN;
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let mut commands = [const { empty() }; COMMANDS_LEN];
     commands[0] = command(c"sticky_learn", NGX_CONF_1MORE, sticky_learn);
-    versions::add_commands(commands)
+    commands[1] = command(c"keepalive", NGX_CONF_ANY, keepalive);
+    versions::add_commands(commands, 2)
 };
 
 pub type Handler =

@@ -20,6 +20,7 @@ use nginx_sys::{
 mod conf;
 mod directives;
 mod filters;
+mod keepalive;
 mod nginx;
 mod peers;
 mod rejection;

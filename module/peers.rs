@@ -3,13 +3,17 @@
 //! The only file that reads or writes them. With a `zone` they lie in shared memory and are
 //! changed by all workers, hence the lock.
 
+use core::ffi::c_void;
+use core::ptr;
+
 use affinity::policy::Absence;
 use nginx_sys::{
-    ngx_cached_time, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_srv_conf_t, time_t,
+    ngx_cached_time, ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t,
+    ngx_http_upstream_rr_peers_t, ngx_http_upstream_srv_conf_t, ngx_peer_connection_t, time_t,
 };
 
 use crate::nginx;
+use crate::versions;
 
 /// Why a server cannot be taken now.
 #[derive(Debug)]
@@ -30,7 +34,6 @@ impl Missing {
 }
 
 /// A server found among the peers, with its group locked.
-#[cfg_attr(nginx_own_sticky, expect(dead_code, reason = "a balancer of 1.29.6 finds them"))]
 pub struct Found {
     pub group: *mut ngx_http_upstream_rr_peers_t,
     pub peer: *mut ngx_http_upstream_rr_peer_t,
@@ -72,6 +75,109 @@ pub unsafe fn find(
         }
     }
     Err(missing.unwrap_or(Missing::REMOVED))
+}
+
+/// Whether a balancer's request data begin with round robin's, as those of all stock ones.
+///
+/// # Safety
+/// `data` is what the upstream's balancer, or what wraps it, made for a request.
+pub unsafe fn is_round_robin(data: *mut c_void, us: *const ngx_http_upstream_srv_conf_t) -> bool {
+    // SAFETY: request data of any of them are larger than two words.
+    unsafe {
+        let rrp = data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        !rrp.is_null() && (*rrp).peers.cast::<c_void>() == (*us).peer.data
+    }
+}
+
+/// Takes one server for the request, as nginx's ip_hash does once it has chosen.
+///
+/// # Safety
+/// Called from `peer.get`; `data` is round robin's.
+pub unsafe fn take(
+    pc: &mut ngx_peer_connection_t,
+    us: *const ngx_http_upstream_srv_conf_t,
+    data: *mut c_void,
+    address: &[u8],
+) -> Result<(), Missing> {
+    // SAFETY: by this function's contract; `found` holds the group's lock.
+    unsafe {
+        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        let found = find(us, address)?;
+        let (group, peer) = (found.group, &mut *found.peer);
+
+        if rrp.peers != group {
+            forget_tries(rrp, us);
+            rrp.peers = group;
+        }
+        if versions::is_same_list(rrp, group) {
+            let (word, bit) = (found.place / BITS, found.place % BITS);
+            *rrp.tried.add(word) |= 1 << bit;
+        }
+        rrp.current = peer;
+        versions::hold(pc, peer);
+
+        pc.set_cached(0);
+        pc.connection = ptr::null_mut();
+        pc.sockaddr = peer.sockaddr;
+        pc.socklen = peer.socklen;
+        pc.name = &mut peer.name;
+
+        peer.conns += 1;
+        let now = now();
+        if now - peer.checked > peer.fail_timeout {
+            peer.checked = now;
+        }
+        Ok(())
+    }
+}
+
+/// Lets the balancer start with the first group, after a server of another was tried.
+///
+/// # Safety
+/// As above.
+pub unsafe fn start_over(us: *const ngx_http_upstream_srv_conf_t, data: *mut c_void) {
+    // SAFETY: as above.
+    unsafe {
+        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        if rrp.peers != first {
+            forget_tries(rrp, us);
+            rrp.peers = first;
+        }
+    }
+}
+
+const BITS: usize = usize::BITS as usize;
+
+/// The bits of tried peers belong to one group; there are as many as the larger group needs.
+///
+/// # Safety
+/// `rrp` belongs to a request of the upstream.
+unsafe fn forget_tries(
+    rrp: &mut ngx_http_upstream_rr_peer_data_t,
+    us: *const ngx_http_upstream_srv_conf_t,
+) {
+    if ptr::eq(rrp.tried, &raw const rrp.data) {
+        rrp.data = 0;
+        return;
+    }
+    // SAFETY: nginx allocated the bits for the larger group when the request began; a list that has
+    // grown since is recognised by its generation, and then left alone.
+    unsafe {
+        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        if !versions::is_same_list(rrp, first) {
+            return;
+        }
+        let mut most = 0;
+        let mut group = first;
+        while let Some(peers) = group.as_ref() {
+            most = most.max(peers.number as usize);
+            group = peers.next;
+        }
+        for word in 0..most.div_ceil(BITS) {
+            rrp.tried.add(word).write(0);
+        }
+    }
 }
 
 /// Addresses of an upstream differ at their ends, where a word is compared first.

@@ -18,10 +18,9 @@ use nginx_sys::{
 
 use crate::conf::{Affinity, MainConf, UpstreamConf};
 use crate::nginx::{self, Logged, DONE, ERROR, OK};
-use crate::peers::Missing;
+use crate::peers::{self, Missing};
 use crate::rejection;
 use crate::values::{first_value, OutOfMemory};
-use crate::versions;
 use crate::worker::InFlight;
 use crate::zone::Sessions;
 
@@ -43,9 +42,14 @@ pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> 
             let Some(conf) = UpstreamConf::of(us) else {
                 continue;
             };
-            if conf.affinity.is_some() {
-                conf.balancer.init_upstream =
-                    versions::wrap_balancer(cf, us, conf, Some(init_upstream))?;
+            // A balancer's directive behind `keepalive` has thrown it out, and us with it.
+            let beneath_keepalive = match (conf.wrapped, (*us).peer.init_upstream) {
+                (Some(wrapped), Some(outermost)) => ptr::fn_addr_eq(wrapped, outermost),
+                _ => false,
+            };
+            if conf.affinity.is_some() && !beneath_keepalive {
+                conf.balancer.init_upstream = (*us).peer.init_upstream;
+                (*us).peer.init_upstream = Some(init_upstream);
             }
         }
     }
@@ -73,18 +77,18 @@ pub unsafe fn confirm_values(cycle: *const ngx_cycle_t) {
     }
 }
 
-unsafe extern "C" fn init_upstream(
+pub unsafe extern "C" fn init_upstream(
     cf: *mut ngx_conf_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes an upstream that `wire` has put this hook in.
+    // SAFETY: nginx passes an upstream that `wire` or `keepalive` has put this hook in.
     unsafe {
         let Some(conf) = UpstreamConf::of(us) else {
             return ERROR;
         };
         let init = conf.balancer.init_upstream.unwrap_or(ngx_http_upstream_init_round_robin);
         let rc = init(cf, us);
-        if rc == OK {
+        if rc == OK && conf.affinity.is_some() {
             conf.balancer.init_peer = (*us).peer.init;
             (*us).peer.init = Some(init_peer);
         }
@@ -327,7 +331,7 @@ impl PeerData {
         };
         self.session = Some(session.server);
         // SAFETY: the balancer's data are those of this request.
-        if unsafe { versions::is_stock(self.inner.data, self.us) } {
+        if unsafe { peers::is_round_robin(self.inner.data, self.us) } {
             self.target = Target::SessionServer(session.server);
         } else {
             self.complain_of_balancer();
@@ -363,11 +367,11 @@ impl PeerData {
             match mem::replace(&mut self.target, Target::Any) {
                 Target::Any => None,
                 Target::SessionServer(server) => match self.take(pc, server) {
-                    Ok(rc) => return rc,
+                    Ok(()) => return OK,
                     Err(missing) => Some((server, missing)),
                 },
                 Target::Failed(server) => {
-                    versions::start_over(self.us, &self.inner);
+                    peers::start_over(self.us, self.inner.data);
                     Some((server, Missing::FAILED))
                 }
             }
@@ -394,17 +398,15 @@ impl PeerData {
         &mut self,
         pc: &mut ngx_peer_connection_t,
         server: ServerId,
-    ) -> Result<ngx_int_t, Missing> {
+    ) -> Result<(), Missing> {
         let take = |address: &[u8]| {
-            // SAFETY: called from `peer.get`, and the balancer is stock, or there were no target.
-            unsafe { versions::take(pc, self.request, self.us, &self.inner, address) }
+            // SAFETY: called from `peer.get`; there is a target only if the data are round robin's.
+            unsafe { peers::take(pc, self.us, self.inner.data, address) }
         };
-        let rc = self.sessions.with_address(server, take).unwrap_or(Err(Missing::REMOVED))?;
-        if rc == OK || rc == DONE {
-            self.held = Held::SessionServer;
-            self.sessions.table.count_hit(server);
-        }
-        Ok(rc)
+        self.sessions.with_address(server, take).unwrap_or(Err(Missing::REMOVED))?;
+        self.held = Held::SessionServer;
+        self.sessions.table.count_hit(server);
+        Ok(())
     }
 
     /// Decides what to do without the session's server, and notes since when it is missing.
