@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import instructions
@@ -99,22 +100,25 @@ def rotated(items, number):
 
 
 def count_instructions(balancers, args, sessions, directory):
+    """As many at once as there are cores: unlike times, counts do not mind."""
     backend = Backend(args.nginx, directory, 1)
-    counted = {}
+
+    def count(b):
+        say(f"instructions with {sessions:,} sessions: {b.title}")
+        keep = args.out / f"{b.name}-{sessions}.callgrind"
+        try:
+            return b.name, instructions.count(b, backend, directory, args.load, sessions, keep)
+        except Exception as error:
+            say(f"{b.title}, not counted: {error}")
+            return b.name, None
+
+    # Without sessions their number makes no difference.
+    wanted = [b for b in balancers if b.sticky or sessions == args.counted[0]]
     try:
-        for b in balancers:
-            # Without sessions their number makes no difference.
-            if sessions > 1_000 and not b.sticky:
-                continue
-            say(f"instructions with {sessions:,} sessions: {b.title}")
-            try:
-                keep = args.out / f"{b.name}-{sessions}.callgrind"
-                counted[b.name] = instructions.count(b, backend, directory, args.load, sessions, keep)
-            except Exception as error:
-                say(f"not counted: {error}")
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return {name: counted for name, counted in pool.map(count, wanted) if counted}
     finally:
         backend.stop()
-    return counted
 
 
 def parse_arguments():
@@ -123,6 +127,7 @@ def parse_arguments():
     parser.add_argument("--rounds", type=int, help="rounds to take medians of")
     parser.add_argument("--seconds", type=float, help="length of one balancer's turn in a round")
     parser.add_argument("--sessions", type=numbers, metavar="N,N", help="live sessions, instead of the mode's")
+    parser.add_argument("--counted", type=numbers, metavar="N,N", help="live sessions for callgrind, instead of the same")
     parser.add_argument("--workers", type=numbers, metavar="N,N", help="workers, instead of the mode's")
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the balancers, see raw.json")
     parser.add_argument("--no-instructions", action="store_true", help="without callgrind")
@@ -143,7 +148,7 @@ def parse_arguments():
     ]
     if args.no_times:
         args.scenarios = []
-    args.counted = [] if args.no_instructions else args.sessions or mode["counted"]
+    args.counted = [] if args.no_instructions else args.counted or args.sessions or mode["counted"]
     if not args.out:
         # What is kept in git comes from whole runs.
         is_part = args.only or args.no_times or args.no_instructions
