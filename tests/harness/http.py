@@ -146,15 +146,20 @@ class Tally:
     broken: int = 0  # connection lost
     crossed: int = 0  # met another worker than the one that learned
     workers: dict[str, int] = field(default_factory=dict)
+    hurt: set[bytes] = field(default_factory=set)  # sessions with a request misrouted
 
     def follow_up(self, first: Response, response: Response) -> None:
         self.requests += 1
         self.workers[response.worker] = self.workers.get(response.worker, 0) + 1
         self.crossed += response.worker != first.worker
-        self.misrouted += response.status != 200 or response.replica != first.replica
+        if response.status != 200 or response.replica != first.replica:
+            self.misrouted += 1
+            self.hurt.add(first.id)
 
     def __str__(self) -> str:
         text = f"{self.sessions:,} sessions, {self.misrouted:,} of {self.requests:,} requests misrouted"
+        if self.hurt:
+            text += f" in {len(self.hurt):,} sessions"
         if self.crossed:
             text += f", {self.crossed:,} on another worker than the first"
         if self.broken:
