@@ -41,7 +41,7 @@ async def test_plus_configuration_to_the_letter(nginx, workers, report):
 
     assert tally.misrouted == 0
     assert len(tally.workers) == workers and tally.crossed > 0
-    assert len(beside.hurt) > 0.9 * beside.sessions
+    assert len(beside.hurt) > 0.8 * beside.sessions
 
 
 @pytest.mark.parametrize("workers", [2, 4])
