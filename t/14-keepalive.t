@@ -167,7 +167,109 @@ __DATA__
 
 
 
-=== TEST 8: a session whose server is down does not get its kept connection
+=== TEST 8: a kept connection that its server has closed costs the session nothing: two servers
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_4;
+        server $TEST_NGINX_B;
+        keepalive 4;
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_4;
+        add_header X-Server d;
+        add_header X-Session $arg_new;
+        add_header X-Reused $connection_reused;
+        location / {
+            # As if it had been closed a moment before.
+            if ($connection_reused = reused) { return 444; }
+            return 200 "d\n";
+        }
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location / { proxy_pass http://u; }
+--- no_error_log
+[crit]
+[alert]
+[emerg]
+--- story
+    GET /?new=one          => 200 d NEW * fresh
+    GET / | X-Session: one => 200 d HIT * fresh
+    GET / | X-Session: one => 200 d HIT * fresh
+
+
+
+=== TEST 9: a kept connection that its server has closed costs the session nothing: with zone
+--- http_config
+    upstream u {
+        zone servers 64k;
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_4;
+        server $TEST_NGINX_B;
+        keepalive 4;
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_4;
+        add_header X-Server d;
+        add_header X-Session $arg_new;
+        add_header X-Reused $connection_reused;
+        location / {
+            # As if it had been closed a moment before.
+            if ($connection_reused = reused) { return 444; }
+            return 200 "d\n";
+        }
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location / { proxy_pass http://u; }
+--- no_error_log
+[crit]
+[alert]
+[emerg]
+--- story
+    GET /?new=one          => 200 d NEW * fresh
+    GET / | X-Session: one => 200 d HIT * fresh
+    GET / | X-Session: one => 200 d HIT * fresh
+
+
+
+=== TEST 10: a kept connection that its server has closed costs the session nothing: a single server
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_4;
+        keepalive 4;
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_4;
+        add_header X-Server d;
+        add_header X-Session $arg_new;
+        add_header X-Reused $connection_reused;
+        location / {
+            # As if it had been closed a moment before.
+            if ($connection_reused = reused) { return 444; }
+            return 200 "d\n";
+        }
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location / { proxy_pass http://u; }
+--- no_error_log
+[crit]
+[alert]
+[emerg]
+--- story
+    GET /?new=one          => 200 d NEW * fresh
+    GET / | X-Session: one => 200 d HIT * fresh
+    GET / | X-Session: one => 200 d HIT * fresh
+
+
+
+=== TEST 11: a session whose server is down does not get its kept connection
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
@@ -192,7 +294,7 @@ __DATA__
 
 
 
-=== TEST 9: upstreams without sessions keep theirs beside it
+=== TEST 12: upstreams without sessions keep theirs beside it
 --- http_config
     upstream u {
         keepalive 4;
@@ -217,7 +319,7 @@ __DATA__
 
 
 
-=== TEST 10: wrong values are nginx's to refuse: none
+=== TEST 13: wrong values are nginx's to refuse: none
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
@@ -228,7 +330,7 @@ __DATA__
 
 
 
-=== TEST 11: wrong values are nginx's to refuse: no number
+=== TEST 14: wrong values are nginx's to refuse: no number
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
@@ -239,7 +341,7 @@ __DATA__
 
 
 
-=== TEST 12: wrong values are nginx's to refuse: twice
+=== TEST 15: wrong values are nginx's to refuse: twice
 --- http_config
     upstream u {
         keepalive 2;
@@ -251,7 +353,7 @@ __DATA__
 
 
 
-=== TEST 13: outside of an upstream there is no keepalive
+=== TEST 16: outside of an upstream there is no keepalive
 --- http_config
     keepalive 2;
 --- emerg: "keepalive" directive is not allowed here

@@ -317,7 +317,7 @@ logged 404 UNKNOWN
         proxy_pass http://u;
     }
 --- init
-    Sticky::hold('GET /?sleep=0.6&new=two');
+    Sticky::hold('GET /?sleep=0.6&new=two', 0.2);
 --- story
     GET /?new=one                  => 200 a NEW a
     GET / | X-Session: two         => 200 b UNKNOWN -

@@ -50,19 +50,18 @@ sub nginx_was_built_with($) {
     return `$Test::Nginx::Util::NginxBinary -V 2>&1` =~ /\Q$option\E\b/;
 }
 
-# For "init": sends a request whose answer nobody waits for, and keeps its connection open.
+# For "init": sends a request, waits for the start of its answer, or so many seconds, and keeps the connection open.
 my @held;
 
-sub hold($) {
-    my $request = shift;
+sub hold($;$) {
+    my ($request, $seconds) = @_;
     my $socket = IO::Socket::INET->new(
         PeerAddr => '127.0.0.1',
         PeerPort => $Test::Nginx::Util::ServerPortForClient,
     ) or die "no connection: $!";
     my ($line, @headers) = split /\s+\|\s+/, $request;
     print $socket join("\r\n", "$line HTTP/1.1", 'Host: localhost', @headers, '', '');
-    # Its server has it when the headers are there, or hold back in a buffer.
-    IO::Select->new($socket)->can_read(0.3);
+    IO::Select->new($socket)->can_read($seconds // 5);
     push @held, $socket;
 }
 
@@ -174,6 +173,9 @@ add_block_preprocessor(sub {
         $zones++;
         $http =~ s/\b(zone=\w+)/$1_$zones/g;
     }
+
+    # The older way to say it, which newer versions warn of.
+    $http =~ s/(listen \S+) http2;/$1; http2 on;/g if nginx_is_at_least('1.25.1');
 
     for my $text ($http, $config) {
         $text =~ s/\$TEST_NGINX_(A|B|C|DEAD)\b/127.0.0.1:\$TEST_NGINX_RAND_PORT_$port{$1}/g;
