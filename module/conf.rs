@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::ptr;
 
-use affinity::policy::Policy;
+use affinity::policy::{Moment, Policy};
 use affinity::table::Limits;
 use nginx_sys::{
     ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt,
@@ -20,6 +20,8 @@ use crate::zone::Zone;
 pub struct MainConf {
     /// The zones that the upstreams keep their sessions in.
     pub zones: Vec<*mut Zone>,
+    /// When the upstreams learn, one each.
+    pub moments: Vec<Moment>,
 }
 
 /// Of one `upstream {}` (nginx makes one for each `server {}`, too, where it stays empty).

@@ -10,12 +10,12 @@ use nginx_sys::{
     NGX_CONF_1MORE, NGX_CONF_ANY, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
 };
 
-use crate::conf::{Affinity, UpstreamConf};
+use crate::conf::{Affinity, MainConf, UpstreamConf};
 use crate::keepalive::keepalive;
 use crate::nginx::{self, fail, Logged};
 use crate::values::Value;
 use crate::versions;
-use crate::zone::{self, Zone};
+use crate::zone;
 
 /// Idle time after which a session is forgotten, if the configuration does not say
 /// (milliseconds).
@@ -280,7 +280,12 @@ impl Parameters {
             success_only: mcp,
         };
         // SAFETY: by this function's contract.
-        let zone: *mut Zone = unsafe { zone::join(cf, name, size, &limits)? };
+        let (zone, main) = unsafe {
+            let module = &raw const crate::ngx_http_sticky_learn_module;
+            (zone::join(cf, name, size, &limits)?, nginx::main_conf::<MainConf>(cf, module))
+        };
+        let Some(main) = main else { return Err(Logged) };
+        main.moments.push(policy.learn);
         Ok(Affinity {
             zone,
             create: self.create,

@@ -1,38 +1,59 @@
-//! The header filter: a response teaches before its first byte leaves.
+//! The filters: a response teaches before its first byte leaves, or (NGINX Plus's `sticky learn`)
+//! before its last.
 
+use affinity::policy::Moment;
 use nginx_sys::{
-    ngx_conf_t, ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter,
-    ngx_int_t,
+    ngx_chain_t, ngx_conf_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
+    ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t,
 };
 
 use crate::conf::MainConf;
 use crate::nginx::{self, OK};
 use crate::upstream::PeerData;
 
-static mut NEXT: ngx_http_output_header_filter_pt = None;
+static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
+static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
 
-/// Puts the filter into nginx's chain, if any upstream has sessions.
+/// Puts into nginx's chains the filters that any upstream needs.
 pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx reads its configuration in one thread, and chains filters anew each time.
     unsafe {
         let main =
             nginx::main_conf::<MainConf>(&*cf, &raw const crate::ngx_http_sticky_learn_module);
-        if main.is_some_and(|main| !main.zones.is_empty()) {
-            NEXT = ngx_http_top_header_filter;
+        let moments = main.map_or(&[][..], |main| &main.moments);
+        if !moments.is_empty() {
+            NEXT_HEADER = ngx_http_top_header_filter;
             ngx_http_top_header_filter = Some(header_filter);
+        }
+        if moments.contains(&Moment::End) {
+            NEXT_BODY = ngx_http_top_body_filter;
+            ngx_http_top_body_filter = Some(body_filter);
         }
     }
     OK
 }
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request; NEXT was set when the filter was put in the chain.
+    // SAFETY: nginx passes a live request; the next filter was noted by `install`.
     unsafe {
         if let Some(data) = PeerData::current(r) {
             data.answered();
         }
-        match NEXT {
+        match NEXT_HEADER {
             Some(next) => next(r),
+            None => OK,
+        }
+    }
+}
+
+unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
+    // SAFETY: as above; nginx passes a chain of live buffers, or none.
+    unsafe {
+        if let Some(data) = PeerData::current(r) {
+            data.leaves(chain);
+        }
+        match NEXT_BODY {
+            Some(next) => next(r, chain),
             None => OK,
         }
     }

@@ -10,10 +10,10 @@ use affinity::policy::{
 };
 use affinity::table::{Bound, Existing, Key, Kind, ServerId};
 use nginx_sys::{
-    ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_round_robin,
+    ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_round_robin,
     ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_srv_conf_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t, NGX_LOG_ERR,
-    NGX_PEER_FAILED, NGX_PEER_NEXT,
+    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED,
+    NGX_HTTP_NO_CONTENT, NGX_LOG_ERR, NGX_PEER_FAILED, NGX_PEER_NEXT,
 };
 
 use crate::conf::{Affinity, MainConf, UpstreamConf};
@@ -124,6 +124,8 @@ pub struct PeerData {
     target: Target,
     /// What is known of the peer that the request holds.
     held: Held,
+    /// The response has taught.
+    learned: bool,
     in_flight: InFlight,
 }
 
@@ -257,6 +259,7 @@ impl PeerData {
                 session: None,
                 target: Target::Any,
                 held: Held::Nothing,
+                learned: false,
                 in_flight: InFlight::default(),
             })?;
             peer.data = ptr::from_mut(data).cast();
@@ -496,9 +499,47 @@ impl PeerData {
                 }
             }
         }
-        if self.affinity.policy.learn == Moment::Header {
+        // SAFETY: the request is live.
+        let only_headers = unsafe {
+            let u = &*self.upstream;
+            (*self.request).header_only() != 0
+                || u.headers_in.content_length_n == 0
+                || matches!(
+                    u.headers_in.status_n as u32,
+                    NGX_HTTP_NO_CONTENT | NGX_HTTP_NOT_MODIFIED
+                )
+        };
+        if self.affinity.policy.learn == Moment::Header || only_headers {
             // SAFETY: the response's headers are there.
             unsafe { self.learn(self.held) };
+        }
+    }
+
+    /// A part of the held peer's response is about to leave. With the last one the response has
+    /// ended for the client, who may come back before nginx is done with the server.
+    ///
+    /// # Safety
+    /// Called by the body filter, with buffers that live until the next filter has them.
+    pub unsafe fn leaves(&mut self, chain: *const ngx_chain_t) {
+        if self.learned {
+            return;
+        }
+        // SAFETY: the request and its upstream are live, as is the chain.
+        unsafe {
+            let u = &*self.upstream;
+            let left = match u.pipe.as_ref() {
+                Some(pipe) if u.buffering() != 0 => pipe.length,
+                _ => u.length,
+            };
+            let mut link = chain;
+            let mut last = left == 0;
+            while let Some(part) = link.as_ref().filter(|_| !last) {
+                last = (*part.buf).last_buf() != 0;
+                link = part.next;
+            }
+            if last {
+                self.learn(self.held);
+            }
         }
     }
 
@@ -507,7 +548,7 @@ impl PeerData {
         // SAFETY: the request is live.
         let answered =
             unsafe { (*self.upstream).headers_in.status_n != 0 && (*self.request).cached() == 0 };
-        if answered && self.affinity.policy.learn == Moment::End {
+        if answered && !self.learned && self.affinity.policy.learn == Moment::End {
             // SAFETY: the response's headers are there.
             unsafe { self.learn(held) };
         }
@@ -519,6 +560,7 @@ impl PeerData {
     /// # Safety
     /// The response's headers have come, from the peer that is `held`.
     unsafe fn learn(&mut self, held: Held) {
+        self.learned = true;
         // SAFETY: the request is live, as is what it holds.
         let Ok(created) = (unsafe { first_value(&self.affinity.create, self.request) }) else {
             return;

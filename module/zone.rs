@@ -415,6 +415,9 @@ impl Sessions {
             let ours = (&raw mut crate::ngx_http_sticky_learn_module).cast();
             if old.tag == ours {
                 if let Some(older) = (*old.data.cast::<Zone>()).sessions() {
+                    for former in &older.former {
+                        self.table.import(&former.table, nginx::now(), limits);
+                    }
                     self.former.extend(older.former.iter().cloned());
                 }
             }

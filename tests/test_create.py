@@ -42,7 +42,7 @@ async def learn(nginx, http: str, directive: str, cookie: bool = False) -> tuple
 
     async def session(_: int) -> None:
         # Without `header`, Plus's moment is the response's end.
-        first = await send(port, patient=True)
+        first = await send(port)
         tally.sessions += 1
         for _ in range(4):
             carried = [("Cookie", b"sid=" + first.id)] if cookie else [("Mcp-Session-Id", first.id)]
