@@ -10,7 +10,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 target=${CARGO_TARGET_DIR:-../target}/sanitize
 
 has() {
-    rustup component list --toolchain nightly 2>/dev/null | grep -q "^$1.*(installed)"
+    rustup component list --toolchain nightly 2>/dev/null | grep -Eq "^$1(-$host)? \\(installed\\)"
 }
 
 case ${1-} in
@@ -20,16 +20,13 @@ address)
     ;;
 thread)
     # Without an instrumented standard library its locks are unknown and all is a race.
-    if has rust-src; then
-        std=-Zbuild-std
-    else
-        echo "sanitize.sh: no rust-src for nightly (rustup component add rust-src --toolchain nightly);" \
-            "going on with -Cunsafe-allow-abi-mismatch and the plain standard library" >&2
-        std=
+    if ! has rust-src; then
+        echo "sanitize.sh: no rust-src (rustup component add rust-src --toolchain nightly)" >&2
+        exit 1
     fi
-    # Not the test \`processes\`: forked children are no threads, and ptrace counts instructions.
-    CARGO_TARGET_DIR=$target-thread RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" \
-        cargo +nightly test -p affinity $std --target "$host" --release --lib --test table
+    # Not the test `processes`: forked children are no threads, and ptrace counts instructions.
+    CARGO_TARGET_DIR=$target-thread RUSTFLAGS=-Zsanitizer=thread \
+        cargo +nightly test -p affinity -Zbuild-std --target "$host" --lib --test table
     ;;
 loom)
     CARGO_TARGET_DIR=$target-loom RUSTFLAGS='--cfg loom' cargo test -p affinity --lib --release loom
@@ -47,7 +44,8 @@ miri)
         exit 1
     fi
     # Miri knows no mmap and no robust mutex: the readers and writers of a bucket, without the lock.
-    MIRIFLAGS=-Zmiri-many-seeds=0..16 CARGO_TARGET_DIR=$target-miri cargo +nightly miri test -p affinity --lib bucket
+    MIRIFLAGS=-Zmiri-many-seeds=0..16 CARGO_TARGET_DIR=$target-miri \
+        cargo +nightly miri test -p affinity --lib a_bucket_is_read_whole
     ;;
 *)
     sed -n '2,6s/^# \{0,1\}//p' "$0" >&2

@@ -98,3 +98,55 @@ fn the_longest_probe_is_three_buckets() {
         assert_eq!(bucket.slots().filter(|slot| slot.fingerprint() == 0).count(), SLOTS);
     }
 }
+
+/// Readers of a bucket beside its writer, on real threads: what loom explores on a model, and the
+/// one test of the table that Miri can run (it knows neither mmap nor robust mutexes).
+#[test]
+fn a_bucket_is_read_whole_while_it_is_written() {
+    use super::bucket::{Bucket, Entry, Found, Meta};
+    use super::journal::{Action, Change, Journal, Memory};
+    use super::sync::{AtomicU32, AtomicU64, Ordering};
+
+    const KEY: u64 = 77;
+    let rounds = if cfg!(miri) { 40 } else { 200_000 };
+    let entry = |round: u32| Entry {
+        fingerprint: KEY,
+        meta: Meta::new((round % 1000) as u16, None),
+        used: Tick(round),
+        created: Tick(round),
+    };
+    let buckets = [Bucket::default()];
+    let journal = Journal::default();
+    let totals: [AtomicU64; 0] = [];
+    let counts: [AtomicU32; 0] = [];
+    let memory = Memory { buckets: &buckets, totals: &totals, counts: &counts };
+    let commit = |action, entry| {
+        let header = buckets[0].header(Ordering::Relaxed).next_version();
+        let (home, total, counts) = (None, None, [None, None]);
+        let change = Change { action, bucket: 0, slot: 0, header, home, entry, total, counts };
+        journal.commit(&change, memory);
+    };
+    commit(Action::Insert, entry(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut last = 0;
+                for _ in 0..rounds {
+                    if let Found::Entry(found, ..) = buckets[0].read(KEY, |meta| meta.server()) {
+                        let round = found.created.0;
+                        assert_eq!(u32::from(found.meta.server()), round % 1000);
+                        assert!(round >= last, "time runs forward");
+                        last = round;
+                    }
+                    if let Some(slot) = buckets[0].find(KEY) {
+                        slot.touch(Tick(0));
+                    }
+                }
+            });
+        }
+        for round in 1..rounds {
+            commit(Action::Remove, entry(round - 1));
+            commit(Action::Insert, entry(round));
+        }
+    });
+}
