@@ -123,12 +123,11 @@ def count_instructions(balancers, args, sessions, directory):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about three minutes: 1,000 and 100,000 sessions, fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="about three minutes: at most 100,000 sessions, fewer rounds")
     parser.add_argument("--rounds", type=int, help="rounds to take medians of")
     parser.add_argument("--seconds", type=float, help="length of one balancer's turn in a round")
-    parser.add_argument("--sessions", type=numbers, metavar="N,N", help="live sessions, instead of the mode's")
-    parser.add_argument("--counted", type=numbers, metavar="N,N", help="live sessions for callgrind, instead of the same")
-    parser.add_argument("--workers", type=numbers, metavar="N,N", help="workers, instead of the mode's")
+    parser.add_argument("--scenarios", type=scenarios, metavar="NxW,NxW", help="live sessions x workers")
+    parser.add_argument("--counted", type=numbers, metavar="N,N", help="live sessions while callgrind counts")
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the balancers, see raw.json")
     parser.add_argument("--no-instructions", action="store_true", help="without callgrind")
     parser.add_argument("--no-times", action="store_true", help="callgrind only")
@@ -140,15 +139,8 @@ def parse_arguments():
     mode = QUICK if args.quick else FULL
     args.rounds = args.rounds or mode["rounds"]
     args.seconds = args.seconds or mode["seconds"]
-    args.scenarios = [
-        (sessions, workers)
-        for workers in args.workers or sorted({w for _, w in mode["scenarios"]})
-        for sessions in args.sessions or sorted({s for s, _ in mode["scenarios"]})
-        if args.workers or args.sessions or (sessions, workers) in mode["scenarios"]
-    ]
-    if args.no_times:
-        args.scenarios = []
-    args.counted = [] if args.no_instructions else args.counted or args.sessions or mode["counted"]
+    args.scenarios = [] if args.no_times else args.scenarios or mode["scenarios"]
+    args.counted = [] if args.no_instructions else args.counted or mode["counted"]
     if not args.out:
         # What is kept in git comes from whole runs.
         is_part = args.only or args.no_times or args.no_instructions
@@ -158,6 +150,10 @@ def parse_arguments():
 
 def numbers(text):
     return [int(word.replace("_", "")) for word in text.split(",")]
+
+
+def scenarios(text):
+    return [tuple(numbers(word.replace("x", ","))) for word in text.split(",")]
 
 
 def main():
