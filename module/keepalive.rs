@@ -64,7 +64,7 @@ pub unsafe extern "C" fn keepalive(
 fn takes(kind: ngx_uint_t, words: usize) -> bool {
     // NGX_CONF_NOARGS, NGX_CONF_TAKE1 … NGX_CONF_TAKE7 are bits in this order.
     const MAX_WORDS: usize = 8;
-    words <= MAX_WORDS && kind as usize & 1 << (words - 1) != 0
+    words <= MAX_WORDS && kind & (1 << (words - 1)) != 0
 }
 
 unsafe fn find(cf: &ngx_conf_t) -> Option<(*const ngx_module_t, *mut ngx_command_t)> {

@@ -171,7 +171,7 @@ unsafe fn forget_tries(
         let mut most = 0;
         let mut group = first;
         while let Some(peers) = group.as_ref() {
-            most = most.max(peers.number as usize);
+            most = most.max(peers.number);
             group = peers.next;
         }
         for word in 0..most.div_ceil(BITS) {

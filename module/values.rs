@@ -203,7 +203,7 @@ impl Header {
             };
             while let Some(list) = part.as_ref() {
                 let mut header = list.elts.cast::<ngx_table_elt_t>().cast_const();
-                let end = header.add(list.nelts as usize);
+                let end = header.add(list.nelts);
                 while header < end {
                     if (*header).key.len == self.name.len() && self.is_name_of(&*header) {
                         if !found.is_empty() {

@@ -119,8 +119,12 @@ unsafe fn refresh(now: Tick) {
     unsafe {
         let worker = worker();
         let head = &raw mut worker.in_flight;
-        while (*head).next != head {
-            let held = &mut *(*head).next.cast::<InFlight>();
+        loop {
+            let first = (*head).next;
+            if first == head {
+                break;
+            }
+            let held = &mut *first.cast::<InFlight>();
             if now.since(held.refreshed) < worker.refresh {
                 break;
             }

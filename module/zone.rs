@@ -355,7 +355,7 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
     // SAFETY: by this function's contract; nobody else knows the memory yet.
     unsafe {
         let pool = &mut *shm.shm.addr.cast::<ngx_slab_pool_t>();
-        let len = pool.pfree as usize * ngx_pagesize as usize;
+        let len = pool.pfree * ngx_pagesize;
         let Some(notes) = NonNull::new(ngx_slab_alloc(pool, len).cast::<Notes>()) else {
             return Err("no memory for the session table".into());
         };
@@ -436,7 +436,7 @@ unsafe fn former_zone<'a>(shm: &ngx_shm_zone_t) -> Option<&'a ngx_shm_zone_t> {
     unsafe {
         let mut part: *const ngx_list_part_t = &raw const (*ngx_cycle).shared_memory.part;
         while let Some(list) = part.as_ref() {
-            for i in 0..list.nelts as usize {
+            for i in 0..list.nelts {
                 let old = &*list.elts.cast::<ngx_shm_zone_t>().add(i);
                 if old.shm.name == shm.shm.name && !ptr::eq(old.shm.addr, shm.shm.addr) {
                     return Some(old);

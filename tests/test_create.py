@@ -41,7 +41,6 @@ async def learn(nginx, http: str, directive: str, cookie: bool = False) -> tuple
     tally, said = Tally(), set()
 
     async def session(_: int) -> None:
-        # Without `header`, Plus's moment is the response's end.
         first = await send(port)
         tally.sessions += 1
         for _ in range(4):
