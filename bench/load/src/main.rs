@@ -208,8 +208,9 @@ impl Work {
             }
             Work::InTurn { sessions, left } => (*left > 0).then(|| {
                 *left -= 1;
-                // A prime step visits all of them, neighbours far apart.
-                Request::Use(*left * 7919 % *sessions)
+                // A prime step visits all of them. This one changes the server with each request, as
+                // round robin does, for every power of ten and sessions made in turn on three servers.
+                Request::Use(*left * 9941 % *sessions)
             }),
         }
     }
