@@ -55,10 +55,16 @@ my @held;
 
 sub hold($;$) {
     my ($request, $seconds) = @_;
-    my $socket = IO::Socket::INET->new(
-        PeerAddr => '127.0.0.1',
-        PeerPort => $Test::Nginx::Util::ServerPortForClient,
-    ) or die "no connection: $!";
+    my $socket;
+    # Under valgrind nginx takes its time to begin.
+    for (1 .. 100) {
+        $socket = IO::Socket::INET->new(
+            PeerAddr => '127.0.0.1',
+            PeerPort => $Test::Nginx::Util::ServerPortForClient,
+        ) and last;
+        select undef, undef, undef, 0.1;
+    }
+    die "no connection: $!" if !$socket;
     my ($line, @headers) = split /\s+\|\s+/, $request;
     print $socket join("\r\n", "$line HTTP/1.1", 'Host: localhost', @headers, '', '');
     IO::Select->new($socket)->can_read($seconds // 5);
@@ -125,6 +131,7 @@ for my $letter ('a', 'b', 'c') {
         location / { return 200 "$letter\\n"; }
 $answers
         location = /204 { return 204; }
+        location = /304 { return 304; }
         location = /drop-a { $drop; }
         location = /slow { set \$buffering no; limit_rate 1000; return 200 "$body"; }
     }
