@@ -101,7 +101,37 @@ __DATA__
 
 
 
-=== TEST 4: a response that leads to a file of nginx's
+=== TEST 4: a response from the cache that a server has confirmed
+--- http_config
+    proxy_cache_path cache keys_zone=cache:64k;
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session create=$upstream_http_x_session
+                     lookup=$http_x_session;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    proxy_cache cache;
+    proxy_cache_key $request_method;
+    proxy_cache_valid 200 1s;
+    proxy_cache_revalidate on;
+    add_header X-Cache $upstream_cache_status;
+    location = /fill { proxy_pass http://$TEST_NGINX_C/; }
+    location = /again { proxy_pass http://u/304; }
+    location / {
+        proxy_cache off;
+        proxy_pass http://u;
+    }
+--- request eval
+["GET /fill?new=one", ["G", { value => "ET /again", delay_before => 2.1 }], "GET /"]
+--- more_headers eval
+["", "", "X-Session: one"]
+--- response_headers eval
+["X-Cache: MISS\nX-Session: one", "X-Cache: REVALIDATED\nX-Session: one", "X-Status: UNKNOWN\nX-Server: b"]
+
+
+
+=== TEST 5: a response that leads to a file of nginx's
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
@@ -120,7 +150,7 @@ __DATA__
 
 
 
-=== TEST 5: a response that leads to another server: that one teaches
+=== TEST 6: a response that leads to another server: that one teaches
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
@@ -146,7 +176,7 @@ __DATA__
 
 
 
-=== TEST 6: a response that leads to a server without sessions
+=== TEST 7: a response that leads to a server without sessions
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
@@ -165,7 +195,7 @@ __DATA__
 
 
 
-=== TEST 7: a response that nginx keeps from the client
+=== TEST 8: a response that nginx keeps from the client
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
@@ -188,7 +218,7 @@ __DATA__
 
 
 
-=== TEST 8: an answer of nginx itself, even if it has the header
+=== TEST 9: an answer of nginx itself, even if it has the header
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
@@ -212,7 +242,7 @@ __DATA__
 
 
 
-=== TEST 9: a 502 of nginx's own
+=== TEST 10: a 502 of nginx's own
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$http_x_new lookup=$http_x_session;
@@ -236,7 +266,7 @@ __DATA__
 
 
 
-=== TEST 10: a rejection, though the request names an id to create
+=== TEST 11: a rejection, though the request names an id to create
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$http_x_new lookup=$http_x_session unknown=reject;
@@ -249,7 +279,7 @@ __DATA__
 
 
 
-=== TEST 11: a response that is no HTTP
+=== TEST 12: a response that is no HTTP
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
