@@ -148,7 +148,11 @@ def checks(results):
             if scenario["sessions"] < 1_000_000:
                 continue
             over = over_baseline(scenario, name, results["baselines"][name])
-            check(f"{title}: CPU {over.median:+.1f} % over round robin (at most 4 %)", over.median <= 4)
+            text = f"{title}: CPU {over.median:+.1f} % over round robin (at most 4 %)"
+            if error(results, scenario) > 4:
+                found.append(f"- cannot be told in this run: {text}")
+            else:
+                check(text, over.median <= 4)
             cpu = spread(balancers[name]["used"], "cpu_us").median
             for other in balancers:
                 if other.startswith("own") or other.startswith("haproxy") and not other.endswith("-rr"):
@@ -157,20 +161,28 @@ def checks(results):
     return "\n".join(found)
 
 
+def error(results, scenario):
+    """How far from zero the module's cost is told where it does nothing, in per cent."""
+    spreads = [
+        over_baseline(scenario, name, results["baselines"][name])
+        for name in scenario["balancers"]
+        if name.startswith("loaded")
+    ]
+    return max((max(-s.low, s.high) for s in spreads), default=float("inf"))
+
+
 def wander(results):
     """How far this run's own times can be trusted."""
     lines = []
     for scenario in results["scenarios"]:
         balancers = scenario["balancers"]
-        widest = max(
+        range_, name = max(
             ((s.high - s.low) / s.median * 100, name)
             for name, s in ((n, spread(b["used"], "cpu_us")) for n, b in balancers.items())
         )
-        line = f"- {scenario_title(scenario)}: widest interquartile range {widest[0]:.1f} % ({results['titles'][widest[1]]})"
-        for name in ("loaded", "loaded-newer"):
-            if name in balancers:
-                same = over_baseline(scenario, name, results["baselines"][name])
-                line += f"; {results['titles'][name]} against round robin {same.shown('+.1f')} %"
+        line = f"- {scenario_title(scenario)}: widest interquartile range {range_:.1f} % ({results['titles'][name]})"
+        if any(name.startswith("loaded") for name in balancers):
+            line += f"; the unused module seems to cost up to {error(results, scenario):.1f} %: less than that means nothing"
         lines.append(line)
     return "\n".join(lines)
 
@@ -202,8 +214,8 @@ def summary(results):
         parts += [
             "## What wanders",
             f"A single worker has {where}; with as many workers as the machine has cores, load generator and servers "
-            "share the cores with them, and requests/s and latency tell little. The module loaded but unused should "
-            "cost nothing: how far it is from zero is the error of the other numbers.",
+            "share the cores with them, and requests/s and latency tell little. What the module seems to cost "
+            "where it is loaded but unused is the error of the other numbers.",
             wander(results),
         ]
     found = checks(results)
@@ -244,7 +256,7 @@ def plot(results, directory):
         ])
     if added:
         bars(axes[len(scenarios)], "instructions that affinity adds to a request", [
-            (f"{results['titles'][name]}, {sessions:,}", Spread([more]), colour(name), ",.0f")
+            (f"{results['titles'][name]}, {sessions:,} sessions", Spread([more]), colour(name), ",.0f")
             for (name, sessions), more in sorted(added.items(), key=lambda item: list(results["titles"]).index(item[0][0]))
         ])
     for axis in axes[panels:]:
