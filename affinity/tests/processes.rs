@@ -1,6 +1,6 @@
 //! The table between processes that are killed: hundreds of SIGKILLs at random moments (thousands
 //! with KILLS=n), and at the instructions of each kind of change, one after the other (at some of
-//! them; at each and every one with EVERY_INSTRUCTION=1). `harness = false`: the parent must be
+//! them; at each and every one of up to 5,000 with EVERY_INSTRUCTION=1). `harness = false`: the parent must be
 //! single-threaded to fork.
 
 mod common;
@@ -282,7 +282,14 @@ fn a_death_at_any_instruction_leaves_the_table_whole() {
         let (table, props) = prepare(&region, scene.name);
         let length =
             step_and_kill(|| (scene.change)(&table, &props), u64::MAX).expect_err("it ends");
-        let stride = if every { 1 } else { (length * length / 2 / STEPS).max(1) };
+        let steps = if every && length < 5000 {
+            u64::MAX
+        } else if every {
+            20 * STEPS
+        } else {
+            STEPS
+        };
+        let stride = (length * length / 2 / steps).max(1);
         let (mut steps, mut deaths) = (0u64, 0);
         loop {
             let (table, props) = prepare(&region, scene.name);
