@@ -67,7 +67,36 @@ __DATA__
 
 
 
-=== TEST 5: a response of twice the timeout keeps its session alive
+=== TEST 5: an open response keeps its session alive for longer than the timeout
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- init
+    Sticky::ask_many('/?new=one');
+    Sticky::hold('GET /slow | X-Session: one');
+--- story
+    after 1.4 GET / | X-Session: one => 200 a HIT a
+
+
+
+=== TEST 6: and so does the one that made it
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- init
+    Sticky::hold('GET /slow?new=one');
+--- story
+    after 1.4 GET / | X-Session: one => 200 a HIT a
+
+
+
+=== TEST 7: of twice the timeout, to its end
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
@@ -81,20 +110,7 @@ __DATA__
 
 
 
-=== TEST 6: and so does the one that made it
---- http_config
-    upstream u {
-        sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
-        server $TEST_NGINX_A;
-        server $TEST_NGINX_B;
-    }
---- story
-    GET /slow?new=one      => 200 a NEW a
-    GET / | X-Session: one => 200 a HIT a
-
-
-
-=== TEST 7: the time begins when the response has ended
+=== TEST 8: the time begins when the response has ended
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
@@ -108,7 +124,7 @@ __DATA__
 
 
 
-=== TEST 8: or when the client has left
+=== TEST 9: or when the client has left
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
@@ -123,7 +139,7 @@ __DATA__
 
 
 
-=== TEST 9: of several responses, the last one counts
+=== TEST 10: of several responses, the last one counts
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
@@ -140,7 +156,7 @@ __DATA__
 
 
 
-=== TEST 10: a session that is in use does not keep others alive
+=== TEST 11: a session that is in use does not keep others alive
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
@@ -156,7 +172,7 @@ __DATA__
 
 
 
-=== TEST 11: a lifetime ends, however busy the session is
+=== TEST 12: a lifetime ends, however busy the session is
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m lifetime=1s create=$upstream_http_x_session lookup=$http_x_session;
@@ -171,7 +187,7 @@ __DATA__
 
 
 
-=== TEST 12: not even an open response makes it longer
+=== TEST 13: not even an open response makes it longer
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m lifetime=1s create=$upstream_http_x_session lookup=$http_x_session;
@@ -185,7 +201,7 @@ __DATA__
 
 
 
-=== TEST 13: within its lifetime a session may still be idle for too long
+=== TEST 14: within its lifetime a session may still be idle for too long
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m timeout=1s lifetime=1h create=$upstream_http_x_session lookup=$http_x_session;
@@ -198,7 +214,7 @@ __DATA__
 
 
 
-=== TEST 14: a session that was forgotten may be learned anew, elsewhere
+=== TEST 15: a session that was forgotten may be learned anew, elsewhere
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
@@ -212,7 +228,7 @@ __DATA__
 
 
 
-=== TEST 15: half a second is a timeout, too
+=== TEST 16: half a second is a timeout, too
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m timeout=500ms create=$upstream_http_x_session lookup=$http_x_session;
@@ -225,7 +241,7 @@ __DATA__
 
 
 
-=== TEST 16: in MCP mode as well
+=== TEST 17: in MCP mode as well
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m timeout=1s;

@@ -359,3 +359,28 @@ logged 404 UNKNOWN
     GET / | X-Session: one => 200 d HIT
     GET / | X-Session: one => 200 d HIT
     GET / | X-Session: one => 200 d HIT
+
+
+
+=== TEST 12: a balancer of Lua's in the same upstream decides, where its servers are not those of the upstream
+--- main_config
+    $TEST_NGINX_LUA_MODULES
+    $TEST_NGINX_STICKY_MODULE
+--- http_config
+    upstream u {
+        server 0.0.0.1;
+        balancer_by_lua_block {
+            local balancer = require "ngx.balancer"
+            assert(balancer.set_current_peer("127.0.0.1", ngx.var.arg_port))
+        }
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
+    }
+--- config
+    location /b/ { proxy_pass http://u/; set $args $args&port=$TEST_NGINX_RAND_PORT_2; }
+    location /c/ { proxy_pass http://u/; set $args $args&port=$TEST_NGINX_RAND_PORT_3; }
+--- request eval
+["GET /b/?new=one", "GET /c/"]
+--- more_headers eval
+["", "X-Session: one"]
+--- response_headers eval
+["X-Server: b", "X-Server: c"]

@@ -30,7 +30,7 @@ use IO::Select;
 use IO::Socket::INET;
 use POSIX ();
 
-our @EXPORT = qw(nginx_is_at_least nginx_was_built_with hold let_go answer_once);
+our @EXPORT = qw(nginx_is_at_least nginx_was_built_with hold let_go ask_many answer_once);
 
 my %port = (A => 1, B => 2, C => 3, DEAD => 9);
 
@@ -78,6 +78,22 @@ sub let_go() {
 }
 
 add_test_cleanup_handler(sub { @held = () });
+
+# For "init": sends many requests over one connection, and reads their answers.
+sub ask_many(@) {
+    my @uris = @_;
+    my $socket = IO::Socket::INET->new(
+        PeerAddr => '127.0.0.1',
+        PeerPort => $Test::Nginx::Util::ServerPortForClient,
+    ) or die "no connection: $!";
+    while (my @some = splice @uris, 0, 50) {
+        print $socket map { "GET $_ HTTP/1.1\r\nHost: localhost\r\n\r\n" } @some;
+        my ($answers, $wanted) = ('', scalar @some);
+        while ((() = $answers =~ /^HTTP\/1\.1 200/mg) < $wanted || $answers !~ /\n$/) {
+            sysread($socket, $answers, 65536, length $answers) or die 'connection closed: ' . substr $answers, -300;
+        }
+    }
+}
 
 # For "init": a server at $TEST_NGINX_DEAD that answers one request, and is no more.
 sub answer_once($) {
