@@ -36,9 +36,28 @@ my %port = (A => 1, B => 2, C => 3, DEAD => 9);
 
 my $zones = 0;
 
+my ($ephemeral) = do {
+    open my $range, '<', '/proc/sys/net/ipv4/ip_local_port_range';
+    defined fileno $range ? <$range> =~ /(\d+)/ : 65536;
+};
+
 log_level('info');
 no_root_location();
 no_long_string();
+
+# Ports that no outgoing connection of this machine may hold at the moment.
+my $gen_rand_port = \&Test::Nginx::Util::gen_rand_port;
+{
+    no warnings 'redefine', 'prototype';
+    *Test::Nginx::Util::gen_rand_port = sub {
+        my $port;
+        for (1 .. 100) {
+            $port = $gen_rand_port->(@_);
+            last if !defined $port || $port < $ephemeral;
+        }
+        return $port;
+    };
+}
 
 sub nginx_is_at_least($) {
     my ($major, $minor, $patch) = split /\./, shift;
