@@ -281,9 +281,26 @@ impl PeerData {
         // SAFETY: only `create` sets the context.
         unsafe {
             let data = (*context(r)).cast::<PeerData>().as_mut()?;
-            let fresh =
-                data.held != Held::Nothing && (*r).upstream == data.upstream && (*r).cached() == 0;
+            let fresh = data.held != Held::Nothing
+                && (*r).upstream == data.upstream
+                && !data.is_from_cache();
             fresh.then_some(data)
+        }
+    }
+
+    /// Whether the response is an earlier one: from nginx's cache, perhaps confirmed by the server.
+    ///
+    /// # Safety
+    /// The request is live.
+    unsafe fn is_from_cache(&self) -> bool {
+        // SAFETY: by this function's contract.
+        unsafe {
+            #[cfg(ngx_feature = "http_cache")]
+            let confirmed =
+                (*self.upstream).cache_status() == nginx_sys::NGX_HTTP_CACHE_REVALIDATED;
+            #[cfg(not(ngx_feature = "http_cache"))]
+            let confirmed = false;
+            (*self.request).cached() != 0 || confirmed
         }
     }
 
@@ -547,7 +564,7 @@ impl PeerData {
     unsafe fn ended(&mut self, held: Held) {
         // SAFETY: the request is live.
         let answered =
-            unsafe { (*self.upstream).headers_in.status_n != 0 && (*self.request).cached() == 0 };
+            unsafe { (*self.upstream).headers_in.status_n != 0 && !self.is_from_cache() };
         if answered && !self.learned && self.affinity.policy.learn == Moment::End {
             // SAFETY: the response's headers are there.
             unsafe { self.learn(held) };

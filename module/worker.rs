@@ -40,6 +40,8 @@ struct Worker {
     connection: ngx_connection_t,
     interval: ngx_msec_t,
     refresh: Span,
+    /// Evictions of all zones that have been seen.
+    evicted: u64,
 }
 
 struct Local(UnsafeCell<mem::MaybeUninit<Worker>>);
@@ -103,18 +105,21 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
     // SAFETY: nginx calls with the timer that `start` set.
     unsafe {
         let now = nginx::now();
-        refresh(now);
-
-        let interval = worker().interval as u64;
+        let interval = worker().interval;
+        let mut evicted = 0;
         for &zone in zones(ngx_cycle) {
-            sweep(&*zone, now, interval, (*event).log);
+            evicted += sweep(&*zone, now, interval as u64, (*event).log);
         }
-        ngx_add_timer(event, worker().interval);
+        // A full zone evicts the longest idle: what is open must not be among them.
+        let pressed = mem::replace(&mut worker().evicted, evicted) != evicted;
+        let every = if pressed { Span::from_millis(1) } else { worker().refresh };
+        refresh(now, every);
+        ngx_add_timer(event, interval);
     }
 }
 
 /// Refreshes the sessions of what has been open for long; those refreshed lately stand behind.
-unsafe fn refresh(now: Tick) {
+unsafe fn refresh(now: Tick, every: Span) {
     // SAFETY: in the event loop; what is in the list removes itself before it goes.
     unsafe {
         let worker = worker();
@@ -125,7 +130,7 @@ unsafe fn refresh(now: Tick) {
                 break;
             }
             let held = &mut *first.cast::<InFlight>();
-            if now.since(held.refreshed) < worker.refresh {
+            if now.since(held.refreshed) < every {
                 break;
             }
             held.touch(now);
@@ -135,14 +140,17 @@ unsafe fn refresh(now: Tick) {
     }
 }
 
-fn sweep(zone: &Zone, now: Tick, interval: u64, log: *mut ngx_log_t) {
+/// Sweeps a part of a zone; gives the number of its evictions.
+fn sweep(zone: &Zone, now: Tick, interval: u64, log: *mut ngx_log_t) -> u64 {
     let Some(sessions) = zone.sessions() else {
-        return;
+        return 0;
     };
     let pass = (zone.limits().timeout.as_millis() / SWEEPS).clamp(MIN_SWEEP, MAX_SWEEP);
     let slots = sessions.table.capacity() * interval / pass + 1;
     sessions.table.sweep(now, zone.limits(), slots as usize);
-    zone.report_evictions(log, now);
+    let evicted = sessions.table.stats().evicted;
+    zone.report_evictions(log, now, evicted);
+    evicted
 }
 
 /// A session that an open request keeps alive. The queue comes first: the list knows it by that.

@@ -184,7 +184,7 @@ impl Zone {
     }
 
     /// Says in the log that sessions were evicted; once a minute, whoever calls.
-    pub fn report_evictions(&self, log: *mut ngx_log_t, now: Tick) {
+    pub fn report_evictions(&self, log: *mut ngx_log_t, now: Tick, evicted: u64) {
         let Some(sessions) = self.sessions() else {
             return;
         };
@@ -194,7 +194,6 @@ impl Zone {
         if now.since(Tick(told_at)) < Span::from_millis(REPORT_EVERY) {
             return;
         }
-        let evicted = sessions.table.stats().evicted;
         let told = notes.reported.load(Ordering::Relaxed);
         // One worker wins; a report that dies with it is made up for by the next one's count.
         if evicted <= told

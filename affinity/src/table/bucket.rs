@@ -164,7 +164,7 @@ impl Entry {
             None => idle > timeout,
         };
         let weight = if self.used == self.created { 4 } else { 1 };
-        u64::from(idle.0) * weight | if ended { ENDED } else { 0 }
+        (u64::from(idle.0) * weight) | if ended { ENDED } else { 0 }
     }
 }
 

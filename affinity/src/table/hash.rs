@@ -29,8 +29,15 @@ impl Secret {
         }
         // The last word holds what is left, and the number of bytes modulo 256 on top.
         let len = text.len().wrapping_add(size_of::<u64>());
-        let last =
-            words.remainder().iter().rev().fold(0, |last, &byte| last << 8 | u64::from(byte));
+        let left = words.remainder();
+        let last = match text.last_chunk() {
+            // The last eight bytes, without those that have been taken already.
+            Some(&word) => {
+                let taken = u64::BITS - u8::BITS * left.len() as u32;
+                u64::from_le_bytes(word).checked_shr(taken).unwrap_or(0)
+            }
+            None => left.iter().rev().fold(0, |last, &byte| last << 8 | u64::from(byte)),
+        };
         state.word((len as u64) << 56 | last);
         state.finish()
     }
