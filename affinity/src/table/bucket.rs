@@ -232,16 +232,10 @@ impl Bucket {
     }
 
     /// The index of the slot that holds `fingerprint` now.
-    ///
-    /// All six are compared before the first branch: which one it is cannot be predicted, and a
-    /// wrong guess would have to wait for the memory.
     #[inline]
     pub(crate) fn position(&self, fingerprint: u64) -> Option<usize> {
-        let matches = self.fingerprints.iter().enumerate().fold(0u32, |matches, (index, word)| {
-            // Acquire: a fingerprint is published after the rest of its slot.
-            matches | u32::from(word.load(Ordering::Acquire) == fingerprint) << index
-        });
-        (matches != 0).then(|| matches.trailing_zeros() as usize)
+        // Acquire: a fingerprint is published after the rest of its slot.
+        self.fingerprints.iter().position(|word| word.load(Ordering::Acquire) == fingerprint)
     }
 
     /// Number of slots in use.
