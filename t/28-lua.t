@@ -378,6 +378,10 @@ logged 404 UNKNOWN
 --- config
     location /b/ { proxy_pass http://u/; set $args $args&port=$TEST_NGINX_RAND_PORT_2; }
     location /c/ { proxy_pass http://u/; set $args $args&port=$TEST_NGINX_RAND_PORT_3; }
+--- no_error_log
+[crit]
+[alert]
+[emerg]
 --- request eval
 ["GET /b/?new=one", "GET /c/"]
 --- more_headers eval
