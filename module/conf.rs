@@ -33,10 +33,14 @@ pub struct UpstreamConf {
     pub wrapped: keepalive::Wrapped,
 }
 
-/// The balancer beneath ours.
+/// What lies beneath our hooks.
 #[derive(Default)]
 pub struct Balancer {
+    /// Beneath `keepalive`, if there is one.
     pub init_upstream: ngx_http_upstream_init_pt,
+    /// All that wraps it, if anything but `keepalive` does.
+    pub outermost: ngx_http_upstream_init_pt,
+    /// Set when one of the hooks has done its work.
     pub init_peer: ngx_http_upstream_init_peer_pt,
 }
 

@@ -13,6 +13,9 @@ use crate::upstream::PeerData;
 
 static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
+/// Which filters any configuration of this process has needed. A configuration that fails late
+/// leaves its chains behind, and workers that start anew with the former one go through them.
+static mut NEEDED: (bool, bool) = (false, false);
 
 /// Puts into nginx's chains the filters that any upstream needs.
 pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -21,11 +24,13 @@ pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
         let main =
             nginx::main_conf::<MainConf>(&*cf, &raw const crate::ngx_http_sticky_learn_module);
         let moments = main.map_or(&[][..], |main| &main.moments);
-        if !moments.is_empty() {
+        NEEDED.0 |= !moments.is_empty();
+        NEEDED.1 |= moments.contains(&Moment::End);
+        if NEEDED.0 {
             NEXT_HEADER = ngx_http_top_header_filter;
             ngx_http_top_header_filter = Some(header_filter);
         }
-        if moments.contains(&Moment::End) {
+        if NEEDED.1 {
             NEXT_BODY = ngx_http_top_body_filter;
             ngx_http_top_body_filter = Some(body_filter);
         }

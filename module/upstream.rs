@@ -10,10 +10,11 @@ use affinity::policy::{
 };
 use affinity::table::{Bound, Existing, Key, Kind, ServerId};
 use nginx_sys::{
-    ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_round_robin,
-    ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_srv_conf_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED,
-    NGX_HTTP_NO_CONTENT, NGX_LOG_ERR, NGX_PEER_FAILED, NGX_PEER_NEXT,
+    ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
+    ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t,
+    ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_LOG_ERR, NGX_PEER_FAILED,
+    NGX_PEER_NEXT,
 };
 
 use crate::conf::{Affinity, MainConf, UpstreamConf};
@@ -42,14 +43,13 @@ pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> 
             let Some(conf) = UpstreamConf::of(us) else {
                 continue;
             };
-            // A balancer's directive behind `keepalive` has thrown it out, and us with it.
             let beneath_keepalive = match (conf.wrapped, (*us).peer.init_upstream) {
                 (Some(wrapped), Some(outermost)) => ptr::fn_addr_eq(wrapped, outermost),
                 _ => false,
             };
             if conf.affinity.is_some() && !beneath_keepalive {
-                conf.balancer.init_upstream = (*us).peer.init_upstream;
-                (*us).peer.init_upstream = Some(init_upstream);
+                conf.balancer.outermost = (*us).peer.init_upstream;
+                (*us).peer.init_upstream = Some(init_outermost);
             }
         }
     }
@@ -77,18 +77,39 @@ pub unsafe fn confirm_values(cycle: *const ngx_cycle_t) {
     }
 }
 
+/// Initialises the balancer that `keepalive` has captured.
 pub unsafe extern "C" fn init_upstream(
     cf: *mut ngx_conf_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes an upstream that `wire` or `keepalive` has put this hook in.
+    // SAFETY: nginx passes an upstream that `keepalive` has put this hook in.
+    unsafe { init_beneath(cf, us, |conf| conf.balancer.init_upstream) }
+}
+
+/// Initialises whatever balances the upstream, and hooks in unless that was done on the way: behind
+/// `keepalive`, one directive may wrap it once more, and another throw it out, and us with it.
+unsafe extern "C" fn init_outermost(
+    cf: *mut ngx_conf_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes an upstream that `wire` has put this hook in.
+    unsafe { init_beneath(cf, us, |conf| conf.balancer.outermost) }
+}
+
+unsafe fn init_beneath(
+    cf: *mut ngx_conf_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+    beneath: fn(&UpstreamConf) -> ngx_http_upstream_init_pt,
+) -> ngx_int_t {
+    // SAFETY: by the callers; nginx reads its configuration in one thread.
     unsafe {
+        let conf = UpstreamConf::of(us);
+        let init = conf.as_deref().and_then(beneath).unwrap_or(ngx_http_upstream_init_round_robin);
+        let rc = init(cf, us);
         let Some(conf) = UpstreamConf::of(us) else {
             return ERROR;
         };
-        let init = conf.balancer.init_upstream.unwrap_or(ngx_http_upstream_init_round_robin);
-        let rc = init(cf, us);
-        if rc == OK && conf.affinity.is_some() {
+        if rc == OK && conf.affinity.is_some() && conf.balancer.init_peer.is_none() {
             conf.balancer.init_peer = (*us).peer.init;
             (*us).peer.init = Some(init_peer);
         }
@@ -470,8 +491,11 @@ impl PeerData {
                 // The server has closed an idle connection: no failure, it is tried anew.
                 state &= !(NGX_PEER_FAILED as ngx_uint_t);
                 self.target = Target::SessionServer(server);
-            } else {
+            } else if failed {
                 self.target = Target::Failed(server);
+            } else {
+                // It has answered, and the configuration wants to hear another (http_404).
+                self.status = Status::Unavailable;
             }
         }
         if let Some(free) = self.inner.free {
@@ -484,9 +508,15 @@ impl PeerData {
         }
     }
 
-    /// Whether a request without its session's server is answered by a rejection.
+    /// Whether a request without its session's server is answered by a rejection, and not perhaps
+    /// by a stale response from nginx's cache.
     fn rejects(&self) -> bool {
-        self.affinity.policy.unavailable == Unavailable::Reject
+        #[cfg(ngx_feature = "http_cache")]
+        // SAFETY: the request is live.
+        let cacheable = unsafe { !(*self.request).cache.is_null() };
+        #[cfg(not(ngx_feature = "http_cache"))]
+        let cacheable = false;
+        self.affinity.policy.unavailable == Unavailable::Reject && !cacheable
     }
 
     /// Whether the failure is that of a kept connection that the server had closed meanwhile.
@@ -630,6 +660,8 @@ impl PeerData {
         let now = nginx::now();
         let limits = &self.affinity.limits;
         let bound = self.sessions.table.intern(name, now).map(|server| {
+            // It has answered.
+            self.sessions.table.clear_unavailable(server);
             let bound = self.sessions.table.bind(key, server, None, now, limits, existing);
             (server, bound)
         });

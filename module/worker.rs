@@ -107,6 +107,8 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
         let now = nginx::now();
         let interval = worker().interval;
         let mut evicted = 0;
+        // A process that is its own master outlives the cycle that it has started with.
+        (*event).log = (*ngx_cycle).log;
         for &zone in zones(ngx_cycle) {
             evicted += sweep(&*zone, now, interval as u64, (*event).log);
         }
