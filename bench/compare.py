@@ -5,6 +5,7 @@ import datetime
 import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -157,6 +158,8 @@ def scenarios(text):
 
 
 def main():
+    # So that what was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     args = parse_arguments()
     balancers = contestants(
         args.nginx, args.module, args.newer, args.newer_module, args.haproxy.split(":") if args.haproxy else []
