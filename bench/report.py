@@ -237,6 +237,8 @@ def plot(results, directory):
     import matplotlib
 
     matplotlib.use("Agg")
+    # Text stays text, and the same numbers make the same file.
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "bench", "font.family": "sans-serif"})
     import matplotlib.pyplot as plt
 
     scenarios = results["scenarios"]
@@ -263,7 +265,7 @@ def plot(results, directory):
         axis.remove()
     figure.suptitle(f"{results['machine']}\n{results['command']}, {results['date']}", fontsize=8, color="#555555")
     for kind in ("svg", "png"):
-        figure.savefig(directory / f"comparison.{kind}", dpi=110)
+        figure.savefig(directory / f"comparison.{kind}", dpi=110, metadata={"Date": None} if kind == "svg" else None)
     plt.close(figure)
 
 
