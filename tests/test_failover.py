@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import pytest
 
-from harness.conf import LEARN, listen, upstream
+from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.http import Response, send, stream
+from harness.nginx import BINARY, OWN_STICKY, version
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
 
@@ -91,6 +92,60 @@ async def test_reject_until_the_server_is_gone(nginx, report):
     assert_rejected(late, 404, "GONE")
     assert forgotten.sticky == "UNKNOWN"
     assert not [line for line in nginx.errors() if "no live upstreams" in line]
+
+
+async def test_a_server_that_came_back_is_not_gone_at_its_next_failure(nginx):
+    (port,) = free_ports(1)
+    nginx.allowed += [REFUSED, RESET, DISABLED]
+    async with replicas(2) as servers:
+        nginx.start(conf(port, servers, f"unavailable=reject gone_after={GONE_AFTER}s"))
+        first, home, _ = await begin(port, servers)
+        home.stop()
+        early = await send(port, first.id)
+        await home.start()
+        await asyncio.sleep(FAIL_TIMEOUT + 1.2)
+        second = await send(port)
+        while second.replica != home.name:
+            second = await send(port)
+        await asyncio.sleep(GONE_AFTER)
+        home.stop()
+        again = await send(port, second.id)
+    assert_rejected(early, 503, "UNAVAILABLE")
+    assert_rejected(again, 503, "UNAVAILABLE")
+
+
+async def test_a_server_that_answers_404_has_not_failed(nginx):
+    """The configuration asks another server upon 404; the session stays, and so does its server."""
+    (port,) = free_ports(1)
+    asks_on = STREAMING + "proxy_next_upstream error http_404 non_idempotent;"
+    async with replicas(2) as servers:
+        policy = f"{LEARN} unavailable=reject gone_after=1s;"
+        nginx.start(upstream("mcp", servers, policy) + listen(port, "mcp", asks_on))
+        first, home, _ = await begin(port, servers)
+        home.sessions.discard(first.id)
+        answers = []
+        for _ in range(3):
+            answers.append(await send(port, first.id))
+            await asyncio.sleep(0.8)
+        home.sessions.add(first.id)
+        found = await send(port, first.id)
+    assert [answer.status for answer in answers] == [404] * 3
+    assert told(found) == (200, "HIT") and found.replica == home.name
+
+
+async def test_a_directive_that_wraps_keepalive_once_more(nginx):
+    """nginx's own `sticky` does, behind `keepalive`: ours stays beneath both."""
+    if version(BINARY) < OWN_STICKY:
+        pytest.skip("nginx has no sticky of its own")
+    (port,) = free_ports(1)
+    async with replicas(2) as servers:
+        directives = f"{LEARN};"
+        wrapped = upstream("mcp", servers, directives).replace("\n}\n", "\n    keepalive 8;\n    sticky cookie c;\n}\n")
+        nginx.start(wrapped + listen(port, "mcp"))
+        first, home, _ = await begin(port, servers)
+        follow_ups = [await send(port, first.id) for _ in range(6)]
+    for answer in follow_ups:
+        assert told(answer) == (200, "HIT") and answer.replica == home.name
 
 
 async def test_reject_when_every_server_is_down(nginx):
