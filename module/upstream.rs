@@ -12,7 +12,7 @@ use affinity::table::{Bound, Existing, Key, Kind, ServerId};
 use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
     ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
     ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_LOG_ERR, NGX_PEER_FAILED,
     NGX_PEER_NEXT,
 };
@@ -118,10 +118,10 @@ unsafe fn init_beneath(
 }
 
 /// The hooks of what lies beneath ours, for one request.
-pub struct Inner {
-    pub data: *mut c_void,
-    pub get: nginx_sys::ngx_event_get_peer_pt,
-    pub free: nginx_sys::ngx_event_free_peer_pt,
+struct Inner {
+    data: *mut c_void,
+    get: nginx_sys::ngx_event_get_peer_pt,
+    free: nginx_sys::ngx_event_free_peer_pt,
     notify: nginx_sys::ngx_event_notify_peer_pt,
     set_session: nginx_sys::ngx_event_set_peer_session_pt,
     save_session: nginx_sys::ngx_event_save_peer_session_pt,
@@ -357,6 +357,7 @@ impl PeerData {
         if id.is_empty() {
             return Ok(self.decide(Presented::NoId));
         }
+        // SAFETY: as above.
         let key = unsafe { self.key(id)? };
         self.presented = Some((key, id));
 
@@ -706,7 +707,7 @@ impl PeerData {
                 (*(*self.request).connection).log,
                 "zone \"{}\" has no room for server \"{}\", session not learned",
                 (*self.affinity.zone).name(),
-                String::from_utf8_lossy(name)
+                ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() }
             );
         }
     }
