@@ -20,6 +20,7 @@ use nginx_sys::{
 mod conf;
 mod directives;
 mod filters;
+mod hooks;
 mod keepalive;
 mod nginx;
 mod peers;

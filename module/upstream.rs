@@ -18,6 +18,7 @@ use nginx_sys::{
 };
 
 use crate::conf::{Affinity, MainConf, UpstreamConf};
+use crate::hooks::{self, Hooked, Inner};
 use crate::nginx::{self, Logged, DONE, ERROR, OK};
 use crate::peers::{self, Missing};
 use crate::rejection;
@@ -117,16 +118,6 @@ unsafe fn init_beneath(
     }
 }
 
-/// The hooks of what lies beneath ours, for one request.
-struct Inner {
-    data: *mut c_void,
-    get: nginx_sys::ngx_event_get_peer_pt,
-    free: nginx_sys::ngx_event_free_peer_pt,
-    notify: nginx_sys::ngx_event_notify_peer_pt,
-    set_session: nginx_sys::ngx_event_set_peer_session_pt,
-    save_session: nginx_sys::ngx_event_save_peer_session_pt,
-}
-
 /// One request on its way through an upstream with sessions; lives in the request's pool.
 pub struct PeerData {
     request: *mut ngx_http_request_t,
@@ -196,51 +187,68 @@ unsafe extern "C" fn init_peer(
     }
 }
 
-unsafe extern "C" fn get_peer(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
-    // SAFETY: nginx passes what `create` has put there.
-    unsafe { (*data.cast::<PeerData>()).get(&mut *pc) }
-}
-
-unsafe extern "C" fn free_peer(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-    state: ngx_uint_t,
-) {
-    // SAFETY: as above.
-    unsafe { (*data.cast::<PeerData>()).free(&mut *pc, state) }
-}
-
-unsafe extern "C" fn notify_peer(
-    pc: *mut ngx_peer_connection_t,
-    data: *mut c_void,
-    kind: ngx_uint_t,
-) {
-    // SAFETY: as above.
-    unsafe {
-        let inner = &(*data.cast::<PeerData>()).inner;
-        if let Some(notify) = inner.notify {
-            notify(pc, inner.data, kind);
-        }
+impl Hooked for PeerData {
+    fn inner(&self) -> &Inner {
+        &self.inner
     }
-}
 
-unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
-    // SAFETY: as above.
-    unsafe {
-        let inner = &(*data.cast::<PeerData>()).inner;
-        match inner.set_session {
-            Some(set_session) => set_session(pc, inner.data),
-            None => OK,
+    unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
+        self.held = Held::Nothing;
+        // SAFETY: called from `peer.get`, with no peer taken.
+        let missing = unsafe {
+            match mem::replace(&mut self.target, Target::Any) {
+                Target::Any => None,
+                Target::SessionServer(server) => match self.take(pc, server) {
+                    Ok(()) => return OK,
+                    Err(missing) => Some((server, missing)),
+                },
+                Target::Failed(server) => {
+                    peers::start_over(self.us, self.inner.data);
+                    Some((server, Missing::FAILED))
+                }
+            }
+        };
+        if let Some((server, missing)) = missing {
+            if let Route::Reject(why) = self.give_up(server, missing.absence) {
+                // SAFETY: as above.
+                return unsafe { self.reject(why, missing.retry_after) };
+            }
         }
+        // SAFETY: as above.
+        let rc = unsafe { self.inner.get(pc) };
+        if rc == OK || rc == DONE {
+            self.held = Held::Chosen;
+        }
+        rc
     }
-}
 
-unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
-    // SAFETY: as above.
-    unsafe {
-        let inner = &(*data.cast::<PeerData>()).inner;
-        if let Some(save_session) = inner.save_session {
-            save_session(pc, inner.data);
+    unsafe fn free(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
+        let mut state = state;
+        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+        let next = state & NGX_PEER_NEXT as ngx_uint_t != 0;
+        let held = mem::replace(&mut self.held, Held::Nothing);
+
+        if !failed && !next {
+            // SAFETY: the response has ended, the request has not.
+            unsafe { self.ended(held) };
+        } else if let (Held::SessionServer, Some(server)) = (held, self.session) {
+            // SAFETY: nginx passes its connection as it is.
+            if failed && unsafe { self.is_stale_connection(pc) } {
+                // The server has closed an idle connection: no failure, it is tried anew.
+                state &= !(NGX_PEER_FAILED as ngx_uint_t);
+                self.target = Target::SessionServer(server);
+            } else if failed {
+                self.target = Target::Failed(server);
+            } else {
+                // It has answered, and the configuration wants to hear another (http_404).
+                self.status = Status::Unavailable;
+            }
+        }
+        // SAFETY: by this function's contract.
+        unsafe { self.inner.free(pc, state) };
+        // nginx asks once more then, and is told what becomes of the session.
+        if matches!(self.target, Target::Failed(_)) && self.rejects() && pc.tries == 0 {
+            pc.tries = 1;
         }
     }
 }
@@ -267,14 +275,7 @@ impl PeerData {
                 us,
                 affinity,
                 sessions,
-                inner: Inner {
-                    data: peer.data,
-                    get: peer.get,
-                    free: peer.free,
-                    notify: peer.notify,
-                    set_session: peer.set_session,
-                    save_session: peer.save_session,
-                },
+                inner: Inner::of(peer),
                 status: Status::None,
                 presented: None,
                 session: None,
@@ -283,12 +284,7 @@ impl PeerData {
                 learned: false,
                 in_flight: InFlight::default(),
             })?;
-            peer.data = ptr::from_mut(data).cast();
-            peer.get = Some(get_peer);
-            peer.free = Some(free_peer);
-            peer.notify = peer.notify.map(|_| notify_peer as _);
-            peer.set_session = peer.set_session.map(|_| set_session as _);
-            peer.save_session = peer.save_session.map(|_| save_session as _);
+            hooks::wrap(peer, data);
             *context(r) = ptr::from_mut(data).cast();
             Some(data)
         }
@@ -402,39 +398,6 @@ impl PeerData {
         Ok(self.sessions.table.key(Kind::Session, id, bind))
     }
 
-    unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
-        self.held = Held::Nothing;
-        // SAFETY: called from `peer.get`, with no peer taken.
-        let missing = unsafe {
-            match mem::replace(&mut self.target, Target::Any) {
-                Target::Any => None,
-                Target::SessionServer(server) => match self.take(pc, server) {
-                    Ok(()) => return OK,
-                    Err(missing) => Some((server, missing)),
-                },
-                Target::Failed(server) => {
-                    peers::start_over(self.us, self.inner.data);
-                    Some((server, Missing::FAILED))
-                }
-            }
-        };
-        if let Some((server, missing)) = missing {
-            if let Route::Reject(why) = self.give_up(server, missing.absence) {
-                // SAFETY: as above.
-                return unsafe { self.reject(why, missing.retry_after) };
-            }
-        }
-        let Some(get) = self.inner.get else {
-            return ERROR;
-        };
-        // SAFETY: the hook gets what its own module has made.
-        let rc = unsafe { get(pc, self.inner.data) };
-        if rc == OK || rc == DONE {
-            self.held = Held::Chosen;
-        }
-        rc
-    }
-
     /// Takes the session's server.
     unsafe fn take(
         &mut self,
@@ -475,38 +438,6 @@ impl PeerData {
         }
         // SAFETY: by this function's contract.
         unsafe { rejection::send(self.request, self.upstream, why, retry_after) }
-    }
-
-    unsafe fn free(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
-        let mut state = state;
-        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-        let next = state & NGX_PEER_NEXT as ngx_uint_t != 0;
-        let held = mem::replace(&mut self.held, Held::Nothing);
-
-        if !failed && !next {
-            // SAFETY: the response has ended, the request has not.
-            unsafe { self.ended(held) };
-        } else if let (Held::SessionServer, Some(server)) = (held, self.session) {
-            // SAFETY: nginx passes its connection as it is.
-            if failed && unsafe { self.is_stale_connection(pc) } {
-                // The server has closed an idle connection: no failure, it is tried anew.
-                state &= !(NGX_PEER_FAILED as ngx_uint_t);
-                self.target = Target::SessionServer(server);
-            } else if failed {
-                self.target = Target::Failed(server);
-            } else {
-                // It has answered, and the configuration wants to hear another (http_404).
-                self.status = Status::Unavailable;
-            }
-        }
-        if let Some(free) = self.inner.free {
-            // SAFETY: the hook gets what its own module has made.
-            unsafe { free(pc, self.inner.data, state) };
-        }
-        // nginx asks once more then, and is told what becomes of the session.
-        if matches!(self.target, Target::Failed(_)) && self.rejects() && pc.tries == 0 {
-            pc.tries = 1;
-        }
     }
 
     /// Whether a request without its session's server is answered by a rejection, and not perhaps

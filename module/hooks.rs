@@ -1,0 +1,140 @@
+//! Hooks over those of a request's peer: what lies beneath ours, and how nginx's calls get there.
+
+use core::ffi::c_void;
+use core::ptr;
+
+use nginx_sys::{
+    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
+    ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_int_t,
+    ngx_peer_connection_t, ngx_uint_t,
+};
+
+use crate::nginx::{ERROR, OK};
+
+/// Data of a request that stand over those of its balancer.
+pub trait Hooked {
+    fn inner(&self) -> &Inner;
+
+    /// Takes a peer.
+    ///
+    /// # Safety
+    /// Called from `peer.get`, with no peer taken.
+    unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t;
+
+    /// Gives it back.
+    ///
+    /// # Safety
+    /// Called from `peer.free`, with the peer that `get` took.
+    unsafe fn free(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t);
+}
+
+/// What lies beneath our hooks, for one request.
+pub struct Inner {
+    pub data: *mut c_void,
+    get: ngx_event_get_peer_pt,
+    free: ngx_event_free_peer_pt,
+    notify: ngx_event_notify_peer_pt,
+    set_session: ngx_event_set_peer_session_pt,
+    save_session: ngx_event_save_peer_session_pt,
+}
+
+impl Inner {
+    /// The hooks of a request's peer as its balancer has set them up.
+    pub fn of(peer: &ngx_peer_connection_t) -> Inner {
+        Inner {
+            data: peer.data,
+            get: peer.get,
+            free: peer.free,
+            notify: peer.notify,
+            set_session: peer.set_session,
+            save_session: peer.save_session,
+        }
+    }
+
+    /// # Safety
+    /// As for [`Hooked::get`].
+    pub unsafe fn get(&self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
+        match self.get {
+            // SAFETY: the hook gets what its own module has made.
+            Some(get) => unsafe { get(pc, self.data) },
+            None => ERROR,
+        }
+    }
+
+    /// # Safety
+    /// As for [`Hooked::free`].
+    pub unsafe fn free(&self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
+        if let Some(free) = self.free {
+            // SAFETY: the hook gets what its own module has made.
+            unsafe { free(pc, self.data, state) };
+        }
+    }
+}
+
+/// Puts hooks over those of a request's peer.
+///
+/// # Safety
+/// `data` holds [`Inner::of`] the peer, and lives in the request's pool.
+pub unsafe fn wrap<T: Hooked>(peer: &mut ngx_peer_connection_t, data: &mut T) {
+    peer.data = ptr::from_mut(data).cast();
+    peer.get = Some(get::<T>);
+    peer.free = Some(free::<T>);
+    peer.notify = peer.notify.map(|_| notify::<T> as _);
+    peer.set_session = peer.set_session.map(|_| set_session::<T> as _);
+    peer.save_session = peer.save_session.map(|_| save_session::<T> as _);
+}
+
+unsafe extern "C" fn get<T: Hooked>(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+) -> ngx_int_t {
+    // SAFETY: nginx passes what `wrap` has put there.
+    unsafe { (*data.cast::<T>()).get(&mut *pc) }
+}
+
+unsafe extern "C" fn free<T: Hooked>(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+    state: ngx_uint_t,
+) {
+    // SAFETY: as above.
+    unsafe { (*data.cast::<T>()).free(&mut *pc, state) }
+}
+
+unsafe extern "C" fn notify<T: Hooked>(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+    kind: ngx_uint_t,
+) {
+    // SAFETY: as above.
+    unsafe {
+        let inner = (*data.cast::<T>()).inner();
+        if let Some(notify) = inner.notify {
+            notify(pc, inner.data, kind);
+        }
+    }
+}
+
+unsafe extern "C" fn set_session<T: Hooked>(
+    pc: *mut ngx_peer_connection_t,
+    data: *mut c_void,
+) -> ngx_int_t {
+    // SAFETY: as above.
+    unsafe {
+        let inner = (*data.cast::<T>()).inner();
+        match inner.set_session {
+            Some(set_session) => set_session(pc, inner.data),
+            None => OK,
+        }
+    }
+}
+
+unsafe extern "C" fn save_session<T: Hooked>(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
+    // SAFETY: as above.
+    unsafe {
+        let inner = (*data.cast::<T>()).inner();
+        if let Some(save_session) = inner.save_session {
+            save_session(pc, inner.data);
+        }
+    }
+}
