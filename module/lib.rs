@@ -24,6 +24,7 @@ mod hooks;
 mod keepalive;
 mod nginx;
 mod peers;
+mod recycled;
 mod rejection;
 mod upstream;
 mod values;

@@ -105,6 +105,20 @@ pub unsafe fn bytes<'a>(text: &ngx_str_t) -> &'a [u8] {
     unsafe { core::slice::from_raw_parts(text.data, text.len) }
 }
 
+/// Whether two texts are the same. Most that are compared are two words long at most, and are so
+/// without a call.
+#[inline(always)]
+pub fn is_same(one: &[u8], other: &[u8]) -> bool {
+    const WORD: usize = size_of::<u64>();
+
+    one.len() == other.len()
+        && one.last_chunk::<WORD>() == other.last_chunk::<WORD>()
+        && match one.first_chunk::<WORD>() {
+            Some(first) if one.len() <= 2 * WORD => Some(first) == other.first_chunk::<WORD>(),
+            _ => one == other,
+        }
+}
+
 /// This module's configuration of an upstream; `None` for one without an `upstream {}` block.
 ///
 /// # Safety
@@ -147,31 +161,6 @@ pub unsafe fn cycle_main_conf<'a, T>(
             return None;
         }
         Some((*cycle).http_main_conf_unchecked::<T>(&*module)?.as_mut())
-    }
-}
-
-/// Finds a value that [`pool_box`] has put into a pool, the latest first.
-///
-/// # Safety
-/// `pool` is a live pool; the reference must not outlive it.
-pub unsafe fn pool_find<'a, T>(
-    pool: *const ngx_pool_t,
-    matches: impl Fn(&T) -> bool,
-) -> Option<&'a T> {
-    // SAFETY: a cleanup with our handler for `T` holds a `T`.
-    unsafe {
-        let mut cleanup = (*pool).cleanup;
-        while let Some(entry) = cleanup.as_ref() {
-            let ours = drop_value::<T> as unsafe extern "C" fn(*mut c_void);
-            if entry.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, ours)) {
-                let value = &*entry.data.cast::<T>();
-                if matches(value) {
-                    return Some(value);
-                }
-            }
-            cleanup = entry.next;
-        }
-        None
     }
 }
 

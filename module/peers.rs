@@ -61,7 +61,7 @@ pub unsafe fn find(
             let mut peer = (*group).peer;
             let mut place = 0;
             while let Some(candidate) = peer.as_ref() {
-                if is_named(candidate, address) {
+                if nginx::is_same(nginx::bytes(&candidate.name), address) {
                     match check(candidate) {
                         Ok(()) => return Ok(Found { group, peer, place, _lock: lock }),
                         // The same address may stand there once more.
@@ -178,19 +178,6 @@ unsafe fn forget_tries(
             rrp.tried.add(word).write(0);
         }
     }
-}
-
-/// Addresses of an upstream differ at their ends, where a word is compared first.
-///
-/// # Safety
-/// The peer's group is locked.
-#[inline]
-unsafe fn is_named(peer: &ngx_http_upstream_rr_peer_t, address: &[u8]) -> bool {
-    // SAFETY: by this function's contract, the name stays.
-    let name = unsafe { nginx::bytes(&peer.name) };
-    name.len() == address.len()
-        && name.last_chunk::<8>() == address.last_chunk::<8>()
-        && name == address
 }
 
 /// What `ngx_http_upstream_get_peer` asks of a peer.

@@ -21,6 +21,7 @@ use crate::conf::{Affinity, MainConf, UpstreamConf};
 use crate::hooks::{self, Hooked, Inner};
 use crate::nginx::{self, Logged, DONE, ERROR, OK};
 use crate::peers::{self, Missing};
+use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
 use crate::values::{first_value, OutOfMemory};
 use crate::worker::InFlight;
@@ -118,27 +119,32 @@ unsafe fn init_beneath(
     }
 }
 
-/// One request on its way through an upstream with sessions; lives in the request's pool.
+/// One request on its way through an upstream with sessions; lives as long as the request's pool.
 pub struct PeerData {
+    /// Holds the request's session as well: that of its id, or the one that it has just got.
+    in_flight: InFlight,
     request: *mut ngx_http_request_t,
-    upstream: *mut ngx_http_upstream_t,
-    us: *const ngx_http_upstream_srv_conf_t,
     /// Lives as long as the configuration, which outlives its requests.
     affinity: &'static Affinity,
-    sessions: &'static Sessions,
     inner: Inner,
-    status: Status,
-    /// The id of the request.
-    presented: Option<(Key, &'static [u8])>,
+    /// The id of the request, to be known again in its response; empty if there is none.
+    presented: &'static [u8],
     /// The server of its session.
     session: Option<ServerId>,
+    status: Status,
     /// What `get` is to do next.
     target: Target,
     /// What is known of the peer that the request holds.
     held: Held,
     /// The response has taught.
     learned: bool,
-    in_flight: InFlight,
+}
+
+impl Recycled for PeerData {
+    fn spare() -> &'static Spare<PeerData> {
+        static SPARE: Spare<PeerData> = Spare::new();
+        &SPARE
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -146,9 +152,9 @@ enum Target {
     /// Ask the balancer.
     Any,
     /// Take the session's server.
-    SessionServer(ServerId),
+    SessionServer,
     /// Decide what to do after the session's server has failed this request.
-    Failed(ServerId),
+    Failed,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -176,10 +182,10 @@ unsafe extern "C" fn init_peer(
         if init(r, us) != OK {
             return ERROR;
         }
-        let Some(data) = PeerData::create(r, us, affinity) else {
+        let Some(data) = PeerData::create(r, affinity) else {
             return ERROR;
         };
-        match data.look_up() {
+        match data.look_up(us) {
             Ok(Route::Balance | Route::Server) => OK,
             Ok(Route::Reject(why)) => rejection::send(r, (*r).upstream, why, 0),
             Err(OutOfMemory) => ERROR,
@@ -198,18 +204,18 @@ impl Hooked for PeerData {
         let missing = unsafe {
             match mem::replace(&mut self.target, Target::Any) {
                 Target::Any => None,
-                Target::SessionServer(server) => match self.take(pc, server) {
+                Target::SessionServer => match self.take(pc) {
                     Ok(()) => return OK,
-                    Err(missing) => Some((server, missing)),
+                    Err(missing) => Some(missing),
                 },
-                Target::Failed(server) => {
-                    peers::start_over(self.us, self.inner.data);
-                    Some((server, Missing::FAILED))
+                Target::Failed => {
+                    peers::start_over(self.us(), self.inner.data);
+                    Some(Missing::FAILED)
                 }
             }
         };
-        if let Some((server, missing)) = missing {
-            if let Route::Reject(why) = self.give_up(server, missing.absence) {
+        if let Some(missing) = missing {
+            if let Route::Reject(why) = self.give_up(missing.absence) {
                 // SAFETY: as above.
                 return unsafe { self.reject(why, missing.retry_after) };
             }
@@ -231,23 +237,23 @@ impl Hooked for PeerData {
         if !failed && !next {
             // SAFETY: the response has ended, the request has not.
             unsafe { self.ended(held) };
-        } else if let (Held::SessionServer, Some(server)) = (held, self.session) {
+        } else if held == Held::SessionServer {
             // SAFETY: nginx passes its connection as it is.
             if failed && unsafe { self.is_stale_connection(pc) } {
                 // The server has closed an idle connection: no failure, it is tried anew.
                 state &= !(NGX_PEER_FAILED as ngx_uint_t);
-                self.target = Target::SessionServer(server);
+                self.target = Target::SessionServer;
             } else if failed {
-                self.target = Target::Failed(server);
+                self.target = Target::Failed;
             } else {
                 // It has answered, and the configuration wants to hear another (http_404).
                 self.status = Status::Unavailable;
             }
         }
-        // SAFETY: by this function's contract.
+        // SAFETY: nginx gives back what the balancer has chosen, or what was taken in its name.
         unsafe { self.inner.free(pc, state) };
         // nginx asks once more then, and is told what becomes of the session.
-        if matches!(self.target, Target::Failed(_)) && self.rejects() && pc.tries == 0 {
+        if self.target == Target::Failed && self.rejects() && pc.tries == 0 {
             pc.tries = 1;
         }
     }
@@ -260,29 +266,24 @@ impl PeerData {
     /// The balancer has initialised the request's peer; `affinity` is of the live configuration.
     unsafe fn create<'a>(
         r: *mut ngx_http_request_t,
-        us: *const ngx_http_upstream_srv_conf_t,
         affinity: &Affinity,
     ) -> Option<&'a mut PeerData> {
         // SAFETY: by this function's contract; the configuration outlives its requests.
         unsafe {
             let affinity = mem::transmute::<&Affinity, &'static Affinity>(affinity);
-            let upstream = (*r).upstream;
-            let peer = &mut (*upstream).peer;
             let sessions = (*affinity.zone).sessions()?;
-            let data = nginx::pool_box((*r).pool, || PeerData {
+            let peer = &mut (*(*r).upstream).peer;
+            let data = recycled::make((*r).pool, || PeerData {
+                in_flight: InFlight::new(sessions),
                 request: r,
-                upstream,
-                us,
                 affinity,
-                sessions,
                 inner: Inner::of(peer),
-                status: Status::None,
-                presented: None,
+                presented: &[],
                 session: None,
+                status: Status::None,
                 target: Target::Any,
                 held: Held::Nothing,
                 learned: false,
-                in_flight: InFlight::default(),
             })?;
             hooks::wrap(peer, data);
             *context(r) = ptr::from_mut(data).cast();
@@ -298,10 +299,7 @@ impl PeerData {
         // SAFETY: only `create` sets the context.
         unsafe {
             let data = (*context(r)).cast::<PeerData>().as_mut()?;
-            let fresh = data.held != Held::Nothing
-                && (*r).upstream == data.upstream
-                && !data.is_from_cache();
-            fresh.then_some(data)
+            (data.held != Held::Nothing && !data.is_from_cache()).then_some(data)
         }
     }
 
@@ -314,7 +312,7 @@ impl PeerData {
         unsafe {
             #[cfg(ngx_feature = "http_cache")]
             let confirmed =
-                (*self.upstream).cache_status() == nginx_sys::NGX_HTTP_CACHE_REVALIDATED;
+                (*self.upstream()).cache_status() == nginx_sys::NGX_HTTP_CACHE_REVALIDATED;
             #[cfg(not(ngx_feature = "http_cache"))]
             let confirmed = false;
             (*self.request).cached() != 0 || confirmed
@@ -332,7 +330,7 @@ impl PeerData {
             if let Some(data) = (*context(r)).cast::<PeerData>().as_ref() {
                 return Some(data);
             }
-            nginx::pool_find::<PeerData>((*r).pool, |data| data.request == r)
+            recycled::find::<PeerData>((*r).pool, |data| data.request == r)
         }
     }
 
@@ -342,12 +340,29 @@ impl PeerData {
 
     /// Calls `f` with the address that the request's session is bound to, if any.
     pub fn with_bound_address<T>(&self, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        self.sessions.with_address(self.session?, f)
+        self.sessions().with_address(self.session?, f)
+    }
+
+    fn sessions(&self) -> &'static Sessions {
+        self.in_flight.sessions()
+    }
+
+    fn upstream(&self) -> *mut ngx_http_upstream_t {
+        // SAFETY: the request is live, and has had its upstream since before `create`.
+        unsafe { (*self.request).upstream }
+    }
+
+    fn us(&self) -> *const ngx_http_upstream_srv_conf_t {
+        // SAFETY: as above; nginx notes there where it has got the peers from.
+        unsafe { (*self.upstream()).upstream }
     }
 
     /// Asks the zone where the request's id leads.
-    unsafe fn look_up(&mut self) -> Result<Route, OutOfMemory> {
-        let affinity = self.affinity;
+    unsafe fn look_up(
+        &mut self,
+        us: *const ngx_http_upstream_srv_conf_t,
+    ) -> Result<Route, OutOfMemory> {
+        let (affinity, sessions) = (self.affinity, self.sessions());
         // SAFETY: the request is live.
         let id = unsafe { first_value(&affinity.lookup, self.request)? };
         if id.is_empty() {
@@ -355,28 +370,30 @@ impl PeerData {
         }
         // SAFETY: as above.
         let key = unsafe { self.key(id)? };
-        self.presented = Some((key, id));
+        self.presented = id;
 
         let now = nginx::now();
         let refreshes = affinity.policy.rules == Rules::Affinity;
         let found = match refreshes {
-            true => self.sessions.visit(key, now, &affinity.limits),
-            false => self.sessions.lookup(key, now, &affinity.limits),
+            true => sessions.visit(key, now, &affinity.limits),
+            false => sessions.lookup(key, now, &affinity.limits),
         };
         let Some(session) = found else {
-            self.sessions.table.count_unknown(key);
+            sessions.table.count_unknown(key);
             return Ok(self.decide(Presented::Stranger));
         };
         self.session = Some(session.server);
         // SAFETY: the balancer's data are those of this request.
-        if unsafe { peers::is_round_robin(self.inner.data, self.us) } {
-            self.target = Target::SessionServer(session.server);
+        if unsafe { peers::is_round_robin(self.inner.data, us) } {
+            self.target = Target::SessionServer;
         } else {
             self.complain_of_balancer();
         }
         if refreshes {
             // SAFETY: the data stay where they are until their pool is destroyed.
-            unsafe { self.in_flight.hold(self.sessions, key, now) };
+            unsafe { self.in_flight.hold(key, now) };
+        } else {
+            self.in_flight.note(key);
         }
         Ok(self.decide(Presented::Session))
     }
@@ -388,38 +405,37 @@ impl PeerData {
     }
 
     /// The key of an id that this request, or its response, carries.
-    #[inline]
+    #[inline(always)]
     unsafe fn key(&self, id: &[u8]) -> Result<Key, OutOfMemory> {
         let bind = match &self.affinity.bind {
             // SAFETY: the request is live.
             Some(value) => unsafe { value.eval(self.request)? },
             None => &[],
         };
-        Ok(self.sessions.table.key(Kind::Session, id, bind))
+        Ok(self.sessions().table.key(Kind::Session, id, bind))
     }
 
     /// Takes the session's server.
-    unsafe fn take(
-        &mut self,
-        pc: &mut ngx_peer_connection_t,
-        server: ServerId,
-    ) -> Result<(), Missing> {
+    unsafe fn take(&mut self, pc: &mut ngx_peer_connection_t) -> Result<(), Missing> {
+        let sessions = self.sessions();
+        let server = self.session.ok_or(Missing::REMOVED)?;
         let take = |address: &[u8]| {
             // SAFETY: called from `peer.get`; there is a target only if the data are round robin's.
-            unsafe { peers::take(pc, self.us, self.inner.data, address) }
+            unsafe { peers::take(pc, self.us(), self.inner.data, address) }
         };
-        self.sessions.with_address(server, take).unwrap_or(Err(Missing::REMOVED))?;
+        sessions.with_address(server, take).unwrap_or(Err(Missing::REMOVED))?;
         self.held = Held::SessionServer;
-        self.sessions.table.count_hit(server);
+        sessions.table.count_hit(server);
         Ok(())
     }
 
     /// Decides what to do without the session's server, and notes since when it is missing.
-    fn give_up(&mut self, server: ServerId, absence: Absence) -> Route {
+    fn give_up(&mut self, absence: Absence) -> Route {
         let absence = match absence {
             Absence::Failed { .. } => {
                 let now = nginx::now();
-                let since = self.sessions.table.set_unavailable(server, now);
+                let table = &self.sessions().table;
+                let since = self.session.and_then(|server| table.set_unavailable(server, now));
                 Absence::Failed { unavailable: since.map(|since| now.since(since)) }
             }
             absence => absence,
@@ -432,12 +448,12 @@ impl PeerData {
     /// # Safety
     /// Called from `peer.get` with no peer taken; its result is to be returned at once.
     unsafe fn reject(&mut self, why: Rejection, retry_after: u64) -> ngx_int_t {
-        if let (Rejection::Gone, Some((key, _))) = (why, self.presented) {
+        if let (Rejection::Gone, Some(key)) = (why, self.in_flight.key()) {
             self.in_flight.drop_hold();
-            self.sessions.forget(key);
+            self.sessions().forget(key);
         }
         // SAFETY: by this function's contract.
-        unsafe { rejection::send(self.request, self.upstream, why, retry_after) }
+        unsafe { rejection::send(self.request, self.upstream(), why, retry_after) }
     }
 
     /// Whether a request without its session's server is answered by a rejection, and not perhaps
@@ -462,7 +478,7 @@ impl PeerData {
                 Some(c) => (*c.read).timedout() != 0 || (*c.write).timedout() != 0,
                 None => false,
             };
-            pc.cached() != 0 && !timed_out && (*self.upstream).headers_in.status_n == 0
+            pc.cached() != 0 && !timed_out && (*self.upstream()).headers_in.status_n == 0
         }
     }
 
@@ -473,14 +489,15 @@ impl PeerData {
     pub unsafe fn answered(&mut self) {
         if self.held == Held::SessionServer {
             if let Some(server) = self.session {
-                if self.sessions.table.unavailable_since(server).is_some() {
-                    self.sessions.table.clear_unavailable(server);
+                let table = &self.sessions().table;
+                if table.unavailable_since(server).is_some() {
+                    table.clear_unavailable(server);
                 }
             }
         }
         // SAFETY: the request is live.
-        let only_headers = unsafe {
-            let u = &*self.upstream;
+        let only_headers = || unsafe {
+            let u = &*self.upstream();
             (*self.request).header_only() != 0
                 || u.headers_in.content_length_n == 0
                 || matches!(
@@ -488,7 +505,7 @@ impl PeerData {
                     NGX_HTTP_NO_CONTENT | NGX_HTTP_NOT_MODIFIED
                 )
         };
-        if self.affinity.policy.learn == Moment::Header || only_headers {
+        if self.affinity.policy.learn == Moment::Header || only_headers() {
             // SAFETY: the response's headers are there.
             unsafe { self.learn(self.held) };
         }
@@ -505,7 +522,7 @@ impl PeerData {
         }
         // SAFETY: the request and its upstream are live, as is the chain.
         unsafe {
-            let u = &*self.upstream;
+            let u = &*self.upstream();
             let left = match u.pipe.as_ref() {
                 Some(pipe) if u.buffering() != 0 => pipe.length,
                 _ => u.length,
@@ -524,12 +541,13 @@ impl PeerData {
 
     /// The held peer's response has ended, or the client has left.
     unsafe fn ended(&mut self, held: Held) {
-        // SAFETY: the request is live.
-        let answered =
-            unsafe { (*self.upstream).headers_in.status_n != 0 && !self.is_from_cache() };
-        if answered && !self.learned && self.affinity.policy.learn == Moment::End {
-            // SAFETY: the response's headers are there.
-            unsafe { self.learn(held) };
+        if self.affinity.policy.learn == Moment::End && !self.learned {
+            // SAFETY: the request is live, and learns only if the response's headers are there.
+            unsafe {
+                if (*self.upstream()).headers_in.status_n != 0 && !self.is_from_cache() {
+                    self.learn(held);
+                }
+            }
         }
         self.in_flight.release(nginx::now());
     }
@@ -551,14 +569,15 @@ impl PeerData {
         }
         // SAFETY: as above.
         let (name, status) = unsafe {
-            let Some(name) = (*self.upstream).peer.name.as_ref() else {
+            let u = &*self.upstream();
+            let Some(name) = u.peer.name.as_ref() else {
                 return;
             };
-            (nginx::bytes(name), (*self.upstream).headers_in.status_n as u16)
+            (nginx::bytes(name), u.headers_in.status_n as u16)
         };
+        let table = &self.sessions().table;
         let session = self.session.map(|server| {
-            if held == Held::SessionServer || self.sessions.table.find_server(name) == Some(server)
-            {
+            if held == Held::SessionServer || table.find_server(name) == Some(server) {
                 Whose::Here
             } else {
                 Whose::Elsewhere
@@ -566,20 +585,20 @@ impl PeerData {
         });
         let created_is = match self.presented {
             _ if created.is_empty() => None,
-            Some((_, presented)) if presented == created => Some(Created::Presented),
+            presented if presented == created => Some(Created::Presented),
             _ => Some(Created::Other),
         };
         let answer = Answer { status, session, created: created_is };
-        match (self.affinity.policy.on_answer(&answer), self.presented) {
+        match (self.affinity.policy.on_answer(&answer), self.in_flight.key()) {
             (Lesson::BindCreated(existing), _) => {
                 // SAFETY: the request is live.
                 if let Ok(key) = unsafe { self.key(created) } {
                     self.bind(key, name, existing);
                 }
             }
-            (Lesson::BindPresented(existing), Some((key, _))) => {
+            (Lesson::BindPresented(existing), Some(key)) => {
                 let now = nginx::now();
-                if self.sessions.lookup(key, now, &self.affinity.limits).is_some() {
+                if self.sessions().lookup(key, now, &self.affinity.limits).is_some() {
                     self.bind(key, name, existing);
                 }
             }
@@ -591,28 +610,23 @@ impl PeerData {
     fn bind(&mut self, key: Key, name: &[u8], existing: Existing) {
         let now = nginx::now();
         let limits = &self.affinity.limits;
-        let bound = self.sessions.table.intern(name, now).map(|server| {
-            // It has answered.
-            self.sessions.table.clear_unavailable(server);
-            let bound = self.sessions.table.bind(key, server, None, now, limits, existing);
-            (server, bound)
-        });
-        match bound {
-            Some((server, Bound::Created)) => {
-                self.status = Status::New;
-                self.session = Some(server);
-            }
-            Some((server, Bound::Moved)) => {
-                self.status = Status::Rebound;
-                self.session = Some(server);
-            }
-            Some((server, Bound::Refreshed)) => self.session = Some(server),
-            Some((_, Bound::Kept)) => return,
-            Some((_, Bound::Refused)) | None => return self.complain_of_full_list(name),
+        let table = &self.sessions().table;
+        let Some(server) = table.intern(name, now) else {
+            return self.complain_of_full_list(name);
+        };
+        // It has answered.
+        table.clear_unavailable(server);
+        match table.bind(key, server, None, now, limits, existing) {
+            Bound::Created => self.status = Status::New,
+            Bound::Moved => self.status = Status::Rebound,
+            Bound::Refreshed => (),
+            Bound::Kept => return,
+            Bound::Refused => return self.complain_of_full_list(name),
         }
+        self.session = Some(server);
         if self.affinity.policy.rules == Rules::Affinity {
             // SAFETY: the data stay where they are until their pool is destroyed.
-            unsafe { self.in_flight.hold(self.sessions, key, now) };
+            unsafe { self.in_flight.hold(key, now) };
         }
     }
 
@@ -624,7 +638,7 @@ impl PeerData {
                 NGX_LOG_ERR,
                 (*(*self.request).connection).log,
                 "the balancer of upstream \"{}\" cannot be told which server to take",
-                (*self.us).host
+                (*self.us()).host
             );
         }
     }

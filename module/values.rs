@@ -111,7 +111,7 @@ impl Value {
     ///
     /// # Safety
     /// `r` is a live request of the cycle that compiled the value.
-    #[inline(always)]
+    #[inline]
     pub unsafe fn eval<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], OutOfMemory> {
         // SAFETY: by this function's contract.
         unsafe {
@@ -227,7 +227,7 @@ impl Header {
         unsafe {
             if header.hash == self.hash && !header.lowcase_key.is_null() {
                 let key = slice::from_raw_parts(header.lowcase_key, self.name.len());
-                if key == self.name {
+                if nginx::is_same(key, &self.name) {
                     return true;
                 }
             }

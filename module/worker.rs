@@ -155,62 +155,81 @@ fn sweep(zone: &Zone, now: Tick, interval: u64, log: *mut ngx_log_t) -> u64 {
     evicted
 }
 
-/// A session that an open request keeps alive. The queue comes first: the list knows it by that.
+/// The session of a request, kept alive while it is held. The queue comes first: the list knows it by
+/// that.
 #[repr(C)]
 pub struct InFlight {
+    /// Null pointers while the session is not held.
     queue: ngx_queue_t,
+    sessions: &'static Sessions,
+    key: Option<Key>,
     refreshed: Tick,
-    session: Option<(&'static Sessions, Key)>,
-}
-
-impl Default for InFlight {
-    fn default() -> InFlight {
-        InFlight {
-            queue: ngx_queue_t { prev: ptr::null_mut(), next: ptr::null_mut() },
-            refreshed: Tick::from_millis(0),
-            session: None,
-        }
-    }
 }
 
 impl InFlight {
+    pub fn new(sessions: &'static Sessions) -> InFlight {
+        InFlight { queue: UNLINKED, sessions, key: None, refreshed: Tick::from_millis(0) }
+    }
+
+    pub fn sessions(&self) -> &'static Sessions {
+        self.sessions
+    }
+
+    pub fn key(&self) -> Option<Key> {
+        self.key
+    }
+
+    /// Notes which session it is, without holding it.
+    pub fn note(&mut self, key: Key) {
+        self.drop_hold();
+        self.key = Some(key);
+    }
+
     /// Keeps a session alive from now on, and no other.
     ///
     /// # Safety
     /// The value must not move, and must be dropped before its memory goes.
-    pub unsafe fn hold(&mut self, sessions: &'static Sessions, key: Key, now: Tick) {
-        self.drop_hold();
+    pub unsafe fn hold(&mut self, key: Key, now: Tick) {
+        self.note(key);
         // SAFETY: in the event loop, by this function's contract.
         unsafe { ngx_queue_insert_before(&mut worker().in_flight, &mut self.queue) };
         // A session was used when it was looked up or bound, which is now.
         self.refreshed = now;
-        self.session = Some((sessions, key));
     }
 
-    /// Refreshes the session that is held.
+    fn is_held(&self) -> bool {
+        !self.queue.next.is_null()
+    }
+
+    /// Refreshes the session.
     fn touch(&mut self, now: Tick) {
-        if let Some((sessions, key)) = self.session {
-            sessions.table.touch(key, now);
+        if let Some(key) = self.key {
+            self.sessions.table.touch(key, now);
             self.refreshed = now;
         }
     }
 
-    /// Lets the session's idle time begin.
+    /// Lets the session's idle time begin, if it is held.
     pub fn release(&mut self, now: Tick) {
-        if self.refreshed != now {
-            self.touch(now);
+        if self.is_held() {
+            if self.refreshed != now {
+                self.touch(now);
+            }
+            self.drop_hold();
         }
-        self.drop_hold();
     }
 
     /// Lets go of the session as it is.
     pub fn drop_hold(&mut self) {
-        if self.session.take().is_some() {
-            // SAFETY: it is in the list, since it held a session.
+        if self.is_held() {
+            // SAFETY: it is in the list.
             unsafe { ngx_queue_remove(&mut self.queue) };
+            self.queue = UNLINKED;
         }
     }
 }
+
+const UNLINKED: ngx_queue_t = ngx_queue_t { prev: ptr::null_mut(), next: ptr::null_mut() };
 
 impl Drop for InFlight {
     fn drop(&mut self) {

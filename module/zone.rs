@@ -5,6 +5,7 @@
 
 use core::cell::RefCell;
 use core::ffi::c_void;
+use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
@@ -244,17 +245,18 @@ impl Sessions {
     /// Calls `f` with the address of a server; `None` if the server has been taken off the list.
     #[inline]
     pub fn with_address<T>(&self, server: ServerId, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        let index = usize::from(server.index);
-        if let Ok(known) = self.addresses.try_borrow() {
-            if let Some(Some(known)) = known.get(index) {
-                if known.print == server.print {
-                    return Some(f(known.text.get(..known.len)?));
-                }
+        let known = self.addresses.try_borrow().ok();
+        let place = known.as_ref().and_then(|known| known.get(usize::from(server.index)));
+        let mut buffer = MaybeUninit::uninit();
+        let address = match place {
+            Some(Some(known)) if known.print == server.print => known.text.get(..known.len)?,
+            _ => {
+                drop(known);
+                self.learn_address(server);
+                self.table.address(server, buffer.write([0; Table::MAX_ADDRESS]))?
             }
-        }
-        self.learn_address(server);
-        let mut buffer = [0; Table::MAX_ADDRESS];
-        self.table.address(server, &mut buffer).map(f)
+        };
+        Some(f(address))
     }
 
     /// Notes the address of a server, so that it need not be asked for again; without memory for
