@@ -5,4 +5,6 @@
 
 #[cfg(not(loom))]
 pub mod policy;
+#[cfg(not(loom))]
+pub mod status;
 pub mod table;

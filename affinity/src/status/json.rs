@@ -1,0 +1,287 @@
+//! The JSON rendering. Nothing here allocates: a document is written as it is walked through.
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use super::{
+    Holder, OutOfMemory, Output, Refusal, Report, Resource, Server, Text, Upstream, Utc, Zone,
+    NO_SERVER, NO_UPSTREAM, NO_ZONE,
+};
+
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+pub enum Document<'a> {
+    /// A resource, or a part of the report.
+    Report(&'a Report<'a>),
+    /// All zones, by name.
+    Zones(&'a [Zone<'a>]),
+    /// One zone.
+    Zone(&'a Zone<'a>),
+    /// All upstreams, by name.
+    Upstreams(&'a [Upstream<'a>]),
+    /// One upstream.
+    Upstream(&'a Upstream<'a>),
+    /// Its servers, by address.
+    Servers(&'a [Server<'a>]),
+    /// One server.
+    Server(&'a Server<'a>),
+    /// The outcome of a task.
+    Answer(Answer<'a>),
+    /// The reason why there is none.
+    Refusal(Refusal),
+}
+
+/// The outcome of a task.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Answer<'a> {
+    /// Where a session is.
+    Session {
+        /// The address of its server.
+        server: Text<'a>,
+        /// Milliseconds since it was created.
+        age_ms: u64,
+        /// Milliseconds since its last use.
+        idle_ms: u64,
+    },
+    /// How many sessions were forgotten.
+    Forgotten {
+        /// That number.
+        forgotten: u64,
+    },
+}
+
+impl<'a> Document<'a> {
+    /// The part of a report that a resource names.
+    pub fn of(report: &'a Report<'a>, resource: &Resource<'_>) -> Result<Document<'a>, Refusal> {
+        let upstream = |name: &[u8]| {
+            report.upstreams.iter().find(|upstream| upstream.name.0 == name).ok_or(NO_UPSTREAM)
+        };
+        Ok(match *resource {
+            Resource::Everything => Document::Report(report),
+            Resource::Zones => Document::Zones(&report.zones),
+            Resource::Zone(name) | Resource::Session(name) => {
+                Document::Zone(report.zones.iter().find(|zone| zone.name.0 == name).ok_or(NO_ZONE)?)
+            }
+            Resource::Upstreams => Document::Upstreams(&report.upstreams),
+            Resource::Upstream(name) => Document::Upstream(upstream(name)?),
+            Resource::Servers(name) => Document::Servers(&upstream(name)?.servers),
+            Resource::Server(name, address) | Resource::Sessions(name, address) => {
+                let servers = &upstream(name)?.servers;
+                let named = servers.iter().find(|server| server.address.0 == address);
+                Document::Server(named.ok_or(NO_SERVER)?)
+            }
+        })
+    }
+
+    /// The text of it, with a line feed at its end.
+    pub fn to_json(&self) -> Result<Vec<u8>, OutOfMemory> {
+        let mut output = Output::default();
+        // Neither the values nor the output can fail.
+        let written = serde_json::to_writer(&mut output, self);
+        let ended = std::io::Write::write_all(&mut output, b"\n");
+        match (written, ended) {
+            (Ok(()), Ok(())) => output.finish(),
+            _ => Err(OutOfMemory),
+        }
+    }
+}
+
+impl Serialize for Document<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Document::Report(report) => report.serialize(serializer),
+            Document::Zones(zones) => Named(zones).serialize(serializer),
+            Document::Zone(zone) => zone.serialize(serializer),
+            Document::Upstreams(upstreams) => Named(upstreams).serialize(serializer),
+            Document::Upstream(upstream) => upstream.serialize(serializer),
+            Document::Servers(servers) => Named(servers).serialize(serializer),
+            Document::Server(server) => server.serialize(serializer),
+            Document::Answer(answer) => answer.serialize(serializer),
+            Document::Refusal(refusal) => {
+                #[derive(Serialize)]
+                struct Error {
+                    status: u16,
+                    text: &'static str,
+                }
+                let error = Error { status: refusal.status, text: refusal.text };
+                Pairs([("error", error)]).serialize(serializer)
+            }
+        }
+    }
+}
+
+impl Serialize for Report<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            version: &'a str,
+            nginx_version: &'a str,
+            uptime_ms: u64,
+            write: bool,
+            zones: Named<'a, Zone<'a>>,
+            upstreams: Named<'a, Upstream<'a>>,
+        }
+        Shown {
+            version: self.version,
+            nginx_version: self.nginx_version,
+            uptime_ms: self.uptime_ms,
+            write: self.write,
+            zones: Named(&self.zones),
+            upstreams: Named(&self.upstreams),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl Serialize for Zone<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            size_bytes: u64,
+            capacity: u64,
+            timeout_ms: u64,
+            lifetime_ms: Option<u64>,
+            live: u64,
+            created: u64,
+            refreshed: u64,
+            rebound: u64,
+            expired: u64,
+            evicted: u64,
+            forgotten: u64,
+            requests: Pairs<u64, 7>,
+            rejected: Pairs<u64, 3>,
+            recovered_workers: u64,
+            servers: Named<'a, Holder<'a>>,
+        }
+        Shown {
+            size_bytes: self.size,
+            capacity: self.stats.capacity,
+            timeout_ms: self.timeout_ms,
+            lifetime_ms: self.lifetime_ms,
+            live: self.stats.live,
+            created: self.stats.created,
+            refreshed: self.refreshed(),
+            rebound: self.stats.moved,
+            expired: self.stats.expired,
+            evicted: self.stats.evicted,
+            forgotten: self.stats.forgotten,
+            requests: Pairs(self.requests()),
+            rejected: Pairs(self.rejected()),
+            recovered_workers: self.stats.deaths,
+            servers: Named(&self.servers),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl Serialize for Holder<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stats = &self.stats;
+        Pairs([
+            ("live", stats.live),
+            ("hits", stats.hits),
+            ("created", stats.created),
+            ("moved_in", stats.moved_in),
+            ("moved_out", stats.moved_out),
+            ("expired", stats.expired),
+            ("evicted", stats.evicted),
+            ("forgotten", stats.forgotten),
+        ])
+        .serialize(serializer)
+    }
+}
+
+impl Serialize for Upstream<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            zone: Text<'a>,
+            servers: Named<'a, Server<'a>>,
+        }
+        Shown { zone: self.zone, servers: Named(&self.servers) }.serialize(serializer)
+    }
+}
+
+impl Serialize for Server<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            address: Text<'a>,
+            route: Option<Text<'a>>,
+            state: &'static str,
+            backup: bool,
+            live: u64,
+            hits: u64,
+            drain: bool,
+            drain_deadline: Option<Utc>,
+            unavailable_since: Option<Utc>,
+        }
+        Shown {
+            address: self.address,
+            route: self.route,
+            state: self.state.as_str(),
+            backup: self.backup,
+            live: self.live,
+            hits: self.hits,
+            drain: self.drain,
+            drain_deadline: self.drain_deadline,
+            unavailable_since: self.unavailable_since,
+        }
+        .serialize(serializer)
+    }
+}
+
+/// An object with a field for each element.
+struct Named<'a, T>(&'a [T]);
+
+trait Name {
+    fn name(&self) -> Text<'_>;
+}
+
+impl Name for Zone<'_> {
+    fn name(&self) -> Text<'_> {
+        self.name
+    }
+}
+
+impl Name for Upstream<'_> {
+    fn name(&self) -> Text<'_> {
+        self.name
+    }
+}
+
+impl Name for Holder<'_> {
+    fn name(&self) -> Text<'_> {
+        self.address
+    }
+}
+
+impl Name for Server<'_> {
+    fn name(&self) -> Text<'_> {
+        self.address
+    }
+}
+
+impl<T: Name + Serialize> Serialize for Named<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for element in self.0 {
+            map.serialize_entry(&element.name(), element)?;
+        }
+        map.end()
+    }
+}
+
+/// An object of so many fields.
+struct Pairs<T, const N: usize>([(&'static str, T); N]);
+
+impl<T: Serialize, const N: usize> Serialize for Pairs<T, N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(N))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}

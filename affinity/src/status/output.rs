@@ -1,0 +1,51 @@
+//! Where renderings go.
+
+use core::fmt;
+use std::io;
+
+/// A text in memory. A writer that runs out of memory is not told at once, but by `finish`: what
+/// writes here would allocate its error.
+#[derive(Debug, Default)]
+pub struct Output {
+    text: Vec<u8>,
+    failed: bool,
+}
+
+/// There was no memory.
+#[derive(Debug)]
+pub struct OutOfMemory;
+
+impl Output {
+    /// The whole text.
+    pub fn finish(self) -> Result<Vec<u8>, OutOfMemory> {
+        match self.failed {
+            true => Err(OutOfMemory),
+            false => Ok(self.text),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.failed |= self.text.try_reserve(bytes.len()).is_err();
+        if !self.failed {
+            self.text.extend_from_slice(bytes);
+        }
+    }
+}
+
+impl io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.push(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Write for Output {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}

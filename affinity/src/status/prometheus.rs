@@ -1,0 +1,189 @@
+//! The rendering for Prometheus: its text format 0.0.4.
+//!
+//! Counts of sessions bear the labels of zone and server, since upstreams may share a zone; the
+//! state of a server bears that of its upstream.
+
+use core::fmt::{self, Write};
+
+use super::{Holder, OutOfMemory, Output, Report, State, Text, Zone};
+
+impl Report<'_> {
+    /// The text of it.
+    pub fn to_prometheus(&self) -> Result<Vec<u8>, OutOfMemory> {
+        let mut output = Output::default();
+        // The output cannot fail.
+        match self.write_metrics(&mut output) {
+            Ok(()) => output.finish(),
+            Err(fmt::Error) => Err(OutOfMemory),
+        }
+    }
+
+    fn write_metrics(&self, out: &mut Output) -> fmt::Result {
+        gauge(out, "info", "Versions of the module and of nginx.")?;
+        let versions = [
+            ("version", Text(self.version.as_bytes())),
+            ("nginx_version", Text(self.nginx_version.as_bytes())),
+        ];
+        sample(out, "info", &versions, 1)?;
+        gauge(out, "uptime_seconds", "Time since this nginx was started.")?;
+        sample(out, "uptime_seconds", &[], Millis(self.uptime_ms))?;
+
+        self.of_zones(out, &ZONE_GAUGES, gauge)?;
+        self.of_zones(out, &ZONE_COUNTERS, counter)?;
+        gauge(out, "zone_timeout_seconds", "Idle time after which a session is forgotten.")?;
+        for zone in &self.zones {
+            let timeout = Millis(zone.timeout_ms);
+            sample(out, "zone_timeout_seconds", &[("zone", zone.name)], timeout)?;
+        }
+        counter(out, "requests_total", "Requests by $upstream_sticky_status.")?;
+        for zone in &self.zones {
+            for (status, count) in zone.requests() {
+                let labels = [("zone", zone.name), ("status", Text(status.as_bytes()))];
+                sample(out, "requests_total", &labels, count)?;
+            }
+        }
+        counter(out, "rejected_requests_total", "Requests answered with 404 or 503, by reason.")?;
+        for zone in &self.zones {
+            for (reason, count) in zone.rejected() {
+                let labels = [("zone", zone.name), ("reason", Text(reason.as_bytes()))];
+                sample(out, "rejected_requests_total", &labels, count)?;
+            }
+        }
+
+        self.of_holders(out, &SERVER_GAUGES, gauge)?;
+        self.of_holders(out, &SERVER_COUNTERS, counter)?;
+        gauge(out, "server_state", "1 for the state that a server of an upstream is in.")?;
+        for upstream in &self.upstreams {
+            for server in &upstream.servers {
+                for state in State::ALL {
+                    let labels = [
+                        ("upstream", upstream.name),
+                        ("zone", upstream.zone),
+                        ("server", server.address),
+                        ("state", Text(state.as_str().as_bytes())),
+                    ];
+                    sample(out, "server_state", &labels, u64::from(server.state == state))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn of_zones(&self, out: &mut Output, metrics: &[ZoneMetric], head: Head) -> fmt::Result {
+        for (name, help, value) in metrics {
+            head(out, name, help)?;
+            for zone in &self.zones {
+                sample(out, name, &[("zone", zone.name)], value(zone))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn of_holders(&self, out: &mut Output, metrics: &[HolderMetric], head: Head) -> fmt::Result {
+        for (name, help, value) in metrics {
+            head(out, name, help)?;
+            for zone in &self.zones {
+                for holder in &zone.servers {
+                    let labels = [("zone", zone.name), ("server", holder.address)];
+                    sample(out, name, &labels, value(holder))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Name, help text, and where its value stands.
+type ZoneMetric = (&'static str, &'static str, fn(&Zone<'_>) -> u64);
+type HolderMetric = (&'static str, &'static str, fn(&Holder<'_>) -> u64);
+type Head = fn(&mut Output, &str, &str) -> fmt::Result;
+
+const ZONE_GAUGES: [ZoneMetric; 3] = [
+    ("zone_size_bytes", "Size of the zone.", |zone| zone.size),
+    ("zone_capacity_sessions", "Sessions that fit in the zone.", |zone| zone.stats.capacity),
+    ("zone_live_sessions", "Sessions in the zone.", |zone| zone.stats.live),
+];
+
+const ZONE_COUNTERS: [ZoneMetric; 7] = [
+    ("sessions_created_total", "Sessions learned.", |zone| zone.stats.created),
+    ("sessions_refreshed_total", "Requests that found their session.", |zone| zone.refreshed()),
+    ("sessions_rebound_total", "Sessions moved to another server.", |zone| zone.stats.moved),
+    ("sessions_expired_total", "Sessions at the end of their time.", |zone| zone.stats.expired),
+    ("sessions_evicted_total", "Sessions removed for want of room.", |zone| zone.stats.evicted),
+    ("sessions_forgotten_total", "Sessions ended or forgotten.", |zone| zone.stats.forgotten),
+    ("recovered_workers_total", "Workers that died in a change of the zone.", |zone| {
+        zone.stats.deaths
+    }),
+];
+
+const SERVER_GAUGES: [HolderMetric; 1] =
+    [("server_live_sessions", "Sessions of the server.", |server| server.stats.live)];
+
+const SERVER_COUNTERS: [HolderMetric; 7] = [
+    ("server_hits_total", "Requests sent to the server of their session.", |server| {
+        server.stats.hits
+    }),
+    ("server_sessions_created_total", "Sessions learned from it.", |server| server.stats.created),
+    ("server_sessions_moved_in_total", "Sessions moved to it.", |server| server.stats.moved_in),
+    ("server_sessions_moved_out_total", "Sessions moved away.", |server| server.stats.moved_out),
+    ("server_sessions_expired_total", "Sessions at the end of their time.", |server| {
+        server.stats.expired
+    }),
+    ("server_sessions_evicted_total", "Sessions removed for want of room.", |server| {
+        server.stats.evicted
+    }),
+    ("server_sessions_forgotten_total", "Sessions ended or forgotten.", |server| {
+        server.stats.forgotten
+    }),
+];
+
+/// What all names begin with.
+const PREFIX: &str = "nginx_sticky_";
+
+fn gauge(out: &mut Output, name: &str, help: &str) -> fmt::Result {
+    writeln!(out, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} gauge")
+}
+
+fn counter(out: &mut Output, name: &str, help: &str) -> fmt::Result {
+    writeln!(out, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} counter")
+}
+
+fn sample(
+    out: &mut Output,
+    name: &str,
+    labels: &[(&str, Text<'_>)],
+    value: impl fmt::Display,
+) -> fmt::Result {
+    write!(out, "{PREFIX}{name}")?;
+    for (place, (label, text)) in labels.iter().enumerate() {
+        let before = if place == 0 { '{' } else { ',' };
+        write!(out, "{before}{label}=\"")?;
+        write!(Escaped(out), "{text}")?;
+        out.write_char('"')?;
+    }
+    let after = if labels.is_empty() { "" } else { "}" };
+    writeln!(out, "{after} {value}")
+}
+
+/// Writes the value of a label.
+struct Escaped<'a>(&'a mut Output);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|char| match char {
+            '\\' => self.0.write_str("\\\\"),
+            '"' => self.0.write_str("\\\""),
+            '\n' => self.0.write_str("\\n"),
+            char => self.0.write_char(char),
+        })
+    }
+}
+
+/// Milliseconds, shown in seconds.
+struct Millis(u64);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03}", self.0 / 1000, self.0 % 1000)
+    }
+}

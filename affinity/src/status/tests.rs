@@ -1,0 +1,191 @@
+use super::*;
+use crate::table::{ServerStats, Stats, Tick};
+
+/// Addresses need no quotes in JSON, names may.
+const ADDRESS: Text<'static> = Text(b"127.0.0.1:8001");
+
+fn report() -> Report<'static> {
+    let mut tally = Tally::default();
+    let count = |tally: &mut Tally, index: usize, n: u64| tally.0[index] = n;
+    count(&mut tally, Tally::of_status(Status::None).unwrap(), 1);
+    count(&mut tally, Tally::of_status(Status::New).unwrap(), 2);
+    count(&mut tally, Tally::of_status(Status::Unknown).unwrap(), 3);
+    count(&mut tally, Tally::of_status(Status::Unavailable).unwrap(), 4);
+    count(&mut tally, Tally::of_status(Status::Gone).unwrap(), 5);
+    count(&mut tally, Tally::of_status(Status::Rebound).unwrap(), 6);
+    count(&mut tally, Tally::of_rejection(Rejection::NotFound), 7);
+    count(&mut tally, Tally::of_rejection(Rejection::Gone), 8);
+    count(&mut tally, Tally::of_rejection(Rejection::Unavailable), 9);
+    let stats = Stats {
+        capacity: 32_000,
+        live: 10,
+        hits: 100,
+        unknown: 3,
+        created: 20,
+        moved: 1,
+        expired: 5,
+        evicted: 3,
+        forgotten: 2,
+        deaths: 1,
+    };
+    let holder = ServerStats {
+        live: 10,
+        hits: 100,
+        created: 19,
+        moved_in: 1,
+        moved_out: 0,
+        expired: 5,
+        evicted: 3,
+        forgotten: 2,
+    };
+    Report {
+        version: "0.1.0",
+        nginx_version: "1.26.3",
+        uptime_ms: 61_005,
+        write: false,
+        zones: vec![Zone {
+            name: Text(b"a \"zone\"\\\n"),
+            size: 1 << 20,
+            timeout_ms: 600_000,
+            lifetime_ms: None,
+            stats,
+            tally,
+            servers: vec![Holder { address: ADDRESS, stats: holder }],
+        }],
+        upstreams: vec![Upstream {
+            name: Text(b"mcp"),
+            zone: Text(b"a \"zone\"\\\n"),
+            servers: vec![Server {
+                address: ADDRESS,
+                route: None,
+                state: State::Draining,
+                backup: false,
+                live: 10,
+                hits: 100,
+                drain: true,
+                drain_deadline: Some(Utc(0)),
+                unavailable_since: None,
+            }],
+        }],
+    }
+}
+
+fn json(document: &Document<'_>) -> serde_json::Value {
+    serde_json::from_slice(&document.to_json().unwrap()).unwrap()
+}
+
+#[test]
+fn the_whole_report_is_one_object() {
+    let report = report();
+    let shown = json(&Document::Report(&report));
+    let zone = &shown["zones"]["a \"zone\"\\\n"];
+    assert_eq!(shown["version"], "0.1.0");
+    assert_eq!(zone["created"], 20);
+    assert_eq!(zone["refreshed"], 100 + 4 + 6);
+    assert_eq!(zone["lifetime_ms"], serde_json::Value::Null);
+    assert_eq!(
+        zone["requests"],
+        serde_json::json!({
+            "none": 1, "new": 2, "hit": 100, "unknown": 3, "unavailable": 4, "gone": 5, "rebound": 6
+        })
+    );
+    assert_eq!(zone["rejected"], serde_json::json!({"unknown": 7, "gone": 8, "unavailable": 9}));
+    assert_eq!(zone["servers"]["127.0.0.1:8001"]["moved_in"], 1);
+    let server = &shown["upstreams"]["mcp"]["servers"]["127.0.0.1:8001"];
+    assert_eq!(server["state"], "draining");
+    assert_eq!(server["drain_deadline"], "1970-01-01T00:00:00Z");
+}
+
+#[test]
+fn a_resource_is_its_part_of_the_report() {
+    let report = report();
+    let whole = json(&Document::Report(&report));
+    let name = b"a \"zone\"\\\n";
+    let part = |resource| json(&Document::of(&report, &resource).unwrap());
+    assert_eq!(part(Resource::Everything), whole);
+    assert_eq!(part(Resource::Zones), whole["zones"]);
+    assert_eq!(part(Resource::Zone(name)), whole["zones"]["a \"zone\"\\\n"]);
+    assert_eq!(part(Resource::Upstreams), whole["upstreams"]);
+    assert_eq!(part(Resource::Upstream(b"mcp")), whole["upstreams"]["mcp"]);
+    assert_eq!(part(Resource::Servers(b"mcp")), whole["upstreams"]["mcp"]["servers"]);
+    assert_eq!(
+        part(Resource::Server(b"mcp", ADDRESS.0)),
+        whole["upstreams"]["mcp"]["servers"]["127.0.0.1:8001"]
+    );
+    for (resource, refusal) in [
+        (Resource::Zone(b"mcp"), NO_ZONE),
+        (Resource::Upstream(b"m"), NO_UPSTREAM),
+        (Resource::Servers(b"m"), NO_UPSTREAM),
+        (Resource::Server(b"mcp", b"127.0.0.1"), NO_SERVER),
+    ] {
+        assert_eq!(Document::of(&report, &resource).unwrap_err(), refusal);
+    }
+}
+
+#[test]
+fn errors_and_answers_are_json_too() {
+    assert_eq!(
+        json(&Document::Refusal(NO_ZONE)),
+        serde_json::json!({"error": {"status": 404, "text": "no such zone"}})
+    );
+    let found = Answer::Session { server: ADDRESS, age_ms: 2, idle_ms: 1 };
+    assert_eq!(
+        json(&Document::Answer(found)),
+        serde_json::json!({"server": "127.0.0.1:8001", "age_ms": 2, "idle_ms": 1})
+    );
+    assert_eq!(
+        json(&Document::Answer(Answer::Forgotten { forgotten: 3 })),
+        serde_json::json!({"forgotten": 3})
+    );
+}
+
+#[test]
+fn prometheus_gets_a_line_for_each_number() {
+    let text = String::from_utf8(report().to_prometheus().unwrap()).unwrap();
+    for line in [
+        r#"nginx_sticky_info{version="0.1.0",nginx_version="1.26.3"} 1"#,
+        "# TYPE nginx_sticky_uptime_seconds gauge",
+        "nginx_sticky_uptime_seconds 61.005",
+        r#"nginx_sticky_zone_size_bytes{zone="a \"zone\"\\\n"} 1048576"#,
+        "# TYPE nginx_sticky_sessions_created_total counter",
+        r#"nginx_sticky_sessions_created_total{zone="a \"zone\"\\\n"} 20"#,
+        r#"nginx_sticky_zone_timeout_seconds{zone="a \"zone\"\\\n"} 600.000"#,
+        r#"nginx_sticky_requests_total{zone="a \"zone\"\\\n",status="hit"} 100"#,
+        r#"nginx_sticky_rejected_requests_total{zone="a \"zone\"\\\n",reason="gone"} 8"#,
+        r#"nginx_sticky_server_live_sessions{zone="a \"zone\"\\\n",server="127.0.0.1:8001"} 10"#,
+    ] {
+        assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
+    }
+    assert_eq!(text.matches(r#"state="draining"} 1"#).count(), 1);
+    assert_eq!(text.matches(r#"state="up"} 0"#).count(), 1);
+}
+
+#[test]
+fn each_counter_has_a_place_of_its_own() {
+    let statuses = [
+        Status::None,
+        Status::New,
+        Status::Unknown,
+        Status::Unavailable,
+        Status::Gone,
+        Status::Rebound,
+    ];
+    let rejections = [Rejection::NotFound, Rejection::Gone, Rejection::Unavailable];
+    let mut places: Vec<usize> = statuses.into_iter().filter_map(Tally::of_status).collect();
+    places.extend(rejections.map(Tally::of_rejection));
+    places.sort_unstable();
+    assert_eq!(places, (0..Tally::LEN).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_drain_and_its_deadline_are_one_word() {
+    assert!(!Draining::NO.is_on());
+    assert!(Draining::until(None).is_on());
+    assert_eq!(Draining::until(None).deadline(), None);
+    for tick in [0, 1, 2, 3, 1000, u32::MAX - 2, u32::MAX - 1, u32::MAX] {
+        let draining = Draining::until(Some(Tick(tick)));
+        assert!(draining.is_on());
+        let later = draining.deadline().unwrap().0.wrapping_sub(tick);
+        assert!(later <= 3, "{tick}: {later} ticks later");
+    }
+}
