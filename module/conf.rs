@@ -54,6 +54,19 @@ pub struct Affinity {
     pub policy: Policy,
 }
 
+/// Of one `location {}`.
+#[derive(Default)]
+pub struct LocationConf {
+    pub api: Option<Api>,
+}
+
+/// What `sticky_api` asked for.
+#[derive(Clone, Copy)]
+pub struct Api {
+    /// Requests may change what is shown.
+    pub write: bool,
+}
+
 impl UpstreamConf {
     /// # Safety
     /// `us` belongs to a live configuration.
@@ -71,6 +84,11 @@ pub unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
 pub unsafe extern "C" fn create_upstream(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: as above.
     unsafe { create::<UpstreamConf>(cf) }
+}
+
+pub unsafe extern "C" fn create_location(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: as above.
+    unsafe { create::<LocationConf>(cf) }
 }
 
 unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {

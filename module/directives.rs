@@ -7,9 +7,11 @@ use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
 use affinity::table::{Limits, Span};
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_parse_time, ngx_str_t, ngx_uint_t,
-    NGX_CONF_1MORE, NGX_CONF_ANY, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+    NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
 };
 
+use crate::api;
 use crate::conf::{Affinity, MainConf, UpstreamConf};
 use crate::keepalive::keepalive;
 use crate::nginx::{self, fail, Logged};
@@ -27,13 +29,18 @@ const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
 const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
 
 /// Those of every version, and one without a name that ends the list.
-const COMMANDS_LEN: usize = 3 + versions::COMMANDS_LEN;
+const COMMANDS_LEN: usize = 4 + versions::COMMANDS_LEN;
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let mut commands = [const { empty() }; COMMANDS_LEN];
     commands[0] = command(c"sticky_learn", NGX_CONF_1MORE, sticky_learn);
     commands[1] = command(c"keepalive", NGX_CONF_ANY, keepalive);
-    versions::add_commands(commands, 2)
+    commands[2] = ngx_command_t {
+        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1) as ngx_uint_t,
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        ..command(c"sticky_api", 0, api::sticky_api)
+    };
+    versions::add_commands(commands, 3)
 };
 
 pub type Handler =

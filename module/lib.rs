@@ -17,6 +17,7 @@ use nginx_sys::{
     ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, NGX_HTTP_MODULE,
 };
 
+mod api;
 mod conf;
 mod directives;
 mod filters;
@@ -26,6 +27,8 @@ mod nginx;
 mod peers;
 mod recycled;
 mod rejection;
+mod report;
+mod response;
 mod upstream;
 mod values;
 mod variables;
@@ -66,8 +69,8 @@ static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
     init_main_conf: Some(init_main),
     create_srv_conf: Some(conf::create_upstream),
     merge_srv_conf: None,
-    create_loc_conf: None,
-    merge_loc_conf: None,
+    create_loc_conf: Some(conf::create_location),
+    merge_loc_conf: Some(api::merge_location),
 };
 
 #[no_mangle]
@@ -113,6 +116,7 @@ unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, main: *mut c_void) -> *mut c
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that it is about to run.
     unsafe { upstream::confirm_values(cycle) };
+    report::note_start();
     nginx::OK
 }
 

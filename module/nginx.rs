@@ -6,8 +6,9 @@ use core::ptr;
 
 use affinity::table::Tick;
 use nginx_sys::{
-    ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_http_module, ngx_http_upstream_srv_conf_t,
-    ngx_int_t, ngx_module_t, ngx_palloc, ngx_pool_cleanup_t, ngx_pool_t, ngx_str_t, NGX_LOG_EMERG,
+    ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module,
+    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_palloc,
+    ngx_pool_cleanup_t, ngx_pool_t, ngx_str_t, NGX_LOG_EMERG,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::HttpModuleConfExt;
@@ -161,6 +162,42 @@ pub unsafe fn cycle_main_conf<'a, T>(
             return None;
         }
         Some((*cycle).http_main_conf_unchecked::<T>(&*module)?.as_mut())
+    }
+}
+
+/// A module's main configuration, as a request has it.
+///
+/// # Safety
+/// `r` is a live request, `T` is what `module` made.
+pub unsafe fn request_main_conf<'a, T>(
+    r: *const ngx_http_request_t,
+    module: *const ngx_module_t,
+) -> Option<&'a mut T> {
+    // SAFETY: nginx gives each http module a place.
+    unsafe { (*(*r).main_conf.add((*module).ctx_index)).cast::<T>().as_mut() }
+}
+
+/// A module's configuration of a request's location.
+///
+/// # Safety
+/// As above.
+pub unsafe fn request_loc_conf<'a, T>(
+    r: *const ngx_http_request_t,
+    module: *const ngx_module_t,
+) -> Option<&'a T> {
+    // SAFETY: as above.
+    unsafe { (*(*r).loc_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
+}
+
+/// A module's configuration of the location that nginx is reading, or merging.
+///
+/// # Safety
+/// `cf` is the one that nginx passed, `T` is what `module` made.
+pub unsafe fn loc_conf<'a, T>(cf: &ngx_conf_t, module: *const ngx_module_t) -> Option<&'a mut T> {
+    // SAFETY: by this function's contract, the context is that of http.
+    unsafe {
+        let ctx = cf.ctx.cast::<ngx_http_conf_ctx_t>();
+        (*(*ctx).loc_conf.add((*module).ctx_index)).cast::<T>().as_mut()
     }
 }
 

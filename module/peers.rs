@@ -77,6 +77,41 @@ pub unsafe fn find(
     Err(missing.unwrap_or(Missing::REMOVED))
 }
 
+/// A server as `each` shows it.
+pub struct Peer<'a> {
+    /// For this call only.
+    pub address: &'a [u8],
+    pub backup: bool,
+    /// Whether requests reach it, as nginx decides that; it may be full.
+    pub available: bool,
+}
+
+/// Calls `f` with each server of an upstream, backup servers last.
+///
+/// # Safety
+/// `us` is an upstream of a live configuration with a stock balancer; `f` asks for no peers.
+pub unsafe fn each(us: *const ngx_http_upstream_srv_conf_t, mut f: impl FnMut(Peer<'_>)) {
+    // SAFETY: as in `find`.
+    unsafe {
+        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        let mut group = first;
+        while !group.is_null() {
+            let _lock = Lock::new(group);
+            let mut next: *const _ = (*group).peer;
+            while let Some(peer) = next.as_ref() {
+                let missing = check(peer).err();
+                f(Peer {
+                    address: nginx::bytes(&peer.name),
+                    backup: group != first,
+                    available: missing.is_none_or(|missing| missing.absence == Absence::Full),
+                });
+                next = peer.next;
+            }
+            group = (*group).next;
+        }
+    }
+}
+
 /// Whether a balancer's request data begin with round robin's, as those of all stock ones.
 ///
 /// # Safety

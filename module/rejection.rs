@@ -7,11 +7,12 @@
 
 use affinity::policy::Rejection;
 use nginx_sys::{
-    ngx_http_finalize_request, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_list_push,
-    ngx_pnalloc, ngx_str_t, ngx_table_elt_t, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
+    ngx_http_finalize_request, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_pnalloc,
+    ngx_str_t, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
 use crate::nginx::ERROR;
+use crate::response;
 
 /// Answers the request; the hook that called must return the result at once, and touch neither
 /// request nor upstream after.
@@ -55,7 +56,7 @@ unsafe fn add_retry_after(r: *mut ngx_http_request_t, seconds: u64) -> Option<()
     // Digits of a 64-bit number.
     const MAX_DIGITS: usize = 20;
 
-    // SAFETY: nginx's list gives room for an element; all of it is written before it is read.
+    // SAFETY: the digits fit in what the pool has given.
     unsafe {
         let text = ngx_pnalloc((*r).pool, MAX_DIGITS).cast::<u8>();
         if text.is_null() {
@@ -68,14 +69,6 @@ unsafe fn add_retry_after(r: *mut ngx_http_request_t, seconds: u64) -> Option<()
             len += 1;
             power /= 10;
         }
-        let header = ngx_list_push(&raw mut (*r).headers_out.headers).cast::<ngx_table_elt_t>();
-        if header.is_null() {
-            return None;
-        }
-        header.write(core::mem::zeroed());
-        (*header).hash = 1;
-        (*header).key = ngx_str_t { len: NAME.len(), data: NAME.as_ptr().cast_mut() };
-        (*header).value = ngx_str_t { len, data: text };
+        response::add_header(r, NAME, ngx_str_t { len, data: text }).ok()
     }
-    Some(())
 }

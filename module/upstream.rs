@@ -187,7 +187,7 @@ unsafe extern "C" fn init_peer(
         };
         match data.look_up(us) {
             Ok(Route::Balance | Route::Server) => OK,
-            Ok(Route::Reject(why)) => rejection::send(r, (*r).upstream, why, 0),
+            Ok(Route::Reject(why)) => data.reject(why, 0),
             Err(OutOfMemory) => ERROR,
         }
     }
@@ -425,7 +425,6 @@ impl PeerData {
         };
         sessions.with_address(server, take).unwrap_or(Err(Missing::REMOVED))?;
         self.held = Held::SessionServer;
-        sessions.table.count_hit(server);
         Ok(())
     }
 
@@ -446,12 +445,13 @@ impl PeerData {
     }
 
     /// # Safety
-    /// Called from `peer.get` with no peer taken; its result is to be returned at once.
+    /// As for [`rejection::send`].
     unsafe fn reject(&mut self, why: Rejection, retry_after: u64) -> ngx_int_t {
         if let (Rejection::Gone, Some(key)) = (why, self.in_flight.key()) {
             self.in_flight.drop_hold();
             self.sessions().forget(key);
         }
+        self.sessions().count_rejection(why);
         // SAFETY: by this function's contract.
         unsafe { rejection::send(self.request, self.upstream(), why, retry_after) }
     }
@@ -655,6 +655,13 @@ impl PeerData {
                 ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() }
             );
         }
+    }
+}
+
+/// With the request's pool, when its line in the access log has been written.
+impl Drop for PeerData {
+    fn drop(&mut self) {
+        self.sessions().count_request(self.status, self.session);
     }
 }
 

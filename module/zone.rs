@@ -10,10 +10,12 @@ use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
 
+use affinity::policy::{Rejection, Status};
+use affinity::status::Tally;
 use affinity::table::{Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize,
-    ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
+    ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t, ngx_worker,
     NGX_LOG_EMERG, NGX_LOG_NOTICE, NGX_LOG_WARN,
 };
 
@@ -23,11 +25,13 @@ use crate::nginx::{self, Logged, ERROR, OK};
 /// nginx's own minimum for zones, in pages.
 const MIN_PAGES: usize = 8;
 /// Marks a region of ours; the last byte is the version of this layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x01");
+const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x02");
 /// How many former memories of a zone are kept in sight.
 const MAX_FORMER: usize = 4;
 /// How often evictions are reported (milliseconds).
 const REPORT_EVERY: u64 = 60_000;
+/// Sets of counters. A worker has one of its own unless there are more workers than that.
+const TALLIES: usize = 8;
 
 /// A zone of the configuration, and its memory once it has some.
 pub struct Zone {
@@ -82,7 +86,13 @@ struct Notes {
     /// Evictions that the log has told of, and when.
     reported: AtomicU64,
     reported_at: AtomicU32,
+    /// What became of requests.
+    tallies: [Counters; TALLIES],
 }
+
+/// A [`Tally`] that shares its cache lines with nothing.
+#[repr(C, align(128))]
+struct Counters([AtomicU64; Tally::LEN]);
 
 /// The smallest zone, in bytes.
 pub fn min_size() -> usize {
@@ -175,6 +185,12 @@ impl Zone {
         &self.limits
     }
 
+    /// Bytes of shared memory.
+    pub fn size(&self) -> usize {
+        // SAFETY: nginx's list of zones lives as long as the configuration.
+        unsafe { (*self.shm).shm.size }
+    }
+
     pub fn shortest_timeout(&self) -> Span {
         self.shortest_timeout
     }
@@ -189,8 +205,7 @@ impl Zone {
         let Some(sessions) = self.sessions() else {
             return;
         };
-        // SAFETY: the notes lie in the zone, which lives as long as this configuration.
-        let notes = unsafe { sessions.notes.as_ref() };
+        let notes = sessions.notes();
         let told_at = notes.reported_at.load(Ordering::Relaxed);
         if now.since(Tick(told_at)) < Span::from_millis(REPORT_EVERY) {
             return;
@@ -275,6 +290,45 @@ impl Sessions {
         if let Some(place) = known.get_mut(index) {
             *place = Some(Known { print: server.print, len, text });
         }
+    }
+
+    /// Counts a request that has ended; `server` is that of its session.
+    pub fn count_request(&self, status: Status, server: Option<ServerId>) {
+        match (Tally::of_status(status), server) {
+            (Some(counter), _) => self.count(counter),
+            (None, Some(server)) => self.table.count_hit(server),
+            (None, None) => (),
+        }
+    }
+
+    /// Counts a request that was answered so.
+    pub fn count_rejection(&self, rejection: Rejection) {
+        self.count(Tally::of_rejection(rejection));
+    }
+
+    fn count(&self, counter: usize) {
+        // SAFETY: a plain word, written when the worker starts.
+        let worker = unsafe { ngx_worker };
+        let counter = self.notes().tallies.get(worker % TALLIES).and_then(|set| set.0.get(counter));
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What all workers have counted.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for set in &self.notes().tallies {
+            for (sum, counter) in tally.0.iter_mut().zip(&set.0) {
+                *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
+            }
+        }
+        tally
+    }
+
+    fn notes(&self) -> &Notes {
+        // SAFETY: the notes lie in the zone, which lives as long as this configuration.
+        unsafe { self.notes.as_ref() }
     }
 
     /// Removes the session of a key.
@@ -378,6 +432,7 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
             reported_at: AtomicU32::new(
                 nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0),
             ),
+            tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
         pool.data = notes.as_ptr().cast();
 

@@ -163,13 +163,14 @@ impl Table {
         true
     }
 
-    /// Counts a request that had a session and went to its server.
+    /// Counts a request that had a session and went to its server. If that is off the list by
+    /// now, only the table has it.
     pub fn count_hit(&self, server: ServerId) {
-        if self.cell(server).is_some() {
-            if let Some(hits) = self.region.hits().get(usize::from(server.index)) {
-                hits.fetch_add(1, Ordering::Relaxed);
-            }
-        }
+        let hits = match self.cell(server) {
+            Some(_) => self.region.hits().get(usize::from(server.index)),
+            None => None,
+        };
+        hits.unwrap_or(&self.region.header().retired_hits).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Statistics of a server since it came on the list; None if it is off.

@@ -1,0 +1,271 @@
+//! What the zones and the upstreams of a configuration know, collected for `sticky_api`.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use affinity::status::{
+    Draining, Holder, OutOfMemory, Report, Server, State, Text, Upstream, Utc, Zone as ZoneReport,
+};
+use affinity::table::{ServerId, Table, Tick};
+use nginx_sys::{
+    ngx_current_msec, ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_http_upstream_srv_conf_t, ngx_pool_t, ngx_str_t, NGINX_VERSION,
+};
+
+use crate::conf::{Affinity, MainConf, UpstreamConf};
+use crate::nginx;
+use crate::peers;
+use crate::zone::{Sessions, Zone};
+
+/// When this nginx was started (monotonic milliseconds); workers inherit it.
+static STARTED: AtomicU64 = AtomicU64::new(0);
+
+/// Notes the time of the first configuration.
+pub fn note_start() {
+    // A second configuration finds it set.
+    let _ = STARTED.compare_exchange(0, millis(), Ordering::Relaxed, Ordering::Relaxed);
+}
+
+/// nginx's monotonic time in milliseconds.
+pub fn millis() -> u64 {
+    // SAFETY: a plain word, written by this process's event loop only.
+    unsafe { ngx_current_msec as u64 }
+}
+
+/// Collects all that a request's configuration has.
+///
+/// # Safety
+/// `r` is a live request; the report must not outlive it.
+pub unsafe fn collect<'a>(
+    r: *mut ngx_http_request_t,
+    write: bool,
+) -> Result<Report<'a>, OutOfMemory> {
+    let mut report = Report {
+        version: env!("CARGO_PKG_VERSION"),
+        nginx_version: NGX_VERSION_TEXT,
+        uptime_ms: millis().saturating_sub(STARTED.load(Ordering::Relaxed)),
+        write,
+        ..Report::default()
+    };
+    // SAFETY: by this function's contract, the configuration lives as long as the request.
+    unsafe {
+        for zone in zones(r) {
+            push(&mut report.zones, zone_report((*r).pool, zone)?)?;
+        }
+        for (us, affinity) in upstreams(r) {
+            push(&mut report.upstreams, upstream_report(r, us, affinity)?)?;
+        }
+    }
+    Ok(report)
+}
+
+const NGX_VERSION_TEXT: &str = match NGINX_VERSION.to_str() {
+    Ok(text) => text,
+    Err(_) => "",
+};
+
+/// The zones of a request's configuration.
+///
+/// # Safety
+/// `r` is a live request.
+pub unsafe fn zones<'a>(r: *const ngx_http_request_t) -> impl Iterator<Item = &'a Zone> {
+    // SAFETY: by this function's contract; zones live as long as the configuration.
+    unsafe {
+        let module = &raw const crate::ngx_http_sticky_learn_module;
+        let main = nginx::request_main_conf::<MainConf>(r, module);
+        let zones = main.map_or(&[][..], |main| &main.zones);
+        zones.iter().map(|zone| &**zone)
+    }
+}
+
+/// The upstreams of a request's configuration that have sessions.
+///
+/// # Safety
+/// As above.
+pub unsafe fn upstreams<'a>(
+    r: *const ngx_http_request_t,
+) -> impl Iterator<Item = (*const ngx_http_upstream_srv_conf_t, &'a Affinity)> {
+    // SAFETY: as above.
+    unsafe {
+        let main = nginx::request_main_conf::<ngx_http_upstream_main_conf_t>(
+            r,
+            &raw const ngx_http_upstream_module,
+        );
+        let all = main.map_or(&[][..], |main| {
+            main.upstreams.as_slice::<*const ngx_http_upstream_srv_conf_t>()
+        });
+        all.iter().filter_map(|&us| Some((us, UpstreamConf::of(us)?.affinity.as_ref()?)))
+    }
+}
+
+/// # Safety
+/// The request that `pool` belongs to outlives the result.
+unsafe fn zone_report<'a>(
+    pool: *mut ngx_pool_t,
+    zone: &'a Zone,
+) -> Result<ZoneReport<'a>, OutOfMemory> {
+    let limits = zone.limits();
+    let mut report = ZoneReport {
+        // SAFETY: the configuration's string.
+        name: Text(unsafe { bytes(zone.name()) }),
+        size: zone.size() as u64,
+        timeout_ms: limits.timeout.as_millis(),
+        lifetime_ms: limits.lifetime.map(|lifetime| lifetime.as_millis()),
+        stats: Default::default(),
+        tally: Default::default(),
+        servers: Vec::new(),
+    };
+    let Some(sessions) = zone.sessions() else { return Ok(report) };
+    report.stats = sessions.table.stats();
+    report.tally = sessions.tally();
+    for server in sessions.table.servers() {
+        // SAFETY: by this function's contract.
+        let address = unsafe { address(pool, &sessions.table, server)? };
+        if let (Some(address), Some(stats)) = (address, sessions.table.server_stats(server)) {
+            push(&mut report.servers, Holder { address, stats })?;
+        }
+    }
+    Ok(report)
+}
+
+/// # Safety
+/// `us` is an upstream of the configuration of `r`, which outlives the result.
+unsafe fn upstream_report<'a>(
+    r: *mut ngx_http_request_t,
+    us: *const ngx_http_upstream_srv_conf_t,
+    affinity: &'a Affinity,
+) -> Result<Upstream<'a>, OutOfMemory> {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let zone = &*affinity.zone;
+        let mut report = Upstream {
+            name: Text(bytes((*us).host)),
+            zone: Text(bytes(zone.name())),
+            servers: Vec::new(),
+        };
+        let Some(sessions) = zone.sessions() else { return Ok(report) };
+        let mut result = Ok(());
+        peers::each(us, |peer| {
+            let known = report.servers.iter_mut().find(|known| known.address.0 == peer.address);
+            if let Some(known) = known {
+                // The same address once more: it is there if one of the two is.
+                if known.state == State::Unavailable && peer.available {
+                    known.state = State::Up;
+                }
+            } else if result.is_ok() {
+                result = copy((*r).pool, peer.address).and_then(|address| {
+                    let state = if peer.available { State::Up } else { State::Unavailable };
+                    push(&mut report.servers, server(sessions, address, state, peer.backup))
+                });
+            }
+        });
+        result?;
+        for holder in sessions.table.servers() {
+            if let Some(address) = address((*r).pool, &sessions.table, holder)? {
+                let is_it = |known: &Server<'_>| known.address == address;
+                if !report.servers.iter().any(is_it) && is_gone(r, zone, address.0) {
+                    push(&mut report.servers, server(sessions, address, State::Gone, false))?;
+                }
+            }
+        }
+        Ok(report)
+    }
+}
+
+/// Whether an address is in no upstream of a zone.
+///
+/// # Safety
+/// `r` is a live request, `zone` is one of its configuration.
+unsafe fn is_gone(r: *const ngx_http_request_t, zone: &Zone, address: &[u8]) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe {
+        upstreams(r)
+            .filter(|(_, affinity)| core::ptr::eq(affinity.zone, zone))
+            .all(|(us, _)| !has_peer(us, address))
+    }
+}
+
+/// Whether an upstream has a server of that address.
+///
+/// # Safety
+/// `us` is an upstream of a live configuration with a stock balancer.
+pub unsafe fn has_peer(us: *const ngx_http_upstream_srv_conf_t, address: &[u8]) -> bool {
+    let mut found = false;
+    // SAFETY: by this function's contract.
+    unsafe { peers::each(us, |peer| found |= peer.address == address) };
+    found
+}
+
+/// What the zone knows of a server that is in this `state` for nginx.
+fn server<'a>(
+    sessions: &Sessions,
+    address: Text<'a>,
+    mut state: State,
+    backup: bool,
+) -> Server<'a> {
+    let table = &sessions.table;
+    let id = table.find_server(address.0);
+    let stats = id.and_then(|id| table.server_stats(id)).unwrap_or_default();
+    let draining = id.map_or(Draining::NO, |id| Draining(table.server_flags(id)));
+    let unavailable = id.and_then(|id| table.unavailable_since(id));
+    if state != State::Gone {
+        if draining.is_on() {
+            state = State::Draining;
+        } else if unavailable.is_some() {
+            state = State::Unavailable;
+        }
+    }
+    Server {
+        address,
+        route: None,
+        state,
+        backup,
+        live: stats.live,
+        hits: stats.hits,
+        drain: draining.is_on(),
+        drain_deadline: draining.deadline().map(utc),
+        unavailable_since: unavailable.map(utc),
+    }
+}
+
+/// The time of day of a moment.
+fn utc(tick: Tick) -> Utc {
+    let now = nginx::now();
+    let seconds = u64::try_from(peers::now()).unwrap_or(0);
+    let (passed, left) = (now.since(tick).as_millis(), tick.since(now).as_millis());
+    Utc((seconds + left.div_ceil(1000)).saturating_sub(passed / 1000))
+}
+
+/// # Safety
+/// As for [`copy`].
+unsafe fn address<'a>(
+    pool: *mut ngx_pool_t,
+    table: &Table,
+    server: ServerId,
+) -> Result<Option<Text<'a>>, OutOfMemory> {
+    let mut buffer = [0; Table::MAX_ADDRESS];
+    match table.address(server, &mut buffer) {
+        // SAFETY: by this function's contract.
+        Some(address) => unsafe { copy(pool, address).map(Some) },
+        None => Ok(None),
+    }
+}
+
+/// # Safety
+/// `pool` outlives the result.
+unsafe fn copy<'a>(pool: *mut ngx_pool_t, text: &[u8]) -> Result<Text<'a>, OutOfMemory> {
+    // SAFETY: by this function's contract.
+    unsafe { ngx_str_t::from_bytes(pool, text).map(|copy| Text(bytes(copy))).ok_or(OutOfMemory) }
+}
+
+/// # Safety
+/// As for [`nginx::bytes`].
+unsafe fn bytes<'a>(text: ngx_str_t) -> &'a [u8] {
+    // SAFETY: by this function's contract.
+    unsafe { nginx::bytes(&text) }
+}
+
+fn push<T>(list: &mut Vec<T>, value: T) -> Result<(), OutOfMemory> {
+    list.try_reserve(1).map_err(|_| OutOfMemory)?;
+    list.push(value);
+    Ok(())
+}

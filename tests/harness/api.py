@@ -1,0 +1,69 @@
+"""sticky_api as a client of it: requests, and answers held to docs/api.schema.json."""
+
+import asyncio
+import json
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker
+
+from harness.http import Response, send
+from harness.nginx import ROOT
+
+SCHEMA = json.loads((ROOT / "docs" / "api.schema.json").read_text())
+JSON = ("Content-Type", "application/json")
+
+
+def check(kind: str, document: Any) -> None:
+    """Holds a document to a definition of the schema."""
+    schema = {**SCHEMA, "$ref": f"#/$defs/{kind}"}
+    Draft202012Validator(schema, format_checker=FormatChecker()).validate(document)
+
+
+def location(write: bool = False) -> str:
+    return f"location /sticky/ {{ sticky_api {'write' if write else ''}; access_log off; }}"
+
+
+class Api:
+    def __init__(self, port: int):
+        self.port = port
+
+    async def send(self, path: str = "", method: str = "GET", body: object = None, **more) -> Response:
+        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        return await send(self.port, method=method, path="/sticky/" + path, body=raw, **more)
+
+    async def get(self, path: str = "", kind: str = "report") -> Any:
+        response = await self.send(path)
+        assert response.status == 200, response.body
+        assert response.text("content-type") == "application/json"
+        document = json.loads(response.body)
+        check(kind, document)
+        return document
+
+    async def change(self, method: str, path: str, kind: str, body: object = None) -> Any:
+        response = await self.send(path, method, body, headers=[JSON])
+        assert response.status == 200, response.body
+        document = json.loads(response.body)
+        check(kind, document)
+        return document
+
+    async def settled(self, requests: int) -> Any:
+        """The report once so many requests have been counted, which happens when nginx is done with them."""
+        for _ in range(100):
+            report = await self.get()
+            if sum(sum(zone["requests"].values()) for zone in report["zones"].values()) >= requests:
+                return report
+            await asyncio.sleep(0.05)
+        return report
+
+
+def adds_up(report: Any) -> None:
+    """Every session is somewhere, in each zone and on each server."""
+    for zone in report["zones"].values():
+        assert zone["created"] == zone["live"] + zone["expired"] + zone["evicted"] + zone["forgotten"]
+        for name in ("live", "created", "expired", "evicted", "forgotten"):
+            assert zone[name] == sum(server[name] for server in zone["servers"].values()), name
+        assert zone["rebound"] == sum(server["moved_in"] for server in zone["servers"].values())
+        assert zone["requests"]["hit"] == sum(server["hits"] for server in zone["servers"].values())
+        for server in zone["servers"].values():
+            gone = server["moved_out"] + server["expired"] + server["evicted"] + server["forgotten"]
+            assert server["created"] + server["moved_in"] == server["live"] + gone
