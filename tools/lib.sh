@@ -115,13 +115,28 @@ test_environment() {
     fi
 }
 
-# venv NAME REQUIREMENTS: the Python environment of the tests, with what a file requires.
+# venv NAME REQUIREMENTS [FOLDER]: a Python environment of the tests, build/venv or another, with what a file requires.
 venv() {
-    local mark=$build/venv/$1-requirements.txt
+    local folder=$build/${3:-venv}
+    local mark=$folder/$1-requirements.txt
     ! cmp -s "$2" "$mark" || return 0
     python3 -c 'import venv, ensurepip' 2>/dev/null || need python3-venv
-    [ -x "$build/venv/bin/python" ] || python3 -m venv "$build/venv" >&2
+    [ -x "$folder/bin/python" ] || python3 -m venv "$folder" >&2
     say "installing ${2#"$top"/}"
-    "$build/venv/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" >&2
+    "$folder/bin/pip" install --quiet --disable-pip-version-check --requirement "$2" >&2
     cp "$2" "$mark"
+}
+
+# node_modules FOLDER: build/node with the packages that a folder's package-lock.json names.
+node_modules() {
+    local lock=package-lock.json
+    local mark=$build/node/installed-$lock
+    ! cmp -s "$1/$lock" "$mark" || return 0
+    { have node && have npm; } || need nodejs npm
+    have npm || die "no npm in PATH; install Node.js 18 or newer"
+    mkdir -p "$build/node"
+    cp "$1/package.json" "$1/$lock" "$build/node"
+    say "installing ${1#"$top"/}/$lock"
+    (cd "$build/node" && npm ci --omit=dev --no-audit --no-fund --silent) >&2
+    cp "$1/$lock" "$mark"
 }
