@@ -1,20 +1,24 @@
-// Real clients of the official TypeScript SDK, all at once; prints what they did as JSON.
+// Real clients of the official TypeScript SDK, all at once; prints what they did as JSON, like client.py.
 //
-//     node client.mjs URL CLIENTS
+//     node client.mjs http|sse URL CLIENTS
 
 import assert from "node:assert/strict";
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import {
   CreateMessageRequestSchema,
   ElicitRequestSchema,
   LoggingMessageNotificationSchema,
+  ProgressNotificationSchema,
 } from "@modelcontextprotocol/sdk/types.js";
 
-const [url, clients] = [new URL(process.argv[2]), Number(process.argv[3])];
-const done = { sessions: 0, calls: 0, progress: 0, announced: 0, met: {} };
+const STEPS = 5;
 
-async function session() {
+const [kind, url, clients] = [process.argv[2], new URL(process.argv[3]), Number(process.argv[4])];
+const done = { transcripts: {}, failures: [], met: {} };
+
+async function live(replicas) {
   const client = new Client({ name: "test", version: "1.0.0" }, { capabilities: { sampling: {}, elicitation: {} } });
   client.setRequestHandler(CreateMessageRequestSchema, () => ({
     role: "assistant",
@@ -25,38 +29,68 @@ async function session() {
   let announced = false;
   client.setNotificationHandler(LoggingMessageNotificationSchema, () => {
     announced = true;
-    done.announced++;
+  });
+  let [progress, resumed] = [0, false];
+  // Counted here: the SDK drops what it reads together with the result of the call.
+  client.setNotificationHandler(ProgressNotificationSchema, () => {
+    progress++;
   });
 
   async function call(name, args = {}) {
-    const result = await client.callTool({ name, arguments: args }, undefined, { onprogress: () => done.progress++ });
+    const result = await client.callTool({ name, arguments: args }, undefined, { onprogress() {} });
     assert(!result.isError, JSON.stringify(result.content));
-    done.calls++;
     return result.structuredContent;
   }
 
-  const transport = new StreamableHTTPClientTransport(url);
-  await client.connect(transport);
-  assert.equal((await client.listTools()).tools.length, 5);
-  const names = new Set();
-  for (let number = 1; number <= 5; number++) {
-    const counted = await call("count");
-    names.add(counted.replica);
-    assert.equal(counted.count, number);
+  async function watched(address, options) {
+    if (new Headers(options?.headers).has("last-event-id")) resumed = true;
+    return fetch(address, options);
   }
-  assert.equal((await call("work", { steps: 5 })).result, 5);
-  assert.equal((await call("think")).result, "pong");
-  assert.equal((await call("choose")).result, "green");
+
+  const Transport = kind === "http" ? StreamableHTTPClientTransport : SSEClientTransport;
+  const transport = new Transport(url, { fetch: watched });
+  await client.connect(transport);
+  const transcript = ["initialize", (await client.listTools()).tools.map(({ name }) => name).sort()];
+  for (let number = 1; number <= STEPS; number++) {
+    const counted = await call("count");
+    replicas.add(counted.replica);
+    transcript.push(counted.count);
+  }
+  transcript.push(await call("work", { steps: STEPS }), await call("think"), await call("choose"));
+  if (kind === "http") transcript.push(await call("interrupted"));
   while (!announced) {
     await call("announce"); // the GET stream may not be open yet
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
-  assert.equal(names.size, 1);
-  for (const name of names) done.met[name] = (done.met[name] ?? 0) + 1;
-  await transport.terminateSession();
+  transcript.push("announced");
+  const end = { progress };
+  if (kind === "http") {
+    const headers = {
+      "mcp-session-id": transport.sessionId,
+      accept: "application/json, text/event-stream",
+      "content-type": "application/json",
+    };
+    await transport.terminateSession();
+    const body = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "ping" });
+    const after = await fetch(url, { method: "POST", headers, body });
+    Object.assign(end, { resumed, "after DELETE": after.status });
+  }
   await client.close();
-  done.sessions++;
+  return [...transcript, end];
+}
+
+async function session() {
+  const replicas = new Set();
+  try {
+    const transcript = JSON.stringify(await live(replicas));
+    done.transcripts[transcript] = (done.transcripts[transcript] ?? 0) + 1;
+    if (replicas.size !== 1) done.failures.push(`met ${[...replicas]}`);
+  } catch (error) {
+    done.failures.push(`${[...replicas]} ${error} ${error.cause ?? ""}`);
+  }
+  for (const name of replicas) done.met[name] = (done.met[name] ?? 0) + 1;
 }
 
 await Promise.all(Array.from({ length: clients }, session));
 console.log(JSON.stringify(done));
+process.exit(); // whatever stream may still be open

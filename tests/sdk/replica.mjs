@@ -1,15 +1,45 @@
 // One replica with the official TypeScript SDK; the same tools as replica.py.
 //
 //     node replica.mjs NAME PORT
+//
+//     /mcp    Streamable HTTP with resumable streams
+//     /sse    HTTP+SSE of 2024-11-05
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
+import { setTimeout } from "node:timers/promises";
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
+import { SSEServerTransport } from "@modelcontextprotocol/sdk/server/sse.js";
 import { StreamableHTTPServerTransport } from "@modelcontextprotocol/sdk/server/streamableHttp.js";
 import { z } from "zod";
 
+const RETRY = 50; // milliseconds, after which a client resumes a stream
+
 const [name, port] = [process.argv[2], Number(process.argv[3])];
 const sessions = new Map();
+
+// What has been sent on every stream, so that a stream can be resumed.
+class Events {
+  #sent = [];
+
+  async storeEvent(stream, message) {
+    this.#sent.push({ stream, message });
+    return String(this.#sent.length - 1);
+  }
+
+  async getStreamIdForEventId(id) {
+    return this.#sent[Number(id)]?.stream;
+  }
+
+  async replayEventsAfter(last, { send }) {
+    const { stream } = this.#sent[Number(last)];
+    for (let id = Number(last) + 1; id < this.#sent.length; id++) {
+      const event = this.#sent[id];
+      if (event.stream === stream && event.message.jsonrpc) await send(String(id), event.message);
+    }
+    return stream;
+  }
+}
 
 function text(value) {
   return { content: [{ type: "text", text: JSON.stringify(value) }], structuredContent: value };
@@ -27,6 +57,12 @@ function session() {
       await sendNotification({ method: "notifications/progress", params });
     }
     return text({ result: steps });
+  });
+
+  mcp.registerTool("interrupted", {}, async ({ closeSSEStream }) => {
+    closeSSEStream();
+    await setTimeout(RETRY);
+    return text({ result: "resumed" });
   });
 
   mcp.registerTool("think", {}, async ({ requestId }) => {
@@ -52,7 +88,7 @@ function session() {
   return mcp;
 }
 
-async function serve(request, response) {
+async function serveHttp(request, response) {
   const id = request.headers["mcp-session-id"];
   let transport = sessions.get(id);
   if (id && !transport) {
@@ -62,6 +98,8 @@ async function serve(request, response) {
   if (!transport) {
     transport = new StreamableHTTPServerTransport({
       sessionIdGenerator: randomUUID,
+      eventStore: new Events(),
+      retryInterval: RETRY,
       onsessioninitialized: (issued) => sessions.set(issued, transport),
       onsessionclosed: (closed) => sessions.delete(closed),
     });
@@ -70,6 +108,22 @@ async function serve(request, response) {
   await transport.handleRequest(request, response);
 }
 
+async function serveSse(request, response, query) {
+  if (request.method === "GET") {
+    const transport = new SSEServerTransport("/messages", response);
+    sessions.set(transport.sessionId, transport);
+    response.on("close", () => sessions.delete(transport.sessionId));
+    await session().connect(transport);
+    return;
+  }
+  const transport = sessions.get(query.get("sessionId"));
+  if (transport) await transport.handlePostMessage(request, response);
+  else response.writeHead(404).end();
+}
+
 createServer((request, response) => {
-  serve(request, response).catch(() => response.destroy());
+  const { pathname, searchParams } = new URL(request.url, "http://localhost");
+  const serve = { "/mcp": serveHttp, "/sse": serveSse, "/messages": serveSse }[pathname];
+  if (serve) serve(request, response, searchParams).catch(() => response.destroy());
+  else response.writeHead(404).end();
 }).listen(port, "127.0.0.1");

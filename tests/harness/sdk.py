@@ -1,0 +1,197 @@
+"""Servers and clients of the official SDKs, in processes of their own."""
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+import httpx
+
+from harness.conf import STREAMING
+from harness.nginx import ROOT
+from harness.ports import free_ports
+
+SCRIPTS = ROOT / "tests" / "sdk"
+PACKAGES = ROOT / "build" / "node"  # where node finds those of tests/sdk/package.json
+NAMES = ["amber", "birch", "cedar"]
+STARTING = 30  # seconds
+
+PYTHON_1 = [sys.executable]
+# The 2.x SDK calls sampling and logging deprecated: sessions have them all the same.
+PYTHON_2 = [str(ROOT / "build" / "venv-sdk2" / "bin" / "python"), "-W", "ignore"]
+NODE = ["node", "--no-warnings", "--require", str(SCRIPTS / "node18.cjs")]
+
+
+def script(name: str) -> str:
+    """A file of tests/sdk/; those for node stand where their packages are found."""
+    if not name.endswith(".mjs"):
+        return str(SCRIPTS / name)
+    return shutil.copy(SCRIPTS / name, PACKAGES)
+
+
+SERVERS = {
+    "python-1": lambda: [*PYTHON_1, script("replica.py")],
+    "python-2": lambda: [*PYTHON_2, script("replica.py")],
+    "typescript": lambda: [*NODE, script("replica.mjs")],
+    "everything": lambda: [
+        *NODE,
+        str(PACKAGES / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"),
+        "streamableHttp",
+    ],
+}
+
+CLIENTS = {
+    "python-1": lambda: [*PYTHON_1, script("client.py")],
+    "python-2": lambda: [*PYTHON_2, script("client.py")],
+    "typescript": lambda: [*NODE, script("client.mjs")],
+    "tasks": lambda: [*PYTHON_2, script("task_client.py")],
+    "steady": lambda: [*NODE, script("steady.mjs")],
+}
+
+PATHS = {"http": "/mcp", "sse": "/sse"}
+
+# What a server {} in front of SDKs needs. They compare Host with where they listen; and without keepalive each
+# request is a connection of its own: it may meet another worker than the one before.
+FRONT = f"""
+    {STREAMING}
+    proxy_set_header Host $http_host;
+    keepalive_timeout 0;
+"""
+
+
+class Server:
+    """A replica; has what harness.conf.upstream() asks of one."""
+
+    def __init__(self, kind: str, name: str, port: int):
+        self.kind = kind
+        self.name = name
+        self.port = port
+        self.address = f"127.0.0.1:{port}"
+        self._process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Empty, whatever it knew before, on the same port."""
+        command = [*SERVERS[self.kind](), self.name, str(self.port)]
+        environment = os.environ | {"PORT": str(self.port), "REPLICA": self.name}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, env=environment, **quiet)
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + STARTING
+        while True:
+            try:
+                return httpx.get(f"http://{self.address}/", timeout=5) and None
+            except httpx.TransportError:
+                assert self._process.poll() is None and time.monotonic() < deadline, f"{self.name} did not start"
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def servers(kind: str, count: int = len(NAMES)) -> Iterator[list[Server]]:
+    made = [Server(kind, name, port) for name, port in zip(NAMES[:count], free_ports(count))]
+    try:
+        for server in made:
+            server.start()
+        for server in made:
+            server.wait()
+        yield made
+    finally:
+        for server in made:
+            if server._process:
+                server.kill()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a client of tests/sdk/steady.mjs got."""
+
+    client: int
+    session: int  # how many the client has started
+    at: float  # seconds since the start of all clients
+    took: float  # seconds
+    status: int  # 0: no answer at all
+    replica: str = ""
+    count: int = 0  # of calls in this session, as the replica has counted them
+    error: str = ""
+
+
+class Steady:
+    """Clients that call again and again while a test does something to their servers."""
+
+    def __init__(self, port: int, count: int, pause: float, tool: str = "count"):
+        self.answers: list[Answer] = []
+        self.clients = range(count)
+        self._arguments = (f"http://127.0.0.1:{port}/mcp", count, pause, tool)
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            *CLIENTS["steady"](), *map(str, self._arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        self._process.stdin.close()
+        await self._reading
+        await self._process.wait()
+
+    async def _read(self) -> None:
+        async for line in self._process.stdout:
+            self.answers.append(Answer(**json.loads(line)))
+
+    async def until(self, done: Callable[[], bool], timeout: float = 30) -> None:
+        async with asyncio.timeout(timeout):
+            while not done():
+                await asyncio.sleep(0.02)
+
+    @property
+    def now(self) -> float:
+        """The time of the latest answer."""
+        return self.answers[-1].at
+
+    def last(self, client: int) -> Answer | None:
+        return next((answer for answer in reversed(self.answers) if answer.client == client), None)
+
+    def since(self, time: float) -> list[Answer]:
+        return [answer for answer in self.answers if answer.at > time]
+
+
+@dataclass(frozen=True)
+class Lives:
+    """What many sessions of tests/sdk/client.* did."""
+
+    transcripts: dict[str, int]  # how many sessions saw just this
+    failures: list[str]
+    met: dict[str, int]  # sessions of each replica
+
+    def __str__(self) -> str:
+        return f"{sum(self.transcripts.values())} sessions over {self.met}, {len(self.failures)} failed"
+
+
+async def output(client: str, *arguments: object) -> dict:
+    """What a crowd of clients prints when all are done."""
+    process = await asyncio.create_subprocess_exec(
+        *CLIENTS[client](), *map(str, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        out, err = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        raise
+    assert process.returncode == 0, err.decode()
+    return json.loads(out)
+
+
+async def live(client: str, transport: str, port: int, count: int) -> Lives:
+    return Lives(**await output(client, transport, f"http://127.0.0.1:{port}{PATHS[transport]}", count))

@@ -1,0 +1,72 @@
+"""server-everything answers 400 to a session that it does not know, and upon 400 a client does not start afresh.
+
+Behind the module a client whose server is gone gets 404 instead: upon that it does.
+"""
+
+import asyncio
+from collections import Counter
+
+from harness.conf import listen, upstream
+from harness.ports import free_ports
+from harness.sdk import FRONT, Steady, servers
+
+CLIENTS = 20
+PAUSE = 0.2  # seconds between a client's calls
+TOOL = "get-env"
+
+
+def served(steady: Steady, since: float = 0) -> set[int]:
+    return {answer.client for answer in steady.since(since) if answer.status == 200}
+
+
+def refused(steady: Steady, since: float = 0) -> set[int]:
+    return {answer.client for answer in steady.since(since) if answer.status == 400}
+
+
+async def test_behind_the_module_clients_recover(nginx, report):
+    nginx.allowed.append("prematurely closed connection while reading upstream")  # the streams of who was on it
+    (port,) = free_ports(1)
+    with servers("everything") as replicas:
+
+        def conf(left) -> str:
+            return upstream("mcp", left, "sticky_learn zone=sessions:1m;") + listen(port, "mcp", FRONT)
+
+        nginx.start(conf(replicas))
+        async with Steady(port, CLIENTS, PAUSE, TOOL) as steady:
+            await steady.until(lambda: len(served(steady)) == CLIENTS)
+            begin = steady.now
+            await asyncio.to_thread(nginx.reload, conf(replicas[1:]))
+            replicas[0].kill()
+            since = steady.now
+            await steady.until(lambda: len(served(steady, since)) == CLIENTS)
+    told = Counter(answer.status for answer in steady.since(begin) if answer.status != 200)
+    moved = {answer.client for answer in steady.since(since) if answer.session == 2}
+    report(f"its server gone: {len(moved)} clients told {dict(told)}, all {CLIENTS} served again")
+    assert told == {404: len(moved)}
+    assert moved
+
+
+async def test_alone_after_a_restart_no_client_recovers(report):
+    with servers("everything", 1) as (server,):
+        async with Steady(server.port, CLIENTS, PAUSE, TOOL) as steady:
+            await steady.until(lambda: len(served(steady)) == CLIENTS)
+            server.kill()
+            server.start()
+            await asyncio.to_thread(server.wait)
+            since = steady.now
+            for _ in range(3):  # not the first time, nor the second, nor the third
+                once_more = steady.now
+                await steady.until(lambda: len(refused(steady, once_more)) == CLIENTS)
+    told = Counter(answer.status for answer in steady.since(since))
+    report(f"restarted: {len(served(steady, since))} of {CLIENTS} clients served again, told {dict(told)}")
+    assert not served(steady, since)
+
+
+async def test_by_round_robin_no_client_lasts(nginx, report):
+    (port,) = free_ports(1)
+    with servers("everything") as replicas:
+        nginx.start(upstream("mcp", replicas, "") + listen(port, "mcp", FRONT))
+        async with Steady(port, CLIENTS, PAUSE, TOOL) as steady:
+            await steady.until(lambda: len(refused(steady)) == CLIENTS)
+    told = Counter(answer.status for answer in steady.answers)
+    report(f"round robin: each of {CLIENTS} clients hurt, answers {dict(told)}")
