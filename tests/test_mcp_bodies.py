@@ -1,0 +1,220 @@
+"""Bodies pass as they are: not a byte changed, not a byte later, whatever could be learned from them."""
+
+import asyncio
+import gzip
+import json
+import random
+import re
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache
+
+import httpx
+import pytest
+
+from harness.conf import listen, upstream
+from harness.ports import free_ports
+from harness.sdk import FRONT
+
+ANSWERS = 300
+CLIENTS = 20
+# Around the sizes of nginx's buffers and of what the module looks at.
+SIZES = [0, 1, 100, 4095, 4096, 4097, 8192, 65_535, 65_536, 65_537, 500_000]
+FRAMINGS = 3  # Content-Length, chunks, until the end of the connection
+PAUSE = 1  # seconds between the halves of a slow answer
+
+STICKY = "sticky_learn zone=sessions:1m;"
+BUFFERED = FRONT.replace("proxy_buffering off;", "")
+
+CALL = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tools/call", "mcp-name": "later"}
+LISTEN = {"accept": "text/event-stream"}
+
+
+@dataclass
+class Answer:
+    body: bytes
+    type: str = "application/json"
+    method: str = "POST"
+    request: dict[str, str] = field(default_factory=lambda: CALL)
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+# What an MCP server may answer, and what it should not; `filler` as often as it takes.
+
+
+def task(filler: str) -> Answer:
+    result = {"filler": filler, "resultType": "task", "taskId": "t" + filler[:30], "ttlMs": 60_000}
+    return Answer(json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode())
+
+
+def task_stream(filler: str) -> Answer:
+    progress = json.dumps({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"message": filler}})
+    body = b": hello\r\n\r\ndata: %s\n\nid: 7\r\ndata: %s\r\n\r\n" % (progress.encode(), task(filler).body)
+    return Answer(body, "text/event-stream; charset=utf-8")
+
+
+def endpoint(filler: str) -> Answer:
+    events = [": ping", f"event: other\ndata: {filler}", "event: endpoint\ndata: /messages/?session_id=0f", "data: {}"]
+    body = "".join(f"{event}\n\n" for event in events)
+    body = body.replace("\n", random.Random(filler).choice(["\n", "\r\n"]))
+    return Answer(body.encode(), "text/event-stream", "GET", LISTEN)
+
+
+def broken_json(filler: str) -> Answer:
+    return Answer(b'{"jsonrpc":"2.0","result":{"taskId":' + b"[" * len(filler))
+
+
+def broken_stream(filler: str) -> Answer:
+    return Answer(b"event: endpoint\ndata: ?session_id=\0\xff" + filler.encode(), "text/event-stream", "GET", LISTEN)
+
+
+def noise(filler: str) -> Answer:
+    return Answer(random.Random(filler).randbytes(len(filler)), "text/event-stream")
+
+
+def plain(filler: str) -> Answer:
+    return Answer(filler.encode(), "text/plain")
+
+
+def packed(filler: str) -> Answer:
+    answer = task(filler)
+    answer.body = gzip.compress(answer.body, mtime=0)
+    answer.headers["Content-Encoding"] = "gzip"
+    return answer
+
+
+KINDS = [task, task_stream, endpoint, broken_json, broken_stream, noise, plain, packed]
+
+
+@cache
+def make(seed: int) -> Answer:
+    chance = random.Random(seed)
+    filler = "".join(chance.choices("abcdefg hijk", k=chance.choice(SIZES)))
+    return KINDS[seed % len(KINDS)](filler)
+
+
+def pieces(seed: int, body: bytes) -> list[bytes]:
+    """Cut anywhere: a short body into single bytes, too."""
+    chance = random.Random(seed)
+    most = chance.choice([1, 10, 100]) if len(body) < 2_000 else chance.choice([1_000, 10_000, len(body)])
+    cut, rest = [], body
+    while rest:
+        length = chance.randint(1, most)
+        cut.append(rest[:length])
+        rest = rest[length:]
+    return cut
+
+
+@dataclass
+class Source:
+    port: int
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+
+@asynccontextmanager
+async def answering(slow: bool = False) -> AsyncIterator[Source]:
+    """A server that answers /SEED with make(SEED); a slow one in two halves with a pause between."""
+    source = Source(free_ports(1)[0])
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            seed = int(re.match(rb"\S+ /(\d+)", head)[1])
+            answer = make(seed)
+            fields = {"Content-Type": answer.type, "Mcp-Session-Id": f"session-{seed}", "Connection": "close"}
+            fields |= answer.headers
+            length, chunked = ({"Content-Length": len(answer.body)}, {"Transfer-Encoding": "chunked"})
+            framing = [length, chunked, {}][seed % FRAMINGS]
+            writer.write(b"HTTP/1.1 200 OK\r\n")
+            for name, value in (fields | framing).items():
+                writer.write(f"{name}: {value}\r\n".encode())
+            writer.write(b"\r\n")
+            middle = len(answer.body) // 2
+            for piece in [answer.body[:middle], answer.body[middle:]] if slow else pieces(seed, answer.body):
+                writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if framing is chunked else piece)
+                await writer.drain()
+                await asyncio.sleep(PAUSE if slow and piece != answer.body[middle:] else 0)
+            if framing is chunked:
+                writer.write(b"0\r\n\r\n")
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", source.port, backlog=1024)
+    async with server:
+        yield source
+
+
+async def fetch(client: httpx.AsyncClient, port: int, seed: int) -> tuple[int, dict[str, str], bytes]:
+    answer = make(seed)
+    url = f"http://127.0.0.1:{port}/{seed}"
+    async with client.stream(answer.method, url, headers=answer.request) as response:
+        body = b"".join([piece async for piece in response.aiter_raw()])
+    ours = {"x-worker", "x-sticky", "date"}
+    return response.status_code, {k: v for k, v in response.headers.items() if k not in ours}, body
+
+
+def start(nginx, source: Source, front: str) -> tuple[int, int]:
+    """One nginx, one server; two ways to it, without the module and with it."""
+    bare, sticky = free_ports(2)
+    nginx.start(
+        upstream("bare", [source], "")
+        + listen(bare, "bare", front)
+        + upstream("sticky", [source], STICKY)
+        + listen(sticky, "sticky", front)
+    )
+    return bare, sticky
+
+
+@pytest.mark.parametrize("front", [FRONT, BUFFERED], ids=["unbuffered", "buffered"])
+async def test_every_byte(nginx, report, front):
+    nginx.allowed.append("an upstream response is buffered to a temporary file")
+    seen: Counter[str] = Counter()
+    async with answering() as source, httpx.AsyncClient(timeout=30) as client:
+        bare, sticky = start(nginx, source, front)
+        seeds = iter(range(ANSWERS))
+
+        async def compare() -> None:
+            for seed in seeds:
+                without, behind = await fetch(client, bare, seed), await fetch(client, sticky, seed)
+                assert without == behind
+                assert behind[2] == make(seed).body
+                seen["bytes"] += len(behind[2])
+                seen["answers"] += 1
+
+        await asyncio.gather(*(compare() for _ in range(CLIENTS)))
+    report(f"{seen['answers']} answers, {seen['bytes']:,} bytes, none different")
+
+
+async def first_and_last(port: int, seed: int) -> tuple[float, float]:
+    """When the first byte of the body came, and when the last."""
+    answer = make(seed)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in answer.request.items())
+    begin = time.monotonic()
+    writer.write(f"{answer.method} /{seed} HTTP/1.0\r\nHost: localhost\r\n{fields}\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+    await reader.readexactly(1)
+    first = time.monotonic() - begin
+    await reader.read(-1)
+    writer.close()
+    return first, time.monotonic() - begin
+
+
+async def test_the_first_byte_is_not_later(nginx, report):
+    shaped = [seed for seed in range(3 * FRAMINGS * len(KINDS)) if len(make(seed).body) > 1]
+    async with answering(slow=True) as source:
+        bare, sticky = start(nginx, source, FRONT)
+        without = await asyncio.gather(*(first_and_last(bare, seed) for seed in shaped))
+        behind = await asyncio.gather(*(first_and_last(sticky, seed) for seed in shaped))
+    report(
+        f"{len(shaped)} answers in two halves, {PAUSE} s apart: first byte at most {max(f for f, _ in behind):.3f} s "
+        f"after the request, {max(f for f, _ in without):.3f} s without the module"
+    )
+    for first, last in behind:
+        assert last - first > PAUSE * 0.8
