@@ -12,7 +12,9 @@ use nginx_sys::{
 
 use crate::keepalive;
 use crate::nginx;
+use crate::upstream;
 use crate::values::Value;
+use crate::versions;
 use crate::zone::Zone;
 
 /// Of the whole `http {}`.
@@ -27,7 +29,11 @@ pub struct MainConf {
 /// Of one `upstream {}` (nginx makes one for each `server {}`, too, where it stays empty).
 #[derive(Default)]
 pub struct UpstreamConf {
+    /// Which directive has asked for sessions.
+    pub directive: Option<&'static str>,
     pub affinity: Option<Affinity>,
+    /// What stands in place of nginx's own `sticky`.
+    pub sticky: versions::Sticky,
     pub balancer: Balancer,
     /// What a `keepalive` directive has put over our hook.
     pub wrapped: keepalive::Wrapped,
@@ -73,6 +79,14 @@ impl UpstreamConf {
     pub unsafe fn of<'a>(us: *const ngx_http_upstream_srv_conf_t) -> Option<&'a mut UpstreamConf> {
         // SAFETY: `create_upstream` made what stands in our place.
         unsafe { nginx::upstream_conf(us, &raw const crate::ngx_http_sticky_learn_module) }
+    }
+
+    /// What is to begin each request, if a directive has asked for it.
+    pub fn init_peer(&self) -> ngx_http_upstream_init_peer_pt {
+        match self.affinity {
+            Some(_) => Some(upstream::init_peer),
+            None => versions::init_peer(&self.sticky),
+        }
     }
 }
 

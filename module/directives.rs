@@ -1,4 +1,4 @@
-//! `sticky_learn` and `sticky`: from the words of the configuration to [`Affinity`].
+//! The list of directives, and `sticky_learn`: from the words of the configuration to [`Affinity`].
 
 use core::ffi::{c_char, c_void, CStr};
 use core::ptr;
@@ -26,7 +26,7 @@ const DEFAULT_TIMEOUT: u64 = 10 * 60 * 1000;
 /// (milliseconds).
 const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
 /// Longest time that the zone can tell from the past (milliseconds): four years.
-const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
+pub const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
 
 /// Those of every version, and one without a name that ends the list.
 const COMMANDS_LEN: usize = 4 + versions::COMMANDS_LEN;
@@ -78,29 +78,16 @@ unsafe extern "C" fn sticky_learn(
     nginx::conf_result(unsafe { read_sticky_learn(&mut *cf, &mut *conf.cast()) })
 }
 
-/// `sticky` of NGINX Plus, for an nginx that has none.
-#[cfg(not(nginx_own_sticky))]
-pub unsafe extern "C" fn sticky(
-    cf: *mut ngx_conf_t,
-    _cmd: *mut ngx_command_t,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: as above.
-    nginx::conf_result(unsafe { read_sticky(&mut *cf, &mut *conf.cast()) })
-}
-
 /// # Safety
 /// `cf` is being read, at the directive.
 unsafe fn read_sticky_learn(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<(), Logged> {
-    refuse_second(cf, conf, Rules::Affinity)?;
+    refuse_second(cf, conf, "sticky_learn")?;
 
     let mut parameters = Parameters::default();
     // SAFETY: by this function's contract.
     unsafe {
         for &word in &nginx::args(cf)[1..] {
-            if !parameters.read_common(cf, word)? && !parameters.read_affinity(cf, word)? {
-                fail!(cf, "invalid parameter \"{word}\"");
-            }
+            parameters.read(cf, word)?;
         }
         // Without ids of its own, the directive follows those of MCP's Streamable HTTP.
         let mcp = parameters.create.is_empty() && parameters.lookup.is_empty();
@@ -117,77 +104,46 @@ unsafe fn read_sticky_learn(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Res
     Ok(())
 }
 
-/// # Safety
-/// `cf` is being read, at the directive.
-#[cfg(not(nginx_own_sticky))]
-unsafe fn read_sticky(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<(), Logged> {
-    refuse_second(cf, conf, Rules::Plus)?;
-
-    let mut parameters = Parameters::default();
-    // SAFETY: by this function's contract.
-    unsafe {
-        let args = nginx::args(cf);
-        let method = args[1];
-        if method.as_bytes() != b"learn" {
-            fail!(cf, "unsupported method \"{method}\", only \"sticky learn\" is known");
+/// Refuses all but the first directive that asks for sessions.
+pub fn refuse_second(
+    cf: &mut ngx_conf_t,
+    conf: &mut UpstreamConf,
+    name: &'static str,
+) -> Result<(), Logged> {
+    match conf.directive.replace(name) {
+        None => Ok(()),
+        Some(first) if first == name => fail!(cf, "\"{name}\" directive is duplicate"),
+        Some(first) => {
+            fail!(cf, "\"{name}\" conflicts with \"{first}\" in the same upstream, keep one")
         }
-        for &word in &args[2..] {
-            if word.as_bytes() == b"header" {
-                if parameters.header {
-                    fail!(cf, "duplicate \"header\" parameter");
-                }
-                parameters.header = true;
-            } else if !parameters.read_common(cf, word)? {
-                fail!(cf, "invalid parameter \"{word}\"");
-            }
-        }
-        conf.affinity = Some(parameters.finish(cf, Rules::Plus, false)?);
     }
-    Ok(())
-}
-
-fn refuse_second(cf: &mut ngx_conf_t, conf: &UpstreamConf, rules: Rules) -> Result<(), Logged> {
-    let name = |rules| match rules {
-        Rules::Affinity => "sticky_learn",
-        Rules::Plus => "sticky",
-    };
-    let Some(first) = conf.affinity.as_ref().map(|affinity| affinity.policy.rules) else {
-        return Ok(());
-    };
-    if first == rules {
-        fail!(cf, "\"{}\" directive is duplicate", name(rules));
-    }
-    fail!(
-        cf,
-        "\"{}\" conflicts with \"{}\" in the same upstream, keep one",
-        name(rules),
-        name(first)
-    );
 }
 
 /// What the words of a directive have said so far.
 #[derive(Default)]
-struct Parameters {
-    zone: Option<(ngx_str_t, usize)>,
-    create: Vec<Value>,
-    lookup: Vec<Value>,
+pub struct Parameters {
+    /// Name and size; a size of zero stands for none.
+    pub zone: Option<(ngx_str_t, usize)>,
+    pub create: Vec<Value>,
+    pub lookup: Vec<Value>,
+    pub timeout: Option<Span>,
     bind: Option<Value>,
-    timeout: Option<Span>,
     lifetime: Option<Span>,
     gone_after: Option<Span>,
     unknown: Option<Unknown>,
     unavailable: Option<Unavailable>,
-    header: bool,
+    /// A response teaches with its headers, also by the rules of NGINX Plus.
+    pub header: bool,
 }
 
 impl Parameters {
-    /// Reads what both directives know; false if the word is none of it.
+    /// Reads a word of `sticky_learn`.
     ///
     /// # Safety
     /// `word` is a word of the directive that `cf` is at.
-    unsafe fn read_common(&mut self, cf: &mut ngx_conf_t, word: ngx_str_t) -> Result<bool, Logged> {
+    unsafe fn read(&mut self, cf: &mut ngx_conf_t, word: ngx_str_t) -> Result<(), Logged> {
         let Some((name, text)) = split(&word) else {
-            return Ok(false);
+            fail!(cf, "invalid parameter \"{word}\"");
         };
         match name {
             "zone" => once(cf, name, &mut self.zone, |cf| read_zone(cf, text))?,
@@ -196,24 +152,6 @@ impl Parameters {
             "create" => self.create.push(unsafe { Value::compile(cf, name, text)? }),
             // SAFETY: as above.
             "lookup" => self.lookup.push(unsafe { Value::compile(cf, name, text)? }),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Reads what only `sticky_learn` knows.
-    ///
-    /// # Safety
-    /// As above.
-    unsafe fn read_affinity(
-        &mut self,
-        cf: &mut ngx_conf_t,
-        word: ngx_str_t,
-    ) -> Result<bool, Logged> {
-        let Some((name, text)) = split(&word) else {
-            return Ok(false);
-        };
-        match name {
             "lifetime" => once(cf, name, &mut self.lifetime, |cf| read_time(cf, name, text))?,
             "gone_after" => once(cf, name, &mut self.gone_after, |cf| read_time(cf, name, text))?,
             "unknown" => once(cf, name, &mut self.unknown, |cf| {
@@ -240,16 +178,16 @@ impl Parameters {
                 // SAFETY: by this function's contract, `text` lies in the configuration's pool.
                 unsafe { Value::compile(cf, name, text) }
             })?,
-            _ => return Ok(false),
+            _ => fail!(cf, "invalid parameter \"{word}\""),
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Checks that all is there, fills in defaults and joins the zone.
     ///
     /// # Safety
     /// `cf` is being read, at the directive.
-    unsafe fn finish(
+    pub unsafe fn finish(
         self,
         cf: &mut ngx_conf_t,
         rules: Rules,
@@ -263,9 +201,6 @@ impl Parameters {
         let Some((name, size)) = self.zone else {
             fail!(cf, "\"zone\" parameter is not specified");
         };
-        if rules == Rules::Plus && size == 0 {
-            fail!(cf, "invalid zone size \"{name}\", write \"zone={name}:SIZE\"");
-        }
         let limits = Limits {
             timeout: self.timeout.unwrap_or(Span::from_millis(DEFAULT_TIMEOUT)),
             lifetime: self.lifetime,
@@ -305,7 +240,7 @@ impl Parameters {
 }
 
 /// Name and value of a `name=value` word.
-fn split(word: &ngx_str_t) -> Option<(&str, ngx_str_t)> {
+pub fn split(word: &ngx_str_t) -> Option<(&str, ngx_str_t)> {
     let bytes = word.as_bytes();
     let at = bytes.iter().position(|&byte| byte == b'=')?;
     let name = core::str::from_utf8(&bytes[..at]).ok()?;

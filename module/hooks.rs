@@ -5,8 +5,8 @@ use core::ptr;
 
 use nginx_sys::{
     ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
-    ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_int_t,
-    ngx_peer_connection_t, ngx_uint_t,
+    ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_http_upstream_t, ngx_int_t,
+    ngx_peer_connection_t, ngx_uint_t, NGX_PEER_FAILED,
 };
 
 use crate::nginx::{ERROR, OK};
@@ -68,6 +68,26 @@ impl Inner {
             // SAFETY: the hook gets what its own module has made.
             unsafe { free(pc, self.data, state) };
         }
+    }
+}
+
+/// Whether a peer is given back because a kept connection turns out to be closed by the server.
+///
+/// # Safety
+/// `pc` is that of the upstream, as `peer.free` gets it with this state.
+pub unsafe fn is_stale(
+    pc: &ngx_peer_connection_t,
+    upstream: *const ngx_http_upstream_t,
+    state: ngx_uint_t,
+) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let timed_out = match pc.connection.as_ref() {
+            Some(c) => (*c.read).timedout() != 0 || (*c.write).timedout() != 0,
+            None => false,
+        };
+        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+        failed && pc.cached() != 0 && !timed_out && (*upstream).headers_in.status_n == 0
     }
 }
 

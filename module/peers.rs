@@ -9,11 +9,15 @@ use core::ptr;
 use affinity::policy::Absence;
 use nginx_sys::{
     ngx_cached_time, ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t,
-    ngx_http_upstream_rr_peers_t, ngx_http_upstream_srv_conf_t, ngx_peer_connection_t, time_t,
+    ngx_http_upstream_rr_peers_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
+    ngx_peer_connection_t, ngx_uint_t, time_t,
 };
 
 use crate::nginx;
 use crate::versions;
+
+/// What makes a peer down for all but bound requests, as nginx 1.29.6 writes it.
+pub const DRAINING: ngx_uint_t = 8;
 
 /// Why a server cannot be taken now.
 #[derive(Debug)]
@@ -34,23 +38,21 @@ impl Missing {
 }
 
 /// A server found among the peers, with its group locked.
-pub struct Found {
-    pub group: *mut ngx_http_upstream_rr_peers_t,
-    pub peer: *mut ngx_http_upstream_rr_peer_t,
+struct Found {
+    group: *mut ngx_http_upstream_rr_peers_t,
+    peer: *mut ngx_http_upstream_rr_peer_t,
     /// Its place in the group's list.
-    pub place: usize,
+    place: usize,
     _lock: Lock,
 }
 
-/// Finds a server that can be taken, as nginx decides that: not down, not failed, not full.
+/// Finds a server that can be taken, as nginx decides that: not down, not failed, not full. One
+/// that drains may be taken by those who name it.
 /// Groups are the servers and then the backup servers.
 ///
 /// # Safety
 /// `us` is an upstream of a live configuration with a stock balancer.
-pub unsafe fn find(
-    us: *const ngx_http_upstream_srv_conf_t,
-    address: &[u8],
-) -> Result<Found, Missing> {
+unsafe fn find(us: *const ngx_http_upstream_srv_conf_t, address: &[u8]) -> Result<Found, Missing> {
     let mut missing = None;
     // SAFETY: `peer.data` of such an upstream is its first group; peers and their names stay
     // while the group is locked.
@@ -77,38 +79,149 @@ pub unsafe fn find(
     Err(missing.unwrap_or(Missing::REMOVED))
 }
 
-/// A server as `each` shows it.
-pub struct Peer<'a> {
-    /// For this call only.
-    pub address: &'a [u8],
-    pub backup: bool,
+/// Finds a server as `find` does, but in turn as a balancer would: one that this request has not
+/// tried, and a backup server only when none of the servers is left for anybody.
+///
+/// # Safety
+/// As for `find`; `rrp` is of a request of the upstream.
+unsafe fn find_in_turn(
+    us: *const ngx_http_upstream_srv_conf_t,
+    rrp: &ngx_http_upstream_rr_peer_data_t,
+    mut is_it: impl FnMut(&Candidate<'_>) -> bool,
+) -> Result<Found, Missing> {
+    let mut missing = None;
+    // SAFETY: as in `find`.
+    unsafe {
+        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        // Once a balancer has gone on to the backup servers, it stays with them.
+        let mut group = rrp.peers;
+        while !group.is_null() {
+            let lock = Lock::new(group);
+            let knows_tries = group == rrp.peers && versions::is_same_list(rrp, group);
+            let mut is_left = false;
+            let mut candidate = Candidate::first_of(group, first);
+            while let Some(found) = candidate {
+                let can = if knows_tries && is_tried(rrp, found.place) {
+                    Err(Missing::FAILED)
+                } else {
+                    check(found.peer)
+                };
+                is_left |= can.is_ok() && found.peer.down == 0;
+                if is_it(&found) {
+                    match can {
+                        Ok(()) => {
+                            let peer = ptr::from_ref(found.peer).cast_mut();
+                            return Ok(Found { group, peer, place: found.place, _lock: lock });
+                        }
+                        Err(why) => missing = missing.or(Some(why)),
+                    }
+                }
+                candidate = found.next();
+            }
+            group = (*group).next;
+            if is_left && !group.is_null() {
+                // Whether it is there needs no answer: its turn has not come.
+                return Err(missing.unwrap_or(Missing::REMOVED));
+            }
+        }
+    }
+    Err(missing.unwrap_or(Missing::REMOVED))
+}
+
+/// A peer in the list of its group, which is locked.
+#[cfg_attr(nginx_own_sticky, allow(dead_code, reason = "only a `sticky` of ours asks"))]
+#[derive(Clone, Copy)]
+pub struct Candidate<'a> {
+    pub peer: &'a ngx_http_upstream_rr_peer_t,
+    /// The first group of the upstream.
+    pub first: &'a ngx_http_upstream_rr_peers_t,
+    /// Which group it is in, and where in the list.
+    pub group: usize,
+    pub place: usize,
+}
+
+impl<'a> Candidate<'a> {
+    /// # Safety
+    /// `group` is locked for as long as the candidate lives; `first` is its upstream's first.
+    unsafe fn first_of(
+        group: *const ngx_http_upstream_rr_peers_t,
+        first: *const ngx_http_upstream_rr_peers_t,
+    ) -> Option<Candidate<'a>> {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let peer = (*group).peer.as_ref()?;
+            Some(Candidate { peer, first: &*first, group: usize::from(group != first), place: 0 })
+        }
+    }
+
+    /// # Safety
+    /// The group is still locked.
+    unsafe fn next(self) -> Option<Candidate<'a>> {
+        // SAFETY: by this function's contract.
+        let peer = unsafe { self.peer.next.as_ref()? };
+        Some(Candidate { peer, place: self.place + 1, ..self })
+    }
+
+    /// As nginx prints it.
+    pub fn address(&self) -> &'a [u8] {
+        // SAFETY: the name stays while the group is locked.
+        unsafe { nginx::bytes(&self.peer.name) }
+    }
+
+    pub fn is_backup(&self) -> bool {
+        self.group != 0
+    }
+
     /// Whether requests reach it, as nginx decides that; it may be full.
-    pub available: bool,
+    pub fn is_available(&self) -> bool {
+        check(self.peer).err().is_none_or(|missing| missing.absence == Absence::Full)
+    }
+
+    pub fn is_named(&self, address: &[u8]) -> bool {
+        nginx::is_same(self.address(), address)
+    }
 }
 
 /// Calls `f` with each server of an upstream, backup servers last.
 ///
 /// # Safety
 /// `us` is an upstream of a live configuration with a stock balancer; `f` asks for no peers.
-pub unsafe fn each(us: *const ngx_http_upstream_srv_conf_t, mut f: impl FnMut(Peer<'_>)) {
-    // SAFETY: as in `find`.
+pub unsafe fn each(us: *const ngx_http_upstream_srv_conf_t, mut f: impl FnMut(&Candidate<'_>)) {
+    // SAFETY: by this function's contract.
     unsafe {
         let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
         let mut group = first;
         while !group.is_null() {
             let _lock = Lock::new(group);
-            let mut next: *const _ = (*group).peer;
-            while let Some(peer) = next.as_ref() {
-                let missing = check(peer).err();
-                f(Peer {
-                    address: nginx::bytes(&peer.name),
-                    backup: group != first,
-                    available: missing.is_none_or(|missing| missing.absence == Absence::Full),
-                });
-                next = peer.next;
+            let mut candidate = Candidate::first_of(group, first);
+            while let Some(found) = candidate {
+                f(&found);
+                candidate = found.next();
             }
             group = (*group).next;
         }
+    }
+}
+
+/// Calls `f` with the peer that the balancer has chosen; `None` if it is in no list any more.
+///
+/// # Safety
+/// Called from `peer.get`, once a peer was chosen; `data` is round robin's.
+#[cfg_attr(nginx_own_sticky, allow(dead_code, reason = "only a `sticky` of ours asks"))]
+pub unsafe fn with_current<T>(
+    us: *const ngx_http_upstream_srv_conf_t,
+    data: *mut c_void,
+    f: impl FnOnce(&Candidate<'_>) -> T,
+) -> Option<T> {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let rrp = &*data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        let _lock = Lock::new(rrp.peers);
+        let mut candidate = Candidate::first_of(rrp.peers, (*us).peer.data.cast());
+        while let Some(found) = candidate.filter(|found| !ptr::eq(found.peer, rrp.current)) {
+            candidate = found.next();
+        }
+        Some(f(&candidate?))
     }
 }
 
@@ -127,17 +240,54 @@ pub unsafe fn is_round_robin(data: *mut c_void, us: *const ngx_http_upstream_srv
 /// Takes one server for the request, as nginx's ip_hash does once it has chosen.
 ///
 /// # Safety
-/// Called from `peer.get`; `data` is round robin's.
+/// Called from `peer.get` of `u`; `data` is round robin's.
 pub unsafe fn take(
     pc: &mut ngx_peer_connection_t,
+    u: *const ngx_http_upstream_t,
     us: *const ngx_http_upstream_srv_conf_t,
     data: *mut c_void,
     address: &[u8],
 ) -> Result<(), Missing> {
-    // SAFETY: by this function's contract; `found` holds the group's lock.
+    // SAFETY: by this function's contract.
     unsafe {
         let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
         let found = find(us, address)?;
+        hold(pc, u, us, rrp, &found);
+    }
+    Ok(())
+}
+
+/// Takes one server for the request, in turn: each once, backup servers when the others are gone.
+///
+/// # Safety
+/// As above.
+pub unsafe fn take_in_turn(
+    pc: &mut ngx_peer_connection_t,
+    u: *const ngx_http_upstream_t,
+    us: *const ngx_http_upstream_srv_conf_t,
+    data: *mut c_void,
+    is_it: impl FnMut(&Candidate<'_>) -> bool,
+) -> Result<(), Missing> {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        let found = find_in_turn(us, rrp, is_it)?;
+        hold(pc, u, us, rrp, &found);
+    }
+    Ok(())
+}
+
+/// # Safety
+/// As above; `found` holds the group's lock.
+unsafe fn hold(
+    pc: &mut ngx_peer_connection_t,
+    u: *const ngx_http_upstream_t,
+    us: *const ngx_http_upstream_srv_conf_t,
+    rrp: &mut ngx_http_upstream_rr_peer_data_t,
+    found: &Found,
+) {
+    // SAFETY: by this function's contract.
+    unsafe {
         let (group, peer) = (found.group, &mut *found.peer);
 
         if rrp.peers != group {
@@ -145,12 +295,17 @@ pub unsafe fn take(
             rrp.peers = group;
         }
         if versions::is_same_list(rrp, group) {
-            let (word, bit) = (found.place / BITS, found.place % BITS);
-            *rrp.tried.add(word) |= 1 << bit;
+            let (word, bit) = bit_of(found.place);
+            *rrp.tried.add(word) |= bit;
         }
         rrp.current = peer;
         versions::hold(pc, peer);
 
+        // nginx has counted how many servers a request may try, those that are down left out.
+        let limit = (*(*u).conf).next_upstream_tries;
+        if peer.down != 0 && (limit == 0 || pc.tries < limit) {
+            pc.tries += 1;
+        }
         pc.set_cached(0);
         pc.connection = ptr::null_mut();
         pc.sockaddr = peer.sockaddr;
@@ -162,7 +317,26 @@ pub unsafe fn take(
         if now - peer.checked > peer.fail_timeout {
             peer.checked = now;
         }
-        Ok(())
+    }
+}
+
+/// Lets the server that the request holds be tried once more.
+///
+/// # Safety
+/// Called from `peer.free`, before the server is given back; `data` is round robin's.
+pub unsafe fn forget_try(data: *mut c_void) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        let _lock = Lock::new(rrp.peers);
+        let mut candidate = Candidate::first_of(rrp.peers, rrp.peers);
+        while let Some(found) = candidate {
+            if ptr::eq(found.peer, rrp.current) && versions::is_same_list(rrp, rrp.peers) {
+                let (word, bit) = bit_of(found.place);
+                *rrp.tried.add(word) &= !bit;
+            }
+            candidate = found.next();
+        }
     }
 }
 
@@ -183,6 +357,19 @@ pub unsafe fn start_over(us: *const ngx_http_upstream_srv_conf_t, data: *mut c_v
 }
 
 const BITS: usize = usize::BITS as usize;
+
+/// Word and bit of a peer among those that were tried.
+fn bit_of(place: usize) -> (usize, usize) {
+    (place / BITS, 1 << (place % BITS))
+}
+
+/// # Safety
+/// The place is one of the list that the bits were made for.
+unsafe fn is_tried(rrp: &ngx_http_upstream_rr_peer_data_t, place: usize) -> bool {
+    let (word, bit) = bit_of(place);
+    // SAFETY: by this function's contract.
+    unsafe { *rrp.tried.add(word) & bit != 0 }
+}
 
 /// The bits of tried peers belong to one group; there are as many as the larger group needs.
 ///
@@ -217,7 +404,7 @@ unsafe fn forget_tries(
 
 /// What `ngx_http_upstream_get_peer` asks of a peer.
 fn check(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), Missing> {
-    if peer.down != 0 {
+    if peer.down != 0 && peer.down != DRAINING {
         return Err(Missing::FAILED);
     }
     let since_check = now() - peer.checked;

@@ -145,16 +145,16 @@ unsafe fn upstream_report<'a>(
         let Some(sessions) = zone.sessions() else { return Ok(report) };
         let mut result = Ok(());
         peers::each(us, |peer| {
-            let known = report.servers.iter_mut().find(|known| known.address.0 == peer.address);
+            let known = report.servers.iter_mut().find(|known| known.address.0 == peer.address());
             if let Some(known) = known {
                 // The same address once more: it is there if one of the two is.
-                if known.state == State::Unavailable && peer.available {
+                if known.state == State::Unavailable && peer.is_available() {
                     known.state = State::Up;
                 }
             } else if result.is_ok() {
-                result = copy((*r).pool, peer.address).and_then(|address| {
-                    let state = if peer.available { State::Up } else { State::Unavailable };
-                    push(&mut report.servers, server(sessions, address, state, peer.backup))
+                result = copy((*r).pool, peer.address()).and_then(|address| {
+                    let state = if peer.is_available() { State::Up } else { State::Unavailable };
+                    push(&mut report.servers, server(sessions, address, state, peer.is_backup()))
                 });
             }
         });
@@ -191,7 +191,7 @@ unsafe fn is_gone(r: *const ngx_http_request_t, zone: &Zone, address: &[u8]) -> 
 pub unsafe fn has_peer(us: *const ngx_http_upstream_srv_conf_t, address: &[u8]) -> bool {
     let mut found = false;
     // SAFETY: by this function's contract.
-    unsafe { peers::each(us, |peer| found |= peer.address == address) };
+    unsafe { peers::each(us, |peer| found |= peer.address() == address) };
     found
 }
 

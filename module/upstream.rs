@@ -24,6 +24,7 @@ use crate::peers::{self, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
 use crate::values::{first_value, OutOfMemory};
+use crate::versions;
 use crate::worker::InFlight;
 use crate::zone::Sessions;
 
@@ -49,7 +50,7 @@ pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> 
                 (Some(wrapped), Some(outermost)) => ptr::fn_addr_eq(wrapped, outermost),
                 _ => false,
             };
-            if conf.affinity.is_some() && !beneath_keepalive {
+            if conf.init_peer().is_some() && !beneath_keepalive {
                 conf.balancer.outermost = (*us).peer.init_upstream;
                 (*us).peer.init_upstream = Some(init_outermost);
             }
@@ -111,9 +112,11 @@ unsafe fn init_beneath(
         let Some(conf) = UpstreamConf::of(us) else {
             return ERROR;
         };
-        if rc == OK && conf.affinity.is_some() && conf.balancer.init_peer.is_none() {
+        let ours = conf.init_peer();
+        if rc == OK && ours.is_some() && conf.balancer.init_peer.is_none() {
             conf.balancer.init_peer = (*us).peer.init;
-            (*us).peer.init = Some(init_peer);
+            (*us).peer.init = ours;
+            versions::arrange(us, &mut conf.sticky);
         }
         rc
     }
@@ -167,7 +170,8 @@ enum Held {
     Chosen,
 }
 
-unsafe extern "C" fn init_peer(
+/// Begins a request of an upstream with sessions.
+pub unsafe extern "C" fn init_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
@@ -209,7 +213,9 @@ impl Hooked for PeerData {
                     Err(missing) => Some(missing),
                 },
                 Target::Failed => {
-                    peers::start_over(self.us(), self.inner.data);
+                    if self.affinity.policy.rules == Rules::Affinity {
+                        peers::start_over(self.us(), self.inner.data);
+                    }
                     Some(Missing::FAILED)
                 }
             }
@@ -239,10 +245,12 @@ impl Hooked for PeerData {
             unsafe { self.ended(held) };
         } else if held == Held::SessionServer {
             // SAFETY: nginx passes its connection as it is.
-            if failed && unsafe { self.is_stale_connection(pc) } {
+            if unsafe { hooks::is_stale(pc, self.upstream(), state) } {
                 // The server has closed an idle connection: no failure, it is tried anew.
                 state &= !(NGX_PEER_FAILED as ngx_uint_t);
                 self.target = Target::SessionServer;
+                // SAFETY: as above; the data are round robin's.
+                unsafe { peers::forget_try(self.inner.data) };
             } else if failed {
                 self.target = Target::Failed;
             } else {
@@ -421,7 +429,13 @@ impl PeerData {
         let server = self.session.ok_or(Missing::REMOVED)?;
         let take = |address: &[u8]| {
             // SAFETY: called from `peer.get`; there is a target only if the data are round robin's.
-            unsafe { peers::take(pc, self.us(), self.inner.data, address) }
+            unsafe {
+                let (u, us, data) = (self.upstream(), self.us(), self.inner.data);
+                match self.affinity.policy.rules {
+                    Rules::Affinity => peers::take(pc, u, us, data, address),
+                    Rules::Plus => peers::take_in_turn(pc, u, us, data, |c| c.is_named(address)),
+                }
+            }
         };
         sessions.with_address(server, take).unwrap_or(Err(Missing::REMOVED))?;
         self.held = Held::SessionServer;
@@ -465,21 +479,6 @@ impl PeerData {
         #[cfg(not(ngx_feature = "http_cache"))]
         let cacheable = false;
         self.affinity.policy.unavailable == Unavailable::Reject && !cacheable
-    }
-
-    /// Whether the failure is that of a kept connection that the server had closed meanwhile.
-    ///
-    /// # Safety
-    /// `pc` is that of the request's upstream.
-    unsafe fn is_stale_connection(&self, pc: &ngx_peer_connection_t) -> bool {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let timed_out = match pc.connection.as_ref() {
-                Some(c) => (*c.read).timedout() != 0 || (*c.write).timedout() != 0,
-                None => false,
-            };
-            pc.cached() != 0 && !timed_out && (*self.upstream()).headers_in.status_n == 0
-        }
     }
 
     /// The headers of the held peer's response are complete, and none has been sent.

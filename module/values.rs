@@ -5,6 +5,7 @@
 //! and sees the header as it is now, not as a variable has cached it.
 
 use core::mem;
+use core::ptr;
 use core::slice;
 
 use nginx_sys::{
@@ -60,15 +61,23 @@ impl Value {
     pub unsafe fn compile(
         cf: &mut ngx_conf_t,
         parameter: &str,
-        mut text: ngx_str_t,
+        text: ngx_str_t,
     ) -> Result<Value, Logged> {
         if text.is_empty() {
             fail!(cf, "empty \"{parameter}\" parameter");
         }
-        // SAFETY: `text` is a string, and nginx only reads it.
-        if unsafe { ngx_http_script_variables_count(&mut text) } == 0 {
+        if !has_variables(&text) {
             fail!(cf, "no variable in \"{parameter}={text}\"");
         }
+        // SAFETY: by this function's contract.
+        unsafe { Value::compile_any(cf, text) }
+    }
+
+    /// Compiles a text, with variables or without.
+    ///
+    /// # Safety
+    /// As above.
+    pub unsafe fn compile_any(cf: &mut ngx_conf_t, mut text: ngx_str_t) -> Result<Value, Logged> {
         let header = Header::parse(cf, text.as_bytes());
         // SAFETY: both structures are plain data, and nginx fills in what `ccv` points to.
         unsafe {
@@ -139,6 +148,12 @@ impl Value {
             Ok(nginx::bytes(&text))
         }
     }
+}
+
+/// Whether a text holds a variable.
+pub fn has_variables(text: &ngx_str_t) -> bool {
+    // SAFETY: nginx only reads the string.
+    unsafe { ngx_http_script_variables_count(ptr::from_ref(text).cast_mut()) != 0 }
 }
 
 /// The first value that is not empty; empty if all are.

@@ -7,6 +7,7 @@ use nginx_sys::{
 
 use crate::nginx::{self, ERROR, OK};
 use crate::upstream::PeerData;
+use crate::versions;
 
 type GetHandler = unsafe extern "C" fn(
     *mut ngx_http_request_t,
@@ -40,8 +41,9 @@ unsafe extern "C" fn status(
 ) -> ngx_int_t {
     // SAFETY: nginx passes a live request and the value to fill in.
     unsafe {
-        match PeerData::last(r) {
-            Some(data) => set(v, data.status().as_str().as_bytes()),
+        let shown = versions::shown(r).map(|(status, _)| status);
+        match shown.or_else(|| PeerData::last(r).map(PeerData::status)) {
+            Some(status) => set(v, status.as_str().as_bytes()),
             None => set_not_found(v),
         }
     }
@@ -56,7 +58,11 @@ unsafe extern "C" fn server(
     // SAFETY: as above; the text is copied into the request's pool.
     unsafe {
         let copy = |address: &[u8]| ngx_str_t::from_bytes((*r).pool, address);
-        match PeerData::last(r).and_then(|data| data.with_bound_address(copy)) {
+        let bound = match versions::shown(r) {
+            Some((_, bound)) => bound.map(copy),
+            None => PeerData::last(r).and_then(|data| data.with_bound_address(copy)),
+        };
+        match bound {
             Some(Some(address)) => set(v, nginx::bytes(&address)),
             Some(None) => return ERROR,
             None => set_not_found(v),

@@ -1,34 +1,149 @@
 //! All that differs by nginx's version.
 //!
-//! - Before 1.29.6 nginx has no `sticky`: the directive is ours. From then on it is nginx's own.
+//! - Before 1.29.6 nginx has no `sticky`, and its `server` knows neither `route=` nor `drain`: the
+//!   directives are ours. From then on they are nginx's own, and nothing of ours is compiled.
 //! - From 1.27.3 on, open-source peers are counted and re-resolved.
 
+use affinity::policy::Status;
 use nginx_sys::{
-    ngx_command_t, ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t,
-    ngx_http_upstream_rr_peers_t, ngx_peer_connection_t,
+    ngx_command_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
+    ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_srv_conf_t, ngx_peer_connection_t,
 };
 
-/// How many directives of ours depend on the version.
-pub const COMMANDS_LEN: usize = if cfg!(nginx_own_sticky) { 0 } else { 1 };
+#[cfg(not(nginx_own_sticky))]
+#[path = "sticky/mod.rs"]
+mod sticky;
 
-/// Adds them to the others, from place `at` on.
-pub const fn add_commands<const N: usize>(
-    commands: [ngx_command_t; N],
-    at: usize,
-) -> [ngx_command_t; N] {
-    #[cfg(not(nginx_own_sticky))]
-    {
-        use crate::directives::{command, sticky};
-        let mut commands = commands;
-        commands[at] = command(c"sticky", nginx_sys::NGX_CONF_1MORE, sticky);
+#[cfg(not(nginx_own_sticky))]
+mod own {
+    use nginx_sys::ngx_http_upstream_server_t;
+
+    pub use super::sticky::Sticky;
+    use super::*;
+    use crate::directives::command;
+
+    /// How many directives of ours depend on the version.
+    pub const COMMANDS_LEN: usize = 2;
+
+    /// Adds them to the others, from place `at` on.
+    pub const fn add_commands<const N: usize>(
+        mut commands: [ngx_command_t; N],
+        at: usize,
+    ) -> [ngx_command_t; N] {
+        commands[at] = command(c"sticky", nginx_sys::NGX_CONF_2MORE, sticky::sticky);
+        commands[at + 1] = command(c"server", nginx_sys::NGX_CONF_1MORE, sticky::server);
         commands
     }
-    #[cfg(nginx_own_sticky)]
-    {
-        let _ = at;
-        commands
+
+    /// What begins a request of an upstream with a method of its own, without sessions.
+    pub fn init_peer(conf: &Sticky) -> ngx_http_upstream_init_peer_pt {
+        conf.method.as_ref().map(|_| sticky::init_peer as _)
+    }
+
+    /// Notes what is known of an upstream's servers.
+    ///
+    /// # Safety
+    /// nginx reads its configuration; the upstream's balancer has made its peers.
+    pub unsafe fn arrange(us: *const ngx_http_upstream_srv_conf_t, conf: &mut Sticky) {
+        if conf.method.is_some() {
+            // SAFETY: by this function's contract.
+            unsafe { conf.ids.arrange(&*us) };
+        }
+    }
+
+    /// Whether nginx resolves a server's name while it runs.
+    pub fn is_resolved_later(server: &ngx_http_upstream_server_t) -> bool {
+        #[cfg(nginx_peer_refs)]
+        {
+            !server.host.is_empty()
+        }
+        #[cfg(not(nginx_peer_refs))]
+        {
+            let _ = server;
+            false
+        }
+    }
+
+    /// Which name a peer was resolved from while nginx runs, in the order of the configuration with
+    /// backup servers last; `None` for a peer that was there from the start.
+    ///
+    /// # Safety
+    /// The peer's group is locked; `first` is the first group of its upstream.
+    pub unsafe fn resolved_name(
+        first: &ngx_http_upstream_rr_peers_t,
+        peer: &ngx_http_upstream_rr_peer_t,
+    ) -> Option<usize> {
+        #[cfg(nginx_peer_refs)]
+        // SAFETY: the names are made with the zone, and stay as long.
+        unsafe {
+            if peer.host.is_null() {
+                return None;
+            }
+            let mut number = 0;
+            let mut group = core::ptr::from_ref(first);
+            while let Some(peers) = group.as_ref() {
+                let mut name = peers.resolve;
+                while let Some(template) = name.as_ref() {
+                    if template.host == peer.host {
+                        return Some(number);
+                    }
+                    number += 1;
+                    name = template.next;
+                }
+                group = peers.next;
+            }
+            None
+        }
+        #[cfg(not(nginx_peer_refs))]
+        {
+            let _ = (first, peer);
+            None
+        }
+    }
+    /// What the variables show of a request that is in such an upstream.
+    ///
+    /// # Safety
+    /// `r` is a live request.
+    pub unsafe fn shown<'a>(r: *mut ngx_http_request_t) -> Option<Shown<'a>> {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let choice = sticky::Choice::last(r).filter(|choice| choice.is_current())?;
+            Some((choice.status(), choice.bound_address()))
+        }
     }
 }
+
+#[cfg(nginx_own_sticky)]
+mod own {
+    use super::*;
+
+    pub type Sticky = ();
+
+    pub const COMMANDS_LEN: usize = 0;
+
+    pub const fn add_commands<const N: usize>(
+        commands: [ngx_command_t; N],
+        _at: usize,
+    ) -> [ngx_command_t; N] {
+        commands
+    }
+
+    pub fn init_peer(_conf: &Sticky) -> ngx_http_upstream_init_peer_pt {
+        None
+    }
+
+    pub unsafe fn arrange(_us: *const ngx_http_upstream_srv_conf_t, _conf: &mut Sticky) {}
+
+    pub unsafe fn shown<'a>(_r: *mut ngx_http_request_t) -> Option<Shown<'a>> {
+        None
+    }
+}
+
+pub use own::*;
+
+/// Status and bound server of a request.
+pub type Shown<'a> = (Status, Option<&'a [u8]>);
 
 /// Whether the peers are those that the request's bits of tried peers were made for.
 ///
