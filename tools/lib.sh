@@ -115,7 +115,7 @@ test_environment() {
     fi
 }
 
-# venv NAME REQUIREMENTS [FOLDER]: a Python environment of the tests, build/venv or another, with what a file requires.
+# venv NAME REQUIREMENTS [FOLDER]: build/venv, or another folder there, a Python environment with what a file requires.
 venv() {
     local folder=$build/${3:-venv}
     local mark=$folder/$1-requirements.txt
