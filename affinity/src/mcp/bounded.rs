@@ -1,0 +1,72 @@
+//! Byte strings of limited length.
+
+/// At most `N` bytes, in place. Longer strings can be put together like others, but have no value.
+#[derive(Clone, Debug)]
+pub struct Bounded<const N: usize> {
+    bytes: [u8; N],
+    /// `N + 1` stands for any length beyond `N`.
+    len: usize,
+}
+
+impl<const N: usize> Bounded<N> {
+    /// The empty string.
+    pub const fn new() -> Self {
+        Bounded { bytes: [0; N], len: 0 }
+    }
+
+    /// The bytes, unless there were too many.
+    pub fn get(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.len)
+    }
+
+    /// Whether nothing has been put in.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    pub(super) fn push(&mut self, byte: u8) {
+        self.extend(&[byte]);
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        let end = self.len.saturating_add(bytes.len()).min(N + 1);
+        if let Some(room) = self.bytes.get_mut(self.len..end) {
+            room.copy_from_slice(bytes);
+        }
+        self.len = end;
+    }
+}
+
+impl<const N: usize> Default for Bounded<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_that_fits_has_its_value_and_a_longer_one_has_none() {
+        let mut three = Bounded::<3>::new();
+        assert!(three.is_empty());
+        assert_eq!(three.get(), Some(&b""[..]));
+        three.extend(b"ab");
+        three.push(b'c');
+        assert_eq!(three.get(), Some(&b"abc"[..]));
+        three.push(b'd');
+        assert_eq!(three.get(), None);
+        three.extend(b"");
+        assert_eq!(three.get(), None);
+        assert!(!three.is_empty());
+        three.clear();
+        assert_eq!(three.get(), Some(&b""[..]));
+        three.extend(b"abcd");
+        assert_eq!(three.get(), None);
+    }
+}

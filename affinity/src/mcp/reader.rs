@@ -1,0 +1,100 @@
+//! Reads a response's body as it passes.
+
+use super::endpoint::Endpoint;
+use super::task::{TaskJson, TaskSse};
+use super::{Format, Watch};
+use crate::table::{Kind, Span};
+
+/// How much of a body is looked at, in bytes.
+pub const MAX_WATCHED: usize = 64 * 1024;
+
+/// Reads one body, buffer by buffer. How the body is cut into buffers changes nothing.
+pub struct Reader {
+    /// How many bytes may still be looked at; none when all is said.
+    left: usize,
+    body: Body,
+}
+
+/// What a reader knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// Nothing yet: feed it with the next buffer.
+    More,
+    /// The body teaches nothing. Stop.
+    Nothing,
+    /// The body teaches this. Stop.
+    Found(Learned<'a>),
+}
+
+/// An id that belongs to the server whose response named it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned<'a> {
+    /// What it names.
+    pub kind: Kind,
+    /// The id, decoded.
+    pub id: &'a [u8],
+    /// How long it lives from now on, if the server has said so.
+    pub ttl: Option<Span>,
+}
+
+enum Body {
+    Endpoint(Endpoint),
+    TaskJson(TaskJson),
+    TaskSse(TaskSse),
+}
+
+/// What a buffer has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    More,
+    Nothing,
+    Found,
+}
+
+impl Reader {
+    /// A reader for a body, if there is something to look for.
+    pub fn new(watch: Watch) -> Option<Self> {
+        let body = match watch {
+            Watch::Nothing => return None,
+            Watch::Endpoint => Body::Endpoint(Endpoint::new()),
+            Watch::Task(Format::Json) => Body::TaskJson(TaskJson::new()),
+            Watch::Task(Format::Sse) => Body::TaskSse(TaskSse::new()),
+        };
+        Some(Reader { left: MAX_WATCHED, body })
+    }
+
+    /// Looks at the next bytes of the body.
+    pub fn feed(&mut self, bytes: &[u8]) -> Progress<'_> {
+        if self.left == 0 {
+            return Progress::Nothing;
+        }
+        let bytes = bytes.get(..self.left).unwrap_or(bytes);
+        let step = match &mut self.body {
+            Body::Endpoint(endpoint) => endpoint.feed(bytes),
+            Body::TaskJson(task) => task.feed(bytes),
+            Body::TaskSse(task) => task.feed(bytes),
+        };
+        self.left -= bytes.len();
+        match step {
+            Step::More if self.left > 0 => return Progress::More,
+            Step::More | Step::Nothing => {}
+            Step::Found => {
+                self.left = 0;
+                return self.learned().map_or(Progress::Nothing, Progress::Found);
+            }
+        }
+        self.left = 0;
+        Progress::Nothing
+    }
+
+    fn learned(&self) -> Option<Learned<'_>> {
+        match &self.body {
+            Body::Endpoint(endpoint) => {
+                Some(Learned { kind: Kind::Sse, id: endpoint.id()?, ttl: None })
+            }
+            Body::TaskJson(TaskJson(message)) | Body::TaskSse(TaskSse { message, .. }) => {
+                Some(Learned { kind: Kind::Task, id: message.task_id()?, ttl: message.ttl() })
+            }
+        }
+    }
+}

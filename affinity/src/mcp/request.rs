@@ -1,0 +1,305 @@
+//! What a request names, what its answer can teach, and what ends.
+
+use super::{name, query, Id};
+use crate::table::Kind;
+
+/// The revision that did away with sessions, and whose servers check `Mcp-Method` and `Mcp-Name`
+/// against the body.
+const STATELESS: &[u8] = b"2026-07-28";
+
+/// A request, as far as it matters here. What it does not have is empty.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Its HTTP method.
+    pub verb: Verb,
+    /// `Mcp-Session-Id`.
+    pub session: &'a [u8],
+    /// `MCP-Protocol-Version`.
+    pub version: &'a [u8],
+    /// `Mcp-Method`.
+    pub method: &'a [u8],
+    /// `Mcp-Name`.
+    pub name: &'a [u8],
+    /// The query, undecoded, without its question mark.
+    pub query: &'a [u8],
+}
+
+/// An HTTP method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Opens a stream.
+    Get,
+    /// Ends a session.
+    Delete,
+    /// `POST`, and what MCP does not use.
+    Other,
+}
+
+/// The head of a response.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'a> {
+    /// Its status code.
+    pub status: u16,
+    /// `Content-Type` with its parameters; empty if there is none.
+    pub content_type: &'a [u8],
+    /// Whether it has a `Content-Encoding`, so that its body cannot be read.
+    pub encoded: bool,
+}
+
+/// What to look for in the body of a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Nothing: let it pass.
+    Nothing,
+    /// The `endpoint` event of a stream of the transport HTTP+SSE.
+    Endpoint,
+    /// The result of `tools/call`, if it is a task.
+    Task(Format),
+}
+
+/// How a response to a JSON-RPC request is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// As one JSON text.
+    Json,
+    /// As an event stream, after notifications.
+    Sse,
+}
+
+impl Request<'_> {
+    /// The id that the request carries. An id that must be decoded is put into `scratch`.
+    ///
+    /// At a stateless revision only a task has one. Session ids come from `initialize`, which such
+    /// a revision does not have, and the servers of the SDKs look at the version before they look
+    /// for a session: an id that comes with it all the same is a leftover.
+    pub fn id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
+        if self.is_stateless() {
+            let of_task = matches!(self.method, b"tasks/get" | b"tasks/update" | b"tasks/cancel");
+            return if of_task {
+                name::decode(self.name, scratch).map(|id| (Kind::Task, id))
+            } else {
+                None
+            };
+        }
+        if !self.session.is_empty() {
+            return Some((Kind::Session, self.session));
+        }
+        query::session_id(self.query, scratch).map(|id| (Kind::Sse, id))
+    }
+
+    /// Whether the `Mcp-Session-Id` of an answer with this status names a session.
+    pub fn opens(&self, status: u16) -> bool {
+        !self.is_stateless() && is_success(status)
+    }
+
+    /// Whether the answer of the id's own server, with this status, says that the id has come to
+    /// its end. (A task ends by itself; at its revision 404 stands for an unknown method.)
+    pub fn ends(&self, kind: Kind, status: u16) -> bool {
+        match kind {
+            Kind::Session | Kind::Sse => {
+                status == 404 || self.verb == Verb::Delete && is_success(status)
+            }
+            Kind::Task => false,
+        }
+    }
+
+    /// What the body of the answer can teach.
+    pub fn teaches(&self, response: &Response) -> Watch {
+        if response.encoded {
+            return Watch::Nothing;
+        }
+        let format = if is_media_type(response.content_type, b"text/event-stream") {
+            Format::Sse
+        } else if is_media_type(response.content_type, b"application/json") {
+            Format::Json
+        } else {
+            return Watch::Nothing;
+        };
+        if self.is_stateless() {
+            return if self.method == b"tools/call" && is_success(response.status) {
+                Watch::Task(format)
+            } else {
+                Watch::Nothing
+            };
+        }
+        let opens_stream = self.verb == Verb::Get && self.id(&mut Id::new()).is_none();
+        if opens_stream && format == Format::Sse && response.status == 200 {
+            return Watch::Endpoint;
+        }
+        Watch::Nothing
+    }
+
+    /// Revisions are dates. What is none is older than the stateless ones.
+    fn is_stateless(&self) -> bool {
+        let is_date = self.version.len() == STATELESS.len()
+            && self.version.iter().zip(STATELESS).all(|(byte, like)| match like {
+                b'-' => *byte == b'-',
+                _ => byte.is_ascii_digit(),
+            });
+        is_date && self.version >= STATELESS
+    }
+}
+
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
+}
+
+fn is_media_type(content_type: &[u8], media_type: &[u8]) -> bool {
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(media_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEW: &[u8] = b"2026-07-28";
+
+    const REQUEST: Request<'static> = Request {
+        verb: Verb::Other,
+        session: b"",
+        version: b"",
+        method: b"",
+        name: b"",
+        query: b"",
+    };
+
+    fn id(request: Request) -> Option<(Kind, Vec<u8>)> {
+        request.id(&mut Id::new()).map(|(kind, id)| (kind, id.to_vec()))
+    }
+
+    fn found(kind: Kind, id: &[u8]) -> Option<(Kind, Vec<u8>)> {
+        Some((kind, id.to_vec()))
+    }
+
+    #[test]
+    fn a_session_header_names_a_session_exactly() {
+        assert_eq!(id(Request { session: b"a%2B=c", ..REQUEST }), found(Kind::Session, b"a%2B=c"));
+        assert_eq!(id(REQUEST), None);
+    }
+
+    #[test]
+    fn a_query_names_a_stream_unless_a_header_names_a_session() {
+        let query = b"x=1&sessionId=s%31";
+        assert_eq!(id(Request { query, ..REQUEST }), found(Kind::Sse, b"s1"));
+        assert_eq!(id(Request { query, session: b"h", ..REQUEST }), found(Kind::Session, b"h"));
+    }
+
+    #[test]
+    fn a_task_is_named_by_its_three_methods_at_a_version_whose_servers_check_them() {
+        let task = Request { version: NEW, name: b"t-1", ..REQUEST };
+        for method in [&b"tasks/get"[..], b"tasks/update", b"tasks/cancel"] {
+            assert_eq!(id(Request { method, ..task }), found(Kind::Task, b"t-1"));
+            assert_eq!(id(Request { method, version: b"2025-11-25", ..task }), None);
+            assert_eq!(id(Request { method, version: b"", ..task }), None);
+            assert_eq!(id(Request { method, name: b"", ..task }), None);
+            assert_eq!(
+                id(Request { method, name: b"=?base64?w6k=?=", ..task }),
+                found(Kind::Task, "é".as_bytes())
+            );
+            assert_eq!(id(Request { method, name: b"=?base64?w6l=?=", ..task }), None);
+        }
+        for method in [&b""[..], b"tools/call", b"tasks/list", b"tasks/result", b"Tasks/Get"] {
+            assert_eq!(id(Request { method, ..task }), None);
+        }
+    }
+
+    #[test]
+    fn a_session_id_is_a_leftover_at_a_stateless_revision() {
+        for version in [&b"2026-07-28"[..], b"2026-07-29", b"2026-08-01", b"2030-01-01"] {
+            let request = Request { version, session: b"s", query: b"sessionId=q", ..REQUEST };
+            assert_eq!(id(request), None);
+            assert!(!request.opens(200));
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_is_an_old_version() {
+        for version in [
+            &b""[..],
+            b"2025-11-25",
+            b"2026-07-27",
+            b"2026-07-2",
+            b"2026-07-280",
+            b"2026-07-28 ",
+            b"2026.07.28",
+            b"3026-0a-28",
+            b"DRAFT-2026",
+            b"\xff\xff\xff\xff-\xff\xff-\xff\xff",
+        ] {
+            let request = Request { version, session: b"s", ..REQUEST };
+            assert_eq!(id(request), found(Kind::Session, b"s"), "{version:?}");
+            assert!(request.opens(200));
+        }
+    }
+
+    #[test]
+    fn only_success_opens_a_session() {
+        for (status, opens) in [(199, false), (200, true), (202, true), (299, true), (400, false)] {
+            assert_eq!(REQUEST.opens(status), opens);
+        }
+    }
+
+    #[test]
+    fn a_session_ends_by_a_delete_that_worked_or_by_404() {
+        let delete = Request { verb: Verb::Delete, ..REQUEST };
+        for kind in [Kind::Session, Kind::Sse] {
+            for status in [200, 202, 204] {
+                assert!(delete.ends(kind, status));
+                assert!(!REQUEST.ends(kind, status));
+            }
+            for status in [400, 403, 405, 500, 503] {
+                assert!(!delete.ends(kind, status));
+            }
+            assert!(REQUEST.ends(kind, 404));
+            assert!(delete.ends(kind, 404));
+        }
+        assert!(!REQUEST.ends(Kind::Task, 404));
+        assert!(!delete.ends(Kind::Task, 200));
+    }
+
+    const SSE: Response<'static> =
+        Response { status: 200, content_type: b"text/event-stream", encoded: false };
+    const JSON: Response<'static> = Response { content_type: b"application/json", ..SSE };
+
+    #[test]
+    fn a_stream_without_id_may_bring_an_endpoint() {
+        let get = Request { verb: Verb::Get, ..REQUEST };
+        assert_eq!(get.teaches(&SSE), Watch::Endpoint);
+        assert_eq!(get.teaches(&JSON), Watch::Nothing);
+        assert_eq!(get.teaches(&Response { encoded: true, ..SSE }), Watch::Nothing);
+        assert_eq!(get.teaches(&Response { status: 202, ..SSE }), Watch::Nothing);
+        assert_eq!(get.teaches(&Response { content_type: b"", ..SSE }), Watch::Nothing);
+        assert_eq!(REQUEST.teaches(&SSE), Watch::Nothing);
+        assert_eq!(Request { session: b"s", ..get }.teaches(&SSE), Watch::Nothing);
+        assert_eq!(Request { query: b"session_id=s", ..get }.teaches(&SSE), Watch::Nothing);
+        assert_eq!(Request { version: NEW, ..get }.teaches(&SSE), Watch::Nothing);
+    }
+
+    #[test]
+    fn a_tool_call_may_bring_a_task() {
+        let call = Request { version: NEW, method: b"tools/call", name: b"slow", ..REQUEST };
+        assert_eq!(call.teaches(&JSON), Watch::Task(Format::Json));
+        assert_eq!(call.teaches(&SSE), Watch::Task(Format::Sse));
+        assert_eq!(call.teaches(&Response { status: 202, ..JSON }), Watch::Task(Format::Json));
+        assert_eq!(call.teaches(&Response { status: 400, ..JSON }), Watch::Nothing);
+        assert_eq!(call.teaches(&Response { encoded: true, ..JSON }), Watch::Nothing);
+        assert_eq!(Request { version: b"2025-11-25", ..call }.teaches(&JSON), Watch::Nothing);
+        assert_eq!(Request { method: b"tools/list", ..call }.teaches(&JSON), Watch::Nothing);
+    }
+
+    #[test]
+    fn a_media_type_is_caseless_and_may_have_parameters() {
+        let get = Request { verb: Verb::Get, ..REQUEST };
+        for (content_type, expected) in [
+            (&b"Text/Event-Stream"[..], Watch::Endpoint),
+            (b"text/event-stream; charset=utf-8", Watch::Endpoint),
+            (b"text/event-stream ;x", Watch::Endpoint),
+            (b"text/event-streams", Watch::Nothing),
+            (b"text/plain; text/event-stream", Watch::Nothing),
+            (b";text/event-stream", Watch::Nothing),
+        ] {
+            assert_eq!(get.teaches(&Response { content_type, ..SSE }), expected);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Event streams, as "HTML, server-sent events" has them: taken apart into lines and fields, which
+//! is all that a stream cut at any byte needs to remember.
+
+use core::mem;
+
+use super::Bounded;
+
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
+/// A piece of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Piece<'b> {
+    /// A field `event` begins: its value, the type of the event, replaces an earlier one's.
+    Type,
+    /// A field `data` begins: its value is one more line of the event's data.
+    Data,
+    /// More of the field's value.
+    Value(&'b [u8]),
+    /// The event ends. One without a field `data` is none.
+    Dispatch,
+}
+
+/// Takes a stream apart.
+pub(super) struct Stream {
+    place: Place,
+    /// The name of the field, as far as it has been read.
+    name: Bounded<5>,
+    /// A carriage return has ended the line; a line feed after it belongs to it.
+    after_return: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Place {
+    /// At the beginning of the stream, after so many bytes of a byte order mark.
+    Mark(usize),
+    Name,
+    /// After a colon, where one space may stand.
+    Space,
+    Value,
+    /// In a comment, or in the value of a field that does not matter.
+    Ignored,
+}
+
+impl Stream {
+    pub(super) fn new() -> Self {
+        Stream { place: Place::Mark(0), name: Bounded::new(), after_return: false }
+    }
+
+    /// The next piece. Takes what it has read from `bytes`; without a piece that is all.
+    pub(super) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
+        loop {
+            let (byte, rest) = bytes.split_first()?;
+            if mem::take(&mut self.after_return) && *byte == b'\n' {
+                *bytes = rest;
+                continue;
+            }
+            match self.place {
+                Place::Mark(read) => {
+                    if BYTE_ORDER_MARK.get(read) == Some(byte) {
+                        *bytes = rest;
+                        self.place = Place::Mark(read + 1);
+                        continue;
+                    }
+                    if read < BYTE_ORDER_MARK.len() {
+                        // No mark: these bytes begin the first field's name.
+                        self.name.extend(BYTE_ORDER_MARK.get(..read).unwrap_or_default());
+                    }
+                    self.place = Place::Name;
+                }
+                Place::Name => {
+                    *bytes = rest;
+                    if let Some(piece) = self.name(*byte) {
+                        return Some(piece);
+                    }
+                }
+                Place::Space => {
+                    if *byte == b' ' {
+                        *bytes = rest;
+                    }
+                    self.place = Place::Value;
+                }
+                Place::Value | Place::Ignored => {
+                    let end = bytes.iter().position(|byte| is_line_end(*byte));
+                    let (value, rest) = bytes.split_at_checked(end.unwrap_or(bytes.len()))?;
+                    *bytes = rest;
+                    let piece = matches!(self.place, Place::Value) && !value.is_empty();
+                    if let Some((end, rest)) = rest.split_first() {
+                        *bytes = rest;
+                        self.end_line(*end);
+                    }
+                    if piece {
+                        return Some(Piece::Value(value));
+                    }
+                }
+            }
+        }
+    }
+
+    fn name(&mut self, byte: u8) -> Option<Piece<'static>> {
+        if byte != b':' && !is_line_end(byte) {
+            self.name.push(byte);
+            return None;
+        }
+        let piece = match self.name.get() {
+            Some(b"event") => Some(Piece::Type),
+            Some(b"data") => Some(Piece::Data),
+            Some(b"") if byte != b':' => Some(Piece::Dispatch),
+            _ => None,
+        };
+        self.place = if piece.is_some() { Place::Space } else { Place::Ignored };
+        if byte != b':' {
+            self.end_line(byte);
+        }
+        self.name.clear();
+        piece
+    }
+
+    fn end_line(&mut self, end: u8) {
+        self.after_return = end == b'\r';
+        self.place = Place::Name;
+    }
+}
+
+fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Type and data of each event, as an implementation with the whole stream at hand tells them.
+    pub(crate) fn events(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+        let mut lines = Vec::new();
+        let mut rest = text;
+        // What follows the last line end is no line.
+        while let Some(end) = rest.iter().position(|byte| is_line_end(*byte)) {
+            lines.push(&rest[..end]);
+            let width = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
+            rest = &rest[end + width..];
+        }
+        let (mut events, mut kind, mut data) = (Vec::new(), Vec::new(), Vec::new());
+        for line in lines {
+            let (name, value) = match line.iter().position(|byte| *byte == b':') {
+                Some(colon) => (&line[..colon], &line[colon + 1..]),
+                None => (line, &b""[..]),
+            };
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            match name {
+                b"event" => kind = value.to_vec(),
+                b"data" => data.push(value),
+                b"" if line.is_empty() => {
+                    if !data.is_empty() {
+                        events.push((kind.clone(), data.join(&b'\n')));
+                    }
+                    (kind, data) = (Vec::new(), Vec::new());
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+
+    /// The same from pieces.
+    fn read<'b>(chunks: impl IntoIterator<Item = &'b [u8]>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut stream = Stream::new();
+        let (mut events, mut kind, mut data) = (Vec::new(), Vec::new(), Vec::<Vec<u8>>::new());
+        let mut in_type = false;
+        for mut chunk in chunks {
+            while let Some(piece) = stream.next(&mut chunk) {
+                match piece {
+                    Piece::Type => {
+                        in_type = true;
+                        kind = Vec::new();
+                    }
+                    Piece::Data => {
+                        in_type = false;
+                        data.push(Vec::new());
+                    }
+                    Piece::Value(value) if in_type => kind.extend(value),
+                    Piece::Value(value) => data.last_mut().unwrap().extend(value),
+                    Piece::Dispatch => {
+                        if !data.is_empty() {
+                            events.push((kind, data.join(&b'\n')));
+                        }
+                        (kind, data) = (Vec::new(), Vec::new());
+                    }
+                }
+            }
+        }
+        events
+    }
+
+    fn event(kind: &str, data: &str) -> (Vec<u8>, Vec<u8>) {
+        (kind.into(), data.into())
+    }
+
+    #[test]
+    fn an_event_has_a_type_and_lines_of_data() {
+        let stream = b"event: endpoint\ndata: /a\ndata: b\n\ndata:c\n\n";
+        assert_eq!(read([&stream[..]]), [event("endpoint", "/a\nb"), event("", "c")]);
+    }
+
+    #[test]
+    fn lines_end_with_any_of_the_three_line_ends() {
+        for end in ["\n", "\r", "\r\n"] {
+            let stream = ["event: x", "data: 1", "", "data: 2", "", ""].join(end);
+            assert_eq!(read([stream.as_bytes()]), [event("x", "1"), event("", "2")], "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_mark_at_the_beginning_is_no_part_of_the_first_field() {
+        assert_eq!(read(["\u{feff}data:1\n\n".as_bytes()]), [event("", "1")]);
+        assert_eq!(read(["\u{feff}\u{feff}data:1\n\n".as_bytes()]), []);
+        assert_eq!(read([&b"\xef\xbbdata:1\n\n"[..]]), []);
+        assert_eq!(read([&b"\xef\n\ndata:1\n\n"[..]]), [event("", "1")]);
+    }
+
+    #[test]
+    fn comments_other_fields_and_events_without_data_are_none() {
+        let stream =
+            b": hello\nid: 7\nretry: 10\nevent: x\n\n:\ndatas: 1\nDATA: 2\n data: 3\n\ndata\n\n";
+        assert_eq!(read([&stream[..]]), [event("", "")]);
+    }
+
+    #[test]
+    fn only_one_space_goes_with_the_colon_and_the_last_type_counts() {
+        let stream = b"event:a\nevent: b\ndata:  x:y\nevent\n\n";
+        assert_eq!(read([&stream[..]]), [event("", " x:y")]);
+    }
+
+    #[test]
+    fn an_event_that_does_not_end_is_none() {
+        assert_eq!(read([&b"data: 1\n"[..]]), []);
+        assert_eq!(read([&b"data: 1\r"[..], b"\n"]), []);
+        assert_eq!(read([&b"data: 1\r"[..], b"\r"]), [event("", "1")]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn pieces_are_what_the_whole_stream_says_however_it_is_cut(
+            words in proptest::collection::vec(proptest::sample::select(WORDS), 0..40),
+            cut in 1usize..9,
+        ) {
+            let stream = words.concat();
+            let expected = events(stream.as_bytes());
+            proptest::prop_assert_eq!(read([stream.as_bytes()]), expected.clone());
+            proptest::prop_assert_eq!(read(stream.as_bytes().chunks(cut)), expected);
+        }
+    }
+
+    const WORDS: &[&str] = &[
+        "\n", "\r", "\r\n", "\n\n", "data", "event", "data:", "event:", "data: ", "id:", ":", " ",
+        "x", "endpoint", "é", "\u{feff}", "\0",
+    ];
+}

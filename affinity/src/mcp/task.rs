@@ -1,0 +1,260 @@
+//! The task that a server has created instead of answering `tools/call` (extension
+//! `io.modelcontextprotocol/tasks` of 2026-07-28, SEP-2663).
+//!
+//! The result of the JSON-RPC response is flat:
+//! `{"resultType":"task","taskId":"…","status":"working","ttlMs":60000,…}`. That revision has no
+//! batches, so an array is nothing.
+
+use super::decimal::Decimal;
+use super::json::{self, Json, Type};
+use super::reader::Step;
+use super::sse::{self, Stream};
+use super::{Bounded, Id};
+use crate::table::Span;
+
+/// Reads a body that is one JSON-RPC message.
+pub(super) struct TaskJson(pub(super) Message);
+
+impl TaskJson {
+    pub(super) fn new() -> Self {
+        TaskJson(Message::new())
+    }
+
+    pub(super) fn feed(&mut self, bytes: &[u8]) -> Step {
+        self.0.feed(bytes);
+        match self.0.verdict() {
+            Verdict::Unfinished => Step::More,
+            Verdict::Other => Step::Nothing,
+            Verdict::Response => self.0.lesson(),
+        }
+    }
+}
+
+/// Reads a body that is a stream of them. The response is the last one.
+pub(super) struct TaskSse {
+    stream: Stream,
+    kind: Bounded<7>,
+    in_kind: bool,
+    has_data: bool,
+    pub(super) message: Message,
+}
+
+impl TaskSse {
+    pub(super) fn new() -> Self {
+        TaskSse {
+            stream: Stream::new(),
+            kind: Bounded::new(),
+            in_kind: false,
+            has_data: false,
+            message: Message::new(),
+        }
+    }
+
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Step {
+        while let Some(piece) = self.stream.next(&mut bytes) {
+            match piece {
+                sse::Piece::Type => {
+                    self.in_kind = true;
+                    self.kind.clear();
+                }
+                sse::Piece::Data => {
+                    self.in_kind = false;
+                    if self.has_data {
+                        self.message.feed(b"\n");
+                    }
+                    self.has_data = true;
+                }
+                sse::Piece::Value(value) if self.in_kind => self.kind.extend(value),
+                sse::Piece::Value(value) => self.message.feed(value),
+                sse::Piece::Dispatch => {
+                    // Clients pass over an event of another type.
+                    let is_message = matches!(self.kind.get(), Some(b"" | b"message"));
+                    if is_message && self.message.verdict() == Verdict::Response {
+                        return self.message.lesson();
+                    }
+                    self.kind.clear();
+                    self.has_data = false;
+                    self.message.clear();
+                }
+            }
+        }
+        Step::More
+    }
+}
+
+/// A JSON-RPC message as far as it has been read. Of members with the same name the last one counts,
+/// as it does for those who read the message.
+pub(super) struct Message {
+    json: Result<Json, json::Invalid>,
+    into: Into,
+    name: Bounded<10>,
+    /// Whether it has a result or an error.
+    is_response: bool,
+    /// Whether the outermost member that is being read is the result.
+    in_result: bool,
+    result_type: Bounded<4>,
+    task_id: Id,
+    ttl: Option<Decimal>,
+}
+
+/// What the text of a string or number is put into.
+#[derive(Clone, Copy)]
+enum Into {
+    Nothing,
+    Name,
+    ResultType,
+    TaskId,
+    Ttl,
+}
+
+/// What kind of message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Unfinished,
+    Response,
+    /// A notification or a request, or nothing that can be understood.
+    Other,
+}
+
+impl Message {
+    fn new() -> Self {
+        Message {
+            json: Ok(Json::new()),
+            into: Into::Nothing,
+            name: Bounded::new(),
+            is_response: false,
+            in_result: false,
+            result_type: Bounded::new(),
+            task_id: Id::new(),
+            ttl: None,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.json = Ok(Json::new());
+        self.is_response = false;
+        self.forget_result();
+    }
+
+    fn feed(&mut self, mut bytes: &[u8]) {
+        while let Ok(json) = &mut self.json {
+            let depth = json.depth();
+            match json.next(&mut bytes) {
+                Ok(Some(piece)) => self.take(piece, depth),
+                Ok(None) => return,
+                Err(invalid) => self.json = Err(invalid),
+            }
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        match &self.json {
+            Ok(json) if !json.is_done() => Verdict::Unfinished,
+            Ok(_) if self.is_response => Verdict::Response,
+            _ => Verdict::Other,
+        }
+    }
+
+    /// What a response teaches.
+    fn lesson(&self) -> Step {
+        if self.task_id().is_some() {
+            Step::Found
+        } else {
+            Step::Nothing
+        }
+    }
+
+    /// The id, if the result is a task.
+    pub(super) fn task_id(&self) -> Option<&[u8]> {
+        if self.result_type.get() != Some(b"task") {
+            return None;
+        }
+        self.task_id.get().filter(|id| !id.is_empty())
+    }
+
+    /// How long the task is kept. `null` means for ever; no time at all, or less, means nothing.
+    pub(super) fn ttl(&self) -> Option<Span> {
+        self.ttl?.value().filter(|milliseconds| *milliseconds > 0).map(Span::from_millis)
+    }
+
+    fn take(&mut self, piece: json::Piece, depth: u32) {
+        match piece {
+            json::Piece::Name => {
+                self.name.clear();
+                self.into = if depth == 1 || depth == 2 && self.in_result {
+                    Into::Name
+                } else {
+                    Into::Nothing
+                };
+            }
+            json::Piece::Value(kind) => self.into = self.value(kind, depth),
+            json::Piece::Text(text) => self.text(text),
+            json::Piece::Char(char) => self.text(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            json::Piece::End => {}
+        }
+    }
+
+    fn value(&mut self, kind: Type, depth: u32) -> Into {
+        match depth {
+            // Only an object has members.
+            0 if kind != Type::Object => self.json = Err(json::Invalid),
+            1 => {
+                self.in_result = self.name.get() == Some(b"result");
+                if self.in_result {
+                    self.forget_result();
+                }
+                self.is_response |= self.in_result || self.name.get() == Some(b"error");
+                self.in_result &= kind == Type::Object;
+            }
+            2 if self.in_result => return self.member_of_result(kind),
+            _ => {}
+        }
+        Into::Nothing
+    }
+
+    fn member_of_result(&mut self, kind: Type) -> Into {
+        match (self.name.get(), kind) {
+            (Some(b"resultType"), _) => {
+                self.result_type.clear();
+                if kind == Type::String {
+                    return Into::ResultType;
+                }
+            }
+            (Some(b"taskId"), _) => {
+                self.task_id.clear();
+                if kind == Type::String {
+                    return Into::TaskId;
+                }
+            }
+            (Some(b"ttlMs"), _) => {
+                self.ttl = None;
+                if kind == Type::Number {
+                    self.ttl = Some(Decimal::default());
+                    return Into::Ttl;
+                }
+            }
+            _ => {}
+        }
+        Into::Nothing
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        match self.into {
+            Into::Nothing => {}
+            Into::Name => self.name.extend(text),
+            Into::ResultType => self.result_type.extend(text),
+            Into::TaskId => self.task_id.extend(text),
+            Into::Ttl => {
+                if let Some(ttl) = &mut self.ttl {
+                    text.iter().for_each(|byte| ttl.push(*byte));
+                }
+            }
+        }
+    }
+
+    fn forget_result(&mut self) {
+        self.result_type.clear();
+        self.task_id.clear();
+        self.ttl = None;
+    }
+}

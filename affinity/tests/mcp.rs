@@ -1,0 +1,376 @@
+//! Bodies and heads of MCP as servers and clients write them, good and bad.
+
+use affinity::mcp::{Format, Id, Progress, Reader, Request, Verb, Watch, MAX_ID, MAX_WATCHED};
+use affinity::policy::Rejection;
+use affinity::table::{Kind, Span};
+
+/// What a body has taught: the id, and its time to live in milliseconds if there is one.
+type Taught = Option<(Kind, Vec<u8>, Option<Span>)>;
+
+fn read<'b>(watch: Watch, chunks: impl IntoIterator<Item = &'b [u8]>) -> Taught {
+    let mut reader = Reader::new(watch).unwrap();
+    for chunk in chunks {
+        match reader.feed(chunk) {
+            Progress::More => {}
+            Progress::Nothing => return None,
+            Progress::Found(learned) => {
+                return Some((learned.kind, learned.id.to_vec(), learned.ttl));
+            }
+        }
+    }
+    None
+}
+
+/// Reads the body whole, byte by byte, and cut in two at every place: always the same.
+fn taught(watch: Watch, body: &[u8]) -> Taught {
+    let whole = read(watch, [body]);
+    assert_eq!(read(watch, body.chunks(1)), whole);
+    for cut in 0..=body.len().min(1000) {
+        let (first, second) = body.split_at(cut);
+        assert_eq!(read(watch, [first, second]), whole, "cut at {cut}");
+    }
+    whole
+}
+
+fn stream(body: &str) -> Option<String> {
+    taught(Watch::Endpoint, body.as_bytes()).map(|(kind, id, ttl)| {
+        assert_eq!((kind, ttl), (Kind::Sse, None));
+        String::from_utf8(id).unwrap()
+    })
+}
+
+fn task(body: &str) -> Option<(String, Option<u64>)> {
+    task_as(Format::Json, body)
+}
+
+fn task_as(format: Format, body: &str) -> Option<(String, Option<u64>)> {
+    taught(Watch::Task(format), body.as_bytes()).map(|(kind, id, ttl)| {
+        assert_eq!(kind, Kind::Task);
+        (String::from_utf8(id).unwrap(), ttl.map(Span::as_millis))
+    })
+}
+
+fn query(query: &[u8]) -> Option<Vec<u8>> {
+    let request =
+        Request { verb: Verb::Other, session: b"", version: b"", method: b"", name: b"", query };
+    request.id(&mut Id::new()).map(|(_, id)| id.to_vec())
+}
+
+fn result(members: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{{members}}}}}"#)
+}
+
+const TASK: &str = r#""resultType":"task","taskId":"t-1","status":"working","ttlMs":60032"#;
+
+fn t1(ttl: Option<u64>) -> Option<(String, Option<u64>)> {
+    Some(("t-1".into(), ttl))
+}
+
+// HTTP+SSE
+
+#[test]
+fn an_endpoint_event_names_its_session_as_the_sdks_write_it() {
+    let python = "event: endpoint\r\ndata: /messages/?session_id=0a1b\r\n\r\n";
+    assert_eq!(stream(python).as_deref(), Some("0a1b"));
+    let typescript = "event: endpoint\ndata: /message?sessionId=6b2f-41\n\n";
+    assert_eq!(stream(typescript).as_deref(), Some("6b2f-41"));
+}
+
+#[test]
+fn an_endpoint_is_absolute_or_relative_and_may_have_other_parameters_and_a_fragment() {
+    for (uri, id) in [
+        ("http://h:80/m?sessionId=s", Some("s")),
+        ("?sessionId=s", Some("s")),
+        ("m?a=b&sessionId=s&c", Some("s")),
+        ("m?a=?&sessionId=s?", Some("s?")),
+        ("m?sessionId=s#sessionId=t", Some("s")),
+        ("m?a#&sessionId=s", None),
+        ("m#?sessionId=s", None),
+        ("m&sessionId=s", None),
+        ("sessionId=s", None),
+        ("", None),
+    ] {
+        let body = format!("event: endpoint\ndata: {uri}\n\n");
+        assert_eq!(stream(&body).as_deref(), id, "{uri}");
+    }
+}
+
+#[test]
+fn comments_and_other_events_may_come_before_the_endpoint() {
+    let body = ": ping\n\nevent: hello\ndata: ?sessionId=no\n\n\u{feff}x\nevent: endpoint\n\n\
+                data: ?sessionId=yes\nid: 1\nevent: endpoint\n\nevent: endpoint\ndata: ?sessionId=late\n\n";
+    assert_eq!(stream(body).as_deref(), Some("yes"));
+}
+
+#[test]
+fn lines_of_an_endpoint_are_one_uri_without_blanks() {
+    let body = "event: endpoint\ndata: /m?session\ndata: Id=a%4\ndata: 1b \n\n";
+    assert_eq!(stream(body).as_deref(), Some("aAb"));
+}
+
+#[test]
+fn only_the_first_endpoint_counts() {
+    let body = "event: endpoint\ndata: /m\n\nevent: endpoint\ndata: ?sessionId=s\n\n";
+    assert_eq!(stream(body), None);
+}
+
+#[test]
+fn an_endpoint_is_learned_with_its_last_byte() {
+    let mut reader = Reader::new(Watch::Endpoint).unwrap();
+    assert_eq!(reader.feed(b"event: endpoint\r\ndata: ?sessionId=s\r\n"), Progress::More);
+    assert!(matches!(reader.feed(b"\r"), Progress::Found(learned) if learned.id == b"s"));
+    assert_eq!(reader.feed(b"\n"), Progress::Nothing);
+}
+
+// The query
+
+#[test]
+fn a_query_is_decoded_as_servers_decode_it() {
+    for (text, id) in [
+        (&b"sessionId=s"[..], Some(&b"s"[..])),
+        (b"session_id=s", Some(b"s")),
+        (b"a=1&session_id=s&b=2", Some(b"s")),
+        (b"sessionId=&session_id=s", Some(b"s")),
+        (b"sessionId&session_id=s", Some(b"s")),
+        (b"sessionId=a&session_id=b", Some(b"a")),
+        (b"session%49d=%61%2Bb+c", Some(b"a+b c")),
+        (b"sessionId=%zz%4", Some(b"%zz%4")),
+        (b"sessionId=%%41", Some(b"%A")),
+        (b"sessionId=%4%41", Some(b"%4A")),
+        (b"sessionId=a=b", Some(b"a=b")),
+        (b"sessionId=a%26b%00%ff", Some(b"a&b\0\xff")),
+        (b"sessionid=s", None),
+        (b"xsessionId=s", None),
+        (b"sessionIdx=s", None),
+        (b"x?sessionId=s", None),
+        (b"sessionId%3Ds", None),
+        (b"", None),
+    ] {
+        assert_eq!(query(text).as_deref(), id, "{}", text.escape_ascii());
+    }
+}
+
+#[test]
+fn an_id_may_have_so_many_bytes_and_no_more() {
+    let id = "x".repeat(MAX_ID);
+    assert_eq!(query(format!("sessionId={id}").as_bytes()), Some(id.clone().into_bytes()));
+    assert_eq!(query(format!("sessionId={id}x&session_id=s").as_bytes()), None);
+    let long = |id: &str| result(&format!(r#""resultType":"task","taskId":"{id}""#));
+    assert_eq!(task(&long(&id)), Some((id.clone(), None)));
+    assert_eq!(task(&long(&(id + "x"))), None);
+}
+
+// Tasks
+
+#[test]
+fn a_task_is_learned_from_a_result_with_its_time_to_live() {
+    assert_eq!(task(&result(TASK)), t1(Some(60_032)));
+}
+
+#[test]
+fn members_come_in_any_order_with_anything_between_them() {
+    let body = r#" { "result" : { "_meta":{"taskId":"no","resultType":"complete","ttlMs":1},
+        "ttlMs" : null , "x":[[{"taskId":"no"}],"taskId",-1.5e+3,true,false,null,{}],
+        "taskId":"t-1", "resultType":"task" } , "id":"taskId", "jsonrpc":"2.0" } "#;
+    assert_eq!(task(body), t1(None));
+}
+
+#[test]
+fn a_result_of_another_type_is_no_task() {
+    for members in [
+        r#""resultType":"complete","taskId":"t-1""#,
+        r#""resultType":"task""#,
+        r#""taskId":"t-1""#,
+        r#""resultType":"task","taskId":"""#,
+        r#""resultType":"task","taskId":7"#,
+        r#""resultType":"tasks","taskId":"t-1""#,
+        r#""resultType":["task"],"taskId":"t-1""#,
+        r#""resultType":"task","task":{"taskId":"t-1"}"#,
+        r#""resultType":"task","taskId":["t-1"]"#,
+        "",
+    ] {
+        assert_eq!(task(&result(members)), None, "{members}");
+    }
+    for body in [
+        r#"{"error":{"resultType":"task","taskId":"t-1"}}"#,
+        r#"{"params":{"resultType":"task","taskId":"t-1"}}"#,
+        r#"{"resultType":"task","taskId":"t-1"}"#,
+        r#"{"result":[{"resultType":"task","taskId":"t-1"}]}"#,
+        r#"{"x":{"result":{"resultType":"task","taskId":"t-1"}}}"#,
+        r#"[{"result":{"resultType":"task","taskId":"t-1"}}]"#,
+        r#""task""#,
+        "1 ",
+    ] {
+        assert_eq!(task(body), None, "{body}");
+    }
+}
+
+#[test]
+fn of_two_members_with_one_name_the_last_counts() {
+    let twice =
+        r#""taskId":"x","taskId":"t-1","resultType":1,"resultType":"task","ttlMs":1,"ttlMs":64"#;
+    assert_eq!(task(&result(twice)), t1(Some(64)));
+    assert_eq!(task(&result(r#""resultType":"task","taskId":"x","taskId":null"#)), None);
+    assert_eq!(
+        task(&format!(r#"{{"result":{{"ttlMs":1}},"result":{{{TASK}}}}}"#)),
+        t1(Some(60_032))
+    );
+    assert_eq!(task(&format!(r#"{{"result":{{{TASK}}},"result":null}}"#)), None);
+    assert_eq!(task(&format!(r#"{{"result":{{{TASK}}},"result":{{}}}}"#)), None);
+}
+
+#[test]
+fn names_and_values_may_be_escaped() {
+    let members =
+        r#""result\u0054ype":"\u0074ask","t\u0061skId":"\"\\\/\b\f\n\r\té\u00e9\ud83d\uDE00""#;
+    assert_eq!(task(&result(members)).unwrap().0, "\"\\/\u{8}\u{c}\n\r\téé😀");
+}
+
+#[test]
+fn a_time_to_live_that_makes_no_sense_is_none_and_a_huge_one_the_longest() {
+    let ttl = |text: &str| {
+        task(&result(&format!(r#""resultType":"task","taskId":"t-1","ttlMs":{text}"#))).unwrap().1
+    };
+    assert_eq!(ttl("6.4e4"), Some(64_000));
+    for none in ["null", "0", "-1", "-1e9", "0.9", "\"60000\"", "[60000]", "true"] {
+        assert_eq!(ttl(none), None, "{none}");
+    }
+    assert_eq!(ttl("1e400"), Some(Span::from_millis(u64::MAX).as_millis()));
+}
+
+#[test]
+fn a_text_that_is_no_json_teaches_nothing() {
+    let good = result(TASK);
+    for bad in [
+        format!("x{good}"),
+        format!("{{{good}"),
+        good.replace("\"jsonrpc\":", "\"jsonrpc\"::"),
+        good.replace(":1,", ":01,"),
+        good.replace(":1,", ":-,"),
+        good.replace(":1,", ":1.,"),
+        good.replace(":1,", ":1e,"),
+        good.replace(":1,", ":.5,"),
+        good.replace(":1,", ":+1,"),
+        good.replace(":1,", ":NaN,"),
+        good.replace(":1,", ":nul,"),
+        good.replace(":1,", ":truee,"),
+        good.replace(":1,", ":[1},"),
+        good.replace(":1,", ":[1,],"),
+        good.replace(":1,", ":1,,"),
+        good.replace("2.0", "2\n0"),
+        good.replace("2.0", "2\0"),
+        good.replace("2.0", r"\x"),
+        good.replace("2.0", r"\u12g4"),
+        good.replace("2.0", r"\ud83d"),
+        good.replace("2.0", r"\ud83dx"),
+        good.replace("2.0", r"\ud83d\n"),
+        good.replace("2.0", r"\ud83d\u0041"),
+        good.replace("2.0", r"\ude00"),
+        good.replace("60032}", "60032,}"),
+        good.replace("60032}", "60032]"),
+    ] {
+        assert_ne!(bad, good);
+        assert_eq!(task(&bad), None, "{bad}");
+    }
+    for bytes in
+        [&b"\xff"[..], b"\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe2\x28"]
+    {
+        let mut bad = b"{\"a\":\"".to_vec();
+        bad.extend(bytes);
+        bad.extend(format!("\",{}", &good[1..]).bytes());
+        assert_eq!(taught(Watch::Task(Format::Json), &bad), None, "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_task_is_learned_with_the_last_brace() {
+    let body = result(TASK);
+    let (most, last) = body.split_at(body.len() - 1);
+    let mut reader = Reader::new(Watch::Task(Format::Json)).unwrap();
+    assert_eq!(reader.feed(most.as_bytes()), Progress::More);
+    assert!(
+        matches!(reader.feed(last.as_bytes()), Progress::Found(learned) if learned.id == b"t-1")
+    );
+}
+
+#[test]
+fn in_a_stream_a_task_may_follow_notifications_and_rubbish() {
+    let progress =
+        r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"taskId":"no"}}"#;
+    let body = format!(
+        "id: 1\ndata:\n\nevent: message\ndata: {progress}\n\ndata: {{rubbish\n\nevent: ping\n\
+         data: {}\n\nevent: message\r\ndata: {}\r\n\r\n",
+        result(r#""resultType":"task","taskId":"no""#),
+        result(TASK)
+    );
+    assert_eq!(task_as(Format::Sse, &body), t1(Some(60_032)));
+}
+
+#[test]
+fn in_a_stream_a_message_may_have_several_lines() {
+    let body = format!("data: {}\n\n", result(TASK).replace(',', ",\ndata:"));
+    assert_eq!(task_as(Format::Sse, &body), t1(Some(60_032)));
+    let body = format!("data: {}\n\n", result(TASK).replace("t-1", "t\ndata: -1"));
+    assert_eq!(task_as(Format::Sse, &body), None);
+}
+
+#[test]
+fn a_stream_has_no_more_to_say_after_the_response() {
+    let after = |response: &str| format!("data: {response}\n\ndata: {}\n\n", result(TASK));
+    assert_eq!(task_as(Format::Sse, &after(&result(""))), None);
+    assert_eq!(task_as(Format::Sse, &after(r#"{"error":{}}"#)), None);
+    assert_eq!(task_as(Format::Sse, &after(r#"{"method":"x"}"#)), t1(Some(60_032)));
+    let mut reader = Reader::new(Watch::Task(Format::Sse)).unwrap();
+    assert_eq!(reader.feed(b"data: {\"result\":{}}\n\n"), Progress::Nothing);
+}
+
+// Bombs
+
+#[test]
+fn a_depth_bomb_teaches_nothing_and_128_levels_are_read() {
+    let nested = |depth| {
+        format!(r#"{{"a":{}{},{}"#, "[".repeat(depth), "]".repeat(depth), &result(TASK)[1..])
+    };
+    assert_eq!(
+        read(Watch::Task(Format::Json), [nested(127).as_bytes()]).map(|t| t.1),
+        Some(b"t-1".to_vec())
+    );
+    assert_eq!(read(Watch::Task(Format::Json), [nested(128).as_bytes()]), None);
+    let bomb = "{\"a\":".repeat(10_000);
+    assert_eq!(read(Watch::Task(Format::Json), bomb.as_bytes().chunks(4096)), None);
+}
+
+#[test]
+fn nothing_is_looked_at_beyond_the_limit() {
+    let last = |watch, size: usize, end: &str, fill: &dyn Fn(usize) -> String| {
+        let body = format!("{}{end}", fill(size - end.len()));
+        assert_eq!(body.len(), size);
+        read(watch, body.as_bytes().chunks(5000)).is_some()
+    };
+    let members = result(TASK);
+    for (watch, end, fill) in [
+        (Watch::Task(Format::Json), &members[..], &(|n| " ".repeat(n)) as &dyn Fn(usize) -> String),
+        (Watch::Endpoint, "\nevent: endpoint\ndata: ?sessionId=s\n\n", &|n| ":".repeat(n)),
+    ] {
+        assert!(last(watch, MAX_WATCHED, end, fill));
+        assert!(!last(watch, MAX_WATCHED + 1, end, fill));
+    }
+    let number = format!("{{\"a\":{}", "1".repeat(10 << 20));
+    let mut reader = Reader::new(Watch::Task(Format::Json)).unwrap();
+    assert_eq!(reader.feed(number.as_bytes()), Progress::Nothing);
+    assert_eq!(reader.feed(b"}"), Progress::Nothing);
+}
+
+// Rejections
+
+#[test]
+fn a_rejection_is_a_json_rpc_error() {
+    use affinity::mcp::rejection::body;
+    for rejection in [Rejection::NotFound, Rejection::Gone] {
+        assert_eq!(
+            body(rejection),
+            r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#
+        );
+    }
+    assert!(body(Rejection::Unavailable).starts_with(r#"{"jsonrpc":"2.0","id":null,"error":{"#));
+}
