@@ -20,8 +20,9 @@ async function live(number) {
   let [session, mcp] = [0, null];
 
   async function connect() {
-    mcp = new Client({ name: "steady", version: "1.0.0" });
-    await mcp.connect(new StreamableHTTPClientTransport(url));
+    const client = new Client({ name: "steady", version: "1.0.0" });
+    await client.connect(new StreamableHTTPClientTransport(url));
+    mcp = client;
     session++;
   }
 
@@ -39,8 +40,8 @@ async function live(number) {
     const said = await answer().catch((error) => ({ status: error.code > 0 ? error.code : 0, error: String(error) }));
     const took = (performance.now() - begin) / 1000;
     console.log(JSON.stringify({ client: number, session, at: performance.now() / 1000, took, ...said }));
-    if (said.status === 404 || session === 0) {
-      await mcp?.close();
+    if (said.status === 404 && mcp) {
+      await mcp.close();
       mcp = null;
     }
     await setTimeout(pause * 1000);
