@@ -3,18 +3,25 @@
 use core::ffi::{c_char, c_void};
 
 use affinity::status::{
-    Document, Format, Method, OutOfMemory, Refusal, Request, Resource, Task, NO_MEMORY, NO_RESOURCE,
+    Answer, Document, Drain, Draining, Format, Id, Method, OutOfMemory, Refusal, Request, Resource,
+    Task, Text, MAX_BODY, NO_LENGTH, NO_ROOM, NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
+    TOO_LARGE,
 };
+use affinity::table::{Key, Limits, Span, Tick};
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_discard_request_body, ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_table_elt_t,
-    NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_HEAD, NGX_HTTP_OK, NGX_HTTP_PATCH, NGX_HTTP_POST,
+    ngx_http_discard_request_body, ngx_http_finalize_request, ngx_http_read_client_request_body,
+    ngx_http_request_t, ngx_int_t, ngx_list_part_t, ngx_table_elt_t, NGX_HTTP_DELETE, NGX_HTTP_GET,
+    NGX_HTTP_HEAD, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK, NGX_HTTP_PATCH, NGX_HTTP_POST,
+    NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_NOTICE,
 };
 
 use crate::conf::{Api, LocationConf};
-use crate::nginx::{self, fail, Logged, OK};
+use crate::later::{self, Job, Target};
+use crate::nginx::{self, fail, Logged, DONE, OK};
 use crate::report;
 use crate::response::{self, Head};
+use crate::zone::{Sessions, Zone};
 
 /// `sticky_api [write];`
 pub unsafe extern "C" fn sticky_api(
@@ -61,17 +68,276 @@ unsafe fn core_location<'a>(cf: &ngx_conf_t) -> Option<&'a mut ngx_http_core_loc
 unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request of a location that has our handler.
     unsafe {
-        let write = may_write(r);
+        let task = match read_request(r).task(may_write(r)) {
+            Ok(task) if task.has_body() => match check_length(r) {
+                Ok(()) => return read_body(r),
+                Err(refusal) => Err(refusal),
+            },
+            other => other,
+        };
         let discarded = ngx_http_discard_request_body(r);
         if discarded != OK {
             return discarded;
         }
-        match read_request(r).task(write) {
-            Ok(Task::Show(resource, format)) => show(r, resource, format, write),
-            Ok(_) => refuse(r, NO_RESOURCE),
+        match task.map_or_else(|refusal| refuse(r, refusal), |task| perform(r, &task, &[])) {
+            // It is answered later, and must live until then.
+            DONE => {
+                let main = &mut *(*r).main;
+                main.set_count(main.count() + 1);
+                DONE
+            }
+            rc => rc,
+        }
+    }
+}
+
+/// # Safety
+/// `r` is a live request.
+unsafe fn check_length(r: *const ngx_http_request_t) -> Result<(), Refusal> {
+    // SAFETY: by this function's contract.
+    let (length, chunked) =
+        unsafe { ((*r).headers_in.content_length_n, (*r).headers_in.chunked() != 0) };
+    match u64::try_from(length) {
+        _ if chunked => Err(NO_LENGTH),
+        Ok(length) if length > MAX_BODY => Err(TOO_LARGE),
+        // None, or none that is known.
+        _ => Ok(()),
+    }
+}
+
+/// # Safety
+/// `r` is a live request whose body nobody has read.
+unsafe fn read_body(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: by this function's contract.
+    unsafe {
+        (*r).set_request_body_in_single_buf(1);
+        match ngx_http_read_client_request_body(r, Some(on_body)) {
+            rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => rc,
+            _ => DONE,
+        }
+    }
+}
+
+/// nginx has read the body, and holds the request for us.
+unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
+    // SAFETY: nginx passes the request that it has read for; its body is in one buffer, for
+    // `merge_location` keeps it out of files, or there is none.
+    unsafe {
+        let bufs = (*r).request_body.as_ref().and_then(|body| body.bufs.as_ref());
+        let body = bufs.and_then(|chain| chain.buf.as_ref()).map_or(&[][..], |buf| {
+            core::slice::from_raw_parts(buf.pos, buf.last.offset_from(buf.pos) as usize)
+        });
+        let rc = match read_request(r).task(may_write(r)) {
+            Ok(task) => perform(r, &task, body),
+            Err(refusal) => refuse(r, refusal),
+        };
+        if rc != DONE {
+            ngx_http_finalize_request(r, rc);
+        }
+    }
+}
+
+/// Does a task. The result is what the request is finalised with, or `DONE`: that comes later.
+///
+/// # Safety
+/// `r` is a live request that has not been answered.
+unsafe fn perform(r: *mut ngx_http_request_t, task: &Task<'static>, body: &[u8]) -> ngx_int_t {
+    // SAFETY: by this function's contract.
+    unsafe {
+        match *task {
+            Task::Show(resource, format) => answer(r, format, show(r, &resource, format)),
+            Task::Wait(upstream, server, timeout) => later(r, upstream, server, Job::wait(timeout)),
+            Task::ForgetAll(upstream, server) => later(r, upstream, server, Job::forget()),
+            Task::Drain(upstream, server) => {
+                answer(r, Format::Json, drain(r, upstream, server, body))
+            }
+            Task::Find(zone) | Task::FindByBody(zone) => {
+                answer(r, Format::Json, with_session(r, zone, body, found))
+            }
+            Task::Forget(zone) => answer(r, Format::Json, with_session(r, zone, body, forget)),
+        }
+    }
+}
+
+/// # Safety
+/// `r` is a live request that has not been answered.
+pub unsafe fn answer(
+    r: *mut ngx_http_request_t,
+    format: Format,
+    text: Result<Vec<u8>, Refusal>,
+) -> ngx_int_t {
+    let head = Head {
+        status: NGX_HTTP_OK as u16,
+        content_type: format.content_type(),
+        headers: &[NO_STORE],
+    };
+    match text {
+        // SAFETY: by this function's contract.
+        Ok(text) => unsafe { response::send(r, &head, text) },
+        // SAFETY: as above.
+        Err(refusal) => unsafe { refuse(r, refusal) },
+    }
+}
+
+const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
+
+/// # Safety
+/// As above.
+unsafe fn refuse(r: *mut ngx_http_request_t, refusal: Refusal) -> ngx_int_t {
+    let header = match refusal {
+        Refusal { allow: Some(methods), .. } => Some(("Allow", methods)),
+        // Those that ask again find it over.
+        Refusal { status: 503, .. } => Some(("Retry-After", "1")),
+        _ => None,
+    };
+    let head = Head {
+        status: refusal.status,
+        content_type: Format::Json.content_type(),
+        headers: match &header {
+            Some(header) => &[NO_STORE, *header],
+            None => &[NO_STORE],
+        },
+    };
+    match Document::Refusal(refusal).to_json() {
+        // SAFETY: by this function's contract.
+        Ok(text) => unsafe { response::send(r, &head, text) },
+        Err(OutOfMemory) => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+    }
+}
+
+/// # Safety
+/// As above.
+pub unsafe fn show(
+    r: *mut ngx_http_request_t,
+    resource: &Resource<'_>,
+    format: Format,
+) -> Result<Vec<u8>, Refusal> {
+    // SAFETY: by this function's contract.
+    let report = unsafe { report::collect(r, may_write(r))? };
+    match format {
+        Format::Prometheus => Ok(report.to_prometheus()?),
+        _ => Ok(Document::of(&report, resource)?.to_json()?),
+    }
+}
+
+/// # Safety
+/// As above.
+unsafe fn later(
+    r: *mut ngx_http_request_t,
+    upstream: &'static [u8],
+    server: &'static [u8],
+    job: Job,
+) -> ngx_int_t {
+    // SAFETY: by this function's contract; names live as long as the request.
+    unsafe {
+        match find_server(r, upstream, server) {
+            Ok(zone) => later::start(r, Target { zone, upstream, server }, job),
             Err(refusal) => refuse(r, refusal),
         }
     }
+}
+
+/// The zone of an upstream that has, or had, a server of that address.
+///
+/// # Safety
+/// `r` is a live request, and outlives the result.
+unsafe fn find_server(
+    r: *const ngx_http_request_t,
+    upstream: &[u8],
+    server: &[u8],
+) -> Result<&'static Zone, Refusal> {
+    // SAFETY: by this function's contract, the configuration lives as long.
+    unsafe {
+        let named = report::upstreams(r).find(|(us, _)| nginx::bytes(&(**us).host) == upstream);
+        let (us, affinity) = named.ok_or(NO_UPSTREAM)?;
+        let zone = &*affinity.zone;
+        let known = || {
+            let table = zone.sessions().map(|sessions| &sessions.table);
+            table.is_some_and(|table| table.find_server(server).is_some())
+        };
+        match report::has_peer(us, server) || known() {
+            true => Ok(zone),
+            false => Err(NO_SERVER),
+        }
+    }
+}
+
+/// # Safety
+/// `r` is a live request.
+unsafe fn drain(
+    r: *mut ngx_http_request_t,
+    upstream: &[u8],
+    server: &[u8],
+    body: &[u8],
+) -> Result<Vec<u8>, Refusal> {
+    let asked = Drain::read(body)?;
+    let now = nginx::now();
+    let draining = match asked {
+        Drain { drain: false, .. } => Draining::NO,
+        Drain { deadline, .. } => Draining::until(
+            deadline.map(|millis| Tick(now.0.wrapping_add(Span::from_millis(millis).0))),
+        ),
+    };
+    // SAFETY: by this function's contract.
+    unsafe {
+        let zone = find_server(r, upstream, server)?;
+        let sessions = zone.sessions().ok_or(NO_ROOM)?;
+        if !sessions.set_draining(server, draining, now) {
+            return Err(NO_ROOM);
+        }
+        ngx::ngx_log_error!(
+            NGX_LOG_NOTICE,
+            (*(*r).connection).log,
+            "server \"{}\" of zone \"{}\" {}",
+            Text(server),
+            zone.name(),
+            if asked.drain { "drains" } else { "drains no longer" }
+        );
+        show(r, &Resource::Server(upstream, server), Format::Json)
+    }
+}
+
+type WithSession = fn(&Sessions, Key, &Limits) -> Result<Vec<u8>, Refusal>;
+
+/// Does something with the session that the body names, or else the header.
+///
+/// # Safety
+/// `r` is a live request.
+unsafe fn with_session(
+    r: *const ngx_http_request_t,
+    zone: &[u8],
+    body: &[u8],
+    f: WithSession,
+) -> Result<Vec<u8>, Refusal> {
+    // SAFETY: by this function's contract.
+    let (header, named) = unsafe {
+        let named = report::zones(r).find(|known| nginx::bytes(&known.name()) == zone);
+        (header(r, b"mcp-session-id"), named)
+    };
+    let zone = named.ok_or(NO_ZONE)?;
+    let id = Id::read(body, header)?;
+    let sessions = zone.sessions().ok_or(NO_SESSION)?;
+    f(sessions, sessions.table.key(id.kind, &id.id, &id.bind), zone.limits())
+}
+
+fn found(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    let now = nginx::now();
+    let session = sessions.lookup(key, now, limits).ok_or(NO_SESSION)?;
+    let shown = sessions.with_address(session.server, |address| {
+        let answer = Answer::Session {
+            server: Text(address),
+            age_ms: now.since(session.created).as_millis(),
+            idle_ms: now.since(session.used).as_millis(),
+        };
+        Document::Answer(answer).to_json()
+    });
+    Ok(shown.ok_or(NO_SESSION)??)
+}
+
+fn forget(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    sessions.lookup(key, nginx::now(), limits).ok_or(NO_SESSION)?;
+    sessions.forget(key);
+    Ok(Document::Answer(Answer::Forgotten { forgotten: 1 }).to_json()?)
 }
 
 /// # Safety
@@ -140,70 +406,6 @@ unsafe fn header<'a>(r: *const ngx_http_request_t, name: &[u8]) -> Option<&'a [u
     found
 }
 
-/// # Safety
-/// `r` is a live request that has not been answered.
-unsafe fn show(
-    r: *mut ngx_http_request_t,
-    resource: Resource<'_>,
-    format: Format,
-    write: bool,
-) -> ngx_int_t {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let Ok(report) = report::collect(r, write) else {
-            return refuse(r, NO_MEMORY);
-        };
-        let text = match format {
-            Format::Prometheus => report.to_prometheus(),
-            _ => match Document::of(&report, &resource) {
-                Ok(document) => document.to_json(),
-                Err(refusal) => return refuse(r, refusal),
-            },
-        };
-        answer(r, format, text)
-    }
-}
-
-/// # Safety
-/// As above.
-unsafe fn answer(
-    r: *mut ngx_http_request_t,
-    format: Format,
-    text: Result<Vec<u8>, OutOfMemory>,
-) -> ngx_int_t {
-    let head = Head {
-        status: NGX_HTTP_OK as u16,
-        content_type: format.content_type(),
-        headers: &[NO_STORE],
-    };
-    // SAFETY: by this function's contract.
-    match text {
-        Ok(text) => unsafe { response::send(r, &head, text) },
-        Err(OutOfMemory) => unsafe { refuse(r, NO_MEMORY) },
-    }
-}
-
-const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
-
-/// # Safety
-/// As above.
-unsafe fn refuse(r: *mut ngx_http_request_t, refusal: Refusal) -> ngx_int_t {
-    let allow = refusal.allow.map(|methods| ("Allow", methods));
-    let head = Head {
-        status: refusal.status,
-        content_type: Format::Json.content_type(),
-        headers: match &allow {
-            Some(allow) => &[NO_STORE, *allow],
-            None => &[NO_STORE],
-        },
-    };
-    match Document::Refusal(refusal).to_json() {
-        // SAFETY: by this function's contract.
-        Ok(text) => unsafe { response::send(r, &head, text) },
-        Err(OutOfMemory) => nginx_sys::NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
-    }
-}
-
 /// Lets a location with our handler take bodies as the handler wants them, whatever holds for
 /// others: their size is checked there, and told of in JSON.
 pub unsafe extern "C" fn merge_location(
@@ -217,8 +419,7 @@ pub unsafe extern "C" fn merge_location(
         if (*conf.cast::<LocationConf>()).api.is_some() {
             if let Some(core) = core_location(&*cf) {
                 core.client_max_body_size = 0;
-                core.client_body_buffer_size =
-                    core.client_body_buffer_size.max(affinity::status::MAX_BODY as usize);
+                core.client_body_buffer_size = core.client_body_buffer_size.max(MAX_BODY as usize);
                 core.client_body_in_file_only = 0;
             }
         }

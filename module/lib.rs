@@ -23,6 +23,7 @@ mod directives;
 mod filters;
 mod hooks;
 mod keepalive;
+mod later;
 mod native;
 mod nginx;
 mod peers;

@@ -177,6 +177,11 @@ impl<'a> Candidate<'a> {
         check(self.peer).err().is_none_or(|missing| missing.absence == Absence::Full)
     }
 
+    /// Whether its configuration says so.
+    pub fn is_draining(&self) -> bool {
+        self.peer.down & DRAINING != 0
+    }
+
     pub fn is_named(&self, address: &[u8]) -> bool {
         nginx::is_same(self.address(), address)
     }
@@ -222,6 +227,56 @@ pub unsafe fn with_current<T>(
             candidate = found.next();
         }
         Some(f(&candidate?))
+    }
+}
+
+/// Keeps a balancer from the servers whose address is `excluded`, by marking them as tried. False
+/// if there are no others.
+///
+/// nginx goes on to the next group by itself when one has nothing left, but forgets its marks then:
+/// hence we do it.
+///
+/// # Safety
+/// Called from `peer.get`; `data` is round robin's; `excluded` asks for no peers.
+pub unsafe fn exclude(
+    us: *const ngx_http_upstream_srv_conf_t,
+    data: *mut c_void,
+    excluded: impl Fn(&[u8]) -> bool,
+) -> bool {
+    let mut others = false;
+    // SAFETY: by this function's contract; peers stay while their group is locked, and the bits
+    // are as many as the list they were made for has peers.
+    unsafe {
+        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        loop {
+            let group = rrp.peers;
+            let lock = Lock::new(group);
+            if !versions::is_same_list(rrp, group) {
+                // nginx sees that, too.
+                return true;
+            }
+            let mut left = false;
+            let mut candidate = Candidate::first_of(group, first);
+            while let Some(found) = candidate {
+                if excluded(found.address()) {
+                    let (word, bit) = bit_of(found.place);
+                    *rrp.tried.add(word) |= bit;
+                } else if !found.is_draining() {
+                    others = true;
+                    let can = check(found.peer).is_ok() && found.peer.down == 0;
+                    left |= can && !is_tried(rrp, found.place);
+                }
+                candidate = found.next();
+            }
+            let following = (*group).next;
+            drop(lock);
+            if left || following.is_null() {
+                return others;
+            }
+            forget_tries(rrp, us);
+            rrp.peers = following;
+        }
     }
 }
 

@@ -13,7 +13,8 @@ use nginx_sys::{
 
 use crate::conf::{Affinity, MainConf, UpstreamConf};
 use crate::nginx;
-use crate::peers;
+use crate::peers::{self, Candidate};
+use crate::versions;
 use crate::zone::{Sessions, Zone};
 
 /// When this nginx was started (monotonic milliseconds); workers inherit it.
@@ -148,13 +149,15 @@ unsafe fn upstream_report<'a>(
             let known = report.servers.iter_mut().find(|known| known.address.0 == peer.address());
             if let Some(known) = known {
                 // The same address once more: it is there if one of the two is.
-                if known.state == State::Unavailable && peer.is_available() {
-                    known.state = State::Up;
+                if known.state == State::Unavailable {
+                    known.state = state_of(peer);
                 }
             } else if result.is_ok() {
                 result = copy((*r).pool, peer.address()).and_then(|address| {
-                    let state = if peer.is_available() { State::Up } else { State::Unavailable };
-                    push(&mut report.servers, server(sessions, address, state, peer.is_backup()))
+                    let route = route(us, peer).map(|route| copy((*r).pool, route)).transpose()?;
+                    let backup = peer.is_backup();
+                    let server = server(sessions, address, state_of(peer));
+                    push(&mut report.servers, Server { route, backup, ..server })
                 });
             }
         });
@@ -163,7 +166,7 @@ unsafe fn upstream_report<'a>(
             if let Some(address) = address((*r).pool, &sessions.table, holder)? {
                 let is_it = |known: &Server<'_>| known.address == address;
                 if !report.servers.iter().any(is_it) && is_gone(r, zone, address.0) {
-                    push(&mut report.servers, server(sessions, address, State::Gone, false))?;
+                    push(&mut report.servers, server(sessions, address, State::Gone))?;
                 }
             }
         }
@@ -195,13 +198,27 @@ pub unsafe fn has_peer(us: *const ngx_http_upstream_srv_conf_t, address: &[u8]) 
     found
 }
 
+/// What nginx has made of a server.
+fn state_of(peer: &Candidate<'_>) -> State {
+    match peer.is_available() {
+        false => State::Unavailable,
+        true if peer.is_draining() => State::Draining,
+        true => State::Up,
+    }
+}
+
+/// # Safety
+/// `us` is an upstream of a live configuration, and `peer` one of its peers.
+unsafe fn route<'a>(
+    us: *const ngx_http_upstream_srv_conf_t,
+    peer: &Candidate<'a>,
+) -> Option<&'a [u8]> {
+    // SAFETY: by this function's contract.
+    versions::route(unsafe { &UpstreamConf::of(us)?.sticky }, peer)
+}
+
 /// What the zone knows of a server that is in this `state` for nginx.
-fn server<'a>(
-    sessions: &Sessions,
-    address: Text<'a>,
-    mut state: State,
-    backup: bool,
-) -> Server<'a> {
+fn server<'a>(sessions: &Sessions, address: Text<'a>, mut state: State) -> Server<'a> {
     let table = &sessions.table;
     let id = table.find_server(address.0);
     let stats = id.and_then(|id| table.server_stats(id)).unwrap_or_default();
@@ -210,7 +227,7 @@ fn server<'a>(
     if state != State::Gone {
         if draining.is_on() {
             state = State::Draining;
-        } else if unavailable.is_some() {
+        } else if unavailable.is_some() && state == State::Up {
             state = State::Unavailable;
         }
     }
@@ -218,10 +235,10 @@ fn server<'a>(
         address,
         route: None,
         state,
-        backup,
+        backup: false,
         live: stats.live,
         hits: stats.hits,
-        drain: draining.is_on(),
+        drain: state == State::Draining || draining.is_on(),
         drain_deadline: draining.deadline().map(utc),
         unavailable_since: unavailable.map(utc),
     }

@@ -227,6 +227,11 @@ impl Hooked for PeerData {
             }
         }
         // SAFETY: as above.
+        if self.sessions().drains() && !unsafe { self.avoid_draining() } {
+            // SAFETY: as above.
+            return unsafe { self.reject(Rejection::Unavailable, Missing::FAILED.retry_after) };
+        }
+        // SAFETY: as above.
         let rc = unsafe { self.inner.get(pc) };
         if rc == OK || rc == DONE {
             self.held = Held::Chosen;
@@ -440,6 +445,20 @@ impl PeerData {
         sessions.with_address(server, take).unwrap_or(Err(Missing::REMOVED))?;
         self.held = Held::SessionServer;
         Ok(())
+    }
+
+    /// Keeps the balancer from servers that drain; false if all do.
+    ///
+    /// # Safety
+    /// Called from `peer.get` with no peer taken.
+    #[cold]
+    unsafe fn avoid_draining(&self) -> bool {
+        let (us, sessions) = (self.us(), self.sessions());
+        // SAFETY: by this function's contract.
+        unsafe {
+            !peers::is_round_robin(self.inner.data, us)
+                || peers::exclude(us, self.inner.data, |address| sessions.is_draining(address))
+        }
     }
 
     /// Decides what to do without the session's server, and notes since when it is missing.

@@ -11,6 +11,8 @@ use nginx_sys::{
     ngx_http_upstream_srv_conf_t, ngx_peer_connection_t,
 };
 
+use crate::peers::Candidate;
+
 #[cfg(not(nginx_own_sticky))]
 #[path = "sticky/mod.rs"]
 mod sticky;
@@ -46,10 +48,15 @@ mod own {
     /// # Safety
     /// nginx reads its configuration; the upstream's balancer has made its peers.
     pub unsafe fn arrange(us: *const ngx_http_upstream_srv_conf_t, conf: &mut Sticky) {
-        if conf.method.is_some() {
+        if conf.method.is_some() || conf.ids.has_routes() {
             // SAFETY: by this function's contract.
             unsafe { conf.ids.arrange(&*us) };
         }
+    }
+
+    /// The route of a server, for as long as its group is locked.
+    pub fn route<'a>(conf: &Sticky, candidate: &Candidate<'a>) -> Option<&'a [u8]> {
+        conf.ids.route(candidate)
     }
 
     /// Whether nginx resolves a server's name while it runs.
@@ -134,6 +141,12 @@ mod own {
     }
 
     pub unsafe fn arrange(_us: *const ngx_http_upstream_srv_conf_t, _conf: &mut Sticky) {}
+
+    pub fn route<'a>(_conf: &Sticky, candidate: &Candidate<'a>) -> Option<&'a [u8]> {
+        let peer = candidate.peer;
+        // SAFETY: the string lives as long as the peer.
+        (peer.route() != 0).then(|| unsafe { crate::nginx::bytes(&peer.sid) })
+    }
 
     pub unsafe fn shown<'a>(_r: *mut ngx_http_request_t) -> Option<Shown<'a>> {
         None

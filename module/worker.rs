@@ -12,12 +12,12 @@ use affinity::table::{Key, Span, Tick};
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_int_t, ngx_log_t,
     ngx_msec_t, ngx_process, ngx_queue_init, ngx_queue_insert_before, ngx_queue_remove,
-    ngx_queue_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_queue_t, ngx_worker, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
 use crate::conf::MainConf;
 use crate::nginx::{self, OK};
-use crate::zone::{Sessions, Zone};
+use crate::zone::{Pass, Sessions, Zone};
 
 /// Longest time between two turns (milliseconds).
 const MAX_INTERVAL: u64 = 1000;
@@ -32,6 +32,9 @@ const REFRESHES: u64 = 4;
 /// Longest time between two refreshes (milliseconds), to stay away from eviction.
 const MAX_REFRESH: u64 = 15_000;
 
+/// Turns in which the sessions of a drained server are forgotten, whatever their number is.
+const DRAIN_TURNS: usize = 8;
+
 struct Worker {
     /// Open requests, the longest unrefreshed first.
     in_flight: ngx_queue_t,
@@ -42,6 +45,8 @@ struct Worker {
     refresh: Span,
     /// Evictions of all zones that have been seen.
     evicted: u64,
+    /// How far this worker is with the sessions of a server whose time to drain is over.
+    drained: Pass,
 }
 
 struct Local(UnsafeCell<mem::MaybeUninit<Worker>>);
@@ -111,6 +116,10 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
         (*event).log = (*ngx_cycle).log;
         for &zone in zones(ngx_cycle) {
             evicted += sweep(&*zone, now, interval as u64, (*event).log);
+            // The first worker is enough.
+            if ngx_worker == 0 {
+                end_drains(&*zone, now);
+            }
         }
         // A full zone evicts the longest idle: what is open must not be among them.
         let pressed = mem::replace(&mut worker().evicted, evicted) != evicted;
@@ -153,6 +162,27 @@ fn sweep(zone: &Zone, now: Tick, interval: u64, log: *mut ngx_log_t) -> u64 {
     let evicted = sessions.table.stats().evicted;
     zone.report_evictions(log, now, evicted);
     evicted
+}
+
+/// Forgets a part of the sessions of a server whose time to drain is over.
+fn end_drains(zone: &Zone, now: Tick) {
+    let Some(sessions) = zone.sessions().filter(|sessions| sessions.drains()) else {
+        return;
+    };
+    let is_over = |deadline: Tick| deadline.since(now) == Span(0);
+    let left = sessions.draining().find(|(server, draining)| {
+        let live = || sessions.table.server_stats(*server).is_some_and(|stats| stats.live > 0);
+        draining.deadline().is_some_and(is_over) && live()
+    });
+    let Some((server, _)) = left else { return };
+    let slots = sessions.table.capacity() as usize / DRAIN_TURNS + 1;
+    sessions.with_address(server, |address| {
+        // SAFETY: in the event loop; no other reference is at work.
+        let pass = unsafe { &mut worker().drained };
+        if sessions.forget_server(address, pass, slots).is_none() {
+            *pass = Pass::default();
+        }
+    });
 }
 
 /// The session of a request, kept alive while it is held. The queue comes first: the list knows it by

@@ -5,13 +5,14 @@
 
 use core::cell::RefCell;
 use core::ffi::c_void;
+use core::iter;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
 
 use affinity::policy::{Rejection, Status};
-use affinity::status::Tally;
+use affinity::status::{Draining, Tally};
 use affinity::table::{Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize,
@@ -86,6 +87,8 @@ struct Notes {
     /// Evictions that the log has told of, and when.
     reported: AtomicU64,
     reported_at: AtomicU32,
+    /// Not zero while a server of the zone drains.
+    draining: AtomicU32,
     /// What became of requests.
     tallies: [Counters; TALLIES],
 }
@@ -338,6 +341,74 @@ impl Sessions {
             former.table.forget(key);
         }
     }
+
+    /// Removes the sessions of a server from the next `max_slots` slots. Returns how many there
+    /// were; none when the pass has seen everything.
+    pub fn forget_server(
+        &self,
+        address: &[u8],
+        pass: &mut Pass,
+        max_slots: usize,
+    ) -> Option<usize> {
+        let former = self.former.iter().map(|former| &former.table);
+        let table = iter::once(&self.table).chain(former).nth(pass.memory)?;
+        let forgotten = table
+            .find_server(address)
+            .map_or(0, |server| table.forget_server(server, &mut pass.cursor, max_slots));
+        // What a former memory has is a copy.
+        let counts = pass.memory == 0;
+        if pass.cursor == 0 {
+            pass.memory += 1;
+        }
+        Some(if counts { forgotten } else { 0 })
+    }
+
+    /// Lets a server drain, or no longer. False if the table has no room for it.
+    pub fn set_draining(&self, address: &[u8], draining: Draining, now: Tick) -> bool {
+        let server = match draining.is_on() {
+            true => self.table.intern(address, now),
+            false => self.table.find_server(address),
+        };
+        let Some(server) = server else {
+            return !draining.is_on();
+        };
+        self.table.set_server_flags(server, draining.0, u32::MAX);
+        self.note_draining();
+        true
+    }
+
+    /// Whether any server drains.
+    #[inline]
+    pub fn drains(&self) -> bool {
+        self.notes().draining.load(Ordering::Relaxed) != 0
+    }
+
+    /// Servers that drain.
+    pub fn draining(&self) -> impl Iterator<Item = (ServerId, Draining)> + '_ {
+        let flags = |server| (server, Draining(self.table.server_flags(server)));
+        self.table.servers().map(flags).filter(|(_, draining)| draining.is_on())
+    }
+
+    /// Whether the server of an address drains.
+    pub fn is_draining(&self, address: &[u8]) -> bool {
+        let flags = self.table.find_server(address).map(|server| self.table.server_flags(server));
+        flags.is_some_and(|flags| Draining(flags).is_on())
+    }
+
+    fn note_draining(&self) {
+        let noted = &self.notes().draining;
+        let note = || noted.store(u32::from(self.draining().next().is_some()), Ordering::SeqCst);
+        note();
+        // Another worker may have changed a server between our look and our note.
+        note();
+    }
+}
+
+/// How far a pass over all memories of a zone has come.
+#[derive(Default)]
+pub struct Pass {
+    memory: usize,
+    cursor: usize,
 }
 
 impl Former {
@@ -432,6 +503,7 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
             reported_at: AtomicU32::new(
                 nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0),
             ),
+            draining: AtomicU32::new(0),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
         pool.data = notes.as_ptr().cast();
@@ -459,6 +531,13 @@ impl Sessions {
         };
         let live = table.stats().live;
         let taken = self.table.import(&table, nginx::now(), limits);
+        for server in table.servers() {
+            let draining = Draining(table.server_flags(server));
+            let mut address = [0; Table::MAX_ADDRESS];
+            if let (true, Some(address)) = (draining.is_on(), table.address(server, &mut address)) {
+                self.set_draining(address, draining, nginx::now());
+            }
+        }
         ngx::ngx_log_error!(
             NGX_LOG_NOTICE,
             old.shm.log,

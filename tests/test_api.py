@@ -93,6 +93,17 @@ async def test_state_of_a_server(nginx):
         assert report["zones"]["sessions"]["rejected"] == {"unknown": 0, "gone": 0, "unavailable": 1}
 
 
+async def test_parameters_of_a_server_are_shown(nginx):
+    (port,) = free_ports(1)
+    async with replicas(2) as servers:
+        text = conf(port, servers, server="route=a")
+        nginx.start(text.replace(f"{servers[1].address} route=a", f"{servers[1].address} route=b drain"))
+        shown = (await Api(port).get("upstreams/mcp", "upstream"))["servers"]
+        first, second = (shown[server.address] for server in servers)
+        assert (first["route"], first["state"], first["drain"]) == ("a", "up", False)
+        assert (second["route"], second["state"], second["drain"]) == ("b", "draining", True)
+
+
 async def test_numbers_add_up(nginx, report):
     """Through a load with everything in it: rebinds, expiry, eviction, unknown ids, streams and reloads."""
     (port,) = free_ports(1)

@@ -100,7 +100,13 @@ impl Ids {
         }
     }
 
-    fn route(&self, candidate: &Candidate<'_>) -> Option<&'static [u8]> {
+    /// Whether any server has a route.
+    pub fn has_routes(&self) -> bool {
+        !self.routes.is_empty()
+    }
+
+    /// The route of a peer.
+    pub fn route(&self, candidate: &Candidate<'_>) -> Option<&'static [u8]> {
         if self.routes.is_empty() {
             return None;
         }

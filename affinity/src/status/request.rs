@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::Format;
+use super::{Format, OutOfMemory};
 use crate::table::Kind;
 
 /// Longest body of a request, in bytes.
@@ -73,14 +73,24 @@ pub const NO_UPSTREAM: Refusal = refusal(404, "no such upstream");
 pub const NO_SERVER: Refusal = refusal(404, "no such server");
 /// The id has no session.
 pub const NO_SESSION: Refusal = refusal(404, "no such session");
-/// The body is longer than `MAX_BODY`, or does not say how long it is.
+/// The body does not say how long it is.
+pub const NO_LENGTH: Refusal = refusal(411, "Content-Length is required");
+/// The body is longer than `MAX_BODY`.
 pub const TOO_LARGE: Refusal = refusal(413, "request body is too large");
 /// The body is not what it should be.
 pub const UNREADABLE: Refusal = refusal(400, "invalid request body");
+/// All servers that the zone has room for have sessions.
+pub const NO_ROOM: Refusal = refusal(503, "the zone has no room for the server");
 /// There is no memory for an answer.
 pub const NO_MEMORY: Refusal = refusal(503, "no memory");
 /// A request that waits is to be sent again.
 pub const RELOADING: Refusal = refusal(503, "nginx is reloading, ask again");
+
+impl From<OutOfMemory> for Refusal {
+    fn from(_: OutOfMemory) -> Refusal {
+        NO_MEMORY
+    }
+}
 
 /// What a path names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,8 +180,9 @@ fn named(name: &[u8]) -> Option<&[u8]> {
 pub enum Task<'a> {
     /// Show a resource.
     Show(Resource<'a>, Format),
-    /// Show a server once it has no session left, or so many milliseconds have passed.
-    Wait(Resource<'a>, u64),
+    /// Show a server of an upstream once it has no session left, or so many milliseconds have
+    /// passed.
+    Wait(&'a [u8], &'a [u8], u64),
     /// Say where a session of a zone is; its id is in the request's headers.
     Find(&'a [u8]),
     /// The same; its id is in the body.
@@ -182,6 +193,13 @@ pub enum Task<'a> {
     Drain(&'a [u8], &'a [u8]),
     /// Forget all sessions of a server of an upstream.
     ForgetAll(&'a [u8], &'a [u8]),
+}
+
+impl Task<'_> {
+    /// Whether it needs the body of the request.
+    pub fn has_body(&self) -> bool {
+        matches!(self, Task::FindByBody(_) | Task::Forget(_) | Task::Drain(..))
+    }
 }
 
 impl<'a> Request<'a> {
@@ -214,8 +232,8 @@ impl<'a> Request<'a> {
     fn show(&self, resource: Resource<'a>, arguments: &Arguments) -> Result<Task<'a>, Refusal> {
         if let Some(timeout) = arguments.wait() {
             return match resource {
-                Resource::Server(..) if arguments.format.is_none() => {
-                    Ok(Task::Wait(resource, timeout))
+                Resource::Server(upstream, server) if arguments.format.is_none() => {
+                    Ok(Task::Wait(upstream, server, timeout))
                 }
                 _ => Err(refusal(400, "only a server can be waited for")),
             };

@@ -59,9 +59,9 @@ impl Table {
     pub const MAX_ADDRESS: usize = 255;
 
     /// The server of an address, which is added to the list if it is not there. If the list is
-    /// full, the server without sessions that has been used the longest ago makes room.
+    /// full, the server without sessions and flags that has been used the longest ago makes room.
     ///
-    /// None: all servers in the list have sessions, the address is longer than `MAX_ADDRESS`
+    /// None: all servers in the list have sessions or flags, the address is longer than `MAX_ADDRESS`
     /// or empty, or the list's lock is broken. Costs a pass over the list: keep the result.
     pub fn intern(&self, address: &[u8], now: Tick) -> Option<ServerId> {
         if address.is_empty() || address.len() > Self::MAX_ADDRESS {
@@ -278,16 +278,15 @@ impl Table {
         Some(server)
     }
 
-    /// Takes the server without sessions that has been used the longest ago off the list. None
-    /// if all have sessions. The caller holds the list's lock.
+    /// Takes the server without sessions and flags that has been used the longest ago off the list.
+    /// None if there is none. The caller holds the list's lock.
     fn retire_one(&self, now: Tick) -> Option<()> {
         loop {
-            let server = self.servers().filter(|server| self.live(server.index) == 0).max_by_key(
-                |server| {
-                    self.cell(*server)
-                        .map(|cell| now.since(Tick(cell.used.load(Ordering::Relaxed))))
-                },
-            )?;
+            let idle =
+                |server: &ServerId| self.server_flags(*server) == 0 && self.live(server.index) == 0;
+            let server = self.servers().filter(idle).max_by_key(|server| {
+                self.cell(*server).map(|cell| now.since(Tick(cell.used.load(Ordering::Relaxed))))
+            })?;
             if self.retire(server)? {
                 return Some(());
             }

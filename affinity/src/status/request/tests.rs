@@ -80,12 +80,11 @@ fn the_argument_format_wins_over_accept() {
 #[test]
 fn a_server_can_be_waited_for() {
     let server = get("/upstreams/u/servers/a");
-    let resource = Resource::Server(b"u", b"a");
     let wait = |arguments| Request { arguments, ..server }.task(false);
-    assert_eq!(wait(b"wait=empty"), Ok(Task::Wait(resource, 60_000)));
-    assert_eq!(wait(b"wait=empty&timeout=90"), Ok(Task::Wait(resource, 90_000)));
-    assert_eq!(wait(b"timeout=2m&wait=empty"), Ok(Task::Wait(resource, 120_000)));
-    assert_eq!(wait(b"wait=empty&timeout=0"), Ok(Task::Wait(resource, 0)));
+    assert_eq!(wait(b"wait=empty"), Ok(Task::Wait(b"u", b"a", 60_000)));
+    assert_eq!(wait(b"wait=empty&timeout=90"), Ok(Task::Wait(b"u", b"a", 90_000)));
+    assert_eq!(wait(b"timeout=2m&wait=empty"), Ok(Task::Wait(b"u", b"a", 120_000)));
+    assert_eq!(wait(b"wait=empty&timeout=0"), Ok(Task::Wait(b"u", b"a", 0)));
     for arguments in [
         &b"wait"[..],
         b"wait=full",
