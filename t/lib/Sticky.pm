@@ -8,6 +8,8 @@ package Sticky;
 #     ?mcp=ID, ?cookie=TEXT the same in Mcp-Session-Id, Set-Cookie
 #     /404                  answer with that status                  /404-a    a answers with that status, the others 200
 #     /slow                 take two seconds for a body              /drop-a   a closes the connection, the others answer
+#                                                                              (and so on for each of them)
+# Two more servers, x and y, do the same, at addresses that are the same in every block: $TEST_NGINX_X and _Y.
 # In a configuration their addresses are $TEST_NGINX_A, _B and _C; nobody listens at $TEST_NGINX_DEAD, but for the one
 # request that "answer_once" takes there.
 #
@@ -16,25 +18,36 @@ package Sticky;
 #
 # "story" is a list of requests, each on a connection of its own, and what comes of them:
 #
-#     [after SECONDS] METHOD URI [| Header: value]... => CODE SERVER STATUS [BOUND [REUSED]]
+#     [after SECONDS] METHOD URI [| Header: value]... => CODE SERVER STATUS [BOUND [REUSED]] [| COOKIE [+ COOKIE]...]
 #
 # A dash stands for a header that is not there, an asterisk for anything, a capital letter for a server that is the same
-# wherever the story names it.
+# wherever the story names it. If cookies are named, they are all that the answer sets, in this order. In a story, <x> is
+# the MD5 of that server's address, <TEXT> that of a text, and <+SECONDS> such a time from now, as cookies have it.
+#
+# A file that says "also_with_two_workers" passes with two as well (tools/test-t). "told_by_nginx" says that the stories
+# are those of nginx's own sticky, too, which knows none of our variables.
 #
 # "logged" is what logs/sticky.log holds when all requests are done.
 #
 # "wrong" is a line of an upstream that nginx must refuse with one message, that of "emerg", at that line.
 
 use Test::Nginx::Socket -Base;
+use Digest::MD5 qw(md5_hex);
 use IO::Select;
 use IO::Socket::INET;
 use POSIX ();
 
-our @EXPORT = qw(nginx_is_at_least nginx_was_built_with hold let_go ask_many answer_once);
+our @EXPORT = qw(nginx_is_at_least nginx_was_built_with hold let_go ask_many answer_once also_with_two_workers
+    told_by_nginx);
 
 my %port = (A => 1, B => 2, C => 3, DEAD => 9);
 
+# The port that nginx listens on anyway, at other addresses of this machine.
+my %known = (x => '127.0.0.2:' . server_port(), y => '127.0.0.3:' . server_port());
+
 my $zones = 0;
+
+my $told_by_nginx;
 
 my ($ephemeral) = do {
     open my $range, '<', '/proc/sys/net/ipv4/ip_local_port_range';
@@ -67,6 +80,16 @@ sub nginx_is_at_least($) {
 sub nginx_was_built_with($) {
     my $option = shift;
     return `$Test::Nginx::Util::NginxBinary -V 2>&1` =~ /\Q$option\E\b/;
+}
+
+sub also_with_two_workers() {
+    return unless $ENV{STICKY_WORKERS};
+    master_on();
+    workers($ENV{STICKY_WORKERS});
+}
+
+sub told_by_nginx() {
+    $told_by_nginx = nginx_is_at_least('1.29.6');
 }
 
 # For "init": sends a request, waits for the start of its answer, or so many seconds, and keeps the connection open.
@@ -138,19 +161,18 @@ sub answer_once($) {
 
 my $servers = '';
 
-for my $letter ('a', 'b', 'c') {
+for my $letter ('a', 'b', 'c', 'x', 'y') {
+    my $address = $known{$letter} // "127.0.0.1:\$TEST_NGINX_RAND_PORT_$port{uc $letter}";
     my $answers = '';
     for my $code (200, 201, 202, 301, 401, 403, 404, 409, 429, 500, 502, 503, 504) {
         my $text = $code == 301 ? '/elsewhere' : "$letter\\n";
-        my $of_a = $letter eq 'a' ? $code : 200;
         $answers .= "        location = /$code { return $code \"$text\"; }\n";
-        $answers .= "        location = /$code-a { return $of_a \"$text\"; }\n";
+        $answers .= "        location = /$code-$letter { return $code \"$text\"; }\n";
     }
-    my $drop = $letter eq 'a' ? 'return 444' : "return 200 \"$letter\\n\"";
     my $body = $letter x 2200;
     $servers .= <<"END";
     server {
-        listen 127.0.0.1:\$TEST_NGINX_RAND_PORT_$port{uc $letter};
+        listen $address;
         set \$own "";
         if (\$arg_own) { set \$own $letter-\$arg_own; }
         add_header X-Server $letter always;
@@ -167,7 +189,7 @@ for my $letter ('a', 'b', 'c') {
 $answers
         location = /204 { return 204; }
         location = /304 { return 304; }
-        location = /drop-a { $drop; }
+        location = /drop-$letter { return 444; }
         location = /slow { set \$buffering no; limit_rate 1000; return 200 "$body"; }
     }
 END
@@ -180,6 +202,8 @@ my $maps = <<'END';
         127.0.0.1:$TEST_NGINX_RAND_PORT_2 b;
         127.0.0.1:$TEST_NGINX_RAND_PORT_3 c;
         127.0.0.1:$TEST_NGINX_RAND_PORT_9 dead;
+        $TEST_NGINX_X x;
+        $TEST_NGINX_Y y;
     }
     map $connection_requests $connection_reused {
         default reused;
@@ -221,6 +245,7 @@ add_block_preprocessor(sub {
 
     for my $text ($http, $config) {
         $text =~ s/\$TEST_NGINX_(A|B|C|DEAD)\b/127.0.0.1:\$TEST_NGINX_RAND_PORT_$port{$1}/g;
+        $text =~ s/\$TEST_NGINX_(X|Y)\b/$known{lc $1}/g;
     }
     $block->set_value(http_config => $http);
     $block->set_value(config => $config);
@@ -283,15 +308,18 @@ add_response_body_check(sub {
 # Makes of a story what Test::Nginx understands.
 sub read_story() {
     my $block = shift;
-    my (@requests, @more_headers, @codes, @headers, @names);
+    my (@requests, @more_headers, @codes, @headers, @names, @cookies);
 
     for my $line (split /\n/, $block->story) {
         next if $line =~ /^\s*(?:#.*)?$/;
+        $line =~ s/<([^+<>][^<>]*)>/md5_hex($known{$1} \/\/ $1)/ge;
         my ($asked, $expected) = $line =~ /^\s*(.*\S)\s+=>\s+(\S.*)$/
             or bail_out($block->name . ": no story: $line");
+        ($expected, my $cookies) = split /\s+\|\s+/, $expected;
         my ($request, @sent) = split /\s+\|\s+/, $asked;
         my $delay = $request =~ s/^after\s+(\S+)\s+// ? $1 : 0;
         my ($code, $server, $status, $server_bound, $reused) = split ' ', $expected;
+        ($status, $server_bound) = ('*', '*') if $told_by_nginx;
 
         # Only what is not sent first can wait.
         my ($first, $rest) = unpack 'a1 a*', $request;
@@ -302,6 +330,7 @@ sub read_story() {
         push @headers, join '', map { "$_\n" }
             expect('X-Server', $server), expect('X-Status', $status),
             expect('X-Bound', $server_bound), expect('X-Reused', $reused);
+        push @cookies, defined $cookies ? only_cookies($cookies) : '';
     }
     @named = @names;
     %servers = ();
@@ -309,6 +338,26 @@ sub read_story() {
     $block->set_value(more_headers => \@more_headers);
     $block->set_value(error_code => \@codes);
     $block->set_value(response_headers => \@headers);
+    $block->set_value(raw_response_headers_like => \@cookies) if grep { $_ ne '' } @cookies;
+}
+
+# A pattern for headers that set these cookies and no other.
+sub only_cookies() {
+    my $text = shift;
+    my $others = '(?:(?!Set-Cookie:)[^\n]*(?:\n|\z))*';
+    my $cookies = '';
+    for my $cookie ($text eq '-' ? () : split / \+ /, $text) {
+        my $pattern = join '', map { /^<\+(\d+)>$/ ? time_from_now($1) : quotemeta } split /(<\+\d+>)/, $cookie;
+        $cookies .= "Set-Cookie: $pattern\\r?(?:\\n|\\z)$others";
+    }
+    return "\\A$others$cookies\\z";
+}
+
+# It may take a minute until the request is sent.
+sub time_from_now() {
+    my $seconds = shift;
+    my @times = map { POSIX::strftime('%a, %d-%b-%y %H:%M:%S GMT', gmtime(time + $seconds + $_)) } 0 .. 60;
+    return '(?:' . join('|', @times) . ')';
 }
 
 sub expect() {
