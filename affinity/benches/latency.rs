@@ -3,13 +3,15 @@
 //!
 //! *One after the other*: which id is next depends on the last result, as with requests, which have
 //! ten thousands of instructions between two lookups. *Overlapped*: the processor runs ahead into
-//! the next lookups while it waits for memory, as it does in a loop that does nothing else.
+//! the next lookups while it waits for memory, as it does in a loop that does nothing else. A miss
+//! can only be measured so: the processor guesses its result.
 
 mod common;
 
 use std::hint::black_box;
 
-use common::{ids, HashMap, Id, Ours, Random, Sessions, Tree};
+use affinity::table::{Kind, Tick};
+use common::{ids, HashMap, Id, Ours, Random, Sessions, Tree, LIMITS, NOW};
 
 const SESSIONS: usize = 1_000_000;
 const TURN: usize = 20_000;
@@ -23,14 +25,71 @@ fn main() {
     let (there, absent) = (ids(SESSIONS, 1), ids(SESSIONS, 2));
     let (ours, map, tree): (Ours, HashMap, Tree) = (filled(&there), filled(&there), filled(&there));
     let mut contest = Contest::default();
-    for round in 0..ROUNDS {
-        let start = round * TURN % (SESSIONS - TURN);
-        let (there, absent) = (&there[start..start + TURN], &absent[start..start + TURN]);
-        contest.turn(&ours, there, absent);
-        contest.turn(&map, there, absent);
-        contest.turn(&tree, there, absent);
+    let mut turns = 0;
+    for _ in 0..ROUNDS {
+        for way in Way::ALL {
+            // The next ids each time: those of the last turn are still in the caches.
+            let start = turns * TURN % SESSIONS;
+            let ids = if way == Way::Miss { &absent } else { &there };
+            let ids = &ids[start..start + TURN];
+            let now = Tick(NOW.0 + turns as u32);
+            contest.measure(way, &ours, ids, now);
+            contest.measure(way, &map, ids, now);
+            contest.measure(way, &tree, ids, now);
+            turns += 1;
+        }
     }
     contest.print();
+    instructions(&ours, &there[0], &absent[0]);
+}
+
+/// What a request pays for, in instructions, which no neighbour disturbs.
+fn instructions(ours: &Ours, there: &Id, absent: &Id) {
+    let table = &ours.table;
+    let later = Tick(NOW.0 + 1);
+    let key = |id: &Id| table.key(Kind::Session, black_box(id), black_box(b""));
+    let (known, unknown) = (key(there), key(absent));
+    println!("instructions in user space:");
+    for (name, count) in [
+        ("key of 36 bytes", count(|| key(there))),
+        ("visit in the tick of the last use", count(|| table.visit(known, NOW, &LIMITS))),
+        ("visit in a later tick", count(|| table.visit(known, later, &LIMITS))),
+        ("visit of no session", count(|| table.visit(unknown, NOW, &LIMITS))),
+    ] {
+        println!("  {name:<48} {count:>6}");
+    }
+}
+
+/// Instructions of `work`, stepped through one after the other in a child; what it takes to call it
+/// does not count.
+fn count<T>(work: impl Fn() -> T) -> u64 {
+    steps(|| drop(black_box(black_box(&work)()))) - steps(|| ())
+}
+
+/// Instructions of a child that calls `work` and exits.
+#[inline(never)]
+fn steps(work: impl Fn()) -> u64 {
+    // SAFETY: this process has one thread; the child is traced by its parent, which waits for it to
+    // stop before each step, and leaves without the parent's exit handlers.
+    unsafe {
+        let child = libc::fork();
+        assert_ne!(child, -1, "fork");
+        if child == 0 {
+            libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+            libc::raise(libc::SIGSTOP);
+            work();
+            libc::_exit(0);
+        }
+        let mut status = 0;
+        libc::waitpid(child, &mut status, 0);
+        let mut steps = 0;
+        while libc::WIFSTOPPED(status) {
+            libc::ptrace(libc::PTRACE_SINGLESTEP, child, 0, 0);
+            libc::waitpid(child, &mut status, 0);
+            steps += 1;
+        }
+        steps
+    }
 }
 
 /// In another order than that of the lookups.
@@ -45,36 +104,44 @@ fn filled<S: Sessions>(ids: &[Id]) -> S {
     sessions
 }
 
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    Hit,
+    HitAndTouch,
+    HitOverlapped,
+    Miss,
+}
+
+impl Way {
+    const ALL: [Way; 4] = [Way::Hit, Way::HitAndTouch, Way::HitOverlapped, Way::Miss];
+
+    fn name(self) -> &'static str {
+        match self {
+            Way::Hit => "hit, one after the other",
+            Way::HitAndTouch => "hit and touch, one after the other",
+            Way::HitOverlapped => "hit, overlapped",
+            Way::Miss => "miss, overlapped",
+        }
+    }
+}
+
 /// Nanoseconds for each lookup, by what was done and with what.
 #[derive(Default)]
 struct Contest(Vec<(String, Vec<f64>)>);
 
 impl Contest {
-    fn turn<S: Sessions>(&mut self, sessions: &S, there: &[Id], absent: &[Id]) {
-        self.measure::<S>("hit, one after the other", || chained(there, |id| sessions.lookup(id)));
-        self.measure::<S>("hit and touch, one after the other", || {
-            chained(there, |id| sessions.hit(id))
-        });
-        self.measure::<S>("miss, one after the other", || {
-            chained(absent, |id| sessions.lookup(id))
-        });
-        self.measure::<S>("hit, overlapped", || {
-            there.iter().for_each(|id| {
-                black_box(sessions.lookup(id));
-            });
-        });
-        self.measure::<S>("miss, overlapped", || {
-            absent.iter().for_each(|id| {
-                black_box(sessions.lookup(id));
-            });
-        });
-    }
-
-    fn measure<S: Sessions>(&mut self, what: &str, work: impl FnOnce()) {
+    fn measure<S: Sessions>(&mut self, way: Way, sessions: &S, ids: &[Id], now: Tick) {
         let began = cpu_nanoseconds();
-        work();
+        match way {
+            Way::Hit => chained(ids, |id| sessions.lookup(id)),
+            Way::HitAndTouch => chained(ids, |id| sessions.hit(id, now)),
+            Way::HitOverlapped | Way::Miss => ids.iter().for_each(|id| {
+                black_box(sessions.lookup(id));
+            }),
+        }
         let each = (cpu_nanoseconds() - began) as f64 / TURN as f64;
-        let name = format!("{what}: {}", S::NAME);
+        let name = format!("{}: {}", way.name(), S::NAME);
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, times)) => times.push(each),
             None => self.0.push((name, vec![each])),

@@ -120,13 +120,15 @@ fn hammer(control: &Control, number: usize, writes: u64, sessions: &Ours, ids: &
     let began = clock(libc::CLOCK_THREAD_CPUTIME_ID);
     let mut operations = 0u64;
     while !control.stop.load(Ordering::Relaxed) {
+        // Time goes on, so that hits have something to store.
+        let now = Tick(NOW.0 + (operations >> 10) as u32);
         for _ in 0..32 {
             next = if next + 1 >= ids.len() { 0 } else { next + 1 };
             if random.next() % 100 < writes {
                 sessions.forget(&ids[next]);
                 sessions.create(&ids[next]);
             } else {
-                std::hint::black_box(sessions.hit(&ids[next]));
+                std::hint::black_box(sessions.hit(&ids[next], now));
             }
         }
         operations += 32;

@@ -6,7 +6,8 @@ mod common;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use common::{ids, HashMap, Id, Ours, Random, Sessions, Tree};
+use affinity::table::Tick;
+use common::{ids, HashMap, Id, Ours, Random, Sessions, Tree, NOW};
 use criterion::measurement::WallTime;
 use criterion::{
     criterion_group, criterion_main, BenchmarkGroup, BenchmarkId, Criterion, Throughput,
@@ -64,7 +65,13 @@ fn lookups_of<S: Sessions>(criterion: &mut Criterion, count: usize, there: &[Id]
         group.finish();
     };
     bench("hit", &mut |id| assert!(black_box(sessions.lookup(id)).is_some()), there);
-    bench("hit and touch", &mut |id| assert!(black_box(sessions.hit(id)).is_some()), there);
+    // Time goes on, so that there is something to store.
+    let mut calls = 0u32;
+    let mut now = move || {
+        calls = calls.wrapping_add(1);
+        Tick(NOW.0 + calls / 1024)
+    };
+    bench("hit and touch", &mut |id| assert!(black_box(sessions.hit(id, now())).is_some()), there);
     bench("miss", &mut |id| assert!(black_box(sessions.lookup(id)).is_none()), absent);
     // 95 hits, then five sessions end and five begin.
     let (mut turn, mut gone) = (0u32, 0usize);
@@ -77,7 +84,7 @@ fn lookups_of<S: Sessions>(criterion: &mut Criterion, count: usize, there: &[Id]
                 sessions.forget(&there[gone]);
                 sessions.create(&there[gone]);
             } else {
-                black_box(sessions.hit(id));
+                black_box(sessions.hit(id, now()));
             }
         },
         there,

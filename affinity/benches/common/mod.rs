@@ -55,8 +55,8 @@ pub trait Sessions {
     fn new(count: usize) -> Self;
     fn create(&self, id: &Id);
     fn lookup(&self, id: &Id) -> Option<u16>;
-    /// As `lookup`, and marks the session as used.
-    fn hit(&self, id: &Id) -> Option<u16>;
+    /// As `lookup`, and marks the session as used now.
+    fn hit(&self, id: &Id, now: Tick) -> Option<u16>;
     fn forget(&self, id: &Id) -> bool;
 }
 
@@ -93,13 +93,8 @@ impl Sessions for Ours {
     }
 
     #[inline]
-    fn hit(&self, id: &Id) -> Option<u16> {
-        let key = self.key(id);
-        let session = self.table.lookup(key, NOW, &LIMITS)?;
-        if session.used != NOW {
-            self.table.touch(key, NOW);
-        }
-        Some(session.server.index)
+    fn hit(&self, id: &Id, now: Tick) -> Option<u16> {
+        Some(self.table.visit(self.key(id), now, &LIMITS)?.server.index)
     }
 
     fn forget(&self, id: &Id) -> bool {
@@ -141,14 +136,14 @@ impl Sessions for HashMap {
     }
 
     #[inline]
-    fn hit(&self, id: &Id) -> Option<u16> {
+    fn hit(&self, id: &Id, now: Tick) -> Option<u16> {
         let map = self.0.read();
         let value = map.get(id)?;
-        let idle = NOW.0.wrapping_sub(value.used.load(Ordering::Relaxed));
+        let idle = now.0.wrapping_sub(value.used.load(Ordering::Relaxed));
         if idle != 0 {
-            value.used.store(NOW.0, Ordering::Relaxed);
+            value.used.store(now.0, Ordering::Relaxed);
         }
-        (idle < 100_000 && NOW.0.wrapping_sub(value.created) < 1 << 30).then_some(value.server)
+        (idle < 100_000 && now.0.wrapping_sub(value.created) < 1 << 30).then_some(value.server)
     }
 
     fn forget(&self, id: &Id) -> bool {
@@ -215,11 +210,11 @@ impl Sessions for Tree {
         (idle < 100_000 && node.id == *id).then_some(node.server)
     }
 
-    fn hit(&self, id: &Id) -> Option<u16> {
+    fn hit(&self, id: &Id, now: Tick) -> Option<u16> {
         let inside = self.0.lock();
         let hash = inside.hasher.hash_one(id);
         let node = inside.tree.find(&hash).get()?;
-        node.used.store(NOW.0, Ordering::Relaxed);
+        node.used.store(now.0, Ordering::Relaxed);
         (node.id == *id).then_some(node.server)
     }
 

@@ -23,10 +23,10 @@ pub(crate) struct Bucket {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Bucket>() == 128);
 
-/// What `Bucket::header` holds. Bits 0..32: version, counted up before a slot's content changes
-/// under a fingerprint. Bits 32..48: number of sessions that have their home here but live in
-/// another bucket. Bits 48..64: one hint for each sixteenth of the fingerprints, set if any of
-/// those sessions belongs to it.
+/// What `Bucket::header` holds. Bits 0..32: version, counted up when a session has left its slot or
+/// its server. Bits 32..48: number of sessions that have their home here but live in another
+/// bucket. Bits 48..64: one hint for each sixteenth of the fingerprints, set if any of those
+/// sessions belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header(pub(crate) u64);
 
@@ -104,10 +104,13 @@ impl Meta {
 
     #[inline]
     pub(crate) fn ttl(self) -> Option<Span> {
-        let code = self.0 >> Self::TTL_SHIFT & 0xfff;
+        let code = self.0 >> Self::TTL_SHIFT;
+        // The usual case, and what a request pays for.
+        if code == 0 {
+            return None;
+        }
         let mantissa = u64::from(code & ((1 << Self::MANTISSA_BITS) - 1));
-        let ticks = match code >> Self::MANTISSA_BITS {
-            0 if mantissa == 0 => return None,
+        let ticks = match code >> Self::MANTISSA_BITS & 0x1f {
             0 => mantissa,
             exponent => (mantissa | 1 << Self::MANTISSA_BITS) << (exponent - 1),
         };
@@ -170,33 +173,42 @@ impl Entry {
 
 /// What a lookup in one bucket gives.
 pub(crate) enum Found<'a, T> {
-    /// The session, what the caller read beside it at the same moment, and where it was.
-    Entry(Entry, T, Slot<'a>),
+    /// The session, what the caller read beside it at the same moment, and its time of last use.
+    Entry(Entry, T, Used<'a>),
     /// There is no such session in this bucket; the header, for its hints.
     Nothing(Header),
+    /// A writer has changed this bucket meanwhile: look again.
+    Changed,
 }
 
 impl Bucket {
+    /// Asks the processor for both cache lines at once: the second one is wanted when something has
+    /// been found in the first.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+        // SAFETY: a prefetch has no effect but on the cache, whatever the address.
+        unsafe {
+            use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+            _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(&self.header).cast());
+            _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(&self.used).cast());
+        }
+    }
+
     /// Reads the session of `fingerprint`. `beside` is called with the entry's meta and may read
     /// what belongs to it (the server's print): its result is returned only if the entry has not
     /// changed meanwhile.
-    ///
-    /// Lock-free: it begins again only after a writer has changed this bucket during the read.
     #[inline]
     pub(crate) fn read<T>(&self, fingerprint: u64, beside: impl Fn(Meta) -> T) -> Found<'_, T> {
-        loop {
-            let header = self.header(Ordering::Acquire);
-            let Some(slot) = self.find(fingerprint) else {
-                return Found::Nothing(header);
-            };
-            let entry = slot.entry(fingerprint);
-            let value = beside(entry.meta);
-            if slot.unchanged(&entry)
-                && self.header(Ordering::Relaxed).version() == header.version()
-            {
-                return Found::Entry(entry, value, slot);
-            }
-            pause();
+        let header = self.header(Ordering::Acquire);
+        let Some(slot) = self.find(fingerprint) else {
+            return Found::Nothing(header);
+        };
+        let entry = slot.entry(fingerprint);
+        let value = beside(entry.meta);
+        match self.unchanged(header) {
+            true => Found::Entry(entry, value, Used(slot.used)),
+            false => Found::Changed,
         }
     }
 
@@ -215,13 +227,20 @@ impl Bucket {
             }
             let entry = slot.entry(fingerprint);
             let value = beside(entry.meta);
-            if slot.unchanged(&entry)
-                && self.header(Ordering::Relaxed).version() == header.version()
-            {
+            if self.unchanged(header) {
                 return Some((entry, value));
             }
             pause();
         }
+    }
+
+    /// Whether no session has left since `header` was read, so that all that has been read in
+    /// between belongs together.
+    #[inline]
+    fn unchanged(&self, header: Header) -> bool {
+        // Pairs with the Release of whoever stored what was read.
+        fence(Ordering::Acquire);
+        self.header(Ordering::Relaxed).version() == header.version()
     }
 
     /// The slot that holds `fingerprint` now.
@@ -234,8 +253,18 @@ impl Bucket {
     /// The index of the slot that holds `fingerprint` now.
     #[inline]
     pub(crate) fn position(&self, fingerprint: u64) -> Option<usize> {
-        // Acquire: a fingerprint is published after the rest of its slot.
-        self.fingerprints.iter().position(|word| word.load(Ordering::Acquire) == fingerprint)
+        // All six, without a branch: which slot it is cannot be foretold, and a processor that had
+        // to guess would guess wrong, and drop all it has begun behind.
+        let found = (0..SLOTS).rev().zip(self.fingerprints.iter().rev()).fold(
+            SLOTS,
+            |found, (index, word)| match word.load(Ordering::Relaxed) == fingerprint {
+                true => index,
+                false => found,
+            },
+        );
+        // A fingerprint is published after the rest of its slot.
+        fence(Ordering::Acquire);
+        (found < SLOTS).then_some(found)
     }
 
     /// Number of slots in use.
@@ -267,17 +296,6 @@ impl Bucket {
     pub(crate) fn store_header(&self, header: Header) {
         self.header.store(header.0, Ordering::Release);
     }
-
-    /// Asks the processor for the second cache line, which most reads need as well.
-    #[inline]
-    pub(crate) fn prefetch(&self) {
-        #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
-        // SAFETY: a prefetch has no effect but on the cache, whatever the address.
-        unsafe {
-            use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-            _mm_prefetch::<_MM_HINT_T0>(self.used.as_ptr().cast());
-        }
-    }
 }
 
 /// One slot of a bucket.
@@ -296,8 +314,8 @@ impl Slot<'_> {
         self.fingerprint.load(Ordering::Acquire)
     }
 
-    /// What the slot says beside its fingerprint; a whole only under the lock, or if `unchanged`
-    /// and the bucket's version confirm it.
+    /// What the slot says beside its fingerprint; a whole only under the lock, or if the bucket's
+    /// version confirms it.
     #[inline]
     pub(crate) fn entry(&self, fingerprint: u64) -> Entry {
         Entry {
@@ -308,31 +326,10 @@ impl Slot<'_> {
         }
     }
 
-    /// Whether the slot still holds the session that `entry` was read from. The caller compares
-    /// the bucket's version after it.
-    #[inline]
-    fn unchanged(&self, entry: &Entry) -> bool {
-        // Pairs with the Release fences of the writers: if any load before it has seen a
-        // writer's store, the loads behind it see what that writer stored earlier.
-        fence(Ordering::Acquire);
-        self.fingerprint.load(Ordering::Acquire) == entry.fingerprint
-            && self.meta.load(Ordering::Acquire) == entry.meta.0
-    }
-
-    /// Moves the time of last use forward to `now`; never back, whoever owns the slot meanwhile.
-    #[inline]
-    pub(crate) fn touch(&self, now: Tick) {
-        let used = self.used.load(Ordering::Relaxed);
-        if now.since(Tick(used)) > Span(0) {
-            // A failure means that somebody else has just used the slot: as good as our store.
-            let _ = self.used.compare_exchange(used, now.0, Ordering::Relaxed, Ordering::Relaxed);
-        }
-    }
-
-    /// Writer: fills a free slot. The bucket's version has been counted up before.
+    /// Writer: fills a free slot.
     pub(crate) fn publish(&self, entry: &Entry) {
-        // A reader that sees any of the stores below sees the new version and, if the slot held
-        // another session, that it has gone.
+        // A reader that sees any of the stores below sees, too, that what was here before has
+        // left: the version.
         fence(Ordering::Release);
         self.meta.store(entry.meta.0, Ordering::Relaxed);
         self.used.store(entry.used.0, Ordering::Relaxed);
@@ -340,15 +337,30 @@ impl Slot<'_> {
         self.fingerprint.store(entry.fingerprint, Ordering::Release);
     }
 
-    /// Writer: gives the session another server or time to live in one store. The bucket's
-    /// version has been counted up before.
+    /// Writer: gives the session another server or time to live in one store. Counts the bucket's
+    /// version up afterwards.
     pub(crate) fn rebind(&self, meta: Meta) {
-        fence(Ordering::Release);
         self.meta.store(meta.0, Ordering::Release);
     }
 
-    /// Writer: the session is no more.
+    /// Writer: the session is no more. Counts the bucket's version up afterwards.
     pub(crate) fn clear(&self) {
         self.fingerprint.store(0, Ordering::Release);
+    }
+}
+
+/// The time of last use of a session, in its slot.
+#[derive(Clone, Copy)]
+pub(crate) struct Used<'a>(&'a AtomicU32);
+
+impl Used<'_> {
+    /// Moves the time of last use, which was read from here, forward to `now`; never back, whoever
+    /// owns the slot meanwhile.
+    #[inline]
+    pub(crate) fn touch(&self, used: Tick, now: Tick) {
+        if now.since(used) > Span(0) {
+            // A failure means that somebody else has just used the slot: as good as our store.
+            let _ = self.0.compare_exchange(used.0, now.0, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }

@@ -2,11 +2,11 @@
 
 use core::ptr::NonNull;
 
-use super::bucket::{Bucket, Entry, Found, Meta, Slot, SLOTS};
-use super::hash::Secret;
+use super::bucket::{Bucket, Entry, Found, Meta, Used, SLOTS};
+use super::hash::{Secret, State};
 use super::place::Place;
 use super::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
-use super::sync::{AtomicU64, Ordering};
+use super::sync::{pause, AtomicU64, Ordering};
 use super::time::{Limits, Span, Tick};
 use super::writer::{Position, Writer};
 
@@ -16,6 +16,8 @@ use super::writer::{Position, Writer};
 pub struct Table {
     pub(super) region: Region,
     secret: Secret,
+    /// Hashes that have begun with the domain, by domain: those of what is bound to nothing.
+    begun: [State; DOMAINS],
 }
 
 /// What an id names. Ids of different kinds never meet.
@@ -33,6 +35,8 @@ pub enum Kind {
 /// Stands for the addresses of servers where `Kind` stands for ids, so that a print and a key of
 /// the same text differ.
 const ADDRESS: u8 = 0;
+/// Number of domains: addresses, and the kinds.
+const DOMAINS: usize = 4;
 
 /// The keyed fingerprint of a kind, an id and what the id is bound to. It means something only in
 /// tables with the same secret.
@@ -180,7 +184,9 @@ impl Table {
     }
 
     fn new(region: Region) -> Table {
-        Table { region, secret: Secret::new(region.secret()) }
+        let secret = Secret::new(region.secret());
+        let begun = core::array::from_fn(|domain| secret.begin(domain as u64));
+        Table { region, secret, begun }
     }
 
     /// Sessions that fit in.
@@ -205,48 +211,69 @@ impl Table {
     /// The session of a key, unless it has expired. Takes no lock and stores nothing.
     #[inline]
     pub fn lookup(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
-        self.find(key, now, limits).map(|(session, _)| session)
+        self.find::<false>(key, now, limits)
     }
 
     /// What `lookup` finds, and `touch` with it in the same pass.
     #[inline]
     pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
-        let (session, slot) = self.find(key, now, limits)?;
-        if session.used != now {
-            slot.touch(now);
+        self.find::<true>(key, now, limits)
+    }
+
+    /// The short way: the session is at home, and nobody changes its bucket.
+    #[inline]
+    fn find<const TOUCH: bool>(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        let home = self.bucket(Place::home(&self.region, key.0))?;
+        home.prefetch();
+        match home.read(key.0, |meta| self.print_of(meta)) {
+            Found::Entry(entry, print, used) => {
+                Self::session::<TOUCH>(entry, print, used, now, limits)
+            }
+            Found::Nothing(header) if !header.may_be_elsewhere(key.0) => None,
+            _ => self.find_anywhere::<TOUCH>(key, now, limits),
         }
-        Some(session)
+    }
+
+    #[inline(never)]
+    fn find_anywhere<const TOUCH: bool>(
+        &self,
+        key: Key,
+        now: Tick,
+        limits: &Limits,
+    ) -> Option<Session> {
+        let (entry, print, used) = self.read(key)?;
+        Self::session::<TOUCH>(entry, print, used, now, limits)
     }
 
     #[inline]
-    fn find(&self, key: Key, now: Tick, limits: &Limits) -> Option<(Session, Slot<'_>)> {
-        let (entry, print, slot) = self.read(key)?;
+    fn session<const TOUCH: bool>(
+        entry: Entry,
+        print: u64,
+        used: Used<'_>,
+        now: Tick,
+        limits: &Limits,
+    ) -> Option<Session> {
         if print == 0 || entry.expired(now, limits) {
             return None;
         }
+        if TOUCH {
+            used.touch(entry.used, now);
+        }
         let server = ServerId { index: entry.meta.server(), print };
-        Some((Session { server, created: entry.created, used: entry.used }, slot))
+        Some(Session { server, created: entry.created, used: entry.used })
     }
 
     /// The session of a key is used now, as long as it is in the table, expired or not. False if
     /// it is not. Takes no lock, and stores only if the last use was in an earlier tick.
     #[inline]
     pub fn touch(&self, key: Key, now: Tick) -> bool {
-        let home = Place::home(&self.region, key.0);
-        let Some(bucket) = self.bucket(home) else {
-            return false;
-        };
-        let header = bucket.header(Ordering::Acquire);
-        if let Some(slot) = bucket.find(key.0) {
-            slot.touch(now);
-            return true;
+        match self.read(key) {
+            Some((entry, _, used)) => {
+                used.touch(entry.used, now);
+                true
+            }
+            None => false,
         }
-        if !header.may_be_elsewhere(key.0) {
-            return false;
-        }
-        let others = Place::others(&self.region, key.0);
-        let slot = others.iter().find_map(|&other| self.bucket(other)?.find(key.0));
-        slot.map(|slot| slot.touch(now)).is_some()
     }
 
     /// The session of `key` is bound to `server` and used now. Two sessions of one key never
@@ -256,7 +283,7 @@ impl Table {
     /// idle for `limits.timeout`. None leaves the time to live of a session as it is. The time is
     /// kept with a precision of one percent and rounded up.
     ///
-    /// Where there is no room, the session that has been idle the longest makes some, of the 18
+    /// Where there is no room, the session that has been idle the longest makes some, of the 24
     /// that share the buckets of this one; sessions that were never used after their creation go
     /// four times as early as others.
     pub fn bind(
@@ -535,24 +562,28 @@ impl Table {
         Some(true)
     }
 
-    #[inline]
-    fn read(&self, key: Key) -> Option<(Entry, u64, Slot<'_>)> {
-        let beside = |meta| self.print_of(meta);
-        let home = self.bucket(Place::home(&self.region, key.0))?;
-        home.prefetch();
-        let header = match home.read(key.0, beside) {
-            Found::Entry(entry, print, slot) => return Some((entry, print, slot)),
-            Found::Nothing(header) => header,
-        };
-        if !header.may_be_elsewhere(key.0) {
-            return None;
+    /// The session of a key, expired or not, its server's print and its time of last use.
+    ///
+    /// Lock-free: it begins again only after a writer has changed the bucket during the read.
+    fn read(&self, key: Key) -> Option<(Entry, u64, Used<'_>)> {
+        let mut bucket = self.bucket(Place::home(&self.region, key.0))?;
+        loop {
+            match bucket.read(key.0, |meta| self.print_of(meta)) {
+                Found::Entry(entry, print, used) => return Some((entry, print, used)),
+                Found::Nothing(header) if !header.may_be_elsewhere(key.0) => return None,
+                // Again only if the session has left the bucket that `elsewhere` saw it in.
+                Found::Nothing(_) => bucket = self.elsewhere(key)?,
+                Found::Changed => pause(),
+            }
         }
+    }
+
+    /// The bucket of a session that is not at home.
+    fn elsewhere(&self, key: Key) -> Option<&Bucket> {
         let others = Place::others(&self.region, key.0).map(|other| self.bucket(other));
-        others.iter().flatten().for_each(|other| other.prefetch());
-        others.iter().flatten().find_map(|other| match other.read(key.0, beside) {
-            Found::Entry(entry, print, slot) => Some((entry, print, slot)),
-            Found::Nothing(_) => None,
-        })
+        let others = || others.iter().copied().flatten();
+        others().for_each(Bucket::prefetch);
+        others().find(|other| other.position(key.0).is_some())
     }
 
     #[inline]
@@ -582,11 +613,16 @@ impl Table {
     fn hash(&self, domain: u8, text: &[u8], bind: &[u8]) -> u64 {
         /// Set beside the domain of a value that texts are bound to.
         const BIND: u64 = 1 << 8;
-        let prefix = match bind {
-            [] => u64::from(domain),
-            bind => self.secret.hash(BIND | u64::from(domain), bind),
+        let hash = match (bind, self.begun.get(usize::from(domain))) {
+            ([], Some(begun)) => begun.hash(text),
+            (bind, _) => self.hash_bound(BIND | u64::from(domain), text, bind),
         };
-        self.secret.hash(prefix, text).max(1)
+        hash.max(1)
+    }
+
+    #[inline(never)]
+    fn hash_bound(&self, domain: u64, text: &[u8], bind: &[u8]) -> u64 {
+        self.secret.begin(self.secret.begin(domain).hash(bind)).hash(text)
     }
 }
 

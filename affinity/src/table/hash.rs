@@ -17,15 +17,32 @@ impl Secret {
         Secret { first, second }
     }
 
-    /// The hash of `prefix`, in little-endian bytes, and `text` behind it.
+    /// Begins a hash with a word. Copies of the result begin many.
     #[inline]
-    pub(super) fn hash(&self, prefix: u64, text: &[u8]) -> u64 {
-        let mut state = State::new(self);
+    pub(super) fn begin(&self, prefix: u64) -> State {
+        let mut state = State([
+            self.first ^ u64::from_be_bytes(*b"somepseu"),
+            self.second ^ u64::from_be_bytes(*b"dorandom"),
+            self.first ^ u64::from_be_bytes(*b"lygenera"),
+            self.second ^ u64::from_be_bytes(*b"tedbytes"),
+        ]);
         state.word(prefix);
+        state
+    }
+}
+
+/// A hash that has taken one word.
+#[derive(Clone, Copy)]
+pub(super) struct State([u64; 4]);
+
+impl State {
+    /// The hash of the word, in little-endian bytes, and `text` behind it.
+    #[inline]
+    pub(super) fn hash(mut self, text: &[u8]) -> u64 {
         let mut words = text.chunks_exact(size_of::<u64>());
         for word in &mut words {
             // A chunk of eight bytes always is one word.
-            state.word(word.try_into().map_or(0, u64::from_le_bytes));
+            self.word(word.try_into().map_or(0, u64::from_le_bytes));
         }
         // The last word holds what is left, and the number of bytes modulo 256 on top.
         let len = text.len().wrapping_add(size_of::<u64>());
@@ -33,27 +50,14 @@ impl Secret {
         let last = match text.last_chunk() {
             // The last eight bytes, without those that have been taken already.
             Some(&word) => {
-                let taken = u64::BITS - u8::BITS * left.len() as u32;
-                u64::from_le_bytes(word).checked_shr(taken).unwrap_or(0)
+                let taken = size_of::<u64>() - left.len();
+                // In two steps: all eight may have been taken.
+                u64::from_le_bytes(word) >> u8::BITS >> (u8::BITS as usize * (taken - 1))
             }
             None => left.iter().rev().fold(0, |last, &byte| last << 8 | u64::from(byte)),
         };
-        state.word((len as u64) << 56 | last);
-        state.finish()
-    }
-}
-
-struct State([u64; 4]);
-
-impl State {
-    #[inline]
-    fn new(secret: &Secret) -> State {
-        State([
-            secret.first ^ u64::from_be_bytes(*b"somepseu"),
-            secret.second ^ u64::from_be_bytes(*b"dorandom"),
-            secret.first ^ u64::from_be_bytes(*b"lygenera"),
-            secret.second ^ u64::from_be_bytes(*b"tedbytes"),
-        ])
+        self.word((len as u64) << 56 | last);
+        self.finish()
     }
 
     #[inline]
@@ -101,7 +105,7 @@ mod tests {
             let prefix = 0x0123_4567_89ab_cdef_u64 ^ len as u64;
             let mut whole = prefix.to_le_bytes().to_vec();
             whole.extend_from_slice(&text[..len]);
-            let ours = Secret::new(secret).hash(prefix, &text[..len]);
+            let ours = Secret::new(secret).begin(prefix).hash(&text[..len]);
             assert_eq!(ours, hasher.hash(&whole), "{len} bytes");
         }
     }

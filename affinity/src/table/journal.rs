@@ -22,7 +22,7 @@ pub(crate) struct Change {
     pub(crate) action: Action,
     pub(crate) bucket: u32,
     pub(crate) slot: u32,
-    /// Header of the session's bucket (insert and rebind).
+    /// Header of the session's bucket (remove and rebind).
     pub(crate) header: Header,
     /// The home bucket and its header, if the session lives elsewhere (insert and remove).
     pub(crate) home: Option<(u32, Header)>,
@@ -57,16 +57,16 @@ impl Change {
                     }
                     // A session that is there already is not taken away again for a moment.
                     if slot.fingerprint() != self.entry.fingerprint {
-                        bucket.store_header(self.header);
                         slot.publish(&self.entry);
                     }
                 }
                 Action::Rebind => {
-                    bucket.store_header(self.header);
                     slot.rebind(self.entry.meta);
+                    bucket.store_header(self.header);
                 }
                 Action::Remove => {
                     slot.clear();
+                    bucket.store_header(self.header);
                     if let Some((home, header)) = home {
                         home.store_header(header);
                     }

@@ -3,7 +3,7 @@
 //! # Layout
 //! A session is a 64-bit keyed fingerprint, a server's number, a time to live and two times: 20
 //! bytes. Six of them and an 8-byte header fill a [bucket](bucket::Bucket) of two cache lines.
-//! The fingerprint alone says in which three buckets of which shard its session may live: mostly
+//! The fingerprint alone says in which four buckets of which shard its session may live: mostly
 //! in the first, its home; in one of the others if the home was rather full when the session was
 //! created. A home bucket knows by a hint whether it is worth looking there. A session never
 //! moves from one slot to another. 32,000 sessions fit in a megabyte without an eviction.
@@ -20,28 +20,24 @@
 //!   asks, and says so. Order: the server list's lock, then one shard's; never two shards'.
 //!
 //! # What a reader can see
-//! A writer that puts a session into a slot (1) counts up the bucket's version, (2) passes a
-//! Release fence, (3) stores meta and times, (4) stores the fingerprint with Release. The slot was
-//! free: whatever was in it has been removed by storing a zero fingerprint, earlier. A writer that
-//! moves a session to another server does (1), (2) and stores the meta word, which holds server
-//! and time to live together.
+//! A session *leaves* when it is removed (its slot's fingerprint becomes zero) or moved to another
+//! server (the meta word, which holds server and time to live together). When it has left, the
+//! writer counts up the bucket's version, with Release, before it does anything else. A slot is
+//! filled only when it is free: a Release fence, meta and times, and at last, with Release, the
+//! fingerprint.
 //!
 //! A reader loads the version (a) with Acquire, finds the fingerprint (b), loads meta and times and
-//! the server's print (c), passes an Acquire fence, and loads fingerprint, meta and version again
-//! (d). It believes what it read only if all three are as they were.
-//! - At most one change began under the version read in (a); any later one counts the version up
-//!   before its first store, and a reader that has seen one of its stores in (c) sees the new
-//!   version in (d), because of the two fences. So (c) is mixed from two states at most: before and
-//!   after that one change.
-//! - If the change put another session into the slot: a reader that found the old fingerprint in
-//!   (b) and saw anything new in (c) sees in (d) that the fingerprint has gone; a reader that found
-//!   the new one sees all that was stored before it.
-//! - If the change put the same session into the slot again (it had expired), old and new meta
-//!   differ, which (d) sees, or are equal, and then the server is right either way.
-//! - If the change was a move, (d) compares the meta word.
-//! - The print belongs to the server: for it to change after (b), the session must have been removed
-//!   or moved, then the list's lock taken and the shard's lock passed through, and then the print
-//!   stored. A reader that sees the new print sees the removal or the move in (d).
+//! the server's print (c), passes an Acquire fence, and loads the version again (d). It believes
+//! what it read if the version is the same. What it found in (b) had not left before that version
+//! was stored, for to see a version is to see what has left before.
+//! - Where the fingerprint is stored, the rest of its slot has been stored before.
+//! - The slot is filled anew only after the session has left it: after the version and behind the
+//!   fence. A reader that sees anything of the new session in (c) sees the new version in (d).
+//! - The print belongs to the server: for it to change, the session must have left, then the list's
+//!   lock been taken and the shard's lock passed through, and then the print been stored. A reader
+//!   that sees the new print in (c) sees the new version in (d).
+//! - A reader of a session that is just being moved sees the old or the new meta word and the print
+//!   of that server, which both servers keep until the version has been counted up.
 //!
 //! Hence a lookup returns a server that the session was bound to at some moment of the lookup.
 //! A lookup that finds nothing is right as well: a session stays in one slot from its creation to
@@ -49,10 +45,10 @@
 //! is removed. A reader that misses a session has looked at its slot before it came or after it
 //! went, so there was a moment in between, during the lookup, when it was not there.
 //!
-//! Lookups need no lock for that, and never wait: a reader begins again only if a writer has
-//! completed a step in the same bucket during the few loads between (a) and (d). Writers of a
-//! bucket follow each other by the shard's lock, and a change takes longer than a read, so that
-//! the second try succeeds but for a coincidence, and the tenth but for a miracle.
+//! Lookups need no lock for that, and never wait: a reader begins again only if a session has left
+//! the same bucket during the few loads between (a) and (d). Writers of a bucket follow each other
+//! by the shard's lock, and a change takes longer than a read, so that the second try succeeds but
+//! for a coincidence, and the tenth but for a miracle.
 //!
 //! `touch` compares and swaps the time of last use, and only forward to the moment its caller has
 //! read from the clock. A successful exchange follows the very value it has compared with, so one

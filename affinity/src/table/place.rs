@@ -3,7 +3,7 @@
 use super::region::Region;
 
 /// Buckets that a session may live in.
-pub(super) const CANDIDATES: usize = 3;
+pub(super) const CANDIDATES: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -15,36 +15,40 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(region: &Region, fingerprint: u64) -> Place {
-        let [second, third] = Self::others(region, fingerprint);
-        Place { fingerprint, buckets: [Self::home(region, fingerprint), second, third] }
+        let [second, third, fourth] = Self::others(region, fingerprint);
+        let home = Self::home(region, fingerprint);
+        Place { fingerprint, buckets: [home, second, third, fourth] }
     }
 
-    /// The shard of a session: by the first 16 bits of its fingerprint.
+    /// The shard of a session: by the upper half of its fingerprint.
     #[inline]
     pub(super) fn shard(region: &Region, fingerprint: u64) -> u32 {
-        ((fingerprint >> 48) as u32 * region.shard_count()) >> 16
+        scale((fingerprint >> 32) as u32, region.shard_count())
     }
 
-    /// The home bucket of a session: by the next 32 bits. (The last 4 choose the hint.)
+    /// The home bucket of a session: by the same bits, so that it lies in that shard. (The last 4
+    /// bits choose the hint.)
     #[inline]
     pub(super) fn home(region: &Region, fingerprint: u64) -> u32 {
-        Self::bucket(region, fingerprint, (fingerprint >> 16) as u32)
+        scale((fingerprint >> 32) as u32, region.bucket_count())
     }
 
-    /// The other two buckets of a session: by the upper bits of the products with two odd numbers
-    /// (2^64 divided by the golden ratio, and by the square root of 2), which depend on all bits.
+    /// The other buckets of a session: by the upper bits of its products with odd numbers, which
+    /// depend on all bits.
     #[inline]
     pub(super) fn others(region: &Region, fingerprint: u64) -> [u32; CANDIDATES - 1] {
-        [0x9e37_79b9_7f4a_7c15_u64, 0xb504_f333_f9de_6485].map(|factor| {
-            Self::bucket(region, fingerprint, (fingerprint.wrapping_mul(factor) >> 32) as u32)
-        })
-    }
-
-    /// Scales 32 uniform bits to a bucket of the session's shard.
-    #[inline]
-    fn bucket(region: &Region, fingerprint: u64, bits: u32) -> u32 {
+        /// 2^64 divided by the golden ratio, and by the square roots of 2 and 3.
+        const FACTORS: [u64; CANDIDATES - 1] =
+            [0x9e37_79b9_7f4a_7c15, 0xb504_f333_f9de_6485, 0x93cd_3a2c_8198_e269];
         let buckets = region.buckets_per_shard();
-        let within = (u64::from(bits) * u64::from(buckets)) >> 32;
-        Self::shard(region, fingerprint) * buckets + within as u32
+        let first = Self::shard(region, fingerprint) * buckets;
+        FACTORS
+            .map(|factor| first + scale((fingerprint.wrapping_mul(factor) >> 32) as u32, buckets))
     }
+}
+
+/// Scales 32 uniform bits to a number below `count`.
+#[inline]
+fn scale(bits: u32, count: u32) -> u32 {
+    ((u64::from(bits) * u64::from(count)) >> 32) as u32
 }

@@ -17,7 +17,7 @@ use super::sync::{AtomicU32, AtomicU64, Ordering};
 /// "sessions" in ASCII.
 const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 /// Counted up when the meaning of any byte of the region changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Alignment of every part, in bytes.
 pub(super) const ALIGN: usize = 128;
@@ -108,7 +108,9 @@ pub(super) struct Lonely(pub(super) AtomicU64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Geometry {
     shards: u32,
+    /// Buckets in each shard, and in all: a bucket's number in the whole table is a u32.
     buckets: u32,
+    all_buckets: u32,
     servers: u32,
     buckets_at: usize,
     cells_at: usize,
@@ -124,8 +126,7 @@ impl Geometry {
         if shards == 0 || shards > MAX_SHARDS || buckets == 0 || servers == 0 || servers > 1 << 16 {
             return None;
         }
-        // A bucket's number in the whole table is a u32.
-        shards.checked_mul(buckets)?;
+        let all_buckets = shards.checked_mul(buckets)?;
         let mut end = 0usize;
         let mut place = |count: usize, size: usize| -> Option<usize> {
             let start = end.checked_next_multiple_of(ALIGN)?;
@@ -135,7 +136,7 @@ impl Geometry {
         let (shards_len, servers_len) = (shards as usize, servers as usize);
         place(1, size_of::<Header>())?;
         place(shards_len, size_of::<Shard>())?;
-        let buckets_at = place(shards_len.checked_mul(buckets as usize)?, size_of::<Bucket>())?;
+        let buckets_at = place(all_buckets as usize, size_of::<Bucket>())?;
         let cells_at = place(servers_len, size_of::<Cell>())?;
         let prints_at = place(servers_len, size_of::<u64>())?;
         let hits_at = place(servers_len, size_of::<u64>())?;
@@ -144,6 +145,7 @@ impl Geometry {
         Some(Geometry {
             shards,
             buckets,
+            all_buckets,
             servers,
             buckets_at,
             cells_at,
@@ -266,6 +268,12 @@ impl Region {
         self.geometry.buckets
     }
 
+    /// Buckets in all shards.
+    #[inline]
+    pub(super) fn bucket_count(&self) -> u32 {
+        self.geometry.all_buckets
+    }
+
     #[inline]
     pub(super) fn shard_count(&self) -> u32 {
         self.geometry.shards
@@ -291,9 +299,8 @@ impl Region {
     /// All buckets, shard by shard.
     #[inline]
     pub(super) fn buckets(&self) -> &[Bucket] {
-        let count = self.geometry.shards as usize * self.geometry.buckets as usize;
         // SAFETY: `Geometry` has placed that many buckets there.
-        unsafe { self.slice(self.geometry.buckets_at, count) }
+        unsafe { self.slice(self.geometry.buckets_at, self.bucket_count() as usize) }
     }
 
     #[inline]

@@ -17,7 +17,7 @@ fn region(len: usize) -> (NonNull<u8>, usize) {
 }
 
 /// A million ids that somebody has chosen without the secret, one after the other and alike, fill
-/// the buckets as evenly as chance does: chi-square of homes, and of all three candidates.
+/// the buckets as evenly as chance does: chi-square of homes, and of all candidates.
 #[test]
 fn ids_chosen_without_the_secret_spread_evenly() {
     const IDS: u64 = 1_000_000;
@@ -39,7 +39,7 @@ fn ids_chosen_without_the_secret_spread_evenly() {
         }
         for (name, counts, total) in [
             ("homes", &homes[..], IDS),
-            ("candidates", &candidates, 3 * IDS),
+            ("candidates", &candidates, CANDIDATES as u64 * IDS),
             ("hints", &hints, IDS),
         ] {
             let expected = total as f64 / counts.len() as f64;
@@ -53,9 +53,9 @@ fn ids_chosen_without_the_secret_spread_evenly() {
     }
 }
 
-/// A lookup reads three buckets at most; at the nominal load, most read one.
+/// A lookup reads four buckets at most; at the nominal load, most read one.
 #[test]
-fn the_longest_probe_is_three_buckets() {
+fn the_longest_probe_is_four_buckets() {
     let (start, len) = region(4 << 20);
     // SAFETY: `region` has allocated `len` bytes for this table alone.
     let table = unsafe { Table::create(start, len, *b"0123456789abcdef") }.unwrap();
@@ -73,7 +73,7 @@ fn the_longest_probe_is_three_buckets() {
             .buckets
             .iter()
             .position(|&bucket| table.region.buckets()[bucket as usize].find(fingerprint).is_some())
-            .expect("a session lives in one of its three buckets");
+            .expect("a session lives in one of its four buckets");
         probes[probe] += 1;
     }
     let hinted = (sessions..2 * sessions)
@@ -86,8 +86,8 @@ fn the_longest_probe_is_three_buckets() {
         })
         .count();
     println!("hits by bucket: {probes:?}; {hinted} of {sessions} misses read more than one");
-    assert!(probes[0] > sessions * 3 / 4);
-    assert!((hinted as u64) < sessions / 8);
+    assert!(probes[0] > sessions * 7 / 8);
+    assert!((hinted as u64) < sessions / 25);
 
     // When all has gone, so have the hints.
     for number in 0..sessions {
@@ -132,14 +132,13 @@ fn a_bucket_is_read_whole_while_it_is_written() {
             scope.spawn(|| {
                 let mut last = 0;
                 for _ in 0..rounds {
-                    if let Found::Entry(found, ..) = buckets[0].read(KEY, |meta| meta.server()) {
+                    let found = buckets[0].read(KEY, |meta| meta.server());
+                    if let Found::Entry(found, _, used) = found {
+                        used.touch(found.used, Tick(0));
                         let round = found.created.0;
                         assert_eq!(u32::from(found.meta.server()), round % 1000);
                         assert!(round >= last, "time runs forward");
                         last = round;
-                    }
-                    if let Some(slot) = buckets[0].find(KEY) {
-                        slot.touch(Tick(0));
                     }
                 }
             });
