@@ -35,7 +35,7 @@ demo: ## real MCP clients through round robin and through sticky_learn; ARGS=--o
 
 test: test-unit test-t test-process ## everything below, with the installed nginx
 
-test-unit: ## unit and property tests of the pure crate and the load generator
+test-unit: ## unit and property tests of the pure crate
 	@tools/test-unit
 
 test-t: $(of_branch) ## Test::Nginx suites in t/; V=1.26 for another nginx, T=t/FILE.t for one
@@ -59,13 +59,13 @@ audit: ## known vulnerabilities of the dependencies (needs the network)
 valgrind: $(of_branch) ## t/ under memcheck
 	@MODES=valgrind tools/test-t "$(nginx)" $(T)
 
-sanitize: ## the pure crate under AddressSanitizer, ThreadSanitizer and loom; ARGS=fuzz, ARGS=miri
-	@set -e; for check in $(or $(ARGS),address thread loom); do affinity/sanitize.sh $$check; done
+sanitize: ## the pure crate under AddressSanitizer and ThreadSanitizer
+	@affinity/sanitize.sh
 
-bench: ## load comparisons, half an hour; ARGS=--quick five minutes, ARGS=--help the rest
+bench: ## load comparisons
 	@NGINX="$(nginx)" bench/run $(ARGS)
 
-bench-table: ## the session table beside others; ARGS="--bench latency" one of latency, processes, table
+bench-table: ## criterion benchmarks of the session table
 	cargo bench --package affinity $(ARGS)
 
 clean: ## remove what was built

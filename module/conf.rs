@@ -3,13 +3,14 @@
 use core::ffi::c_void;
 use core::ptr;
 
-use affinity::policy::{Moment, Policy};
+use affinity::policy::Policy;
 use affinity::table::Limits;
 use nginx_sys::{
     ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt,
     ngx_http_upstream_srv_conf_t,
 };
 
+use crate::filters::Filters;
 use crate::keepalive;
 use crate::nginx;
 use crate::upstream;
@@ -22,8 +23,8 @@ use crate::zone::Zone;
 pub struct MainConf {
     /// The zones that the upstreams keep their sessions in.
     pub zones: Vec<*mut Zone>,
-    /// When the upstreams learn, one each.
-    pub moments: Vec<Moment>,
+    /// What the upstreams need.
+    pub filters: Filters,
 }
 
 /// Of one `upstream {}` (nginx makes one for each `server {}`, too, where it stays empty).
@@ -54,7 +55,7 @@ pub struct Balancer {
 pub struct Affinity {
     pub zone: *mut Zone,
     pub create: Vec<Value>,
-    pub lookup: Vec<Value>,
+    pub lookup: Lookup,
     pub bind: Option<Value>,
     pub limits: Limits,
     pub policy: Policy,
@@ -71,6 +72,14 @@ pub struct LocationConf {
 pub struct Api {
     /// Requests may change what is shown.
     pub write: bool,
+}
+
+/// Where a request carries its id.
+pub enum Lookup {
+    /// In the first of these that is not empty.
+    Values(Vec<Value>),
+    /// Where MCP puts it.
+    Mcp,
 }
 
 impl UpstreamConf {

@@ -12,7 +12,7 @@ use nginx_sys::{
 };
 
 use crate::api;
-use crate::conf::{Affinity, MainConf, UpstreamConf};
+use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf};
 use crate::keepalive::keepalive;
 use crate::nginx::{self, fail, Logged};
 use crate::values::Value;
@@ -89,16 +89,8 @@ unsafe fn read_sticky_learn(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Res
         for &word in &nginx::args(cf)[1..] {
             parameters.read(cf, word)?;
         }
-        // Without ids of its own, the directive follows those of MCP's Streamable HTTP.
+        // Without ids of its own, the directive follows those of MCP.
         let mcp = parameters.create.is_empty() && parameters.lookup.is_empty();
-        if mcp {
-            let header =
-                |text: &'static str| ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
-            let create = header("$sent_http_mcp_session_id");
-            parameters.create.push(Value::compile(cf, "create", create)?);
-            let lookup = header("$http_mcp_session_id");
-            parameters.lookup.push(Value::compile(cf, "lookup", lookup)?);
-        }
         conf.affinity = Some(parameters.finish(cf, Rules::Affinity, mcp)?);
     }
     Ok(())
@@ -194,7 +186,7 @@ impl Parameters {
         mcp: bool,
     ) -> Result<Affinity, Logged> {
         for (name, values) in [("create", &self.create), ("lookup", &self.lookup)] {
-            if values.is_empty() {
+            if values.is_empty() && !mcp {
                 fail!(cf, "\"{name}\" parameter is not specified");
             }
         }
@@ -219,7 +211,7 @@ impl Parameters {
                 (false, Rules::Plus) => Unavailable::Balance,
             }),
             gone_after: self.gone_after.unwrap_or(Span::from_millis(DEFAULT_GONE_AFTER)),
-            success_only: mcp,
+            mcp,
         };
         // SAFETY: by this function's contract.
         let (zone, main) = unsafe {
@@ -227,15 +219,17 @@ impl Parameters {
             (zone::join(cf, name, size, &limits)?, nginx::main_conf::<MainConf>(cf, module))
         };
         let Some(main) = main else { return Err(Logged) };
-        main.moments.push(policy.learn);
-        Ok(Affinity {
-            zone,
-            create: self.create,
-            lookup: self.lookup,
-            bind: self.bind,
-            limits,
-            policy,
-        })
+        main.filters.header = true;
+        main.filters.body |= mcp || policy.learn == Moment::End;
+        let (mut create, mut lookup) = (self.create, Lookup::Values(self.lookup));
+        if mcp {
+            let header = "$sent_http_mcp_session_id";
+            let text = ngx_str_t { len: header.len(), data: header.as_ptr().cast_mut() };
+            // SAFETY: the text is never changed, and lives for ever.
+            create.push(unsafe { Value::compile(cf, "create", text)? });
+            lookup = Lookup::Mcp;
+        }
+        Ok(Affinity { zone, create, lookup, bind: self.bind, limits, policy })
     }
 }
 

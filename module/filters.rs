@@ -1,21 +1,28 @@
 //! The filters: a response teaches before its first byte leaves, or (NGINX Plus's `sticky learn`)
 //! before its last.
 
-use affinity::policy::Moment;
 use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
     ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t,
 };
 
 use crate::conf::MainConf;
+use crate::mcp;
 use crate::nginx::{self, OK};
 use crate::upstream::PeerData;
 
 static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
-/// Which filters any configuration of this process has needed. A configuration that fails late
-/// leaves its chains behind, and workers that start anew with the former one go through them.
-static mut NEEDED: (bool, bool) = (false, false);
+/// What any configuration of this process has needed. A configuration that fails late leaves its
+/// chains behind, and workers that start anew with the former one go through them.
+static mut NEEDED: Filters = Filters { header: false, body: false };
+
+/// Which of nginx's chains we stand in.
+#[derive(Default)]
+pub struct Filters {
+    pub header: bool,
+    pub body: bool,
+}
 
 /// Puts into nginx's chains the filters that any upstream needs.
 pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
@@ -23,14 +30,15 @@ pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
     unsafe {
         let main =
             nginx::main_conf::<MainConf>(&*cf, &raw const crate::ngx_http_sticky_learn_module);
-        let moments = main.map_or(&[][..], |main| &main.moments);
-        NEEDED.0 |= !moments.is_empty();
-        NEEDED.1 |= moments.contains(&Moment::End);
-        if NEEDED.0 {
+        if let Some(main) = main {
+            NEEDED.header |= main.filters.header;
+            NEEDED.body |= main.filters.body;
+        }
+        if NEEDED.header {
             NEXT_HEADER = ngx_http_top_header_filter;
             ngx_http_top_header_filter = Some(header_filter);
         }
-        if NEEDED.1 {
+        if NEEDED.body {
             NEXT_BODY = ngx_http_top_body_filter;
             ngx_http_top_body_filter = Some(body_filter);
         }
@@ -54,6 +62,7 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
     // SAFETY: as above; nginx passes a chain of live buffers, or none.
     unsafe {
+        mcp::read(r, chain);
         if let Some(data) = PeerData::current(r) {
             data.leaves(chain);
         }

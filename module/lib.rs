@@ -24,6 +24,7 @@ mod filters;
 mod hooks;
 mod keepalive;
 mod later;
+mod mcp;
 mod native;
 mod nginx;
 mod peers;

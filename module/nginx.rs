@@ -138,6 +138,18 @@ pub unsafe fn upstream_conf<'a, T>(
     }
 }
 
+/// A module's configuration of the location that a request is in.
+///
+/// # Safety
+/// `r` is a live request, `T` is what `module` made.
+pub unsafe fn location_conf<'a, T>(
+    r: *const ngx_http_request_t,
+    module: *const ngx_module_t,
+) -> Option<&'a T> {
+    // SAFETY: by this function's contract.
+    unsafe { (*(*r).loc_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
+}
+
 /// A module's main configuration, while nginx reads its own.
 ///
 /// # Safety

@@ -5,17 +5,23 @@
 //! `u->cleanup` first), so we end that part ourselves, finalise the request with the status
 //! wanted, by nginx's own means (`error_page`, `add_header … always`, the access log), and fail.
 
+use core::mem;
+
+use affinity::mcp::rejection;
 use affinity::policy::Rejection;
 use nginx_sys::{
-    ngx_http_finalize_request, ngx_http_request_t, ngx_http_upstream_t, ngx_int_t, ngx_pnalloc,
-    ngx_str_t, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
+    ngx_del_timer, ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_request_t, ngx_http_send_response,
+    ngx_http_upstream_t, ngx_int_t, ngx_pnalloc, ngx_str_t, NGX_HTTP_NOT_FOUND,
+    NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
-use crate::nginx::ERROR;
+use crate::nginx::{self, ERROR};
 use crate::response;
 
 /// Answers the request; the hook that called must return the result at once, and touch neither
-/// request nor upstream after.
+/// request nor upstream after. `body` is JSON; without one, or where `error_page` has another, nginx
+/// finds the answer's body.
 ///
 /// # Safety
 /// Called from `peer.init` or `peer.get` of the request's upstream, with no peer taken.
@@ -24,11 +30,12 @@ pub unsafe fn send(
     u: *mut ngx_http_upstream_t,
     rejection: Rejection,
     retry_after: u64,
+    body: Option<&'static str>,
 ) -> ngx_int_t {
     let status = match rejection {
         Rejection::NotFound | Rejection::Gone => NGX_HTTP_NOT_FOUND,
         Rejection::Unavailable => NGX_HTTP_SERVICE_UNAVAILABLE,
-    };
+    } as ngx_int_t;
     // SAFETY: the request is live, and stays so until the hook's caller gives up its reference:
     // both finalisations below consume one that is taken for them here.
     unsafe {
@@ -44,9 +51,57 @@ pub unsafe fn send(
             // Without memory for it, the answer goes without the header.
             let _ = add_retry_after(r, retry_after);
         }
-        ngx_http_finalize_request(r, status as ngx_int_t);
+        let result = match body {
+            Some(body) if !has_error_page(r, status) => send_json(r, status, body),
+            _ => status,
+        };
+        ngx_http_finalize_request(r, result);
     }
     ERROR
+}
+
+/// Whether the configuration has a page of its own for this status, as
+/// `ngx_http_special_response_handler` looks for one.
+///
+/// # Safety
+/// `r` is a live request.
+unsafe fn has_error_page(r: *mut ngx_http_request_t, status: ngx_int_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let core =
+            nginx::location_conf::<ngx_http_core_loc_conf_t>(r, &raw const ngx_http_core_module);
+        let Some(pages) = core.and_then(|core| core.error_pages.as_ref()) else {
+            return false;
+        };
+        (*r).error_page() == 0
+            && (*r).uri_changes() != 0
+            && pages.as_slice::<ngx_http_err_page_t>().iter().any(|page| page.status == status)
+    }
+}
+
+/// # Safety
+/// `r` is a live request whose header was not sent.
+unsafe fn send_json(
+    r: *mut ngx_http_request_t,
+    status: ngx_int_t,
+    body: &'static str,
+) -> ngx_int_t {
+    let text = |text: &'static str| ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
+    // SAFETY: by this function's contract; a value without code is its text, and nginx only reads it.
+    unsafe {
+        // As nginx does before any answer of its own.
+        if r == (*r).main {
+            let connection = &*(*r).connection;
+            for event in [connection.read, connection.write] {
+                if (*event).timer_set() != 0 {
+                    ngx_del_timer(event);
+                }
+            }
+        }
+        let mut value: ngx_http_complex_value_t = mem::zeroed();
+        value.value = text(body);
+        ngx_http_send_response(r, status as _, &mut text(rejection::CONTENT_TYPE), &mut value)
+    }
 }
 
 /// # Safety

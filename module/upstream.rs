@@ -4,11 +4,12 @@ use core::ffi::c_void;
 use core::mem;
 use core::ptr;
 
+use affinity::mcp::{Learned, Request};
 use affinity::policy::{
     Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
     Status, Unavailable,
 };
-use affinity::table::{Bound, Existing, Key, Kind, ServerId};
+use affinity::table::{Bound, Existing, Key, Kind, ServerId, Span};
 use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
     ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
@@ -17,8 +18,9 @@ use nginx_sys::{
     NGX_PEER_NEXT,
 };
 
-use crate::conf::{Affinity, MainConf, UpstreamConf};
+use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf};
 use crate::hooks::{self, Hooked, Inner};
+use crate::mcp;
 use crate::nginx::{self, Logged, DONE, ERROR, OK};
 use crate::peers::{self, Missing};
 use crate::recycled::{self, Recycled, Spare};
@@ -73,7 +75,11 @@ pub unsafe fn confirm_values(cycle: *const ngx_cycle_t) {
         let Some(upstreams) = upstreams else { return };
         for &us in upstreams.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>() {
             if let Some(affinity) = UpstreamConf::of(us).and_then(|conf| conf.affinity.as_mut()) {
-                let ids = affinity.create.iter_mut().chain(&mut affinity.lookup);
+                let lookup = match &mut affinity.lookup {
+                    Lookup::Values(values) => &mut values[..],
+                    Lookup::Mcp => &mut [],
+                };
+                let ids = affinity.create.iter_mut().chain(lookup);
                 ids.chain(&mut affinity.bind).for_each(|value| value.confirm(cycle));
             }
         }
@@ -130,7 +136,11 @@ pub struct PeerData {
     /// Lives as long as the configuration, which outlives its requests.
     affinity: &'static Affinity,
     inner: Inner,
-    /// The id of the request, to be known again in its response; empty if there is none.
+    /// What the request says, in MCP mode.
+    mcp: Option<Request<'static>>,
+    /// What the id of the request names.
+    kind: Kind,
+    /// The id, to be known again in the response; empty if there is none.
     presented: &'static [u8],
     /// The server of its session.
     session: Option<ServerId>,
@@ -190,7 +200,7 @@ pub unsafe extern "C" fn init_peer(
             return ERROR;
         };
         match data.look_up(us) {
-            Ok(Route::Balance | Route::Server) => OK,
+            Ok(Route::Balance | Route::Afresh | Route::Server) => OK,
             Ok(Route::Reject(why)) => data.reject(why, 0),
             Err(OutOfMemory) => ERROR,
         }
@@ -291,6 +301,8 @@ impl PeerData {
                 request: r,
                 affinity,
                 inner: Inner::of(peer),
+                mcp: None,
+                kind: Kind::Session,
                 presented: &[],
                 session: None,
                 status: Status::None,
@@ -377,13 +389,9 @@ impl PeerData {
     ) -> Result<Route, OutOfMemory> {
         let (affinity, sessions) = (self.affinity, self.sessions());
         // SAFETY: the request is live.
-        let id = unsafe { first_value(&affinity.lookup, self.request)? };
-        if id.is_empty() {
+        let Some(key) = (unsafe { self.find_id()? }) else {
             return Ok(self.decide(Presented::NoId));
-        }
-        // SAFETY: as above.
-        let key = unsafe { self.key(id)? };
-        self.presented = id;
+        };
 
         let now = nginx::now();
         let refreshes = affinity.policy.rules == Rules::Affinity;
@@ -393,7 +401,7 @@ impl PeerData {
         };
         let Some(session) = found else {
             sessions.table.count_unknown(key);
-            return Ok(self.decide(Presented::Stranger));
+            return Ok(self.decide(Presented::Stranger(self.kind)));
         };
         self.session = Some(session.server);
         // SAFETY: the balancer's data are those of this request.
@@ -411,6 +419,31 @@ impl PeerData {
         Ok(self.decide(Presented::Session))
     }
 
+    /// The key of the id that the request carries, if any.
+    unsafe fn find_id(&mut self) -> Result<Option<Key>, OutOfMemory> {
+        // SAFETY: the request is live.
+        unsafe {
+            match &self.affinity.lookup {
+                Lookup::Values(values) => {
+                    self.presented = first_value(values, self.request)?;
+                    if self.presented.is_empty() {
+                        return Ok(None);
+                    }
+                    self.key(Kind::Session, self.presented).map(Some)
+                }
+                Lookup::Mcp => {
+                    let request = self.mcp.insert(mcp::request(self.request));
+                    let request = *request;
+                    let key = mcp::with_id(&request, |kind, id| {
+                        (self.kind, self.presented) = (kind, request.session);
+                        self.key(kind, id)
+                    });
+                    key.transpose()
+                }
+            }
+        }
+    }
+
     fn decide(&mut self, presented: Presented) -> Route {
         let (status, route) = self.affinity.policy.on_lookup(presented);
         self.status = status;
@@ -419,13 +452,13 @@ impl PeerData {
 
     /// The key of an id that this request, or its response, carries.
     #[inline(always)]
-    unsafe fn key(&self, id: &[u8]) -> Result<Key, OutOfMemory> {
+    unsafe fn key(&self, kind: Kind, id: &[u8]) -> Result<Key, OutOfMemory> {
         let bind = match &self.affinity.bind {
             // SAFETY: the request is live.
             Some(value) => unsafe { value.eval(self.request)? },
             None => &[],
         };
-        Ok(self.sessions().table.key(Kind::Session, id, bind))
+        Ok(self.sessions().table.key(kind, id, bind))
     }
 
     /// Takes the session's server.
@@ -472,21 +505,29 @@ impl PeerData {
             }
             absence => absence,
         };
-        let (status, route) = self.affinity.policy.on_unavailable(absence);
+        let (status, route) = self.affinity.policy.on_unavailable(self.kind, absence);
         self.status = status;
+        if matches!(route, Route::Afresh | Route::Reject(Rejection::Gone)) {
+            self.forget();
+        }
         route
+    }
+
+    /// The session of the request is no more.
+    fn forget(&mut self) {
+        self.in_flight.drop_hold();
+        if let Some(key) = self.in_flight.key() {
+            self.sessions().forget(key);
+        }
     }
 
     /// # Safety
     /// As for [`rejection::send`].
-    unsafe fn reject(&mut self, why: Rejection, retry_after: u64) -> ngx_int_t {
-        if let (Rejection::Gone, Some(key)) = (why, self.in_flight.key()) {
-            self.in_flight.drop_hold();
-            self.sessions().forget(key);
-        }
+    unsafe fn reject(&self, why: Rejection, retry_after: u64) -> ngx_int_t {
         self.sessions().count_rejection(why);
+        let body = self.affinity.policy.mcp.then(|| affinity::mcp::rejection::body(why));
         // SAFETY: by this function's contract.
-        unsafe { rejection::send(self.request, self.upstream(), why, retry_after) }
+        unsafe { rejection::send(self.request, self.upstream(), why, retry_after, body) }
     }
 
     /// Whether a request without its session's server is answered by a rejection, and not perhaps
@@ -527,6 +568,10 @@ impl PeerData {
             // SAFETY: the response's headers are there.
             unsafe { self.learn(self.held) };
         }
+        if let Some(request) = self.mcp {
+            // SAFETY: as above.
+            unsafe { mcp::watch(self.request, &request, self) };
+        }
     }
 
     /// A part of the held peer's response is about to leave. With the last one the response has
@@ -559,10 +604,16 @@ impl PeerData {
 
     /// The held peer's response has ended, or the client has left.
     unsafe fn ended(&mut self, held: Held) {
-        if self.affinity.policy.learn == Moment::End && !self.learned {
+        if !self.learned {
             // SAFETY: the request is live, and learns only if the response's headers are there.
             unsafe {
-                if (*self.upstream()).headers_in.status_n != 0 && !self.is_from_cache() {
+                let answered = (*self.upstream()).headers_in.status_n != 0;
+                // Without having passed the header filter: `error_page` has taken the answer's place.
+                let replaced = self.mcp.is_some();
+                if answered
+                    && (replaced || self.affinity.policy.learn == Moment::End)
+                    && !self.is_from_cache()
+                {
                     self.learn(held);
                 }
             }
@@ -577,21 +628,26 @@ impl PeerData {
     unsafe fn learn(&mut self, held: Held) {
         self.learned = true;
         // SAFETY: the request is live, as is what it holds.
-        let Ok(created) = (unsafe { first_value(&self.affinity.create, self.request) }) else {
-            return;
+        let u = unsafe { &*self.upstream() };
+        let status = u.headers_in.status_n as u16;
+        let (opens, ends) = match &self.mcp {
+            Some(request) => (request.opens(status), request.ends(self.kind, status)),
+            None => (true, false),
+        };
+        // SAFETY: as above.
+        let created = match unsafe { first_value(&self.affinity.create, self.request) } {
+            Ok(created) if opens => created,
+            Ok(_) => &[],
+            Err(OutOfMemory) => return,
         };
         // The usual case, decided early: nothing new, from where it was expected.
         let refreshed = self.affinity.policy.rules == Rules::Affinity;
-        if created.is_empty() && held == Held::SessionServer && refreshed {
+        if created.is_empty() && held == Held::SessionServer && refreshed && !ends {
             return;
         }
-        // SAFETY: as above.
-        let (name, status) = unsafe {
-            let u = &*self.upstream();
-            let Some(name) = u.peer.name.as_ref() else {
-                return;
-            };
-            (nginx::bytes(name), u.headers_in.status_n as u16)
+        // SAFETY: the name is the peer's, which is held.
+        let Some(name) = (unsafe { u.peer.name.as_ref().map(|name| nginx::bytes(name)) }) else {
+            return;
         };
         let table = &self.sessions().table;
         let session = self.session.map(|server| {
@@ -606,26 +662,44 @@ impl PeerData {
             presented if presented == created => Some(Created::Presented),
             _ => Some(Created::Other),
         };
-        let answer = Answer { status, session, created: created_is };
+        let answer = Answer { status, session, created: created_is, ends };
         match (self.affinity.policy.on_answer(&answer), self.in_flight.key()) {
             (Lesson::BindCreated(existing), _) => {
                 // SAFETY: the request is live.
-                if let Ok(key) = unsafe { self.key(created) } {
-                    self.bind(key, name, existing);
+                if let Ok(key) = unsafe { self.key(Kind::Session, created) } {
+                    self.bind(key, name, None, existing);
                 }
             }
             (Lesson::BindPresented(existing), Some(key)) => {
                 let now = nginx::now();
                 if self.sessions().lookup(key, now, &self.affinity.limits).is_some() {
-                    self.bind(key, name, existing);
+                    self.bind(key, name, None, existing);
                 }
             }
+            (Lesson::End, _) => self.forget(),
             _ => (),
         }
     }
 
+    /// The body of the response gives an id.
+    ///
+    /// # Safety
+    /// Called by the body filter.
+    pub unsafe fn learn_from_body(&mut self, learned: &Learned<'_>) {
+        // SAFETY: the request is live, and so is the peer that sends the body.
+        unsafe {
+            let u = &*self.upstream();
+            let name = u.peer.name.as_ref().filter(|_| self.held != Held::Nothing);
+            let (Ok(key), Some(name)) = (self.key(learned.kind, learned.id), name) else {
+                return;
+            };
+            let existing = self.affinity.policy.existing(u.headers_in.status_n as u16);
+            self.bind(key, nginx::bytes(name), learned.ttl, existing);
+        }
+    }
+
     /// Binds a key to the server of that name.
-    fn bind(&mut self, key: Key, name: &[u8], existing: Existing) {
+    fn bind(&mut self, key: Key, name: &[u8], ttl: Option<Span>, existing: Existing) {
         let now = nginx::now();
         let limits = &self.affinity.limits;
         let table = &self.sessions().table;
@@ -634,7 +708,7 @@ impl PeerData {
         };
         // It has answered.
         table.clear_unavailable(server);
-        match table.bind(key, server, None, now, limits, existing) {
+        match table.bind(key, server, ttl, now, limits, existing) {
             Bound::Created => self.status = Status::New,
             Bound::Moved => self.status = Status::Rebound,
             Bound::Refreshed => (),

@@ -3,7 +3,7 @@
 //! A request passes three questions, in this order: where does its id lead (`on_lookup`), what if
 //! that server cannot be had (`on_unavailable`), and what does the answer teach (`on_answer`).
 
-use crate::table::{Existing, Span};
+use crate::table::{Existing, Kind, Span};
 
 /// What to do with an id that the zone does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,8 +56,9 @@ pub struct Policy {
     pub unavailable: Unavailable,
     /// How long a server may be unavailable before it counts as gone.
     pub gone_after: Span,
-    /// Learn from 2xx responses only.
-    pub success_only: bool,
+    /// MCP's rules hold: only 2xx teaches, an answer may end a session, and a task is never rejected
+    /// for good, since its server may share a store with others.
+    pub mcp: bool,
 }
 
 /// What `$upstream_sticky_status` shows.
@@ -100,7 +101,7 @@ pub enum Presented {
     /// There is no id.
     NoId,
     /// The id has no session.
-    Stranger,
+    Stranger(Kind),
     /// The id has a session.
     Session,
 }
@@ -110,6 +111,8 @@ pub enum Presented {
 pub enum Route {
     /// Wherever the balancer says.
     Balance,
+    /// There as well, and the session is to be forgotten.
+    Afresh,
     /// To the session's server.
     Server,
     /// Nowhere.
@@ -150,6 +153,8 @@ pub struct Answer {
     pub session: Option<Bound>,
     /// The id that `create` found in the response, if any.
     pub created: Option<Created>,
+    /// The session ends with it, if its own server says so.
+    pub ends: bool,
 }
 
 /// Whether a session's own server answered.
@@ -179,6 +184,8 @@ pub enum Lesson {
     BindCreated(Existing),
     /// Bind the id of the request to it, if it is still a session.
     BindPresented(Existing),
+    /// The session of the request has ended.
+    End,
 }
 
 impl Policy {
@@ -187,15 +194,17 @@ impl Policy {
         match (presented, self.unknown) {
             (Presented::NoId, _) => (Status::None, Route::Balance),
             (Presented::Session, _) => (Status::Hit, Route::Server),
-            (Presented::Stranger, Unknown::Balance) => (Status::Unknown, Route::Balance),
-            (Presented::Stranger, Unknown::Reject) => {
+            (Presented::Stranger(Kind::Task), _) | (Presented::Stranger(_), Unknown::Balance) => {
+                (Status::Unknown, Route::Balance)
+            }
+            (Presented::Stranger(_), Unknown::Reject) => {
                 (Status::Unknown, Route::Reject(Rejection::NotFound))
             }
         }
     }
 
-    /// Where the request goes when its session's server cannot be had.
-    pub fn on_unavailable(&self, absence: Absence) -> (Status, Route) {
+    /// Where the request goes when the server of its session, or task, cannot be had.
+    pub fn on_unavailable(&self, kind: Kind, absence: Absence) -> (Status, Route) {
         let gone = match absence {
             Absence::Removed => true,
             Absence::Failed { unavailable } => unavailable.is_some_and(|t| t >= self.gone_after),
@@ -204,6 +213,7 @@ impl Policy {
         let status = if gone { Status::Gone } else { Status::Unavailable };
         let route = match (self.unavailable, gone) {
             (Unavailable::Balance | Unavailable::Rebind, _) => Route::Balance,
+            (Unavailable::Reject, true) if kind == Kind::Task => Route::Afresh,
             (Unavailable::Reject, true) => Route::Reject(Rejection::Gone),
             (Unavailable::Reject, false) => Route::Reject(Rejection::Unavailable),
         };
@@ -212,8 +222,11 @@ impl Policy {
 
     /// What the session table learns from an answer.
     pub fn on_answer(&self, answer: &Answer) -> Lesson {
-        let success = (200..300).contains(&answer.status);
-        if self.success_only && !success {
+        if self.mcp && answer.ends && answer.session == Some(Bound::Here) {
+            return Lesson::End;
+        }
+        let success = is_success(answer.status);
+        if self.mcp && !success {
             return Lesson::Nothing;
         }
         match self.rules {
@@ -223,11 +236,7 @@ impl Policy {
                 (None, None) => Lesson::Nothing,
             },
             Rules::Affinity => {
-                let existing = if success && self.unavailable == Unavailable::Rebind {
-                    Existing::Move
-                } else {
-                    Existing::Keep
-                };
+                let existing = self.existing(answer.status);
                 match (answer.created, answer.session) {
                     // The lookup has refreshed it already.
                     (None | Some(Created::Presented), Some(Bound::Here)) => Lesson::Nothing,
@@ -240,6 +249,21 @@ impl Policy {
             }
         }
     }
+
+    /// What becomes of a session that an answer's id already has with another server.
+    pub fn existing(&self, status: u16) -> Existing {
+        match self.rules {
+            Rules::Affinity if self.unavailable != Unavailable::Rebind || !is_success(status) => {
+                Existing::Keep
+            }
+            _ => Existing::Move,
+        }
+    }
+}
+
+/// HTTP's 2xx.
+fn is_success(status: u16) -> bool {
+    (200..300).contains(&status)
 }
 
 #[cfg(test)]
@@ -253,12 +277,12 @@ mod tests {
             unknown: Unknown::Balance,
             unavailable: Unavailable::Rebind,
             gone_after: Span::from_millis(30_000),
-            success_only: false,
+            mcp: false,
         }
     }
 
     fn answer(status: u16, session: Option<Bound>, created: Option<Created>) -> Answer {
-        Answer { status, session, created }
+        Answer { status, session, created, ends: false }
     }
 
     #[test]
@@ -272,10 +296,13 @@ mod tests {
     #[test]
     fn an_unknown_id_is_balanced_or_rejected_with_404() {
         let mut p = policy();
-        assert_eq!(p.on_lookup(Presented::Stranger), (Status::Unknown, Route::Balance));
+        assert_eq!(
+            p.on_lookup(Presented::Stranger(Kind::Session)),
+            (Status::Unknown, Route::Balance)
+        );
         p.unknown = Unknown::Reject;
         assert_eq!(
-            p.on_lookup(Presented::Stranger),
+            p.on_lookup(Presented::Stranger(Kind::Session)),
             (Status::Unknown, Route::Reject(Rejection::NotFound))
         );
     }
@@ -286,19 +313,25 @@ mod tests {
         let failed = |ms: Option<u64>| Absence::Failed { unavailable: ms.map(Span::from_millis) };
         let gone = (Status::Gone, Route::Reject(Rejection::Gone));
         let away = (Status::Unavailable, Route::Reject(Rejection::Unavailable));
-        assert_eq!(p.on_unavailable(Absence::Removed), gone);
-        assert_eq!(p.on_unavailable(failed(Some(30_000))), gone);
-        assert_eq!(p.on_unavailable(failed(Some(29_000))), away);
-        assert_eq!(p.on_unavailable(failed(None)), away);
-        assert_eq!(p.on_unavailable(Absence::Full), away);
+        assert_eq!(p.on_unavailable(Kind::Session, Absence::Removed), gone);
+        assert_eq!(p.on_unavailable(Kind::Session, failed(Some(30_000))), gone);
+        assert_eq!(p.on_unavailable(Kind::Session, failed(Some(29_000))), away);
+        assert_eq!(p.on_unavailable(Kind::Session, failed(None)), away);
+        assert_eq!(p.on_unavailable(Kind::Session, Absence::Full), away);
     }
 
     #[test]
     fn balance_and_rebind_send_the_request_elsewhere() {
         for unavailable in [Unavailable::Balance, Unavailable::Rebind] {
             let p = Policy { unavailable, ..policy() };
-            assert_eq!(p.on_unavailable(Absence::Full), (Status::Unavailable, Route::Balance));
-            assert_eq!(p.on_unavailable(Absence::Removed), (Status::Gone, Route::Balance));
+            assert_eq!(
+                p.on_unavailable(Kind::Session, Absence::Full),
+                (Status::Unavailable, Route::Balance)
+            );
+            assert_eq!(
+                p.on_unavailable(Kind::Session, Absence::Removed),
+                (Status::Gone, Route::Balance)
+            );
         }
     }
 
@@ -307,7 +340,7 @@ mod tests {
         let created = Some(Created::Other);
         let mut p = policy();
         assert_eq!(p.on_answer(&answer(401, None, created)), Lesson::BindCreated(Existing::Keep));
-        p.success_only = true;
+        p.mcp = true;
         assert_eq!(p.on_answer(&answer(401, None, created)), Lesson::Nothing);
         assert_eq!(p.on_answer(&answer(204, None, created)), Lesson::BindCreated(Existing::Move));
     }
@@ -363,5 +396,36 @@ mod tests {
             }
             assert_eq!(p.on_answer(&answer(status, None, None)), Lesson::Nothing);
         }
+    }
+
+    #[test]
+    fn an_unknown_task_is_balanced_and_that_of_a_gone_server_begins_afresh() {
+        let p = Policy {
+            unknown: Unknown::Reject,
+            unavailable: Unavailable::Reject,
+            mcp: true,
+            ..policy()
+        };
+        assert_eq!(p.on_lookup(Presented::Stranger(Kind::Task)), (Status::Unknown, Route::Balance));
+        assert_eq!(
+            p.on_lookup(Presented::Stranger(Kind::Sse)),
+            (Status::Unknown, Route::Reject(Rejection::NotFound))
+        );
+        assert_eq!(p.on_unavailable(Kind::Task, Absence::Removed), (Status::Gone, Route::Afresh));
+        assert_eq!(
+            p.on_unavailable(Kind::Task, Absence::Full),
+            (Status::Unavailable, Route::Reject(Rejection::Unavailable))
+        );
+    }
+
+    #[test]
+    fn only_mcp_lets_the_sessions_own_server_end_it() {
+        let mut p = policy();
+        let ending = |session| Answer { ends: true, ..answer(404, session, None) };
+        assert_eq!(p.on_answer(&ending(Some(Bound::Here))), Lesson::Nothing);
+        p.mcp = true;
+        assert_eq!(p.on_answer(&ending(Some(Bound::Here))), Lesson::End);
+        assert_eq!(p.on_answer(&ending(Some(Bound::Elsewhere))), Lesson::Nothing);
+        assert_eq!(p.on_answer(&ending(None)), Lesson::Nothing);
     }
 }

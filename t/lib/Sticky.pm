@@ -6,6 +6,8 @@ package Sticky;
 # their connection has seen requests before. A request tells them what to do:
 #     ?new=ID, X-New: ID    issue a session, in header X-Session     ?own=ID   issue one of their own: a-ID, b-ID, c-ID
 #     ?mcp=ID, ?cookie=TEXT the same in Mcp-Session-Id, Set-Cookie
+#     /sse?id=ID            issue a session in an endpoint event
+#     /task?id=ID&ttl=MS    issue a task; /task-in-events does so in a stream
 #     /404                  answer with that status                  /404-a    a answers with that status, the others 200
 #     /slow                 take two seconds for a body              /drop-a   a closes the connection, the others answer
 #                                                                              (and so on for each of them)
@@ -175,6 +177,8 @@ for my $letter ('a', 'b', 'c', 'x', 'y') {
         listen $address;
         set \$own "";
         if (\$arg_own) { set \$own $letter-\$arg_own; }
+        set \$ttl null;
+        if (\$arg_ttl) { set \$ttl \$arg_ttl; }
         add_header X-Server $letter always;
         add_header X-Session \$arg_new always;
         add_header X-Session \$http_x_new always;
@@ -190,6 +194,18 @@ $answers
         location = /204 { return 204; }
         location = /304 { return 304; }
         location = /drop-$letter { return 444; }
+        location = /sse {
+            default_type text/event-stream;
+            return 200 ": hello\\r\\n\\r\\nevent: endpoint\\r\\ndata: /messages?sessionId=\$arg_id\\r\\n\\r\\n";
+        }
+        location = /task {
+            default_type application/json;
+            return 200 '{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"\$arg_id","ttlMs":\$ttl}}';
+        }
+        location = /task-in-events {
+            default_type text/event-stream;
+            return 200 'data: {"method":"notifications/progress"}\\n\\ndata: {"result":{"taskId":"\$arg_id","resultType":"task"}}\\n\\n';
+        }
         location = /slow { set \$buffering no; limit_rate 1000; return 200 "$body"; }
     }
 END

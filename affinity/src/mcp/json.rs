@@ -3,14 +3,14 @@
 use core::str;
 
 /// How deep arrays and objects may lie in each other: one bit of `Json::objects` for each.
-const MAX_DEPTH: u32 = u128::BITS;
+const MAX_DEPTH: u32 = u64::BITS;
 
 /// Takes one JSON text apart.
 pub(super) struct Json {
     state: State,
     depth: u32,
     /// Which of the open arrays and objects are objects, the innermost in the lowest bit.
-    objects: u128,
+    objects: u64,
     /// Whether the string is the name of a member.
     is_name: bool,
     utf8: Utf8,
@@ -207,7 +207,7 @@ impl Json {
                 return Err(Invalid);
             }
             self.depth += 1;
-            self.objects = self.objects << 1 | u128::from(kind == Type::Object);
+            self.objects = self.objects << 1 | u64::from(kind == Type::Object);
         }
         self.state = state;
         self.is_name = false;

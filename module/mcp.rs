@@ -1,0 +1,168 @@
+//! MCP mode: what nginx holds of a request and of its response, for `affinity::mcp` to read.
+
+use core::cell::UnsafeCell;
+use core::ffi::c_void;
+use core::ptr;
+use core::slice;
+
+use affinity::mcp::{Id, Progress, Reader, Request, Response, Verb};
+use affinity::table::Kind;
+use nginx_sys::{
+    ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_list_part_t, ngx_table_elt_t, NGX_HTTP_DELETE,
+    NGX_HTTP_GET,
+};
+
+use crate::nginx;
+use crate::upstream::PeerData;
+
+/// What a request says to MCP servers. Of a header that comes twice the first counts.
+///
+/// # Safety
+/// `r` is a live request; the result must not outlive it.
+pub unsafe fn request<'a>(r: *const ngx_http_request_t) -> Request<'a> {
+    // SAFETY: by this function's contract; nginx's list of headers holds `nelts` elements in each
+    // part, and their strings live as long as the request.
+    unsafe {
+        let mut request = Request {
+            verb: match (*r).method as u32 {
+                NGX_HTTP_GET => Verb::Get,
+                NGX_HTTP_DELETE => Verb::Delete,
+                _ => Verb::Other,
+            },
+            session: &[],
+            version: &[],
+            method: &[],
+            name: &[],
+            query: nginx::bytes(&(*r).args),
+        };
+        let mut part: *const ngx_list_part_t = &raw const (*r).headers_in.headers.part;
+        while let Some(list) = part.as_ref() {
+            let mut header = list.elts.cast::<ngx_table_elt_t>().cast_const();
+            let end = header.add(list.nelts);
+            while header < end {
+                // All that matter begin alike.
+                if !(*header).lowcase_key.is_null() && *(*header).lowcase_key == b'm' {
+                    note(&mut request, &*header);
+                }
+                header = header.add(1);
+            }
+            part = list.next;
+        }
+        request
+    }
+}
+
+/// # Safety
+/// The header is one of a live request, with its name in lower case.
+unsafe fn note<'a>(request: &mut Request<'a>, header: &ngx_table_elt_t) {
+    // SAFETY: by this function's contract; the name in lower case is as long as the name.
+    let (name, value) = unsafe {
+        (slice::from_raw_parts(header.lowcase_key, header.key.len), nginx::bytes(&header.value))
+    };
+    let place: &mut &'a [u8] = match name {
+        b"mcp-session-id" => &mut request.session,
+        b"mcp-protocol-version" => &mut request.version,
+        b"mcp-method" => &mut request.method,
+        b"mcp-name" => &mut request.name,
+        _ => return,
+    };
+    if place.is_empty() {
+        *place = value;
+    }
+}
+
+/// Room for ids that must be decoded, one at a time.
+struct Scratch(UnsafeCell<Id>);
+
+// SAFETY: nginx runs its event loop, and all that is called from it, in one thread.
+unsafe impl Sync for Scratch {}
+
+static SCRATCH: Scratch = Scratch(UnsafeCell::new(Id::new()));
+
+/// Calls `f` with the id that a request carries, if any, and what it names. `f` must not do so again.
+pub fn with_id<T>(request: &Request<'_>, f: impl FnOnce(Kind, &[u8]) -> T) -> Option<T> {
+    // SAFETY: nobody else uses it until this returns.
+    let scratch = unsafe { &mut *SCRATCH.0.get() };
+    request.id(scratch).map(|(kind, id)| f(kind, id))
+}
+
+/// A response whose body is read as it passes; the filter module's context of its request.
+struct Watched {
+    reader: Reader,
+    data: *mut PeerData,
+}
+
+/// Has the body of a response read, if it can teach.
+///
+/// # Safety
+/// `r` is a live request at its header filter, `request` what [`request`] said of it, and `data` its
+/// own.
+pub unsafe fn watch(r: *mut ngx_http_request_t, request: &Request<'_>, data: *mut PeerData) {
+    // SAFETY: by this function's contract; strings of the response live as long as the request.
+    unsafe {
+        let headers = &(*r).headers_out;
+        let response = Response {
+            status: headers.status as u16,
+            content_type: nginx::bytes(&headers.content_type),
+            encoded: !headers.content_encoding.is_null(),
+        };
+        let Some(reader) = Reader::new(request.teaches(&response)) else {
+            return;
+        };
+        // Without memory for it nothing is learned.
+        if let Some(watched) = nginx::pool_box((*r).pool, || Watched { reader, data }) {
+            (*r).set_filter_need_in_memory(1);
+            *context(r) = ptr::from_mut(watched).cast();
+        }
+    }
+}
+
+/// Reads a part of a body before it leaves.
+///
+/// # Safety
+/// Called by the body filter of a live request, with buffers that live until the next filter has them.
+pub unsafe fn read(r: *mut ngx_http_request_t, chain: *const ngx_chain_t) {
+    // SAFETY: by this function's contract; only `watch` sets the context, and the data, of the same
+    // request, live as long.
+    unsafe {
+        let context = context(r);
+        let mut link = chain;
+        while let (Some(watched), Some(part)) =
+            ((*context).cast::<Watched>().as_mut(), link.as_ref())
+        {
+            match watched.reader.feed(in_memory(&*part.buf)) {
+                Progress::More => (),
+                Progress::Nothing => *context = ptr::null_mut(),
+                Progress::Found(learned) => {
+                    (*watched.data).learn_from_body(&learned);
+                    *context = ptr::null_mut();
+                }
+            }
+            link = part.next;
+        }
+    }
+}
+
+/// The bytes of a buffer, as far as they are in memory, which the copy filter has seen to.
+///
+/// # Safety
+/// The buffer is live.
+unsafe fn in_memory<'a>(buffer: &ngx_buf_t) -> &'a [u8] {
+    if buffer.temporary() == 0 && buffer.memory() == 0 && buffer.mmap() == 0 {
+        return &[];
+    }
+    // SAFETY: a buffer in memory has its bytes between these two.
+    unsafe { slice::from_raw_parts(buffer.pos, buffer.last.offset_from(buffer.pos) as usize) }
+}
+
+/// The filter module's place among the request's module contexts.
+///
+/// # Safety
+/// `r` is a live request.
+unsafe fn context(r: *mut ngx_http_request_t) -> *mut *mut c_void {
+    // SAFETY: nginx gives each request a place for each http module.
+    unsafe {
+        let module = &raw const crate::ngx_http_sticky_learn_filter_module;
+        (*r).ctx.add((*module).ctx_index)
+    }
+}

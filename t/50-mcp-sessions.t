@@ -1,0 +1,191 @@
+# MCP's Streamable HTTP: how sessions begin and end.
+
+use lib 't/lib';
+use Sticky;
+
+plan 'no_plan';
+run_tests();
+
+__DATA__
+
+=== TEST 1: only a 2xx answer begins a session
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+--- story
+    POST /401?mcp=one           => 401 a NONE -
+    POST /500?mcp=one           => 500 a NONE -
+    GET / | Mcp-Session-Id: one => 404 - UNKNOWN -
+    POST /202?mcp=one           => 202 a NEW a
+    GET / | Mcp-Session-Id: one => 200 a HIT a
+
+
+
+=== TEST 2: names of headers are caseless, ids exact
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?mcp=One              => 200 a NEW a
+    GET / | MCP-SESSION-ID: One => 200 a HIT a
+    GET / | mcp-session-id: One => 200 a HIT a
+    GET / | Mcp-Session-Id: one => 404 - UNKNOWN -
+    GET / | Mcp-Session: One    => 200 b NONE -
+    GET / | Xcp-Session-Id: One => 200 a NONE -
+
+
+
+=== TEST 3: of two ids the first counts
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?mcp=one                                          => 200 a NEW a
+    POST /?mcp=two                                          => 200 b NEW b
+    GET / | Mcp-Session-Id: two | Mcp-Session-Id: one       => 200 b HIT b
+    GET / | Mcp-Session-Id: stranger | Mcp-Session-Id: one  => 404 - UNKNOWN -
+
+
+
+=== TEST 4: a DELETE that is answered 2xx ends a session, another does not
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?mcp=one                     => 200 a NEW a
+    DELETE /403 | Mcp-Session-Id: one  => 403 a HIT a
+    DELETE /500 | Mcp-Session-Id: one  => 500 a HIT a
+    GET / | Mcp-Session-Id: one        => 200 a HIT a
+    DELETE / | Mcp-Session-Id: one     => 200 a HIT a
+    GET / | Mcp-Session-Id: one        => 404 - UNKNOWN -
+    DELETE / | Mcp-Session-Id: one     => 404 - UNKNOWN -
+    POST /?mcp=two                     => 200 b NEW b
+    DELETE /204 | Mcp-Session-Id: two  => 204 b HIT b
+    GET / | Mcp-Session-Id: two        => 404 - UNKNOWN -
+
+
+
+=== TEST 5: a DELETE of one session leaves the others
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+--- story
+    POST /?mcp=one                 => 200 a NEW a
+    POST /?mcp=two                 => 200 a NEW a
+    DELETE /                       => 200 a NONE -
+    DELETE / | Mcp-Session-Id: two => 200 a HIT a
+    GET / | Mcp-Session-Id: one    => 200 a HIT a
+
+
+
+=== TEST 6: a 404 of its own server ends a session, other errors do not
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+--- story
+    POST /?mcp=one                  => 200 a NEW a
+    POST /500 | Mcp-Session-Id: one => 500 a HIT a
+    POST /401 | Mcp-Session-Id: one => 401 a HIT a
+    POST /404 | Mcp-Session-Id: one => 404 a HIT a
+    POST / | Mcp-Session-Id: one    => 404 - UNKNOWN -
+
+
+
+=== TEST 7: also if nginx puts a page of its own in its place
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+--- config
+    proxy_intercept_errors on;
+    error_page 404 /page;
+    location / { proxy_pass http://u; }
+    location = /page { internal; return 404 "page\n"; }
+--- story
+    POST /?mcp=one                  => 200 a NEW a
+    POST /404 | Mcp-Session-Id: one => 404 - * *
+    POST /204 | Mcp-Session-Id: one => 404 - UNKNOWN -
+
+
+
+=== TEST 8: a 404 of another server ends nothing
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m unavailable=balance;
+        server $TEST_NGINX_A;
+    }
+    upstream without_a {
+        sticky_learn zone=sessions unavailable=balance;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location = /404 { proxy_pass http://without_a; }
+--- story
+    POST /?mcp=one                  => 200 a NEW a
+    POST /404 | Mcp-Session-Id: one => 404 b UNAVAILABLE a
+    POST / | Mcp-Session-Id: one    => 200 a HIT a
+
+
+
+=== TEST 9: with ids of one's own neither DELETE nor 404 ends a session
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
+        server $TEST_NGINX_A;
+    }
+--- story
+    POST /?new=one             => 200 a NEW a
+    DELETE / | X-Session: one  => 200 a HIT a
+    POST /404 | X-Session: one => 404 a HIT a
+    POST / | X-Session: one    => 200 a HIT a
+
+
+
+=== TEST 10: a session id that comes at a revision without sessions means nothing
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?mcp=one                                                          => 200 a NEW a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: one         => 200 b NONE -
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: stranger    => 200 a NONE -
+    POST /404 | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: one      => 404 b NONE -
+    POST /?mcp=two | MCP-Protocol-Version: 2026-07-28                       => 200 a NONE -
+    POST / | MCP-Protocol-Version: 2025-11-25 | Mcp-Session-Id: two         => 404 - UNKNOWN -
+    POST / | MCP-Protocol-Version: 2025-11-25 | Mcp-Session-Id: one         => 200 a HIT a
+
+
+
+=== TEST 11: an id that somebody else presents is as unknown as any
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m bind=$http_x_user;
+        server $TEST_NGINX_A;
+    }
+--- story
+    POST /?mcp=one | X-User: alice                     => 200 a NEW a
+    GET / | Mcp-Session-Id: one | X-User: mallory      => 404 - UNKNOWN -
+    DELETE / | Mcp-Session-Id: one | X-User: mallory   => 404 - UNKNOWN -
+    GET / | Mcp-Session-Id: one                        => 404 - UNKNOWN -
+    GET / | Mcp-Session-Id: one | X-User: alice        => 200 a HIT a

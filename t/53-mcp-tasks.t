@@ -1,0 +1,147 @@
+# MCP's tasks of 2026-07-28: the result of a tool call begins one, Mcp-Name carries its id.
+
+use lib 't/lib';
+use Sticky;
+
+plan 'no_plan';
+run_tests();
+
+__DATA__
+
+=== TEST 1: learned from a JSON body, followed by the three methods
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call | Mcp-Name: slow => 200 a *
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one              => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/update | Mcp-Name: one           => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/cancel | Mcp-Name: one           => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call | Mcp-Name: one             => 200 b NONE -
+
+
+
+=== TEST 2: learned from an event after others
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /task-in-events?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call => 200 a *
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one       => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one       => 200 a HIT a
+
+
+
+=== TEST 3: the id may come in base64
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call                       => 200 a *
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: =?base64?b25l?=       => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: =?base64?b25l?=       => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: =?base64?b25=?=       => 200 b NONE -
+
+
+
+=== TEST 4: an unknown task is balanced
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one => 200 a UNKNOWN -
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one => 200 b UNKNOWN -
+
+
+
+=== TEST 5: Mcp-Name is not believed at a version whose servers do not check it
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call     => 200 a *
+    POST / | MCP-Protocol-Version: 2025-11-25 | Mcp-Method: tasks/get | Mcp-Name: one => 200 b NONE -
+    POST / | Mcp-Method: tasks/get | Mcp-Name: one                                    => 200 a NONE -
+    POST /task?id=two | MCP-Protocol-Version: 2025-11-25 | Mcp-Method: tools/call     => 200 b NONE -
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: two => 200 a UNKNOWN -
+
+
+
+=== TEST 6: a 404 ends no task, it says that there is no such method
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call            => 200 a *
+    POST /404 | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/cancel | Mcp-Name: one  => 404 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one        => 200 a HIT a
+
+
+
+=== TEST 7: a task whose server may come back waits for it, one whose server is gone is balanced
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+    upstream without_a {
+        sticky_learn zone=sessions gone_after=2s;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location = /200 { proxy_pass http://without_a; }
+--- story
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call                     => 200 a *
+    POST /200 | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one              => 503 - UNAVAILABLE a
+    after 2.5 POST /200 | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one    => 200 b GONE a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one                 => 200 a UNKNOWN -
+
+
+
+=== TEST 8: a task is that of the identity that began it
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m bind=$http_x_user;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call | X-User: alice                  => 200 a *
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one | X-User: mallory            => 200 b UNKNOWN -
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one | X-User: alice              => 200 a HIT a
+
+
+
+=== TEST 9: it lives as long as its server says, idle or not, and else as long as it is in use
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m timeout=1s;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /task?id=long&ttl=4000 | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call            => 200 a *
+    POST /task?id=idle | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call                     => 200 b *
+    after 2 POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: idle         => 200 * UNKNOWN -
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: long                 => 200 a HIT a
+    after 2.5 POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: long       => 200 * UNKNOWN -
