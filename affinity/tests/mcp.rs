@@ -1,8 +1,13 @@
 //! Bodies and heads of MCP as servers and clients write them, good and bad.
 
+#[path = "common/mcp.rs"]
+mod model;
+
 use affinity::mcp::{Format, Id, Progress, Reader, Request, Verb, Watch, MAX_ID, MAX_WATCHED};
 use affinity::policy::Rejection;
 use affinity::table::{Kind, Span};
+use base64::prelude::{Engine, BASE64_STANDARD};
+use proptest::prelude::*;
 
 /// What a body has taught: the id, and its time to live in milliseconds if there is one.
 type Taught = Option<(Kind, Vec<u8>, Option<Span>)>;
@@ -53,6 +58,19 @@ fn task_as(format: Format, body: &str) -> Option<(String, Option<u64>)> {
 fn query(query: &[u8]) -> Option<Vec<u8>> {
     let request =
         Request { verb: Verb::Other, session: b"", version: b"", method: b"", name: b"", query };
+    request.id(&mut Id::new()).map(|(_, id)| id.to_vec())
+}
+
+/// The task that `Mcp-Name` names.
+fn name(field: &[u8]) -> Option<Vec<u8>> {
+    let request = Request {
+        verb: Verb::Other,
+        session: b"",
+        version: b"2026-07-28",
+        method: b"tasks/get",
+        name: field,
+        query: b"",
+    };
     request.id(&mut Id::new()).map(|(_, id)| id.to_vec())
 }
 
@@ -294,6 +312,12 @@ fn a_task_is_learned_with_the_last_brace() {
 }
 
 #[test]
+fn what_follows_the_message_does_not_matter() {
+    assert_eq!(task(&(result(TASK) + "x")), t1(Some(60_032)));
+    assert_eq!(task(&(result("") + &result(TASK))), None);
+}
+
+#[test]
 fn in_a_stream_a_task_may_follow_notifications_and_rubbish() {
     let progress =
         r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"taskId":"no"}}"#;
@@ -327,15 +351,15 @@ fn a_stream_has_no_more_to_say_after_the_response() {
 // Bombs
 
 #[test]
-fn a_depth_bomb_teaches_nothing_and_128_levels_are_read() {
+fn a_depth_bomb_teaches_nothing_and_64_levels_are_read() {
     let nested = |depth| {
         format!(r#"{{"a":{}{},{}"#, "[".repeat(depth), "]".repeat(depth), &result(TASK)[1..])
     };
     assert_eq!(
-        read(Watch::Task(Format::Json), [nested(127).as_bytes()]).map(|t| t.1),
+        read(Watch::Task(Format::Json), [nested(63).as_bytes()]).map(|t| t.1),
         Some(b"t-1".to_vec())
     );
-    assert_eq!(read(Watch::Task(Format::Json), [nested(128).as_bytes()]), None);
+    assert_eq!(read(Watch::Task(Format::Json), [nested(64).as_bytes()]), None);
     let bomb = "{\"a\":".repeat(10_000);
     assert_eq!(read(Watch::Task(Format::Json), bomb.as_bytes().chunks(4096)), None);
 }
@@ -373,4 +397,181 @@ fn a_rejection_is_a_json_rpc_error() {
         );
     }
     assert!(body(Rejection::Unavailable).starts_with(r#"{"jsonrpc":"2.0","id":null,"error":{"#));
+}
+
+// Anything at all
+
+proptest! {
+    #[test]
+    fn a_query_means_what_percent_encoding_says(words in words(QUERY)) {
+        prop_assert_eq!(query(&words), model::query(&words));
+    }
+
+    #[test]
+    fn a_name_means_what_base64_says(
+        bytes in prop::collection::vec(any::<u8>(), 0..20),
+        text in "[ -~é]{0,20}",
+        damage in prop::option::of((any::<prop::sample::Index>(), "[A-Za-z0-9+/=?]")),
+    ) {
+        for bytes in [&bytes[..], text.as_bytes()] {
+            let mut field = format!("=?base64?{}?=", BASE64_STANDARD.encode(bytes));
+            if let Some((at, with)) = &damage {
+                let at = at.index(field.len());
+                field.replace_range(at..at + 1, with);
+            }
+            prop_assert_eq!(name(field.as_bytes()), model::name(field.as_bytes()));
+            prop_assert_eq!(name(bytes), model::name(bytes));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_the_one_of_the_whole_stream(words in words(ENDPOINT), cut in 1usize..20) {
+        let expected = model::endpoint(&words).map(|id| (Kind::Sse, id, None));
+        prop_assert_eq!(read(Watch::Endpoint, [&words[..]]), expected.clone());
+        prop_assert_eq!(read(Watch::Endpoint, words.chunks(cut)), expected);
+    }
+
+    #[test]
+    fn a_task_is_what_serde_json_says(text in message(), after in "[x\n}{]?", cut in 1usize..20) {
+        let text = text + &after;
+        let whole = read(Watch::Task(Format::Json), [text.as_bytes()]);
+        prop_assert_eq!(read(Watch::Task(Format::Json), text.as_bytes().chunks(cut)), whole.clone());
+        agree(whole, model::message(text.as_bytes(), false))?;
+    }
+
+    #[test]
+    fn a_task_is_the_first_response_of_a_stream(
+        messages in prop::collection::vec((message(), event()), 0..4),
+        cut in 1usize..20,
+    ) {
+        let stream: String = messages
+            .into_iter()
+            .map(|(message, (before, line, after))| {
+                format!("{before}data:{}{after}", message.replace('\n', line))
+            })
+            .collect();
+        let whole = read(Watch::Task(Format::Sse), [stream.as_bytes()]);
+        prop_assert_eq!(read(Watch::Task(Format::Sse), stream.as_bytes().chunks(cut)), whole.clone());
+        agree(whole, model::messages(stream.as_bytes()))?;
+    }
+}
+
+fn agree(taught: Taught, meant: model::Message) -> Result<(), TestCaseError> {
+    match (taught, meant) {
+        (_, model::Message::Beyond) => {}
+        (Some((kind, id, ttl)), model::Message::Task(meant_id, meant_ttl)) => {
+            prop_assert_eq!((kind, id), (Kind::Task, meant_id));
+            let ttl = ttl.map(Span::as_millis);
+            prop_assert!(model::is_ttl(ttl, meant_ttl), "{:?} for {:?}", ttl, meant_ttl);
+        }
+        (taught, meant) => {
+            prop_assert!(taught.is_none() && !matches!(meant, model::Message::Task(..)));
+        }
+    }
+    Ok(())
+}
+
+fn words(of: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+    prop::collection::vec(prop::sample::select(of), 0..40).prop_map(|words| words.concat().into())
+}
+
+const QUERY: &[&str] = &[
+    "sessionId=",
+    "session_id=",
+    "sessionId",
+    "session",
+    "Id",
+    "&",
+    "&",
+    "=",
+    "%",
+    "%4",
+    "%41",
+    "%2B",
+    "%00",
+    "%ff",
+    "+",
+    "#",
+    "?",
+    "x",
+    "7",
+    "é",
+];
+
+const ENDPOINT: &[&str] = &[
+    "event: endpoint",
+    "event:",
+    "event: x",
+    "endpoint",
+    "data: /m?",
+    "data:",
+    "data: ?sessionId=7",
+    "?",
+    "sessionId=",
+    "session_id=",
+    "&",
+    "#",
+    "%41",
+    "%",
+    "4",
+    "x",
+    " ",
+    ":",
+    "\n",
+    "\n",
+    "\n\n",
+    "\r",
+    "\r\n",
+    "\u{feff}",
+    "\0",
+];
+
+/// A JSON-RPC message, mostly sound, with line ends between its tokens.
+fn message() -> impl Strategy<Value = String> {
+    let members = |names: &'static [&'static str], value: BoxedStrategy<String>| {
+        let member =
+            (prop::sample::select(names), value).prop_map(|(n, v)| format!("\"{n}\" :\n{v}"));
+        prop::collection::vec(member, 0..5)
+            .prop_map(|members| format!("{{{}}}", members.join(",\n")))
+    };
+    let leaf = prop_oneof![
+        4 => Just("\"task\"".to_owned()),
+        4 => Just("\"t-1\"".to_owned()),
+        1 => "\"[a-z\\\\\"\u{0}é😀]{0,9}\"",
+        1 => "\"(\\\\[\"\\\\/bfnrtu]|\\\\u[dD][89cC][0-9a-f]{2}|\\\\u00[0-9a-f]{2}|x){0,4}\"",
+        2 => "-?[0-9]{1,5}(\\.[0-9]{0,3})?([eE][-+]?[0-9]{0,2})?",
+        1 => Just("null".to_owned()),
+        1 => Just("tru".to_owned()),
+    ];
+    const NAMES: &[&str] =
+        &["resultType", "taskId", "ttlMs", "result", "task\\u0049d", "resultTypes", "", "error"];
+    let value = leaf.prop_recursive(3, 20, 4, move |inner| {
+        prop_oneof![
+            members(NAMES, inner.clone().boxed()),
+            prop::collection::vec(inner, 0..3).prop_map(|values| format!("[{}]", values.join(","))),
+        ]
+    });
+    let result = members(
+        &["resultType", "taskId", "resultType", "taskId", "ttlMs", "result\\u0054ype", "x"],
+        value.clone().boxed(),
+    );
+    let good = prop::sample::select(
+        &[
+            r#"{"resultType":"task","taskId":"t-1"}"#,
+            r#"{"ttlMs":6e4,"taskId":"t","resultType":"task"}"#,
+        ][..],
+    );
+    let outer = prop_oneof![4 => result, 2 => value, 2 => good.prop_map(str::to_owned)];
+    members(&["result", "result", "result", "error", "method", "res\\u0075lt"], outer.boxed())
+}
+
+/// What stands before an event's message, what ends its lines, and what follows it.
+fn event() -> impl Strategy<Value = (&'static str, &'static str, &'static str)> {
+    (
+        prop::sample::select(
+            &["", "event: message\n", "event: x\r", ": x\r\n", "\u{feff}", "\n"][..],
+        ),
+        prop::sample::select(&["", "\ndata:", "\rdata: ", "\r\ndata:", "\n"][..]),
+        prop::sample::select(&["\n\n", "\r\r", "\r\n\r\n", "\nevent:x\n\n", "\n", ""][..]),
+    )
 }

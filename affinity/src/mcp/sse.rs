@@ -126,43 +126,14 @@ fn is_line_end(byte: u8) -> bool {
 }
 
 #[cfg(test)]
+#[path = "../../tests/common/mcp.rs"]
+mod model;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Type and data of each event, as an implementation with the whole stream at hand tells them.
-    pub(crate) fn events(bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
-        let mut lines = Vec::new();
-        let mut rest = text;
-        // What follows the last line end is no line.
-        while let Some(end) = rest.iter().position(|byte| is_line_end(*byte)) {
-            lines.push(&rest[..end]);
-            let width = if rest[end..].starts_with(b"\r\n") { 2 } else { 1 };
-            rest = &rest[end + width..];
-        }
-        let (mut events, mut kind, mut data) = (Vec::new(), Vec::new(), Vec::new());
-        for line in lines {
-            let (name, value) = match line.iter().position(|byte| *byte == b':') {
-                Some(colon) => (&line[..colon], &line[colon + 1..]),
-                None => (line, &b""[..]),
-            };
-            let value = value.strip_prefix(b" ").unwrap_or(value);
-            match name {
-                b"event" => kind = value.to_vec(),
-                b"data" => data.push(value),
-                b"" if line.is_empty() => {
-                    if !data.is_empty() {
-                        events.push((kind.clone(), data.join(&b'\n')));
-                    }
-                    (kind, data) = (Vec::new(), Vec::new());
-                }
-                _ => {}
-            }
-        }
-        events
-    }
-
-    /// The same from pieces.
+    /// Type and data of each event.
     fn read<'b>(chunks: impl IntoIterator<Item = &'b [u8]>) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut stream = Stream::new();
         let (mut events, mut kind, mut data) = (Vec::new(), Vec::new(), Vec::<Vec<u8>>::new());
@@ -245,7 +216,7 @@ mod tests {
             cut in 1usize..9,
         ) {
             let stream = words.concat();
-            let expected = events(stream.as_bytes());
+            let expected = model::events(stream.as_bytes());
             proptest::prop_assert_eq!(read([stream.as_bytes()]), expected.clone());
             proptest::prop_assert_eq!(read(stream.as_bytes().chunks(cut)), expected);
         }

@@ -20,12 +20,16 @@ impl TaskJson {
         TaskJson(Message::new())
     }
 
-    pub(super) fn feed(&mut self, bytes: &[u8]) -> Step {
-        self.0.feed(bytes);
-        match self.0.verdict() {
-            Verdict::Unfinished => Step::More,
-            Verdict::Other => Step::Nothing,
-            Verdict::Response => self.0.lesson(),
+    /// Stops at the end of the message: whether more follows may depend on how the body is cut.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Step {
+        loop {
+            let more = self.0.advance(&mut bytes);
+            match self.0.verdict() {
+                Verdict::Unfinished if more => {}
+                Verdict::Unfinished => return Step::More,
+                Verdict::Other => return Step::Nothing,
+                Verdict::Response => return self.0.lesson(),
+            }
         }
     }
 }
@@ -137,14 +141,21 @@ impl Message {
     }
 
     fn feed(&mut self, mut bytes: &[u8]) {
-        while let Ok(json) = &mut self.json {
-            let depth = json.depth();
-            match json.next(&mut bytes) {
-                Ok(Some(piece)) => self.take(piece, depth),
-                Ok(None) => return,
-                Err(invalid) => self.json = Err(invalid),
-            }
+        while self.advance(&mut bytes) {}
+    }
+
+    /// Reads one piece; false if there is none any more.
+    fn advance(&mut self, bytes: &mut &[u8]) -> bool {
+        let Ok(json) = &mut self.json else {
+            return false;
+        };
+        let depth = json.depth();
+        match json.next(bytes) {
+            Ok(Some(piece)) => self.take(piece, depth),
+            Ok(None) => return false,
+            Err(invalid) => self.json = Err(invalid),
         }
+        true
     }
 
     fn verdict(&self) -> Verdict {

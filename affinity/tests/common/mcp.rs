@@ -1,0 +1,160 @@
+//! What MCP's texts mean, told in the simplest way by those who have the whole text at hand and
+//! well-known crates to read it. The tests and the fuzz targets hold the crate to it.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+use std::str;
+
+use base64::prelude::{Engine, BASE64_STANDARD};
+use percent_encoding::percent_decode;
+use serde_json::{Deserializer, Value};
+
+const MAX_ID: usize = 1024;
+const MAX_DEPTH: usize = 64;
+
+/// The id in a query.
+pub fn query(query: &[u8]) -> Option<Vec<u8>> {
+    let query = query.split(|byte| *byte == b'#').next().unwrap();
+    let decode = |text: &[u8]| {
+        let spaced: Vec<_> = text.iter().map(|b| if *b == b'+' { b' ' } else { *b }).collect();
+        percent_decode(&spaced).collect::<Vec<_>>()
+    };
+    let id = query.split(|byte| *byte == b'&').find_map(|parameter| {
+        let equals = parameter.iter().position(|byte| *byte == b'=')?;
+        let name = decode(&parameter[..equals]);
+        let value = decode(&parameter[equals + 1..]);
+        (name == b"sessionId" || name == b"session_id").then_some(value).filter(|v| !v.is_empty())
+    })?;
+    (id.len() <= MAX_ID).then_some(id)
+}
+
+/// The value of `Mcp-Name`.
+pub fn name(field: &[u8]) -> Option<Vec<u8>> {
+    let value = match field.strip_prefix(b"=?base64?").and_then(|f| f.strip_suffix(b"?=")) {
+        None => field.to_vec(),
+        Some(payload) => {
+            let value = String::from_utf8(BASE64_STANDARD.decode(payload).ok()?).ok()?;
+            Some(value).filter(|value| value.len() <= MAX_ID)?.into_bytes()
+        }
+    };
+    Some(value).filter(|value| !value.is_empty())
+}
+
+/// The `Mcp-Name` that stands for a value, whatever the value is.
+pub fn name_of(value: &str) -> String {
+    format!("=?base64?{}?=", BASE64_STANDARD.encode(value))
+}
+
+/// Whether a version is a date, and not before 2026-07-28.
+pub fn is_stateless(version: &[u8]) -> bool {
+    let number = |digits: &str, len| {
+        let good = digits.len() == len && digits.bytes().all(|byte| byte.is_ascii_digit());
+        good.then(|| digits.parse::<u32>().unwrap())
+    };
+    let date = || {
+        let mut parts = str::from_utf8(version).ok()?.split('-');
+        let date =
+            (number(parts.next()?, 4)?, number(parts.next()?, 2)?, number(parts.next()?, 2)?);
+        parts.next().is_none().then_some(date)
+    };
+    date().is_some_and(|date| date >= (2026, 7, 28))
+}
+
+/// Type and data of each event of a stream.
+pub fn events(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut rest = stream.strip_prefix("\u{feff}".as_bytes()).unwrap_or(stream);
+    let (mut events, mut kind, mut data) = (Vec::new(), Vec::new(), Vec::new());
+    // What follows the last line end is no line.
+    while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+        let (line, after) = rest.split_at(end);
+        rest = after.strip_prefix(b"\r\n").unwrap_or(&after[1..]);
+        let (name, value) = match line.iter().position(|byte| *byte == b':') {
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+            None => (line, &b""[..]),
+        };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match name {
+            b"event" => kind = value.to_vec(),
+            b"data" => data.push(value),
+            b"" if line.is_empty() => {
+                if !data.is_empty() {
+                    events.push((kind.clone(), data.join(&b'\n')));
+                }
+                (kind, data) = (Vec::new(), Vec::new());
+            }
+            _ => {}
+        }
+    }
+    events
+}
+
+/// The id in the first `endpoint` of a stream.
+pub fn endpoint(stream: &[u8]) -> Option<Vec<u8>> {
+    let (_, uri) = events(stream).into_iter().find(|(kind, _)| kind == b"endpoint")?;
+    let uri: Vec<_> = uri.into_iter().filter(|byte| *byte > b' ').collect();
+    let reference = uri.split(|byte| *byte == b'#').next().unwrap();
+    let question = reference.iter().position(|byte| *byte == b'?')?;
+    query(&reference[question + 1..])
+}
+
+/// What a JSON-RPC message says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// Nothing that matters.
+    Other,
+    /// A response that is no task.
+    Response,
+    /// A task, and its `ttlMs` if that is a number.
+    Task(Vec<u8>, Option<f64>),
+    /// It may be too deep, or a number in it is too large for serde_json.
+    Beyond,
+}
+
+/// The JSON-RPC message at the beginning of a text, or the one that is the whole text.
+pub fn message(text: &[u8], whole: bool) -> Message {
+    if text.iter().filter(|byte| matches!(byte, b'[' | b'{')).count() > MAX_DEPTH {
+        return Message::Beyond;
+    }
+    let mut texts = Deserializer::from_slice(text).into_iter::<Value>();
+    let message = match texts.next() {
+        Some(Ok(Value::Object(message))) => message,
+        Some(Err(error)) if error.to_string().starts_with("number out of range") => {
+            return Message::Beyond;
+        }
+        _ => return Message::Other,
+    };
+    if whole && !text[texts.byte_offset()..].trim_ascii().is_empty() {
+        return Message::Other;
+    }
+    if !message.contains_key("result") && !message.contains_key("error") {
+        return Message::Other;
+    }
+    let result = message.get("result");
+    let member = |name| result.and_then(|result| result.get(name));
+    let id = member("taskId").and_then(Value::as_str).unwrap_or_default();
+    let is_task = member("resultType").and_then(Value::as_str) == Some("task");
+    if !is_task || id.is_empty() || id.len() > MAX_ID {
+        return Message::Response;
+    }
+    Message::Task(id.into(), member("ttlMs").and_then(Value::as_f64))
+}
+
+/// What the first response in a stream says.
+pub fn messages(stream: &[u8]) -> Message {
+    let events = events(stream).into_iter();
+    events
+        .filter(|(kind, _)| kind.is_empty() || kind == b"message")
+        .map(|(_, data)| message(&data, true))
+        .find(|message| *message != Message::Other)
+        .unwrap_or(Message::Other)
+}
+
+/// Whether a time to live that was read is what `ttlMs` means. Floats are not exact, and time is
+/// kept in steps.
+pub fn is_ttl(read_millis: Option<u64>, meant: Option<f64>) -> bool {
+    const STEP: f64 = 64.0;
+    const LONGEST: f64 = i32::MAX as f64 * STEP;
+    let meant = meant.unwrap_or_default().clamp(0.0, LONGEST);
+    let read = read_millis.unwrap_or_default() as f64;
+    (read - meant).abs() <= STEP
+}
