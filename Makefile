@@ -20,7 +20,7 @@ so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
 
-.PHONY: help module demo test test-unit test-t test-process lint audit matrix valgrind sanitize bench bench-table clean
+.PHONY: help module demo test test-unit test-t test-process lint audit matrix valgrind sanitize fuzz bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
 help: ## this list
@@ -61,6 +61,9 @@ valgrind: $(of_branch) ## t/ under memcheck
 
 sanitize: ## the pure crate under AddressSanitizer and ThreadSanitizer
 	@affinity/sanitize.sh
+
+fuzz: ## fuzz targets of the pure crate, a minute each; MINUTES=20, T=mcp_json for one
+	@affinity/sanitize.sh fuzz $(T)
 
 bench: ## load comparisons
 	@NGINX="$(nginx)" bench/run $(ARGS)

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs the table's tests under a checker: sanitize.sh address|thread|loom|fuzz|miri
+# Runs the crate's tests under a checker: sanitize.sh address|thread|loom|fuzz|miri
 #
 # address, thread: nightly's sanitizers (thread rebuilds the standard library with it: rust-src).
 # loom: all interleavings of the core operations. BOUND=n preemptions, 3 without.
-# fuzz: the region's validation for SECONDS, 60 without (cargo-fuzz).
+# fuzz [TARGET]: each target of fuzz/, or one, for MINUTES, 1 without (cargo-fuzz).
 set -eu
 cd "$(dirname "$0")"
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -36,7 +36,14 @@ fuzz)
         echo "sanitize.sh: no cargo-fuzz here (cargo install cargo-fuzz)" >&2
         exit 1
     fi
-    cargo +nightly fuzz run attach -- -max_total_time="${SECONDS_TO_RUN:-60}" -max_len=4096
+    for fuzz_target in ${2:-$(cargo +nightly fuzz list)}; do
+        # What a run finds out goes into the corpus; seeds are read only.
+        corpus=fuzz/corpus/$fuzz_target seeds=fuzz/seeds/$fuzz_target
+        mkdir -p "$corpus"
+        [ -d "$seeds" ] || seeds=
+        cargo +nightly fuzz run "$fuzz_target" "$corpus" ${seeds:+"$seeds"} -- \
+            -max_total_time="$((${MINUTES:-1} * 60))" -max_len=4096 -timeout=10
+    done
     ;;
 miri)
     if ! has miri; then

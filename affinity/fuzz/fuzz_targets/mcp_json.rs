@@ -1,0 +1,16 @@
+//! Reads a body as a JSON-RPC message. However it is cut, what is learned is what serde_json says.
+
+#![no_main]
+
+mod common;
+
+use affinity::mcp::{Format, Watch};
+use common::{agree, model, read_cut};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&cut, message)) = data.split_first() else {
+        return;
+    };
+    agree(read_cut(Watch::Task(Format::Json), message, cut), model::message(message, false));
+});

@@ -1,0 +1,26 @@
+//! Reads a query. It means what percent-encoding says, also as the query of an endpoint.
+
+#![no_main]
+
+mod common;
+
+use affinity::mcp::{Id, Watch};
+use affinity::table::Kind;
+use common::{model, read_cut, REQUEST};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|query: &[u8]| {
+    let request = affinity::mcp::Request { query, ..REQUEST };
+    let mut scratch = Id::new();
+    let id = request.id(&mut scratch);
+    assert_eq!(id, model::query(query).as_deref().map(|id| (Kind::Sse, id)));
+
+    if query.iter().all(|byte| *byte > b' ') {
+        let event = [b"event:endpoint\ndata:http://h/m?", query, b"\n\n"].concat();
+        let learned = read_cut(Watch::Endpoint, &event, query.len() as u8);
+        assert_eq!(
+            learned.map(|(kind, id, _)| (kind, id)),
+            id.map(|(kind, id)| (kind, id.to_vec()))
+        );
+    }
+});
