@@ -1,6 +1,10 @@
-//! Turns what nginx-sys found out about nginx into cfg flags.
+//! Turns what nginx-sys found out about nginx into cfg flags, and the page of `sticky_api` into its
+//! Content-Security-Policy.
 
-use std::env;
+use std::{env, fs};
+
+use base64::prelude::{Engine, BASE64_STANDARD};
+use sha2::{Digest, Sha256};
 
 /// First version that has `sticky`, `route=` and `drain` of its own, and `hint`/`sid` of a peer.
 const OWN_STICKY: u64 = 1_029_006;
@@ -32,8 +36,29 @@ fn main() {
         }
     }
 
+    println!("cargo::rustc-env=PAGE_POLICY={}", page_policy());
+
     // nginx resolves the module's references when it loads it.
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
         println!("cargo::rustc-link-arg=-Wl,-undefined,dynamic_lookup");
     }
+}
+
+/// Allows the page its own style and script, and to ask the server that it came from.
+fn page_policy() -> String {
+    const PAGE: &str = "module/page.html";
+
+    println!("cargo::rerun-if-changed={PAGE}");
+    let page = fs::read_to_string(PAGE).expect("the page is part of the sources");
+    let hash = |tag: &str| {
+        let (_, rest) = page.split_once(&format!("<{tag}>")).expect("the page has one of each");
+        let (text, _) = rest.split_once(&format!("</{tag}>")).expect("it ends");
+        format!("'sha256-{}'", BASE64_STANDARD.encode(Sha256::digest(text)))
+    };
+    format!(
+        "default-src 'none'; style-src {}; script-src {}; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        hash("style"),
+        hash("script")
+    )
 }

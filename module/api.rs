@@ -145,6 +145,7 @@ unsafe fn perform(r: *mut ngx_http_request_t, task: &Task<'static>, body: &[u8])
     // SAFETY: by this function's contract.
     unsafe {
         match *task {
+            Task::Show(_, Format::Page) => show_page(r),
             Task::Show(resource, format) => answer(r, format, show(r, &resource, format)),
             Task::Wait(upstream, server, timeout) => later(r, upstream, server, Job::wait(timeout)),
             Task::ForgetAll(upstream, server) => later(r, upstream, server, Job::forget()),
@@ -173,13 +174,30 @@ pub unsafe fn answer(
     };
     match text {
         // SAFETY: by this function's contract.
-        Ok(text) => unsafe { response::send(r, &head, text) },
+        Ok(text) => unsafe { response::send(r, &head, text.into()) },
         // SAFETY: as above.
         Err(refusal) => unsafe { refuse(r, refusal) },
     }
 }
 
 const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
+
+/// # Safety
+/// As above.
+unsafe fn show_page(r: *mut ngx_http_request_t) -> ngx_int_t {
+    let head = Head {
+        status: NGX_HTTP_OK as u16,
+        content_type: Format::Page.content_type(),
+        headers: &[
+            NO_STORE,
+            ("Content-Security-Policy", env!("PAGE_POLICY")),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+        ],
+    };
+    // SAFETY: by this function's contract.
+    unsafe { response::send(r, &head, include_bytes!("page.html")[..].into()) }
+}
 
 /// # Safety
 /// As above.
@@ -200,7 +218,7 @@ unsafe fn refuse(r: *mut ngx_http_request_t, refusal: Refusal) -> ngx_int_t {
     };
     match Document::Refusal(refusal).to_json() {
         // SAFETY: by this function's contract.
-        Ok(text) => unsafe { response::send(r, &head, text) },
+        Ok(text) => unsafe { response::send(r, &head, text.into()) },
         Err(OutOfMemory) => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
     }
 }

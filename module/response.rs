@@ -1,6 +1,7 @@
 //! Answers that the module makes itself.
 
 use core::ptr;
+use std::borrow::Cow;
 
 use affinity::status::OutOfMemory;
 use nginx_sys::{
@@ -10,6 +11,9 @@ use nginx_sys::{
 };
 
 use crate::nginx::{self, ERROR, OK};
+
+/// A text that is there, or was made.
+pub type Body = Cow<'static, [u8]>;
 
 /// What is sent beside the body.
 pub struct Head<'a> {
@@ -22,7 +26,7 @@ pub struct Head<'a> {
 ///
 /// # Safety
 /// `r` is a live request, and nothing has been sent to its client.
-pub unsafe fn send(r: *mut ngx_http_request_t, head: &Head<'_>, body: Vec<u8>) -> ngx_int_t {
+pub unsafe fn send(r: *mut ngx_http_request_t, head: &Head<'_>, body: Body) -> ngx_int_t {
     // SAFETY: by this function's contract.
     unsafe {
         match prepare(r, head, body) {
@@ -43,15 +47,17 @@ pub unsafe fn send(r: *mut ngx_http_request_t, head: &Head<'_>, body: Vec<u8>) -
 unsafe fn prepare(
     r: *mut ngx_http_request_t,
     head: &Head<'_>,
-    body: Vec<u8>,
+    body: Body,
 ) -> Result<ngx_chain_t, OutOfMemory> {
     // SAFETY: by this function's contract; zeroes are a valid buffer.
     unsafe {
         let body = nginx::pool_box((*r).pool, || body).ok_or(OutOfMemory)?;
         let buf = ngx_pcalloc((*r).pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
         let buf = buf.as_mut().ok_or(OutOfMemory)?;
-        let bytes = body.as_mut_ptr_range();
-        (buf.start, buf.pos, buf.last, buf.end) = (bytes.start, bytes.start, bytes.end, bytes.end);
+        // nginx writes to no buffer that is marked as memory.
+        let bytes = body.as_ptr_range();
+        let (start, end) = (bytes.start.cast_mut(), bytes.end.cast_mut());
+        (buf.start, buf.pos, buf.last, buf.end) = (start, start, end, end);
         buf.set_memory(1);
         buf.set_last_buf(u32::from(ptr::eq(r, (*r).main)));
         buf.set_last_in_chain(1);
