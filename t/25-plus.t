@@ -332,3 +332,39 @@ UNKNOWN b
     GET /v/ | X-Session: two => 404 - UNKNOWN -
     GET /v/?new=three        => 200 X NEW
     GET / | X-Session: three => 200 X HIT
+
+
+
+=== TEST 18: a session on a server that drains goes on, and no other begins there
+--- http_config
+    upstream u {
+        zone servers 64k;
+        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m header;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+    upstream v {
+        zone servers;
+        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m header;
+        server $TEST_NGINX_A drain;
+        server $TEST_NGINX_B;
+    }
+    upstream w {
+        zone servers;
+        sticky_learn zone=sessions create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
+        server $TEST_NGINX_A drain;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location /v/ { proxy_pass http://v/; }
+    location /w/ { proxy_pass http://w/; }
+--- story
+    GET /?new=one              => 200 a NEW a
+    GET /v/ | X-Session: one   => 200 a HIT a
+    GET /v/ | X-Session: one   => 200 a HIT a
+    GET /w/ | X-Session: one   => 200 a HIT a
+    GET /v/                    => 200 b NONE -
+    GET /v/?new=two            => 200 b NEW b
+    GET /w/?new=three          => 200 b NEW b
+    GET /v/ | X-Session: three => 200 b HIT b
