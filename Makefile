@@ -35,7 +35,7 @@ demo: ## real MCP clients through round robin and through sticky_learn; ARGS=--o
 
 test: test-unit test-t test-process ## everything below, with the installed nginx
 
-test-unit: ## unit and property tests of the pure crate
+test-unit: ## unit and property tests of the pure crate and the load generator
 	@tools/test-unit
 
 test-t: $(of_branch) ## Test::Nginx suites in t/; V=1.26 for another nginx, T=t/FILE.t for one
@@ -59,16 +59,16 @@ audit: ## known vulnerabilities of the dependencies (needs the network)
 valgrind: $(of_branch) ## t/ under memcheck
 	@MODES=valgrind tools/test-t "$(nginx)" $(T)
 
-sanitize: ## the pure crate under AddressSanitizer and ThreadSanitizer
-	@affinity/sanitize.sh
+sanitize: ## the pure crate under AddressSanitizer, ThreadSanitizer and loom; ARGS=fuzz, ARGS=miri
+	@set -e; for check in $(or $(ARGS),address thread loom); do affinity/sanitize.sh $$check; done
 
 fuzz: ## fuzz targets of the pure crate, a minute each; MINUTES=20, T=mcp_json for one
 	@affinity/sanitize.sh fuzz $(T)
 
-bench: ## load comparisons
+bench: ## load comparisons, half an hour; ARGS=--quick five minutes, ARGS=--help the rest
 	@NGINX="$(nginx)" bench/run $(ARGS)
 
-bench-table: ## criterion benchmarks of the session table
+bench-table: ## the session table beside others; ARGS="--bench latency" one of latency, processes, table
 	cargo bench --package affinity $(ARGS)
 
 clean: ## remove what was built

@@ -124,7 +124,7 @@ def configure(ports: dict[int, int]) -> None:
     link.unlink(missing_ok=True)
     link.symlink_to(MODULE)
     for name in ("demo.conf", "mcp.conf"):
-        text = (ROOT / "nginx-conf" / name).read_text()
+        text = (ROOT / "nginx-conf" / name).read_text().replace("/var/log/nginx/", "")
         text = re.sub(r"127\.0\.0\.1:(\d+)", lambda m: f"127.0.0.1:{ports[int(m[1])]}", text)
         (HOME / "conf" / name).write_text(text)
 

@@ -98,12 +98,13 @@ module_of() { printf '%s\n' "$build/$(nginx_version "$1")/$module"; }
 # test_environment NGINX MODULE: what the suites find their nginx by.
 #   TEST_NGINX_BINARY, TEST_NGINX_LOAD_MODULES     the binary and the object to load
 #   TEST_NGINX_LUA_MODULES, TEST_NGINX_LUA_PATH    load_module directives and lua_package_path, empty without Lua
+#   TEST_NGINX_MODSECURITY                         the object of ModSecurity, empty without it
 test_environment() {
     local modules lua
     modules=$(dirname "$1")/modules
     lua=$(dirname "$1")/lua
     if [ "$(readlink -f "$1")" = /usr/sbin/nginx ] && on_debian; then
-        ! is_root || need libnginx-mod-http-lua
+        ! is_root || need libnginx-mod-http-lua libnginx-mod-http-modsecurity modsecurity-crs
         modules=/usr/lib/nginx/modules
         lua=/usr/share/lua/5.1
     fi
@@ -113,6 +114,8 @@ test_environment() {
         TEST_NGINX_LUA_MODULES="load_module $modules/ndk_http_module.so; load_module $modules/ngx_http_lua_module.so;"
         TEST_NGINX_LUA_PATH="$lua/?.lua;;"
     fi
+    export TEST_NGINX_MODSECURITY=$modules/ngx_http_modsecurity_module.so
+    [ -f "$TEST_NGINX_MODSECURITY" ] || TEST_NGINX_MODSECURITY=
 }
 
 # venv NAME REQUIREMENTS [FOLDER]: build/venv, or another folder there, a Python environment with what a file requires.

@@ -23,7 +23,14 @@ enum Operation {
     Lookup {
         id: u8,
     },
+    Visit {
+        id: u8,
+    },
     Touch {
+        id: u8,
+    },
+    /// Copy one session into another table, as a worker does after a reload.
+    ImportSession {
         id: u8,
     },
     Forget {
@@ -51,7 +58,9 @@ fn operation() -> impl Strategy<Value = Operation> {
         8 => (0..IDS, 0..SERVERS, ttl, existing)
             .prop_map(|(id, server, ttl, existing)| Operation::Bind { id, server, ttl, existing }),
         8 => (0..IDS).prop_map(|id| Operation::Lookup { id }),
+        4 => (0..IDS).prop_map(|id| Operation::Visit { id }),
         4 => (0..IDS).prop_map(|id| Operation::Touch { id }),
+        2 => (0..IDS).prop_map(|id| Operation::ImportSession { id }),
         2 => (0..IDS).prop_map(|id| Operation::Forget { id }),
         1 => (0..SERVERS).prop_map(|server| Operation::ForgetServer { server }),
         1 => Just(Operation::Sweep),
@@ -111,6 +120,8 @@ proptest! {
         start in prop_oneof![Just(1000u32), Just(u32::MAX - 200)],
     ) {
         let mut mappings = vec![Mapping::new(Table::MIN_SIZE * 2)];
+        let beside = Mapping::new(Table::MIN_SIZE * 3);
+        let beside = beside.table();
         let mut table = mappings[0].table();
         let mut model = HashMap::<u8, Model>::new();
         let mut now = Tick(start);
@@ -129,6 +140,35 @@ proptest! {
                         session.map(|session| (session.server, session.created, session.used)),
                         expected.map(|entry| (servers[entry.server], entry.created, entry.used))
                     );
+                }
+                Operation::Visit { id } => {
+                    let expected = model.get_mut(&id).filter(|entry| !entry.expired(now, &limits));
+                    let session = table.visit(key(&table, id), now, &limits);
+                    prop_assert_eq!(
+                        session.map(|session| (session.server, session.created, session.used)),
+                        expected.as_ref().map(|entry| (servers[entry.server], entry.created, entry.used))
+                    );
+                    if let Some(entry) = expected {
+                        entry.used = now;
+                    }
+                }
+                Operation::ImportSession { id } => {
+                    let imported = beside.import_session(&table, key(&table, id), now, &limits);
+                    match model.get(&id) {
+                        Some(entry) if !entry.expired(now, &limits) => {
+                            prop_assert!(imported);
+                            let session = beside.lookup(key(&beside, id), now, &limits);
+                            prop_assert_eq!(
+                                session.map(|session| (session.server.print, session.created, session.used)),
+                                Some((servers[entry.server].print, entry.created, entry.used))
+                            );
+                        }
+                        // One that has expired may be there still.
+                        Some(_) => {}
+                        None => prop_assert!(!imported),
+                    }
+                    prop_assert_eq!(beside.forget(key(&beside, id)), imported);
+                    prop_assert_eq!(beside.stats().live, 0);
                 }
                 Operation::Touch { id } => {
                     let touched = table.touch(key(&table, id), now);

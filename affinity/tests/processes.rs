@@ -58,17 +58,24 @@ fn writers_killed_at_random_block_nobody() {
     let table = region.table();
     let prints: Vec<u64> =
         (0..ADDRESSES).map(|n| table.intern(&address(n), now()).unwrap().print).collect();
+    let former_region = Mapping::new(256 * 1024);
+    let former = former_region.table();
+    for id in 0..IDS {
+        let server = former.intern(&address(choices(id)[0]), now()).unwrap();
+        former.bind(key(&former, id), server, None, now(), &ENDLESS, Existing::Keep);
+    }
+    let tables = Tables { table, former };
 
     let mut random = Random(std::process::id().into());
     let mut children: Vec<i32> = (0..WRITERS + READERS)
-        .map(|number| spawn(|| work(&table, control, number, &prints, number as u64)))
+        .map(|number| spawn(|| work(&tables, control, number, &prints, number as u64)))
         .collect();
     let mut last_beats = vec![(0, Instant::now()); children.len()];
     for kill in 0..kills {
         sleep_micros(random.below(1500));
         let number = random.below(WRITERS as u64) as usize;
         end(children[number]);
-        children[number] = spawn(|| work(&table, control, number, &prints, random.next()));
+        children[number] = spawn(|| work(&tables, control, number, &prints, random.next()));
         for (number, (beats, since)) in last_beats.iter_mut().enumerate() {
             let current = control.beats[number].load(Ordering::Relaxed);
             if current != *beats {
@@ -85,7 +92,7 @@ fn writers_killed_at_random_block_nobody() {
             children.drain(..).for_each(end);
             check(&table, &prints);
             children = (0..WRITERS + READERS)
-                .map(|number| spawn(|| work(&table, control, number, &prints, random.next())))
+                .map(|number| spawn(|| work(&tables, control, number, &prints, random.next())))
                 .collect();
         }
     }
@@ -120,18 +127,29 @@ fn writers_killed_at_random_block_nobody() {
     }
 }
 
+/// The table, and the one that came before it, which has all sessions and does not change.
+struct Tables {
+    table: Table,
+    former: Table,
+}
+
 /// The servers that an id may be bound to, by number of address.
 fn choices(id: u64) -> [u64; 2] {
     [id % ADDRESSES, (id / 7) % ADDRESSES]
 }
 
-fn work(table: &Table, control: &Control, number: usize, prints: &[u64], seed: u64) {
+fn work(tables: &Tables, control: &Control, number: usize, prints: &[u64], seed: u64) {
+    let table = &tables.table;
     let mut random = Random(seed);
     while !control.stop.load(Ordering::Relaxed) {
         let id = random.below(IDS);
         let key = key(table, id);
         if number >= WRITERS {
-            if let Some(session) = table.lookup(key, now(), &ENDLESS) {
+            let session = match random.below(16) {
+                0 => table.visit(key, now(), &ENDLESS),
+                _ => table.lookup(key, now(), &ENDLESS),
+            };
+            if let Some(session) = session {
                 control.found.fetch_add(1, Ordering::Relaxed);
                 if !choices(id)
                     .iter()
@@ -139,18 +157,16 @@ fn work(table: &Table, control: &Control, number: usize, prints: &[u64], seed: u
                 {
                     control.wrong.fetch_add(1, Ordering::Relaxed);
                 }
-                if random.below(16) == 0 {
-                    table.touch(key, now());
-                }
             }
         } else {
-            change(table, control, &mut random, id, key);
+            change(tables, control, &mut random, id, key);
         }
         control.beats[number].fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn change(table: &Table, control: &Control, random: &mut Random, id: u64, key: Key) {
+fn change(tables: &Tables, control: &Control, random: &mut Random, id: u64, key: Key) {
+    let table = &tables.table;
     let limits = &some_limits(random);
     match random.below(100) {
         0..=69 => {
@@ -172,8 +188,14 @@ fn change(table: &Table, control: &Control, random: &mut Random, id: u64, key: K
         70..=84 => {
             table.forget(key);
         }
-        85..=94 => {
+        85..=89 => {
             table.touch(key, now());
+        }
+        90..=91 => {
+            table.visit(key, now(), limits);
+        }
+        92..=94 => {
+            table.import_session(&tables.former, key, now(), limits);
         }
         _ => {
             table.sweep(now(), limits, 60);
@@ -236,6 +258,8 @@ struct Props {
     known: Key,
     /// Of one that is not.
     new: Key,
+    /// Another table, with a session of the new key and a server of its own.
+    former: Table,
 }
 
 struct Scene {
@@ -243,7 +267,7 @@ struct Scene {
     change: fn(&Table, &Props),
 }
 
-const SCENES: [Scene; 7] = [
+const SCENES: [Scene; 9] = [
     Scene { name: "create", change: |table, props| bind(table, props.new, props.first) },
     Scene { name: "move", change: |table, props| bind(table, props.known, props.second) },
     Scene { name: "forget", change: |table, props| assert!(table.forget(props.known)) },
@@ -251,6 +275,18 @@ const SCENES: [Scene; 7] = [
         name: "replace an expired session of the same key",
         change: |table, props| {
             table.bind(props.known, props.first, None, Tick(5000), &TIGHT, Existing::Keep);
+        },
+    },
+    Scene {
+        name: "visit",
+        change: |table, props| {
+            table.visit(props.known, Tick(1000), &ENDLESS).unwrap();
+        },
+    },
+    Scene {
+        name: "import a session",
+        change: |table, props| {
+            assert!(table.import_session(&props.former, props.new, Tick(1000), &ENDLESS));
         },
     },
     Scene {
@@ -276,10 +312,13 @@ fn a_death_at_any_instruction_leaves_the_table_whole() {
     // Each death takes all the steps before it once more: without the variable, some are left out.
     let every = std::env::var("EVERY_INSTRUCTION").is_ok();
     const STEPS: u64 = 30_000;
-    let region = Mapping::new(Table::MIN_SIZE);
+    let (region, former) = (Mapping::new(Table::MIN_SIZE), Mapping::new(Table::MIN_SIZE));
+    let former = former.table();
+    let server = former.intern(&address(2), Tick(900)).unwrap();
+    bind(&former, key(&former, IDS_STEPPED - 1), server);
     for scene in &SCENES {
         let started = Instant::now();
-        let (table, props) = prepare(&region, scene.name);
+        let (table, props) = prepare(&region, former, scene.name);
         let length =
             step_and_kill(|| (scene.change)(&table, &props), u64::MAX).expect_err("it ends");
         let steps = if every && length < 5000 {
@@ -292,7 +331,7 @@ fn a_death_at_any_instruction_leaves_the_table_whole() {
         let stride = (length * length / 2 / steps).max(1);
         let (mut steps, mut deaths) = (0u64, 0);
         loop {
-            let (table, props) = prepare(&region, scene.name);
+            let (table, props) = prepare(&region, former, scene.name);
             let before = found(&table);
             if step_and_kill(|| (scene.change)(&table, &props), steps).is_err() {
                 break;
@@ -336,14 +375,16 @@ fn a_death_at_any_instruction_leaves_the_table_whole() {
         }
         let (name, seconds) = (scene.name, started.elapsed().as_secs_f32());
         println!("{name}: {length} instructions, killed after every {stride}, {deaths} times inside ({seconds:.1} s)");
-        assert!(deaths > 0 || scene.name == "recycle a server" || stride > 30, "{}", scene.name);
+        // A visit takes no lock.
+        let locks = !["recycle a server", "visit"].contains(&scene.name);
+        assert!(deaths > 0 || !locks || stride > 30, "{}", scene.name);
     }
 }
 
 const IDS_STEPPED: u64 = 600;
 
 /// A table with servers 0 and 1, and sessions 0.. bound to server 0.
-fn prepare(region: &Mapping, scene: &str) -> (Table, Props) {
+fn prepare(region: &Mapping, former: Table, scene: &str) -> (Table, Props) {
     let table = region.table();
     let server = table.intern(&address(0), Tick(900)).unwrap();
     let second = table.intern(&address(1), Tick(900)).unwrap();
@@ -363,9 +404,8 @@ fn prepare(region: &Mapping, scene: &str) -> (Table, Props) {
             table.intern(&address(number), Tick(1000 + number as u32)).unwrap();
         }
     }
-    let props =
-        Props { first: server, second, known: key(&table, 3), new: key(&table, IDS_STEPPED - 1) };
-    (table, props)
+    let (known, new) = (key(&table, 3), key(&table, IDS_STEPPED - 1));
+    (table, Props { first: server, second, known, new, former })
 }
 
 fn found(table: &Table) -> Vec<Option<u64>> {

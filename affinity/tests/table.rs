@@ -91,6 +91,49 @@ fn sessions_end_when_idle_old_or_at_their_own_time() {
 }
 
 #[test]
+fn a_time_to_live_counts_from_the_creation_whatever_the_timeout() {
+    let mapping = Mapping::new(64 * 1024);
+    let table = mapping.table();
+    let [a, b] = [&b"a:1"[..], b"b:1"].map(|address| table.intern(address, NOW).unwrap());
+    let later = |ticks| Tick(NOW.0 + ticks);
+    let limits = Limits { timeout: Span(100), lifetime: Some(Span(200)) };
+    let bind = |number, server, ttl: Option<u32>, at| {
+        table.bind(key(&table, number), server, ttl.map(Span), later(at), &limits, Existing::Move)
+    };
+    let live = |number, at| table.lookup(key(&table, number), later(at), &limits).is_some();
+    let ends_after = |number, ticks| live(number, ticks) && !live(number, ticks + 1);
+
+    // Shorter and longer than the timeout; used or not.
+    for (number, ttl) in [(1, 10), (2, 150), (3, 0)] {
+        assert_eq!(bind(number, a, Some(ttl), 0), Bound::Created);
+        assert!(ends_after(number, ttl.max(1)), "{ttl}, never used");
+        table.visit(key(&table, number), later(1), &limits).unwrap();
+        assert!(table.touch(key(&table, number), later(5)));
+        assert!(ends_after(number, ttl.max(1)), "{ttl}, used");
+    }
+    // The table's limit of age holds for all.
+    bind(4, a, Some(1000), 0);
+    assert!(ends_after(4, 200));
+    // A session that is there gets another one, from its creation as well, and keeps it.
+    bind(5, a, None, 0);
+    assert!(ends_after(5, 100));
+    assert_eq!(bind(5, a, Some(120), 50), Bound::Refreshed);
+    assert!(ends_after(5, 120));
+    assert_eq!(bind(5, b, None, 60), Bound::Moved);
+    assert_eq!(bind(5, b, None, 70), Bound::Refreshed);
+    assert!(ends_after(5, 120));
+    assert_eq!(bind(5, b, Some(30), 80), Bound::Refreshed);
+    assert!(!live(5, 80), "its time was over already");
+    // A copy has the same.
+    let other = Mapping::new(64 * 1024);
+    let copy = other.table();
+    assert!(copy.import_session(&table, key(&table, 2), later(140), &limits));
+    let found = |at| copy.lookup(key(&copy, 2), later(at), &limits).is_some();
+    assert!(found(150) && !found(151));
+    adds_up(&table);
+}
+
+#[test]
 fn a_flood_of_new_sessions_spares_those_in_use() {
     const REGULARS: u64 = 10_000;
     // Regular use: each of them once while this fraction of the table's capacity passes by. They

@@ -1,6 +1,7 @@
 """A client that does little and does it fast: one connection per request, so that any worker may get it."""
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -68,11 +69,12 @@ async def send(
     headers: Headers = (),
     body: bytes = b"{}",
     patient: bool = False,
+    tls: ssl.SSLContext | None = None,
     timeout: float = TIMEOUT,
 ) -> Response:
     """One request on a connection of its own, answered in full; `patient` waits until nginx has done with it, too."""
     async with asyncio.timeout(timeout):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        reader, writer = await asyncio.open_connection("localhost" if tls else "127.0.0.1", port, ssl=tls)
         try:
             writer.write(_request(method, path, id, headers, body))
             response = _parse((await reader.readuntil(b"\r\n\r\n"))[:-4])

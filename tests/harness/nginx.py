@@ -35,6 +35,7 @@ class Nginx:
         self.home = home
         self.binary = binary
         self.module = module
+        self.modules = [module] if module else []  # in the order in which they are loaded
         self.version = version(binary)
         self.allowed: list[str] = []  # patterns of log lines at warn and above that the test expects
         self._process: subprocess.Popen | None = None
@@ -43,7 +44,7 @@ class Nginx:
     # Configuration
 
     def configure(self, http: str, *, workers: int = 2, module_loaded: bool = True) -> None:
-        load = f"load_module {self.module};" if self.module else ""
+        load = "\n".join(f"load_module {module};" for module in self.modules)
         sticky = "$upstream_sticky_status" if self.module else "-"
         (self.home / "nginx.conf").write_text(f"""
 {"user root;" if os.geteuid() == 0 else ""}

@@ -279,9 +279,10 @@ impl Table {
     /// The session of `key` is bound to `server` and used now. Two sessions of one key never
     /// exist, however many processes bind it at once.
     ///
-    /// A session with a `ttl` ends when it is older, idle or not; one without, when it has been
-    /// idle for `limits.timeout`. None leaves the time to live of a session as it is. The time is
-    /// kept with a precision of one percent and rounded up.
+    /// A session with a `ttl` lives that long from its creation, used or not, whatever
+    /// `limits.timeout`; one without, until it has been idle for `limits.timeout`. Neither gets older
+    /// than `limits.lifetime`. A ttl of None leaves that of a live session as it is. It is kept with
+    /// a precision of one percent, rounded up, and is one tick at least.
     ///
     /// Where there is no room, the session that has been idle the longest makes some, of the 24
     /// that share the buckets of this one; sessions that were never used after their creation go
