@@ -29,7 +29,10 @@ impl<const N: usize> Bounded<N> {
     }
 
     pub(super) fn push(&mut self, byte: u8) {
-        self.extend(&[byte]);
+        if let Some(room) = self.bytes.get_mut(self.len) {
+            *room = byte;
+        }
+        self.len = (self.len + 1).min(N + 1);
     }
 
     pub(super) fn extend(&mut self, bytes: &[u8]) {

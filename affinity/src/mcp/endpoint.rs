@@ -61,11 +61,9 @@ impl Endpoint {
 
     /// The type of the event may follow its data, so every event's data is read.
     fn uri(&mut self, part: &[u8]) {
-        for byte in part {
-            // Blanks around a URI are stripped, and there are none in it.
-            if *byte > b' ' {
-                self.query.push(*byte, &mut self.id);
-            }
+        // Blanks around a URI are stripped, and there are none in it.
+        for part in part.split(|byte| *byte <= b' ') {
+            self.query.feed(part, &mut self.id);
         }
     }
 

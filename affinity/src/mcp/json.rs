@@ -127,9 +127,9 @@ impl Json {
                     None
                 }
                 State::Number(number) => {
-                    if let Some(next) = number.after(byte)? {
-                        self.state = State::Number(next);
-                        let (text, rest) = bytes.split_at_checked(1).ok_or(Invalid)?;
+                    let text = self.digits(number, bytes)?;
+                    if text > 0 {
+                        let (text, rest) = bytes.split_at_checked(text).ok_or(Invalid)?;
                         *bytes = rest;
                         return Ok(Some(Piece::Text(text)));
                     }
@@ -239,6 +239,20 @@ impl Json {
             }
         }
         Ok(bytes.len())
+    }
+
+    /// How many bytes belong to the number.
+    fn digits(&mut self, mut number: Number, bytes: &[u8]) -> Result<usize, Invalid> {
+        let mut len = 0;
+        for byte in bytes {
+            let Some(next) = number.after(*byte)? else {
+                break;
+            };
+            number = next;
+            len += 1;
+        }
+        self.state = State::Number(number);
+        Ok(len)
     }
 
     fn end_text(&mut self, byte: u8) -> Result<(), Invalid> {

@@ -9,13 +9,11 @@ const NAMES: [&[u8]; 2] = [b"sessionId", b"session_id"];
 pub(super) fn session_id<'s>(query: &[u8], id: &'s mut Id) -> Option<&'s [u8]> {
     let mut reader = Query::of_query();
     id.clear();
-    for byte in query {
-        reader.push(*byte, id);
-    }
+    reader.feed(query, id);
     reader.finish(id)
 }
 
-/// Reads a query byte by byte: percent signs that no two hexadecimal digits follow stand for
+/// Reads a query part by part: percent signs that no two hexadecimal digits follow stand for
 /// themselves, a plus sign for a space, names are decoded as values are.
 pub(super) struct Query {
     place: Place,
@@ -56,18 +54,24 @@ impl Query {
         Query { place: Place::Path, ..Self::of_query() }
     }
 
-    /// Takes the next byte. `id` is empty at first, and always the same.
-    pub(super) fn push(&mut self, byte: u8, id: &mut Id) {
-        match (self.escape, hex(byte)) {
-            (Escape::None, _) => self.plain(byte, id),
-            (Escape::Percent, Some(_)) => self.escape = Escape::Digit(byte),
-            (Escape::Digit(first), Some(low)) => {
-                self.escape = Escape::None;
-                self.decoded(hex(first).unwrap_or_default() << 4 | low, id);
+    /// Takes the next part. `id` is empty at first, and always the same.
+    pub(super) fn feed(&mut self, mut part: &[u8], id: &mut Id) {
+        while let Some((byte, rest)) = part.split_first() {
+            if let escape @ (Escape::Percent | Escape::Digit(_)) = self.escape {
+                self.escaped(escape, *byte, id);
+                part = rest;
+                continue;
             }
-            (_, None) => {
-                self.not_escaped(id);
-                self.plain(byte, id);
+            let plain = part.iter().position(|byte| b"&=%+#?".contains(byte));
+            match part.split_at_checked(plain.unwrap_or(part.len())) {
+                Some((text @ [_, ..], rest)) => {
+                    self.decoded(text, id);
+                    part = rest;
+                }
+                _ => {
+                    self.special(*byte, id);
+                    part = rest;
+                }
             }
         }
     }
@@ -79,7 +83,7 @@ impl Query {
         id.get().filter(|id| !id.is_empty())
     }
 
-    fn plain(&mut self, byte: u8, id: &mut Id) {
+    fn special(&mut self, byte: u8, id: &mut Id) {
         match (byte, self.place) {
             (_, Place::End) => {}
             (b'#', _) => {
@@ -94,15 +98,29 @@ impl Query {
                 self.place = if known { Place::SessionId } else { Place::Other };
             }
             (b'%', _) => self.escape = Escape::Percent,
-            (b'+', _) => self.decoded(b' ', id),
-            _ => self.decoded(byte, id),
+            (b'+', _) => self.decoded(b" ", id),
+            _ => self.decoded(&[byte], id),
         }
     }
 
-    fn decoded(&mut self, byte: u8, id: &mut Id) {
+    fn escaped(&mut self, escape: Escape, byte: u8, id: &mut Id) {
+        match (escape, hex(byte)) {
+            (Escape::Percent, Some(_)) => self.escape = Escape::Digit(byte),
+            (Escape::Digit(first), Some(low)) => {
+                self.escape = Escape::None;
+                self.decoded(&[hex(first).unwrap_or_default() << 4 | low], id);
+            }
+            _ => {
+                self.not_escaped(id);
+                self.special(byte, id);
+            }
+        }
+    }
+
+    fn decoded(&mut self, text: &[u8], id: &mut Id) {
         match self.place {
-            Place::Name => self.name.push(byte),
-            Place::SessionId => id.push(byte),
+            Place::Name => self.name.extend(text),
+            Place::SessionId => id.extend(text),
             Place::Path | Place::Other | Place::End => {}
         }
     }
@@ -110,10 +128,9 @@ impl Query {
     fn not_escaped(&mut self, id: &mut Id) {
         match core::mem::replace(&mut self.escape, Escape::None) {
             Escape::None => {}
-            Escape::Percent => self.decoded(b'%', id),
+            Escape::Percent => self.decoded(b"%", id),
             Escape::Digit(digit) => {
-                self.decoded(b'%', id);
-                self.decoded(digit, id);
+                self.decoded(&[b'%', digit], id);
             }
         }
     }
