@@ -7,19 +7,11 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use affinity::table::Tick;
-use common::{ids, HashMap, Id, Ours, Random, Sessions, Tree, NOW};
+use common::{ids, sizes, HashMap, Id, Ours, Random, Sessions, Tree, NOW};
 use criterion::measurement::WallTime;
 use criterion::{
     criterion_group, criterion_main, BenchmarkGroup, BenchmarkId, Criterion, Throughput,
 };
-
-fn sizes() -> Vec<usize> {
-    let mut sizes = vec![1_000, 100_000, 1_000_000];
-    if std::env::var("TEN_MILLION").is_ok() {
-        sizes.push(10_000_000);
-    }
-    sizes
-}
 
 fn group<'a>(criterion: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
     let mut group = criterion.benchmark_group(name);
