@@ -19,7 +19,7 @@ from load import Load
 
 QUICK = {"rounds": 12, "seconds": 0.25, "scenarios": [(1_000, 1), (100_000, 1), (1_000, 2)], "counted": [1_000]}
 FULL = {
-    "rounds": 40,
+    "rounds": 24,
     "seconds": 0.4,
     "scenarios": [(1_000, 1), (1_000_000, 1), (1_000, 2), (1_000_000, 2)],
     "counted": [1_000, 1_000_000],
@@ -29,6 +29,8 @@ CONNECTIONS = 64
 CREATING_ROUNDS = 10
 # Fewer sessions created in one turn take too little time to be measured.
 LEAST_CREATED = 5_000
+# Round robin learns nothing: a sample of the same requests tells their cost.
+SAMPLE = LEAST_CREATED
 
 
 def say(text):
@@ -67,8 +69,7 @@ def run_scenario(balancers, args, sessions, workers, directory):
         for number, (first, end) in enumerate(zip(bounds, bounds[1:])):
             for b in rotated(balancers, number):
                 server, load = running[b.name]
-                # Round robin learns nothing: a sample of the same requests tells their cost.
-                count = end - first if b.sticky else min(end - first, 20_000)
+                count = end - first if b.sticky else min(end - first, SAMPLE)
                 outcome = per_request(server, lambda: load.create(first, count, CONNECTIONS))
                 if count >= LEAST_CREATED:
                     results[b.name]["created"].append(outcome)
@@ -124,7 +125,7 @@ def count_instructions(balancers, args, sessions, directory):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="about three minutes: at most 100,000 sessions, fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="five minutes instead of half an hour: at most 100,000 sessions, fewer rounds")
     parser.add_argument("--rounds", type=int, help="rounds to take medians of")
     parser.add_argument("--seconds", type=float, help="length of one balancer's turn in a round")
     parser.add_argument("--scenarios", type=scenarios, metavar="NxW,NxW", help="live sessions x workers")
