@@ -5,6 +5,7 @@ import collections
 import contextlib
 import json
 import random
+import re
 import shutil
 import subprocess
 
@@ -12,9 +13,9 @@ import httpx
 import pytest
 
 from harness.api import JSON, Api, adds_up, check, location
-from harness.conf import LEARN, STREAMING, listen, upstream
+from harness.conf import LEARN, SAMPLES, STREAMING, listen, sample, upstream
 from harness.http import Response, crowd, send, stream
-from harness.nginx import KILLED
+from harness.nginx import KILLED, ROOT
 from harness.ports import free_ports
 from harness.replica import replicas
 
@@ -30,6 +31,13 @@ scrape_configs:
 def tool(name: str) -> str:
     """A program of Debian's package prometheus."""
     return shutil.which(name) or pytest.skip(f"no {name} in PATH")
+
+
+def dashboard() -> list[str]:
+    """The queries of the dashboard for Grafana, with its variables filled in."""
+    panels = json.loads((ROOT / "contrib" / "grafana.json").read_text())["panels"]
+    queries = [target["expr"] for panel in panels for target in panel["targets"]]
+    return [re.sub(r"\$(zone|instance)", ".*", query).replace("$__rate_interval", "1m") for query in queries]
 
 
 def conf(port: int, servers, directives: str = f"{LEARN};", write: bool = False, server: str = "") -> str:
@@ -165,6 +173,34 @@ async def test_numbers_add_up_after_kills(nginx):
         adds_up(await api.get())
 
 
+async def test_samples_of_logs(nginx):
+    (port,) = free_ports(1)
+    async with replicas(1) as servers:
+        nginx.start((SAMPLES / "logs.conf").read_text() + conf(port, servers))
+        first = await send(port)
+        await send(port, first.id, path='/mcp/"quoted"')
+        await Api(port).settled(2)
+        lines = [json.loads(line) for line in (nginx.home / "sticky.json.log").read_text().splitlines()]
+        assert [line["sticky_status"] for line in lines] == ["NEW", "HIT"]
+        assert {line["sticky_server"] for line in lines} == {servers[0].address}
+        for log in ("sticky.log", "sticky.json.log"):
+            text = (nginx.home / log).read_text()
+            assert f"{servers[0].address}" in text and first.id.decode() not in text
+
+
+async def test_sample_of_the_api(nginx):
+    """Those of this machine may look, under its name only; who changes something has a password."""
+    port, sessions_port = free_ports(2)
+    async with replicas(1) as servers:
+        nginx.start(sample("api.conf", port, []) + conf(sessions_port, servers))
+        url = f"http://127.0.0.1:{port}"
+        assert httpx.get(f"{url}/sticky/").json()["write"] is False
+        assert httpx.get(f"{url}/sticky/", headers={"Host": "example.com"}).status_code == 421
+        path = f"/sticky-admin/upstreams/mcp/servers/{servers[0].address}"
+        assert httpx.patch(url + path, json={"drain": True}).status_code == 401
+        assert httpx.patch(url + path.replace("-admin", ""), json={"drain": True}).status_code == 405
+
+
 async def test_head_is_answered_without_a_body(nginx):
     (port,) = free_ports(1)
     async with replicas(1) as servers:
@@ -208,6 +244,7 @@ async def test_prometheus_scrapes(nginx, tmp_path):
                     answer = await http.get(
                         f"http://127.0.0.1:{prometheus_port}/api/v1/query", params={"query": query}
                     )
+                answer.raise_for_status()
                 return {
                     "/".join(series["metric"].get(label, "") for label in ("status", "server")): float(series["value"][1])
                     for series in answer.json()["data"]["result"]
@@ -225,6 +262,10 @@ async def test_prometheus_scrapes(nginx, tmp_path):
             assert live == {f"/{holder.address}": 1}
             up = await ask('nginx_sticky_server_state{state="up"} == 1')
             assert set(up) == {f"/{server.address}" for server in servers}
+            for query in dashboard():
+                await ask(query)
+                metrics = re.findall(r"nginx_sticky_\w+", query)
+                assert metrics and all(f"# TYPE {metric} " in text.text for metric in metrics), query
         finally:
             prometheus.terminate()
             prometheus.wait(20)
