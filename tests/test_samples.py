@@ -1,6 +1,7 @@
 """Every file in nginx-conf/ is a configuration that nginx takes without a warning, and does what it is for."""
 
 import asyncio
+import json
 import os
 import re
 import ssl
@@ -16,7 +17,7 @@ from harness.http import Response, send, stream
 from harness.nginx import Nginx
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
-from harness.sdk import NAMES, servers
+from harness.sdk import NAMES, live, servers
 from harness.tls import Authority
 from harness.validator import CHALLENGE, token, validator
 
@@ -27,7 +28,7 @@ CRS = Path("/usr/share/modsecurity-crs/rules")
 HTTP2_ON = (1, 25, 1)
 HTTP2 = re.compile(r" +listen .*;\n +http2 on;\n +# .*\n( +)# (listen .* http2 .*;\n)")
 
-CLIENTS = 5
+CLIENTS = 3
 SILENCE = 0.3  # seconds in which what must not come would have come
 
 
@@ -149,13 +150,26 @@ async def test_large_messages_and_the_log(nginx):
     assert first.id.decode() not in log.read_text()
 
 
-# mcp-tls.conf, mcp-tls-upstream.conf
+# mcp-sse.conf, mcp-both.conf
 
 
 @pytest.fixture(scope="module")
 def python_servers():
     with servers("python-1") as three:
         yield three
+
+
+@pytest.mark.parametrize(("name", "transports"), [("mcp-sse.conf", ["sse"]), ("mcp-both.conf", ["http", "sse"])])
+async def test_every_transport_keeps_its_sessions(nginx, report, python_servers, name, transports):
+    (port,) = free_ports(1)
+    nginx.start(conf(nginx, name, port, python_servers))
+    for lives in await asyncio.gather(*(live("python-1", transport, port, CLIENTS) for transport in transports)):
+        report(lives)
+        assert lives.failures == []
+        assert len(lives.transcripts) == 1
+
+
+# mcp-tls.conf, mcp-tls-upstream.conf
 
 
 async def test_http2_carries_a_real_client(nginx, python_servers):
@@ -311,6 +325,55 @@ async def test_a_session_belongs_to_the_subject_of_a_token(nginx):
             assert pretended.status == 401
             # Who has no token yet may ask how to get one.
             assert (await send(port, path="/.well-known/oauth-protected-resource")).status == 200
+
+
+# mcp-browser.conf, mcp-errors.conf
+
+
+async def test_a_page_of_an_allowed_origin_sees_every_answer(nginx):
+    origin = "https://app.example.com"
+    (port,) = free_ports(1)
+    async with replicas() as three:
+        nginx.start(conf(nginx, "mcp-browser.conf", port, three))
+
+        async def visit(origin: str, id: bytes = b"", method: str = "POST") -> Response:
+            return await send(port, id, method=method, path="/mcp", headers=[("Origin", origin)])
+
+        asked = await visit(origin, method="OPTIONS")
+        assert (asked.status, asked.replica) == (204, "")
+        assert "Mcp-Session-Id" in asked.text("access-control-allow-headers")
+        first = await visit(origin)
+        for response, status in [(first, 200), (await visit(origin, b"unknown"), 404)]:
+            assert response.status == status
+            assert response.text("access-control-allow-origin") == origin
+            assert "Mcp-Session-Id" in response.text("access-control-expose-headers")
+        assert (await visit(origin, first.id)).replica == first.replica
+
+        reached = sum(replica.requests for replica in three)
+        assert (await visit("https://evil.example.com", first.id)).status == 403
+        assert sum(replica.requests for replica in three) == reached
+        program = await send(port, first.id, path="/mcp")
+        assert (program.status, program.text("access-control-allow-origin")) == (200, "")
+
+
+async def test_errors_are_json(nginx):
+    nginx.allowed = ["too large body", "prematurely closed", "reset by peer"]
+    (port,) = free_ports(1)
+    async with replicas() as three:
+        nginx.start(conf(nginx, "mcp-errors.conf", port, three))
+        large = await send(port, path="/mcp", body=b" " * 5_000_000)
+        pending = asyncio.create_task(send(port, path="/mcp", headers=[("X-Wait", "1")]))
+        await asyncio.sleep(SILENCE)
+        for replica in three:
+            replica.stop()
+        for response, status in [(large, 413), (await pending, 502)]:
+            assert response.status == status
+            assert response.text("content-type") == "application/json"
+            assert json.loads(response.body)["error"]["message"] == f"HTTP {status}"
+
+        unknown = await send(port, b"unknown", path="/mcp")
+        assert unknown.status == 404
+        assert json.loads(unknown.body)["error"]["code"] == -32001
 
 
 # mcp-modsecurity.conf
