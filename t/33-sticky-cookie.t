@@ -374,3 +374,43 @@ my ($d, $e) = ('unix:' . Test::Nginx::Util::server_root() . '/d.sock', '[::1]:' 
     GET /v/ | Cookie: srv=both => 200 P HIT * | srv=both
     GET /v/ | Cookie: srv=b    => 200 b HIT b | srv=b
     GET /v/ | Cookie: srv=a    => 200 a HIT a | srv=a
+
+
+
+=== TEST 19: with what X-Accel-Redirect leads to
+--- http_config
+    upstream u {
+        zone servers 64k;
+        sticky cookie srv;
+        server $TEST_NGINX_A route=a;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location = /page {
+        internal;
+        return 200 "page";
+    }
+--- story
+    GET /?accel=/page | Cookie: srv=a => 200 - HIT a | srv=a
+    GET / | Cookie: srv=a             => 200 a HIT a | srv=a
+
+
+
+=== TEST 20: not with subrequests
+--- http_config
+    upstream u {
+        zone servers 64k;
+        sticky cookie srv;
+        server $TEST_NGINX_A route=a;
+        server $TEST_NGINX_B route=b;
+    }
+--- config
+    ssi on;
+    location / { proxy_pass http://u; }
+    location = /page {
+        default_type text/html;
+        return 200 '<!--# include virtual="/" -->';
+    }
+--- story
+    GET /page | Cookie: srv=b => 200 * * * | -
+    GET / | Cookie: srv=b     => 200 b HIT b | srv=b

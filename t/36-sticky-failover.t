@@ -257,3 +257,55 @@ $dead        server \$TEST_NGINX_B route=b max_fails=0;
     GET /drop-a?new=one         => 200 b NEW b
     GET / | X-Session: one      => 200 a * *
     GET / | X-Session: one      => 200 a HIT a
+
+
+
+=== TEST 13: a kept connection that its server has closed is no failure of the server
+--- skip_eval: 1: $ENV{STICKY_WORKERS}
+--- http_config
+    upstream u {
+        zone servers 64k;
+        sticky cookie srv;
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_4 route=d;
+        server $TEST_NGINX_B route=b;
+        keepalive 4;
+    }
+    upstream v {
+        zone servers;
+        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m header;
+        server 127.0.0.1:$TEST_NGINX_RAND_PORT_4;
+        server $TEST_NGINX_B;
+        keepalive 4;
+    }
+    server {
+        listen 127.0.0.1:$TEST_NGINX_RAND_PORT_4;
+        add_header X-Server d;
+        add_header X-Session $arg_new;
+        location / { return 200 "d\n"; }
+        location /once {
+            if ($connection_requests != 1) { return 444; }
+            return 200 "d\n";
+        }
+        location /never { return 444; }
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location / { proxy_pass http://u; }
+    location /v/ { proxy_pass http://v/; }
+--- story
+    GET / | Cookie: srv=d           => 200 d HIT *         | srv=d
+    GET /once | Cookie: srv=d       => 200 d HIT *         | srv=d
+    GET /once | Cookie: srv=d       => 200 d HIT *         | srv=d
+    GET /never | Cookie: srv=d      => 200 b UNAVAILABLE b | srv=b
+    GET /v/?new=one                 => 200 d NEW *
+    GET /v/once | X-Session: one    => 200 d HIT *
+    GET /v/once | X-Session: one    => 200 d HIT *
+--- logged
+1 200 HIT srv=d
+2 502, 200 HIT srv=d
+2 502, 200 HIT srv=d
+3 502, 502, 200 UNAVAILABLE srv=b
+1 200 NEW -
+2 502, 200 HIT -
+2 502, 200 HIT -

@@ -19,11 +19,11 @@ KILLED = r"\[alert\] .* worker process \d+ exited on signal 9"
 
 
 def version(binary: str) -> tuple[int, ...]:
-    text = subprocess.run([binary, "-v"], capture_output=True, text=True, env=_environment(), check=True).stderr
+    text = subprocess.run([binary, "-v"], capture_output=True, text=True, env=environment(), check=True).stderr
     return tuple(map(int, re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", text).groups()))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     # nginx takes the variable NGINX for sockets that it inherits.
     return {name: value for name, value in os.environ.items() if name != "NGINX"}
 
@@ -74,7 +74,7 @@ http {{
 
     def check(self) -> str:
         """`nginx -t`: what it says, empty if the configuration is good."""
-        done = subprocess.run(self._command("-t"), capture_output=True, text=True, env=_environment())
+        done = subprocess.run(self._command("-t"), capture_output=True, text=True, env=environment())
         return "" if done.returncode == 0 else done.stderr
 
     # Processes
@@ -83,7 +83,7 @@ http {{
         self.configure(http, workers=workers)
         self._workers = workers
         with open(self.home / "stderr", "wb") as stderr:
-            self._process = subprocess.Popen(self._command("-g", "daemon off;"), stderr=stderr, env=_environment())
+            self._process = subprocess.Popen(self._command("-g", "daemon off;"), stderr=stderr, env=environment())
         self._wait("start", lambda: len(self.workers) == workers)
 
     def reload(self, http: str | None = None) -> None:
