@@ -111,7 +111,10 @@ impl Sessions for Ours {
     }
 }
 
-/// (a) hashbrown and ahash under parking_lot's lock of many readers, in one process.
+/// (a) hashbrown and ahash under parking_lot's lock of many readers, in one process. It keeps and
+/// compares whole ids, where ours keeps keyed fingerprints of 64 bits and makes sure that the
+/// server is on its list; both compare two times with the clock of the caller. Its hash is the
+/// faster one: ours has to hide ids, and to stand for them, as well.
 pub struct HashMap(RwLock<hashbrown::HashMap<Id, Value, ahash::RandomState>>);
 
 struct Value {
