@@ -38,6 +38,8 @@ fn main() {
 
     println!("cargo::rustc-env=PAGE_POLICY={}", page_policy());
 
+    compile_request_bits();
+
     // nginx resolves the module's references when it loads it.
     if env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("macos") {
         println!("cargo::rustc-link-arg=-Wl,-undefined,dynamic_lookup");
@@ -61,4 +63,20 @@ fn page_policy() -> String {
         hash("style"),
         hash("script")
     )
+}
+
+/// Compiles what bindgen gets wrong, as nginx itself was compiled.
+fn compile_request_bits() {
+    const SOURCE: &str = "module/request.c";
+    println!("cargo::rerun-if-changed={SOURCE}");
+
+    let mut build = cc::Build::new();
+    build.file(SOURCE).warnings(false);
+    for path in env::split_paths(&env::var_os("DEP_NGINX_INCLUDE").unwrap_or_default()) {
+        build.include(path);
+    }
+    for flag in env::var("DEP_NGINX_CFLAGS").unwrap_or_default().split_whitespace() {
+        build.flag(flag);
+    }
+    build.compile("sticky_learn_request");
 }

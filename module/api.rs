@@ -20,6 +20,7 @@ use crate::conf::{Api, LocationConf};
 use crate::later::{self, Job, Target};
 use crate::nginx::{self, fail, Logged, DONE, OK};
 use crate::report;
+use crate::request;
 use crate::response::{self, Head};
 use crate::zone::{Sessions, Zone};
 
@@ -110,7 +111,7 @@ unsafe fn check_length(r: *const ngx_http_request_t) -> Result<(), Refusal> {
 unsafe fn read_body(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: by this function's contract.
     unsafe {
-        (*r).set_request_body_in_single_buf(1);
+        request::need_request_body_in_single_buf(r);
         match ngx_http_read_client_request_body(r, Some(on_body)) {
             rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => rc,
             _ => DONE,

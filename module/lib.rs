@@ -31,6 +31,7 @@ mod peers;
 mod recycled;
 mod rejection;
 mod report;
+mod request;
 mod response;
 mod upstream;
 mod values;

@@ -13,6 +13,7 @@ use nginx_sys::{
 };
 
 use crate::nginx;
+use crate::request;
 use crate::upstream::PeerData;
 
 /// What a request says to MCP servers. Of a header that comes twice the first counts.
@@ -111,7 +112,7 @@ pub unsafe fn watch(r: *mut ngx_http_request_t, request: &Request<'_>, data: *mu
         };
         // Without memory for it nothing is learned.
         if let Some(watched) = nginx::pool_box((*r).pool, || Watched { reader, data }) {
-            (*r).set_filter_need_in_memory(1);
+            request::need_body_in_memory(r);
             *context(r) = ptr::from_mut(watched).cast();
         }
     }

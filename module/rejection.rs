@@ -17,6 +17,7 @@ use nginx_sys::{
 };
 
 use crate::nginx::{self, ERROR};
+use crate::request;
 use crate::response;
 
 /// Answers the request; the hook that called must return the result at once, and touch neither
@@ -73,8 +74,7 @@ unsafe fn has_error_page(r: *mut ngx_http_request_t, status: ngx_int_t) -> bool 
         let Some(pages) = core.and_then(|core| core.error_pages.as_ref()) else {
             return false;
         };
-        (*r).error_page() == 0
-            && (*r).uri_changes() != 0
+        request::may_have_error_page(r)
             && pages.as_slice::<ngx_http_err_page_t>().iter().any(|page| page.status == status)
     }
 }

@@ -11,6 +11,7 @@ use nginx_sys::{
 };
 
 use crate::nginx::{self, ERROR, OK};
+use crate::request;
 
 /// A text that is there, or was made.
 pub type Body = Cow<'static, [u8]>;
@@ -32,7 +33,7 @@ pub unsafe fn send(r: *mut ngx_http_request_t, head: &Head<'_>, body: Body) -> n
         match prepare(r, head, body) {
             Ok(mut chain) => {
                 let rc = ngx_http_send_header(r);
-                if rc == ERROR || rc > OK || (*r).header_only() != 0 {
+                if rc == ERROR || rc > OK || request::is_header_only(r) {
                     return rc;
                 }
                 ngx_http_output_filter(r, &mut chain)

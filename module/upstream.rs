@@ -25,6 +25,7 @@ use crate::nginx::{self, Logged, DONE, ERROR, OK};
 use crate::peers::{self, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
+use crate::request;
 use crate::values::{first_value, OutOfMemory};
 use crate::versions;
 use crate::worker::InFlight;
@@ -340,7 +341,7 @@ impl PeerData {
                 (*self.upstream()).cache_status() == nginx_sys::NGX_HTTP_CACHE_REVALIDATED;
             #[cfg(not(ngx_feature = "http_cache"))]
             let confirmed = false;
-            (*self.request).cached() != 0 || confirmed
+            request::is_cached(self.request) || confirmed
         }
     }
 
@@ -432,10 +433,10 @@ impl PeerData {
                     self.key(Kind::Session, self.presented).map(Some)
                 }
                 Lookup::Mcp => {
-                    let request = self.mcp.insert(mcp::request(self.request));
-                    let request = *request;
-                    let key = mcp::with_id(&request, |kind, id| {
-                        (self.kind, self.presented) = (kind, request.session);
+                    let said = *self.mcp.insert(mcp::request(self.request));
+
+                    let key = mcp::with_id(&said, |kind, id| {
+                        (self.kind, self.presented) = (kind, said.session);
                         self.key(kind, id)
                     });
                     key.transpose()
@@ -557,7 +558,7 @@ impl PeerData {
         // SAFETY: the request is live.
         let only_headers = || unsafe {
             let u = &*self.upstream();
-            (*self.request).header_only() != 0
+            request::is_header_only(self.request)
                 || u.headers_in.content_length_n == 0
                 || matches!(
                     u.headers_in.status_n as u32,

@@ -1,0 +1,69 @@
+//! The bits of a request.
+//!
+//! They are read and written in C. Since nginx 1.30 they begin in the middle of a word, and bindgen
+//! then takes those behind the first word for two places before where they are.
+
+use core::ffi::c_uint;
+use core::mem::offset_of;
+
+use nginx_sys::{ngx_buf_t, ngx_http_request_t, ngx_http_upstream_t, ngx_peer_connection_t};
+
+// Those that begin with a word are where bindgen says.
+const _: () = {
+    assert!(offset_of!(ngx_buf_t, _bitfield_1) % align_of::<c_uint>() == 0);
+    assert!(offset_of!(ngx_http_upstream_t, _bitfield_1) % align_of::<c_uint>() == 0);
+    assert!(offset_of!(ngx_peer_connection_t, _bitfield_1) % align_of::<c_uint>() == 0);
+};
+
+extern "C" {
+    fn sticky_learn_is_cached(r: *const ngx_http_request_t) -> c_uint;
+    fn sticky_learn_is_header_only(r: *const ngx_http_request_t) -> c_uint;
+    fn sticky_learn_may_have_error_page(r: *const ngx_http_request_t) -> c_uint;
+    fn sticky_learn_need_body_in_memory(r: *mut ngx_http_request_t);
+    fn sticky_learn_need_request_body_in_single_buf(r: *mut ngx_http_request_t);
+}
+
+/// Whether the response comes from nginx's cache.
+///
+/// # Safety
+/// `r` is a live request; so it is in all that follows.
+pub unsafe fn is_cached(r: *const ngx_http_request_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_is_cached(r) != 0 }
+}
+
+/// Whether the response has no body.
+///
+/// # Safety
+/// As above.
+pub unsafe fn is_header_only(r: *const ngx_http_request_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_is_header_only(r) != 0 }
+}
+
+/// Whether nginx would look for an `error_page`, as it does once for a request.
+///
+/// # Safety
+/// As above.
+pub unsafe fn may_have_error_page(r: *const ngx_http_request_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_may_have_error_page(r) != 0 }
+}
+
+/// Has nginx's copy filter read into memory what lies in files.
+///
+/// # Safety
+/// As above.
+pub unsafe fn need_body_in_memory(r: *mut ngx_http_request_t) {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_need_body_in_memory(r) }
+}
+
+/// Has nginx read the request's body into one buffer.
+///
+/// # Safety
+/// As above.
+pub unsafe fn need_request_body_in_single_buf(r: *mut ngx_http_request_t) {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_need_request_body_in_single_buf(r) }
+}
