@@ -7,7 +7,7 @@ import random
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -46,7 +46,7 @@ class Answer:
 
 
 def task(filler: str) -> Answer:
-    result = {"filler": filler, "resultType": "task", "taskId": "t" + filler[:30], "ttlMs": 60_000}
+    result = {"filler": filler, "resultType": "task", "taskId": f"t-{filler[:30]}-t".replace(" ", "-"), "ttlMs": 60_000}
     return Answer(json.dumps({"jsonrpc": "2.0", "id": 1, "result": result}).encode())
 
 
@@ -218,3 +218,44 @@ async def test_the_first_byte_is_not_later(nginx, report):
     )
     for first, last in behind:
         assert last - first > PAUSE * 0.8
+
+
+GET = {"mcp-protocol-version": "2026-07-28", "mcp-method": "tasks/get"}
+GZIP = FRONT + "gzip on; gzip_min_length 1; gzip_proxied any; gzip_types application/json;"
+
+
+async def learned(client: httpx.AsyncClient, port: int, seed: int) -> bool:
+    """Lets nginx see an answer that begins a task, and asks for the task."""
+    kind = make(seed)
+    response = await client.post(f"http://127.0.0.1:{port}/{seed}", headers=kind.request)
+    result = response.json()["result"]  # whatever it was packed in, it is whole
+    assert result == json.loads(unpacked(kind))["result"]
+    after = await client.post(f"http://127.0.0.1:{port}/0", headers=GET | {"mcp-name": result["taskId"]})
+    return after.headers["x-sticky"] == "HIT"
+
+
+def unpacked(answer: Answer) -> bytes:
+    return gzip.decompress(answer.body) if "Content-Encoding" in answer.headers else answer.body
+
+
+def seeds_of(kind: Callable[[str], Answer]) -> list[int]:
+    """Those of a kind that are long enough for an id of their own, and short enough to be looked at whole."""
+    seeds = range(KINDS.index(kind), ANSWERS, len(KINDS))
+    return [seed for seed in seeds if 1_000 < len(unpacked(make(seed))) < 50_000]
+
+
+@pytest.mark.parametrize("front", [FRONT, GZIP], ids=["as it is", "packed by nginx"])
+async def test_what_can_be_read_teaches(nginx, report, front):
+    async with answering() as source, httpx.AsyncClient() as client:
+        _, port = start(nginx, source, front)
+        known = [await learned(client, port, seed) for seed in seeds_of(task)]
+    report(f"{sum(known)} of {len(known)} tasks known")
+    assert known and all(known)
+
+
+async def test_what_the_server_has_packed_teaches_nothing(nginx, report):
+    async with answering() as source, httpx.AsyncClient() as client:
+        _, port = start(nginx, source, FRONT)
+        known = [await learned(client, port, seed) for seed in seeds_of(packed)]
+    report(f"{sum(known)} of {len(known)} tasks known")
+    assert known and not any(known)

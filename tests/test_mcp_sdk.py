@@ -1,5 +1,6 @@
 """Real clients and real servers of the official SDKs: behind nginx a session is what it is with a single server."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -7,9 +8,10 @@ import pytest
 
 from harness.conf import listen, sample, upstream
 from harness.ports import free_ports
-from harness.sdk import FRONT, NAMES, Server, live, servers
+from harness.sdk import FRONT, NAMES, Server, live, poll, servers
 
 CLIENTS = 50
+MIXED = 10  # clients of each kind
 STICKY = "sticky_learn zone=sessions:1m;"
 
 PAIRS = [
@@ -18,6 +20,9 @@ PAIRS = [
     ("typescript", "http", "typescript"),
     ("python-1", "http", "typescript"),
     ("typescript", "http", "python-2"),
+    ("python-1", "sse", "python-1"),
+    ("python-2", "sse", "typescript"),
+    ("typescript", "sse", "typescript"),
 ]
 
 
@@ -47,6 +52,22 @@ async def test_as_with_a_single_server(nginx, report, replicas, client, transpor
     assert single.transcripts.keys() == many.transcripts.keys()
     assert len(single.transcripts) == 1
     assert set(many.met) == set(NAMES)
+
+
+async def test_all_kinds_at_once(nginx, report, replicas):
+    """On servers that speak every revision, and by clients of each."""
+    three = replicas("python-2")
+    (port,) = free_ports(1)
+    nginx.start(upstream("mcp", three, STICKY) + listen(port, "mcp", FRONT))
+    kinds = [("python-2", "http"), ("python-1", "sse"), ("typescript", "http"), ("typescript", "sse")]
+    *mixed, tasks = await asyncio.gather(*(live(*kind, port, MIXED) for kind in kinds), poll(port, MIXED))
+    for kind, lives in zip(kinds, mixed):
+        report(f"{' '.join(kind)}: {lives}")
+        assert lives.failures == []
+        assert list(lives.transcripts.values()) == [MIXED]
+    report(tasks)
+    assert not tasks.lost
+    assert set(tasks.met) == set(NAMES)
 
 
 async def test_with_the_sample(nginx, report, replicas):

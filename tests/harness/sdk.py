@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -195,3 +196,25 @@ async def output(client: str, *arguments: object) -> dict:
 
 async def live(client: str, transport: str, port: int, count: int) -> Lives:
     return Lives(**await output(client, transport, f"http://127.0.0.1:{port}{PATHS[transport]}", count))
+
+
+@dataclass(frozen=True)
+class Polled:
+    """What the clients of tests/sdk/task_client.py did."""
+
+    done: Counter[str]  # tasks, polls that found theirs by method, and in which forms
+    lost: Counter[str]  # polls that did not, by method
+    met: Counter[str]  # tasks of each replica
+
+    def __str__(self) -> str:
+        found = sum(times for what, times in self.done.items() if what.startswith("tasks/"))
+        return (
+            f"{self.done['tasks']} tasks over {dict(self.met)}, {found} polls found theirs, {self.lost.total()} did "
+            f"not; {self.done['=?base64?']} with Mcp-Name in base64; answers to tools/call: "
+            f"{self.done['application/json']} JSON, {self.done['text/event-stream']} streams"
+        )
+
+
+async def poll(port: int, count: int) -> Polled:
+    said = await output("tasks", f"http://127.0.0.1:{port}{PATHS['http']}", count)
+    return Polled(**{name: Counter(counts) for name, counts in said.items()})
