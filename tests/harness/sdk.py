@@ -22,7 +22,7 @@ from harness.ports import free_ports
 SCRIPTS = ROOT / "tests" / "sdk"
 PACKAGES = ROOT / "build" / "node"  # where node finds those of tests/sdk/package.json
 NAMES = ["amber", "birch", "cedar"]
-STARTING = 30  # seconds
+STARTING = 60  # seconds
 
 PYTHON_1 = [sys.executable]
 # The 2.x SDK calls sampling and logging deprecated: sessions have them all the same.
