@@ -151,7 +151,7 @@ class Steady:
         async for line in self._process.stdout:
             self.answers.append(Answer(**json.loads(line)))
 
-    async def until(self, done: Callable[[], bool], timeout: float = 30) -> None:
+    async def until(self, done: Callable[[], bool], timeout: float = 60) -> None:
         async with asyncio.timeout(timeout):
             while not done():
                 await asyncio.sleep(0.02)
