@@ -55,22 +55,17 @@ fn task_as(format: Format, body: &str) -> Option<(String, Option<u64>)> {
     })
 }
 
+/// A request without anything.
+const REQUEST: Request<'static> =
+    Request { verb: Verb::Other, session: b"", version: b"", method: b"", name: b"", query: b"" };
+
 fn query(query: &[u8]) -> Option<Vec<u8>> {
-    let request =
-        Request { verb: Verb::Other, session: b"", version: b"", method: b"", name: b"", query };
-    request.id(&mut Id::new()).map(|(_, id)| id.to_vec())
+    Request { query, ..REQUEST }.id(&mut Id::new()).map(|(_, id)| id.to_vec())
 }
 
 /// The task that `Mcp-Name` names.
 fn name(field: &[u8]) -> Option<Vec<u8>> {
-    let request = Request {
-        verb: Verb::Other,
-        session: b"",
-        version: b"2026-07-28",
-        method: b"tasks/get",
-        name: field,
-        query: b"",
-    };
+    let request = Request { version: b"2026-07-28", method: b"tasks/get", name: field, ..REQUEST };
     request.id(&mut Id::new()).map(|(_, id)| id.to_vec())
 }
 
@@ -176,6 +171,45 @@ fn an_id_may_have_so_many_bytes_and_no_more() {
     let long = |id: &str| result(&format!(r#""resultType":"task","taskId":"{id}""#));
     assert_eq!(task(&long(&id)), Some((id.clone(), None)));
     assert_eq!(task(&long(&(id + "x"))), None);
+}
+
+#[test]
+fn what_a_scratch_has_held_before_does_not_matter() {
+    let mut scratch = Id::new();
+    let stream = Request { query: b"sessionId=s1", ..REQUEST };
+    let name = b"=?base64?w6k=?=";
+    let task = Request { version: b"2026-07-28", method: b"tasks/get", name, ..REQUEST };
+    for _ in 0..2 {
+        assert_eq!(stream.id(&mut scratch), Some((Kind::Sse, &b"s1"[..])));
+        assert_eq!(task.id(&mut scratch), Some((Kind::Task, "é".as_bytes())));
+        assert_eq!(REQUEST.id(&mut scratch), None);
+    }
+}
+
+#[test]
+fn base64_is_canonical_and_holds_utf_8() {
+    for (field, value) in [
+        ("=?base64?w6k=?=", Some("é")),
+        ("=?base64?YQ==?=", Some("a")),
+        ("=?base64?YWJj?=", Some("abc")),
+        ("=?base64?YQ?=", None),
+        ("=?base64?YQ=?=", None),
+        ("=?base64?YQ===?=", None),
+        ("=?base64?Y?=", None),
+        ("=?base64?====?=", None),
+        ("=?base64?YR==?=", None),
+        ("=?base64?YQ==YQ==?=", None),
+        ("=?base64?YW-j?=", None),
+        ("=?base64? YWJj?=", None),
+        ("=?base64?/w==?=", None),
+        ("=?base64??=", None),
+        ("=?base64?=", Some("=?base64?=")),
+        ("=?BASE64?YQ==?=", Some("=?BASE64?YQ==?=")),
+        ("=?base64?YQ==", Some("=?base64?YQ==")),
+        ("t 1", Some("t 1")),
+    ] {
+        assert_eq!(name(field.as_bytes()).as_deref(), value.map(str::as_bytes), "{field}");
+    }
 }
 
 // Tasks
