@@ -116,6 +116,15 @@ fn comments_and_other_events_may_come_before_the_endpoint() {
 }
 
 #[test]
+fn the_last_type_of_an_event_is_its_type() {
+    let body = "event: endpoint\nevent: x\ndata: ?sessionId=no\n\n\
+                event: x\ndata: ?sessionId=yes\nevent: endpoint\n\n";
+    assert_eq!(stream(body).as_deref(), Some("yes"));
+    let body = format!("event: x\nevent: message\ndata: {}\n\n", result(TASK));
+    assert_eq!(task_as(Format::Sse, &body), t1(Some(60_032)));
+}
+
+#[test]
 fn lines_of_an_endpoint_are_one_uri_without_blanks() {
     let body = "event: endpoint\ndata: /m?session\ndata: Id=a%4\ndata: 1b \n\n";
     assert_eq!(stream(body).as_deref(), Some("aAb"));
@@ -250,6 +259,8 @@ fn a_result_of_another_type_is_no_task() {
         r#"{"result":[{"resultType":"task","taskId":"t-1"}]}"#,
         r#"{"x":{"result":{"resultType":"task","taskId":"t-1"}}}"#,
         r#"[{"result":{"resultType":"task","taskId":"t-1"}}]"#,
+        r#"[{"result":1},{"resultType":"task","taskId":"t-1"}]"#,
+        r#"{"result":[{"resultType":1},"task",{"taskId":1},"t-1"]}"#,
         r#""task""#,
         "1 ",
     ] {
@@ -262,7 +273,10 @@ fn of_two_members_with_one_name_the_last_counts() {
     let twice =
         r#""taskId":"x","taskId":"t-1","resultType":1,"resultType":"task","ttlMs":1,"ttlMs":64"#;
     assert_eq!(task(&result(twice)), t1(Some(64)));
+    let twice = r#""resultType":"x","resultType":"task","taskId":"t-1","ttlMs":1,"ttlMs":null"#;
+    assert_eq!(task(&result(twice)), t1(None));
     assert_eq!(task(&result(r#""resultType":"task","taskId":"x","taskId":null"#)), None);
+    assert_eq!(task(&result(r#""taskId":"x","resultType":"task","resultType":0"#)), None);
     assert_eq!(
         task(&format!(r#"{{"result":{{"ttlMs":1}},"result":{{{TASK}}}}}"#)),
         t1(Some(60_032))
@@ -327,10 +341,11 @@ fn a_text_that_is_no_json_teaches_nothing() {
     for bytes in
         [&b"\xff"[..], b"\xc3", b"\xc0\x80", b"\xed\xa0\x80", b"\xf5\x80\x80\x80", b"\xe2\x28"]
     {
-        let mut bad = b"{\"a\":\"".to_vec();
-        bad.extend(bytes);
-        bad.extend(format!("\",{}", &good[1..]).bytes());
-        assert_eq!(taught(Watch::Task(Format::Json), &bad), None, "{bytes:?}");
+        let first = [b"{\"a\":\"", bytes, b"\",", &good.as_bytes()[1..]].concat();
+        let last = [&good.as_bytes()[..good.len() - 1], b",\"a\":\"", bytes, b"\"}"].concat();
+        for bad in [first, last] {
+            assert_eq!(taught(Watch::Task(Format::Json), &bad), None, "{}", bad.escape_ascii());
+        }
     }
 }
 
@@ -378,8 +393,11 @@ fn a_stream_has_no_more_to_say_after_the_response() {
     assert_eq!(task_as(Format::Sse, &after(&result(""))), None);
     assert_eq!(task_as(Format::Sse, &after(r#"{"error":{}}"#)), None);
     assert_eq!(task_as(Format::Sse, &after(r#"{"method":"x"}"#)), t1(Some(60_032)));
+    let of_another_type = format!("event: x\ndata: {{\"error\":{{}}}}\n\n{}", after("{}"));
+    assert_eq!(task_as(Format::Sse, &of_another_type), t1(Some(60_032)));
     let mut reader = Reader::new(Watch::Task(Format::Sse)).unwrap();
     assert_eq!(reader.feed(b"data: {\"result\":{}}\n\n"), Progress::Nothing);
+    assert_eq!(reader.feed(format!("data: {}\n\n", result(TASK)).as_bytes()), Progress::Nothing);
 }
 
 // Bombs
@@ -394,6 +412,8 @@ fn a_depth_bomb_teaches_nothing_and_64_levels_are_read() {
         Some(b"t-1".to_vec())
     );
     assert_eq!(read(Watch::Task(Format::Json), [nested(64).as_bytes()]), None);
+    let unlike = format!(r#"{{"result":{{{TASK}}},"a":{}{}"#, "[".repeat(64), "]".repeat(65));
+    assert_eq!(read(Watch::Task(Format::Json), [unlike.as_bytes()]), None);
     let bomb = "{\"a\":".repeat(10_000);
     assert_eq!(read(Watch::Task(Format::Json), bomb.as_bytes().chunks(4096)), None);
 }

@@ -366,11 +366,9 @@ impl Utf8 {
     fn push(&mut self, byte: u8) -> Result<(), Invalid> {
         *self.bytes.get_mut(self.len).ok_or(Invalid)? = byte;
         self.len += 1;
-        match str::from_utf8(self.bytes.get(..self.len).ok_or(Invalid)?) {
-            Ok(_) => self.len = 0,
-            // The bytes are wrong, rather than too few.
-            Err(error) if error.error_len().is_some() => return Err(Invalid),
-            Err(_) => {}
+        // Wrong bytes never become right: the fifth or the end of the text is refused.
+        if str::from_utf8(self.bytes.get(..self.len).ok_or(Invalid)?).is_ok() {
+            self.len = 0;
         }
         Ok(())
     }

@@ -39,7 +39,6 @@ pub(super) struct TaskSse {
     stream: Stream,
     kind: Bounded<7>,
     in_kind: bool,
-    has_data: bool,
     pub(super) message: Message,
 }
 
@@ -49,7 +48,6 @@ impl TaskSse {
             stream: Stream::new(),
             kind: Bounded::new(),
             in_kind: false,
-            has_data: false,
             message: Message::new(),
         }
     }
@@ -63,10 +61,8 @@ impl TaskSse {
                 }
                 sse::Piece::Data => {
                     self.in_kind = false;
-                    if self.has_data {
-                        self.message.feed(b"\n");
-                    }
-                    self.has_data = true;
+                    // It stands between two lines; before the first one it is white space.
+                    self.message.feed(b"\n");
                 }
                 sse::Piece::Value(value) if self.in_kind => self.kind.extend(value),
                 sse::Piece::Value(value) => self.message.feed(value),
@@ -77,7 +73,6 @@ impl TaskSse {
                         return self.message.lesson();
                     }
                     self.kind.clear();
-                    self.has_data = false;
                     self.message.clear();
                 }
             }
@@ -192,11 +187,7 @@ impl Message {
         match piece {
             json::Piece::Name => {
                 self.name.clear();
-                self.into = if depth == 1 || depth == 2 && self.in_result {
-                    Into::Name
-                } else {
-                    Into::Nothing
-                };
+                self.into = Into::Name;
             }
             json::Piece::Value(kind) => self.into = self.value(kind, depth),
             json::Piece::Text(text) => self.text(text),
