@@ -47,6 +47,7 @@ pub struct Zone {
     state: State,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one for each zone")]
 enum State {
     Declared,
     Mapped(Sessions),
