@@ -334,6 +334,7 @@ pub unsafe fn take_in_turn(
 
 /// # Safety
 /// As above; `found` holds the group's lock.
+#[inline(always)]
 unsafe fn hold(
     pc: &mut ngx_peer_connection_t,
     u: *const ngx_http_upstream_t,
@@ -430,6 +431,7 @@ unsafe fn is_tried(rrp: &ngx_http_upstream_rr_peer_data_t, place: usize) -> bool
 ///
 /// # Safety
 /// `rrp` belongs to a request of the upstream.
+#[cold]
 unsafe fn forget_tries(
     rrp: &mut ngx_http_upstream_rr_peer_data_t,
     us: *const ngx_http_upstream_srv_conf_t,

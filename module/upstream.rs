@@ -626,11 +626,11 @@ impl PeerData {
     ///
     /// # Safety
     /// The response's headers have come, from the peer that is `held`.
+    #[inline]
     unsafe fn learn(&mut self, held: Held) {
         self.learned = true;
         // SAFETY: the request is live, as is what it holds.
-        let u = unsafe { &*self.upstream() };
-        let status = u.headers_in.status_n as u16;
+        let status = unsafe { (*self.upstream()).headers_in.status_n as u16 };
         let (opens, ends) = match &self.mcp {
             Some(request) => (request.opens(status), request.ends(self.kind, status)),
             None => (true, false),
@@ -643,9 +643,21 @@ impl PeerData {
         };
         // The usual case, decided early: nothing new, from where it was expected.
         let refreshed = self.affinity.policy.rules == Rules::Affinity;
-        if created.is_empty() && held == Held::SessionServer && refreshed && !ends {
-            return;
+        if !created.is_empty() || held != Held::SessionServer || !refreshed || ends {
+            // SAFETY: as above.
+            unsafe { self.take_lesson(held, status, created, ends) };
         }
+    }
+
+    /// What the response says, it teaches.
+    ///
+    /// # Safety
+    /// As for `learn`; `created` is the id that it carries, or empty, and `ends` whether it is to end
+    /// the session.
+    #[inline(never)]
+    unsafe fn take_lesson(&mut self, held: Held, status: u16, created: &[u8], ends: bool) {
+        // SAFETY: the request is live, as is what it holds.
+        let u = unsafe { &*self.upstream() };
         // SAFETY: the name is the peer's, which is held.
         let Some(name) = (unsafe { u.peer.name.as_ref().map(|name| nginx::bytes(name)) }) else {
             return;

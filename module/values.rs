@@ -160,7 +160,7 @@ pub fn has_variables(text: &ngx_str_t) -> bool {
 ///
 /// # Safety
 /// As for [`Value::eval`].
-#[inline]
+#[inline(always)]
 pub unsafe fn first_value<'a>(
     values: &[Value],
     r: *mut ngx_http_request_t,
