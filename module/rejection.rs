@@ -98,6 +98,8 @@ unsafe fn send_json(
                 }
             }
         }
+        // Else the status of an `error_page` that has led here would stand in its place.
+        (*r).err_status = status as _;
         let mut value: ngx_http_complex_value_t = mem::zeroed();
         value.value = text(body);
         ngx_http_send_response(r, status as _, &mut text(rejection::CONTENT_TYPE), &mut value)

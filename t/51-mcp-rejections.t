@@ -247,3 +247,17 @@ END
 ["Content-Type: application/json", "Content-Type: application/json"]
 --- response_body eval
 [$::not_found, $::not_found]
+
+
+
+=== TEST 14: with its own status where an error page of another one has led there
+--- http_config eval: $::upstreams
+--- config
+    location = /denied { error_page 403 @u; return 403; }
+    location @u { proxy_pass http://u; }
+--- request
+GET /denied
+--- more_headers
+Mcp-Session-Id: stranger
+--- error_code: 404
+--- response_body eval: $::not_found
