@@ -547,13 +547,19 @@ impl PeerData {
     /// # Safety
     /// Called by the header filter.
     pub unsafe fn answered(&mut self) {
-        if self.held == Held::SessionServer {
-            if let Some(server) = self.session {
-                let table = &self.sessions().table;
-                if table.unavailable_since(server).is_some() {
-                    table.clear_unavailable(server);
-                }
-            }
+        let table = &self.sessions().table;
+        let server = match self.held {
+            Held::SessionServer => self.session,
+            // What the balancer sends there proves as well that the server is back.
+            // SAFETY: the name is the peer's, which is held.
+            _ if self.affinity.policy.unavailable == Unavailable::Reject => unsafe {
+                let name = (*self.upstream()).peer.name.as_ref();
+                name.and_then(|name| table.find_server(nginx::bytes(name)))
+            },
+            _ => None,
+        };
+        if let Some(server) = server {
+            table.clear_unavailable(server);
         }
         // SAFETY: the request is live.
         let only_headers = || unsafe {

@@ -299,3 +299,26 @@ no live upstreams
 [200, 404]
 --- response_headers eval
 ["X-Status: NEW", "X-Status: GONE\n! Retry-After"]
+
+
+
+=== TEST 13: a server that has answered others since it failed begins to be unavailable anew when it fails again
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+    upstream v {
+        sticky_learn zone=sessions gone_after=1s;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location = /v { proxy_pass http://v/; }
+--- story
+    POST /?mcp=one                          => 200 a NEW a
+    GET /v | Mcp-Session-Id: one            => 503 - UNAVAILABLE a
+    GET /                                   => 200 a NONE -
+    after 1.5 GET /v | Mcp-Session-Id: one  => 503 - UNAVAILABLE a
+    after 1.5 GET /v | Mcp-Session-Id: one  => 404 - GONE a
