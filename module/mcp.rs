@@ -118,6 +118,15 @@ pub unsafe fn watch(r: *mut ngx_http_request_t, request: &Request<'_>, data: *mu
     }
 }
 
+/// Whether the body of the request's response is still being read.
+///
+/// # Safety
+/// `r` is a live request.
+pub unsafe fn is_watched(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { !(*context(r)).is_null() }
+}
+
 /// Reads a part of a body before it leaves.
 ///
 /// # Safety

@@ -152,6 +152,8 @@ pub struct PeerData {
     held: Held,
     /// The response has taught.
     learned: bool,
+    /// The server of a response whose body still passes when its peer has been given back.
+    served: Option<ServerId>,
 }
 
 impl Recycled for PeerData {
@@ -310,6 +312,7 @@ impl PeerData {
                 target: Target::Any,
                 held: Held::Nothing,
                 learned: false,
+                served: None,
             })?;
             hooks::wrap(peer, data);
             *context(r) = ptr::from_mut(data).cast();
@@ -625,6 +628,15 @@ impl PeerData {
                 }
             }
         }
+        // SAFETY: as above; the name is the peer's, which is given back only after this.
+        unsafe {
+            // A slow client's part of the body waits in a file, and may have to be read by a thread.
+            if mcp::is_watched(self.request) {
+                let name = (*self.upstream()).peer.name.as_ref();
+                let intern = |name| self.sessions().table.intern(nginx::bytes(name), nginx::now());
+                self.served = name.and_then(intern);
+            }
+        }
         self.in_flight.release(nginx::now());
     }
 
@@ -705,40 +717,58 @@ impl PeerData {
     /// # Safety
     /// Called by the body filter.
     pub unsafe fn learn_from_body(&mut self, learned: &Learned<'_>) {
-        // SAFETY: the request is live, and so is the peer that sends the body.
+        // SAFETY: the request is live, and so is the name of a peer that is held.
         unsafe {
             let u = &*self.upstream();
-            let name = u.peer.name.as_ref().filter(|_| self.held != Held::Nothing);
-            let (Ok(key), Some(name)) = (self.key(learned.kind, learned.id), name) else {
+            let Ok(key) = self.key(learned.kind, learned.id) else {
                 return;
             };
             let existing = self.affinity.policy.existing(u.headers_in.status_n as u16);
-            self.bind(key, nginx::bytes(name), learned.ttl, existing);
+            let name = u.peer.name.as_ref().filter(|_| self.held != Held::Nothing);
+            match (name, self.served) {
+                (Some(name), _) => self.bind(key, nginx::bytes(name), learned.ttl, existing),
+                (None, Some(server)) => {
+                    let _ = self.bind_to(key, server, learned.ttl, existing);
+                }
+                (None, None) => (),
+            }
         }
     }
 
     /// Binds a key to the server of that name.
     fn bind(&mut self, key: Key, name: &[u8], ttl: Option<Span>, existing: Existing) {
+        let server = self.sessions().table.intern(name, nginx::now());
+        let bound = server.and_then(|server| self.bind_to(key, server, ttl, existing));
+        if bound.is_none() {
+            self.complain_of_full_list(name);
+        }
+    }
+
+    /// Binds a key to a server; `None` if that is no longer on the list.
+    fn bind_to(
+        &mut self,
+        key: Key,
+        server: ServerId,
+        ttl: Option<Span>,
+        existing: Existing,
+    ) -> Option<()> {
         let now = nginx::now();
-        let limits = &self.affinity.limits;
         let table = &self.sessions().table;
-        let Some(server) = table.intern(name, now) else {
-            return self.complain_of_full_list(name);
-        };
         // It has answered.
         table.clear_unavailable(server);
-        match table.bind(key, server, ttl, now, limits, existing) {
+        match table.bind(key, server, ttl, now, &self.affinity.limits, existing) {
             Bound::Created => self.status = Status::New,
             Bound::Moved => self.status = Status::Rebound,
             Bound::Refreshed => (),
-            Bound::Kept => return,
-            Bound::Refused => return self.complain_of_full_list(name),
+            Bound::Kept => return Some(()),
+            Bound::Refused => return None,
         }
         self.session = Some(server);
         if self.affinity.policy.rules == Rules::Affinity {
             // SAFETY: the data stay where they are until their pool is destroyed.
             unsafe { self.in_flight.hold(key, now) };
         }
+        Some(())
     }
 
     #[cold]

@@ -145,3 +145,28 @@ __DATA__
     after 2 POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: idle         => 200 * UNKNOWN -
     POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: long                 => 200 a HIT a
     after 2.5 POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: long       => 200 * UNKNOWN -
+
+
+
+=== TEST 10: learned from what a slow client gets when the server is done
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    # All but the first bytes go to a file, and are read from it one by one.
+    location = /long-task {
+        proxy_buffer_size 1k;
+        proxy_buffers 2 1k;
+        proxy_busy_buffers_size 1k;
+        output_buffers 1 1k;
+        limit_rate 4k;
+        proxy_pass http://u;
+    }
+--- story
+    POST /long-task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call => 200 a *
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one  => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one  => 200 a HIT a

@@ -7,7 +7,8 @@ package Sticky;
 #     ?new=ID, X-New: ID    issue a session, in header X-Session     ?own=ID   issue one of their own: a-ID, b-ID, c-ID
 #     ?mcp=ID, ?cookie=TEXT the same in Mcp-Session-Id, Set-Cookie
 #     /sse?id=ID            issue a session in an endpoint event
-#     /task?id=ID&ttl=MS    issue a task; /task-in-events does so in a stream
+#     /task?id=ID&ttl=MS    issue a task; /task-in-events does so in a stream, /long-task
+#                           at the end of a long answer
 #     /404                  answer with that status                  /404-a    a answers with that status, the others 200
 #     /slow                 take two seconds for a body              /drop-a   a closes the connection, the others answer
 #                                                                              (and so on for each of them)
@@ -201,6 +202,11 @@ $answers
         location = /task {
             default_type application/json;
             return 200 '{"jsonrpc":"2.0","id":1,"result":{"resultType":"task","taskId":"\$arg_id","ttlMs":\$ttl}}';
+        }
+        location = /long-task {
+            default_type application/json;
+            set \$text $body;
+            return 200 '{"result":{"resultType":"task","content":"\$text\$text\$text","taskId":"\$arg_id"}}';
         }
         location = /task-in-events {
             default_type text/event-stream;
