@@ -17,7 +17,7 @@ use affinity::table::{Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize,
     ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t, ngx_worker,
-    NGX_LOG_EMERG, NGX_LOG_NOTICE, NGX_LOG_WARN,
+    NGX_LOG_EMERG, NGX_LOG_NOTICE,
 };
 
 use crate::conf::MainConf;
@@ -226,7 +226,7 @@ impl Zone {
         }
         notes.reported.store(evicted, Ordering::Relaxed);
         ngx::ngx_log_error!(
-            NGX_LOG_WARN,
+            NGX_LOG_NOTICE,
             log,
             "zone \"{}\" is full, {} longest idle sessions were evicted; increase its size",
             self.name(),

@@ -232,7 +232,6 @@ async def test_zone_resized_under_traffic(nginx, report):
 
 async def test_shrunk_zone_keeps_as_many_as_fit(nginx, report):
     (port,) = free_ports(1)
-    nginx.allowed.append(r"\[warn\]")
     firsts: list[Response] = []
 
     async def begin(_: int) -> None:
