@@ -503,8 +503,8 @@ impl PeerData {
         let absence = match absence {
             Absence::Failed { .. } => {
                 let now = nginx::now();
-                let table = &self.sessions().table;
-                let since = self.session.and_then(|server| table.set_unavailable(server, now));
+                let sessions = self.sessions();
+                let since = self.session.and_then(|server| sessions.set_unavailable(server, now));
                 Absence::Failed { unavailable: since.map(|since| now.since(since)) }
             }
             absence => absence,
@@ -550,19 +550,9 @@ impl PeerData {
     /// # Safety
     /// Called by the header filter.
     pub unsafe fn answered(&mut self) {
-        let table = &self.sessions().table;
-        let server = match self.held {
-            Held::SessionServer => self.session,
-            // What the balancer sends there proves as well that the server is back.
-            // SAFETY: the name is the peer's, which is held.
-            _ if self.affinity.policy.unavailable == Unavailable::Reject => unsafe {
-                let name = (*self.upstream()).peer.name.as_ref();
-                name.and_then(|name| table.find_server(nginx::bytes(name)))
-            },
-            _ => None,
-        };
-        if let Some(server) = server {
-            table.clear_unavailable(server);
+        if self.sessions().misses_any() {
+            // SAFETY: by this function's contract.
+            unsafe { self.is_back() };
         }
         // SAFETY: the request is live.
         let only_headers = || unsafe {
@@ -581,6 +571,20 @@ impl PeerData {
         if let Some(request) = self.mcp {
             // SAFETY: as above.
             unsafe { mcp::watch(self.request, &request, self) };
+        }
+    }
+
+    /// The server that answers is available, whether its session or the balancer has led there.
+    ///
+    /// # Safety
+    /// A peer is held.
+    #[cold]
+    unsafe fn is_back(&self) {
+        let sessions = self.sessions();
+        // SAFETY: the request is live; the name is the peer's.
+        let name = unsafe { (*self.upstream()).peer.name.as_ref().map(|name| nginx::bytes(name)) };
+        if let Some(server) = name.and_then(|name| sessions.table.find_server(name)) {
+            sessions.clear_unavailable(server);
         }
     }
 
@@ -755,7 +759,7 @@ impl PeerData {
         let now = nginx::now();
         let table = &self.sessions().table;
         // It has answered.
-        table.clear_unavailable(server);
+        self.sessions().clear_unavailable(server);
         match table.bind(key, server, ttl, now, &self.affinity.limits, existing) {
             Bound::Created => self.status = Status::New,
             Bound::Moved => self.status = Status::Rebound,

@@ -90,6 +90,8 @@ struct Notes {
     reported_at: AtomicU32,
     /// Not zero while a server of the zone drains.
     draining: AtomicU32,
+    /// Not zero while a server of the zone counts as unavailable.
+    unavailable: AtomicU32,
     /// What became of requests.
     tallies: [Counters; TALLIES],
 }
@@ -397,11 +399,38 @@ impl Sessions {
     }
 
     fn note_draining(&self) {
-        let noted = &self.notes().draining;
-        let note = || noted.store(u32::from(self.draining().next().is_some()), Ordering::SeqCst);
-        note();
-        // Another worker may have changed a server between our look and our note.
-        note();
+        note(&self.notes().draining, || self.draining().next().is_some());
+    }
+
+    /// A server cannot be had; since when, as far as the zone knows.
+    pub fn set_unavailable(&self, server: ServerId, now: Tick) -> Option<Tick> {
+        let since = self.table.set_unavailable(server, now);
+        self.notes().unavailable.store(1, Ordering::SeqCst);
+        since
+    }
+
+    /// Whether any server cannot be had.
+    #[inline]
+    pub fn misses_any(&self) -> bool {
+        self.notes().unavailable.load(Ordering::Relaxed) != 0
+    }
+
+    /// A server has answered.
+    #[inline]
+    pub fn clear_unavailable(&self, server: ServerId) {
+        if self.table.unavailable_since(server).is_some() {
+            self.table.clear_unavailable(server);
+            let is_missing = |server| self.table.unavailable_since(server).is_some();
+            note(&self.notes().unavailable, || self.table.servers().any(is_missing));
+        }
+    }
+}
+
+/// Notes what a look at all servers says.
+fn note(noted: &AtomicU32, look: impl Fn() -> bool) {
+    // Another worker may have changed a server between our look and our note: hence twice.
+    for _ in 0..2 {
+        noted.store(u32::from(look()), Ordering::SeqCst);
     }
 }
 
@@ -505,6 +534,7 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
                 nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0),
             ),
             draining: AtomicU32::new(0),
+            unavailable: AtomicU32::new(0),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
         pool.data = notes.as_ptr().cast();
