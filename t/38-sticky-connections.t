@@ -13,6 +13,7 @@ our $http2 = nginx_was_built_with('--with-http_v2_module');
 $ENV{TEST_NGINX_CERTIFICATE} = "ssl_certificate $dir/cert.pem; ssl_certificate_key $dir/key.pem;";
 
 told_by_nginx;
+also_with_two_workers;
 plan 'no_plan';
 run_tests();
 

@@ -341,6 +341,8 @@ sub read_story() {
         my ($request, @sent) = split /\s+\|\s+/, $asked;
         my $delay = $request =~ s/^after\s+(\S+)\s+// ? $1 : 0;
         my ($code, $server, $status, $server_bound, $reused) = split ' ', $expected;
+        # Each worker keeps connections of its own, and any may get the request.
+        $reused = '*' if $ENV{STICKY_WORKERS};
         ($status, $server_bound) = ('*', '*') if $told_by_nginx;
 
         # Only what is not sent first can wait.
