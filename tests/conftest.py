@@ -13,6 +13,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from harness.api import report_of, sessions_add_up  # noqa: E402
 from harness.nginx import BINARY, MODULE, OWN_STICKY, Nginx, version  # noqa: E402
 
 TEST_TIMEOUT = 120  # seconds
@@ -66,7 +67,7 @@ def report(request: pytest.FixtureRequest) -> Callable[[object], None]:
 
 @pytest.fixture
 def new_nginx(tmp_path: Path) -> Iterator[Callable[..., Nginx]]:
-    """Makes an nginx, and at the end of the test stops it and looks into its log."""
+    """Makes an nginx; at the end of the test counts its sessions, stops it and looks into its log."""
     made: list[Nginx] = []
 
     def make(**arguments) -> Nginx:
@@ -74,8 +75,11 @@ def new_nginx(tmp_path: Path) -> Iterator[Callable[..., Nginx]]:
         return made[-1]
 
     yield make
+    reports = [report_of(nginx) for nginx in made if nginx.is_running and nginx.api.exists()]
     for nginx in made:
         nginx.stop()
+    for report in reports:
+        sessions_add_up(report)
     for nginx in made:
         assert nginx.unexpected() == []
 

@@ -64,10 +64,20 @@ http {{
     access_log access.log sticky;
     add_header X-Worker $pid always;
     {f"add_header X-Sticky {sticky} always;" if self.module else ""}
+    {f"server {{ listen unix:{self.api}; location / {{ sticky_api; access_log off; }} }}" if self.module else ""}
 {http}
 }}
 """)
         (self.home / "tmp").mkdir(exist_ok=True)
+
+    @property
+    def api(self) -> Path:
+        """Where the module shows what it knows."""
+        return self.home / "api.sock"
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def _command(self, *arguments: str) -> list[str]:
         return [self.binary, "-p", f"{self.home}/", "-c", "nginx.conf", "-e", "error.log", *arguments]
