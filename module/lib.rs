@@ -2,11 +2,14 @@
 //!
 //! One object with two nginx modules, because the place in nginx's list of modules decides two
 //! things: the first must stand before `ngx_http_upstream_module`, to wire its upstreams before
-//! nginx initialises them; the second among the filters, to see a response's headers.
+//! nginx initialises them; the second among the filters, to see a response's headers and, where it
+//! can teach, its body.
 //!
-//! A request walks through the house like this: `upstream` asks the zone where its id leads,
-//! `peers` takes that server (or `rejection` answers instead), `filters` lets the response teach,
-//! and `worker` keeps the session alive while the response lasts.
+//! A request walks through the house like this: `upstream` asks the zone where its id leads (`mcp`
+//! finds the id, where the configuration names none), `peers` takes that server (or `rejection`
+//! answers instead), `filters` lets the response teach, and `worker` keeps the session alive while
+//! the response lasts. `api` shows the zones and steers them; `versions` holds what older nginxes
+//! lack, `sticky` above all.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 

@@ -437,7 +437,6 @@ impl PeerData {
                 }
                 Lookup::Mcp => {
                     let said = *self.mcp.insert(mcp::request(self.request));
-
                     let key = mcp::with_id(&said, |kind, id| {
                         (self.kind, self.presented) = (kind, said.session);
                         self.key(kind, id)
