@@ -8,7 +8,7 @@ use affinity::table::Tick;
 use nginx_sys::{
     ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module,
     ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_palloc,
-    ngx_pool_cleanup_t, ngx_pool_t, ngx_str_t, NGX_LOG_EMERG,
+    ngx_pmemalign, ngx_pool_cleanup_t, ngx_pool_t, ngx_str_t, NGX_LOG_EMERG,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::HttpModuleConfExt;
@@ -73,12 +73,15 @@ pub unsafe fn pool_box<'a, T>(
     pool: *mut ngx_pool_t,
     make: impl FnOnce() -> T,
 ) -> Option<&'a mut T> {
-    const { assert!(align_of::<Pooled<T>>() <= nginx_sys::NGX_ALIGNMENT) };
-
-    // SAFETY: the pool gives room that is aligned to NGX_ALIGNMENT, or null; it reads the list of
-    // cleanups only when it is destroyed, and takes any that nobody else has put there.
+    let (size, align) = (size_of::<Pooled<T>>(), align_of::<Pooled<T>>());
+    // SAFETY: the pool gives room that is aligned as asked, or null; it reads the list of cleanups
+    // only when it is destroyed, and takes any that nobody else has put there.
     unsafe {
-        let pooled = ngx_palloc(pool, size_of::<Pooled<T>>()).cast::<Pooled<T>>();
+        let pooled = match align <= nginx_sys::NGX_ALIGNMENT {
+            true => ngx_palloc(pool, size),
+            false => ngx_pmemalign(pool, size, align),
+        }
+        .cast::<Pooled<T>>();
         if pooled.is_null() {
             return None;
         }

@@ -3,7 +3,7 @@
 use core::ptr::NonNull;
 
 use super::bucket::{Bucket, Entry, Found, Meta, Used, SLOTS};
-use super::hash::{Secret, State};
+use super::hash::{Algorithm, Hasher, DOMAINS};
 use super::place::Place;
 use super::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
 use super::sync::{pause, AtomicU64, Ordering};
@@ -15,9 +15,7 @@ use super::writer::{Position, Writer};
 #[derive(Clone, Copy)]
 pub struct Table {
     pub(super) region: Region,
-    secret: Secret,
-    /// Hashes that have begun with the domain, by domain: those of what is bound to nothing.
-    begun: [State; DOMAINS],
+    hasher: Hasher,
 }
 
 /// What an id names. Ids of different kinds never meet.
@@ -35,8 +33,8 @@ pub enum Kind {
 /// Stands for the addresses of servers where `Kind` stands for ids, so that a print and a key of
 /// the same text differ.
 const ADDRESS: u8 = 0;
-/// Number of domains: addresses, and the kinds.
-const DOMAINS: usize = 4;
+
+const _: () = assert!((Kind::Task as usize) < DOMAINS);
 
 /// The keyed fingerprint of a kind, an id and what the id is bound to. It means something only in
 /// tables with the same secret.
@@ -163,11 +161,10 @@ impl Table {
         len: usize,
         secret: [u8; 16],
     ) -> Result<Table, Error> {
-        let secret = u128::from_le_bytes(secret);
+        let algorithm = Algorithm::best();
         // SAFETY: the caller's word, as it stands above.
-        let region =
-            unsafe { Region::create(region, len, [secret as u64, (secret >> 64) as u64]) }?;
-        Ok(Self::new(region))
+        let region = unsafe { Region::create(region, len, algorithm as u32, secret) }?;
+        Self::new(region)
     }
 
     /// Finds the table that `create` has made in a region, in this process or another. The bytes
@@ -180,13 +177,13 @@ impl Table {
     /// 3. All who write to them use handles of this table of the same format.
     pub unsafe fn attach(region: NonNull<u8>, len: usize) -> Result<Table, Error> {
         // SAFETY: the caller's word, as it stands above.
-        Ok(Self::new(unsafe { Region::attach(region, len) }?))
+        Self::new(unsafe { Region::attach(region, len) }?)
     }
 
-    fn new(region: Region) -> Table {
-        let secret = Secret::new(region.secret());
-        let begun = core::array::from_fn(|domain| secret.begin(domain as u64));
-        Table { region, secret, begun }
+    fn new(region: Region) -> Result<Table, Error> {
+        let algorithm = Algorithm::from_number(region.algorithm());
+        let hasher = algorithm.and_then(|algorithm| Hasher::new(algorithm, region.secret()));
+        Ok(Table { region, hasher: hasher.ok_or(Error::Format)? })
     }
 
     /// Sessions that fit in.
@@ -196,8 +193,7 @@ impl Table {
 
     /// The key of all hashes of this table.
     pub fn secret(&self) -> [u8; 16] {
-        let [first, second] = self.region.secret();
-        (u128::from(first) | u128::from(second) << 64).to_le_bytes()
+        self.region.secret()
     }
 
     /// The key of an id. `bind` is what the id is bound to (a user, a tenant), or empty. Different
@@ -205,7 +201,7 @@ impl Table {
     /// improve.
     #[inline]
     pub fn key(&self, kind: Kind, id: &[u8], bind: &[u8]) -> Key {
-        Key(self.hash(kind as u8, id, bind))
+        Key(self.hasher.hash(kind as u8, id, bind))
     }
 
     /// The session of a key, unless it has expired. Takes no lock and stores nothing.
@@ -492,7 +488,7 @@ impl Table {
     /// `limits` are those of the most patient upstream that uses the table. The tables must have
     /// the same secret; otherwise nothing is copied. Costs a pass over all sessions.
     pub fn import(&self, from: &Table, now: Tick, limits: &Limits) -> usize {
-        if self.region.secret() != from.region.secret() {
+        if !self.hashes_as(from) {
             return 0;
         }
         let mut servers = Translation::new(self, from, now);
@@ -517,7 +513,7 @@ impl Table {
     /// Copies one session of another table, live or not, as `import` does with all. False if it
     /// is not there, or there is no room for it here.
     pub fn import_session(&self, from: &Table, key: Key, now: Tick, limits: &Limits) -> bool {
-        if self.region.secret() != from.region.secret() {
+        if !self.hashes_as(from) {
             return false;
         }
         let Some((entry, print, _)) = from.read(key) else {
@@ -526,6 +522,12 @@ impl Table {
         let mut servers = Translation::new(self, from, now);
         let server = servers.get(ServerId { index: entry.meta.server(), print });
         server.and_then(|server| self.adopt(entry, server, now, limits)).is_some()
+    }
+
+    /// Whether the same key in both tables stands for the same id.
+    fn hashes_as(&self, other: &Table) -> bool {
+        self.region.secret() == other.region.secret()
+            && self.region.algorithm() == other.region.algorithm()
     }
 
     /// Adds a session of another table. False if it is here already or was used too long ago to
@@ -605,25 +607,7 @@ impl Table {
 
     /// The print of an address.
     pub(super) fn print(&self, address: &[u8]) -> u64 {
-        self.hash(ADDRESS, address, &[])
-    }
-
-    /// The keyed hash of `domain`, `bind` and `text`; never zero. What is hashed begins with one
-    /// word: `domain`, or the hash of `domain` and `bind`, so that no two triples give the same.
-    #[inline]
-    fn hash(&self, domain: u8, text: &[u8], bind: &[u8]) -> u64 {
-        /// Set beside the domain of a value that texts are bound to.
-        const BIND: u64 = 1 << 8;
-        let hash = match (bind, self.begun.get(usize::from(domain))) {
-            ([], Some(begun)) => begun.hash(text),
-            (bind, _) => self.hash_bound(BIND | u64::from(domain), text, bind),
-        };
-        hash.max(1)
-    }
-
-    #[inline(never)]
-    fn hash_bound(&self, domain: u64, text: &[u8], bind: &[u8]) -> u64 {
-        self.secret.begin(self.secret.begin(domain).hash(bind)).hash(text)
+        self.hasher.hash(ADDRESS, address, &[])
     }
 }
 

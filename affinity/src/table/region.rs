@@ -17,7 +17,7 @@ use super::sync::{AtomicU32, AtomicU64, Ordering};
 /// "sessions" in ASCII.
 const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 /// Counted up when the meaning of any byte of the region changes.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// Alignment of every part, in bytes.
 pub(super) const ALIGN: usize = 128;
@@ -58,7 +58,8 @@ pub enum Error {
     Misaligned,
     /// There is no table in the region.
     NotATable,
-    /// The table was written by a module that lays it out differently.
+    /// The table was written by a module that lays it out differently, or on a processor that can
+    /// do more.
     Format,
     /// The table's description of itself contradicts itself or the size of the region.
     Geometry,
@@ -78,9 +79,11 @@ pub(super) struct Header {
     /// Bytes in use.
     size: AtomicU64,
     secret: [AtomicU64; 2],
+    /// Which hash the secret is for: a `hash::Algorithm`.
+    algorithm: AtomicU64,
     /// Hits of servers whose slots have been recycled.
     pub(super) retired_hits: AtomicU64,
-    reserved: [AtomicU64; 8],
+    reserved: [AtomicU64; 7],
     /// Bucket, modulo their number, where the next sweep begins.
     pub(super) cursor: AtomicU64,
     /// Guards the server list.
@@ -197,7 +200,8 @@ impl Region {
     pub(super) unsafe fn create(
         base: NonNull<u8>,
         len: usize,
-        secret: [u64; 2],
+        algorithm: u32,
+        secret: [u8; 16],
     ) -> Result<Region, Error> {
         check_place(base, len)?;
         let geometry = Geometry::fitting(len)?;
@@ -210,9 +214,11 @@ impl Region {
         header.buckets.store(geometry.buckets, Ordering::Relaxed);
         header.servers.store(geometry.servers, Ordering::Relaxed);
         header.size.store(geometry.size as u64, Ordering::Relaxed);
-        for (word, value) in header.secret.iter().zip(secret) {
-            word.store(value, Ordering::Relaxed);
-        }
+        header.algorithm.store(algorithm.into(), Ordering::Relaxed);
+        let secret = u128::from_le_bytes(secret);
+        let [low, high] = &header.secret;
+        low.store(secret as u64, Ordering::Relaxed);
+        high.store((secret >> u64::BITS) as u64, Ordering::Relaxed);
         // SAFETY: by the caller's word nobody uses the region yet.
         unsafe { region.init_locks() }.map_err(Error::Lock)?;
         header.magic.store(MAGIC, Ordering::Release);
@@ -257,9 +263,13 @@ impl Region {
         self.shards().iter().try_for_each(|shard| unsafe { shard.lock.init() })
     }
 
-    pub(super) fn secret(&self) -> [u64; 2] {
-        let [first, second] = &self.header().secret;
-        [first.load(Ordering::Relaxed), second.load(Ordering::Relaxed)]
+    pub(super) fn algorithm(&self) -> u64 {
+        self.header().algorithm.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn secret(&self) -> [u8; 16] {
+        let [low, high] = self.header().secret.each_ref().map(|word| word.load(Ordering::Relaxed));
+        (u128::from(low) | u128::from(high) << u64::BITS).to_le_bytes()
     }
 
     /// Buckets in each shard.

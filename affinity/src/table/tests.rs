@@ -4,7 +4,9 @@ use core::ptr::NonNull;
 
 use super::bucket::SLOTS;
 use super::handle::{Existing, Kind, Table};
+use super::hash::Algorithm;
 use super::place::{Place, CANDIDATES};
+use super::region::{Error, Region};
 use super::time::{Limits, Span, Tick};
 
 const LIMITS: Limits = Limits { timeout: Span(1000), lifetime: None };
@@ -16,15 +18,45 @@ fn region(len: usize) -> (NonNull<u8>, usize) {
     (NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap(), len)
 }
 
+/// A table with a hash of our choice.
+fn table_with(algorithm: u32, secret: [u8; 16], len: usize) -> Result<Table, Error> {
+    let (start, len) = region(len);
+    // SAFETY: `region` has allocated `len` bytes for this table alone.
+    unsafe {
+        Region::create(start, len, algorithm, secret)?;
+        Table::attach(start, len)
+    }
+}
+
+/// A zone may outlive the module that made it, which knew hashes that this one does not.
+#[test]
+fn a_table_says_which_hash_it_uses() {
+    let secret = *b"0123456789abcdef";
+    let best = table_with(Algorithm::best() as u32, secret, 1 << 16).unwrap();
+    let sip = table_with(Algorithm::SipHash as u32, secret, 1 << 16).unwrap();
+    assert_eq!(table_with(77, secret, 1 << 16).unwrap_err(), Error::Format);
+
+    let server = sip.intern(b"a:1", Tick(1)).unwrap();
+    let key = sip.key(Kind::Session, b"id", b"");
+    sip.bind(key, server, None, Tick(1), &LIMITS, Existing::Keep);
+    assert_eq!(sip.lookup(key, Tick(1), &LIMITS).unwrap().server, server);
+    if Algorithm::best() != Algorithm::SipHash {
+        assert_ne!(best.key(Kind::Session, b"id", b""), key);
+        assert_eq!(best.import(&sip, Tick(1), &LIMITS), 0);
+    }
+}
+
 /// A million ids that somebody has chosen without the secret, one after the other and alike, fill
 /// the buckets as evenly as chance does: chi-square of homes, and of all candidates.
 #[test]
 fn ids_chosen_without_the_secret_spread_evenly() {
     const IDS: u64 = 1_000_000;
-    let (start, len) = region(32 << 20);
-    for secret in [*b"0123456789abcdef", [0; 16]] {
-        // SAFETY: `region` has allocated `len` bytes, and one table is used at a time.
-        let table = unsafe { Table::create(start, len, secret) }.unwrap();
+    for (algorithm, secret) in [
+        (Algorithm::best(), *b"0123456789abcdef"),
+        (Algorithm::best(), [0; 16]),
+        (Algorithm::SipHash, *b"0123456789abcdef"),
+    ] {
+        let table = table_with(algorithm as u32, secret, 32 << 20).unwrap();
         let buckets = table.region.buckets().len();
         let mut homes = vec![0u32; buckets];
         let mut candidates = vec![0u32; buckets];
@@ -56,9 +88,7 @@ fn ids_chosen_without_the_secret_spread_evenly() {
 /// A lookup reads four buckets at most; at the nominal load, most read one.
 #[test]
 fn the_longest_probe_is_four_buckets() {
-    let (start, len) = region(4 << 20);
-    // SAFETY: `region` has allocated `len` bytes for this table alone.
-    let table = unsafe { Table::create(start, len, *b"0123456789abcdef") }.unwrap();
+    let table = table_with(Algorithm::best() as u32, *b"0123456789abcdef", 4 << 20).unwrap();
     let server = table.intern(b"a:1", Tick(1)).unwrap();
     let sessions = 4 * 32_000u64;
     let mut probes = [0u64; CANDIDATES];

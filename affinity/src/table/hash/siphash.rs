@@ -1,44 +1,61 @@
-//! SipHash-1-3, keyed with the zone's secret.
+//! SipHash-1-3.
 //!
-//! The hash of an id is taken on every request, and is half of what a lookup costs; this one reads
-//! whole words of what it is given and keeps no buffer. The tests compare it with the crate
-//! `siphasher`. Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012), with one
-//! round a word and three at the end, as in Rust's standard library.
+//! This one reads whole words of what it is given and keeps no buffer. The tests compare it with
+//! the crate `siphasher`. Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012),
+//! with one round a word and three at the end, as in Rust's standard library.
 
-/// The key of a table's hashes.
+use super::DOMAINS;
+
+/// The key, and states of hashes that have begun with a domain.
 #[derive(Clone, Copy)]
-pub(super) struct Secret {
+pub(in super::super) struct Keyed {
     first: u64,
     second: u64,
+    begun: [State; DOMAINS],
 }
 
-impl Secret {
-    pub(super) fn new([first, second]: [u64; 2]) -> Secret {
-        Secret { first, second }
+impl Keyed {
+    pub(super) fn new(secret: [u8; 16]) -> Keyed {
+        let secret = u128::from_le_bytes(secret);
+        let (first, second) = (secret as u64, (secret >> u64::BITS) as u64);
+        let begun = core::array::from_fn(|domain| State::begin(first, second, domain as u64));
+        Keyed { first, second, begun }
     }
 
-    /// Begins a hash with a word. Copies of the result begin many.
+    /// The hash of the word `domain` and `text`.
     #[inline]
-    pub(super) fn begin(&self, prefix: u64) -> State {
-        let mut state = State([
-            self.first ^ u64::from_be_bytes(*b"somepseu"),
-            self.second ^ u64::from_be_bytes(*b"dorandom"),
-            self.first ^ u64::from_be_bytes(*b"lygenera"),
-            self.second ^ u64::from_be_bytes(*b"tedbytes"),
-        ]);
-        state.word(prefix);
-        state
+    pub(super) fn hash(&self, domain: u8, text: &[u8]) -> u64 {
+        match self.begun.get(usize::from(domain)) {
+            Some(begun) => begun.hash(text),
+            None => self.hash_behind(u64::from(domain), text),
+        }
+    }
+
+    /// The hash of a word, in little-endian bytes, and `text`.
+    pub(super) fn hash_behind(&self, word: u64, text: &[u8]) -> u64 {
+        State::begin(self.first, self.second, word).hash(text)
     }
 }
 
 /// A hash that has taken one word.
 #[derive(Clone, Copy)]
-pub(super) struct State([u64; 4]);
+struct State([u64; 4]);
 
 impl State {
-    /// The hash of the word, in little-endian bytes, and `text` behind it.
+    fn begin(first: u64, second: u64, word: u64) -> State {
+        let mut state = State([
+            first ^ u64::from_be_bytes(*b"somepseu"),
+            second ^ u64::from_be_bytes(*b"dorandom"),
+            first ^ u64::from_be_bytes(*b"lygenera"),
+            second ^ u64::from_be_bytes(*b"tedbytes"),
+        ]);
+        state.word(word);
+        state
+    }
+
+    /// The hash of what has been taken and `text` behind it.
     #[inline]
-    pub(super) fn hash(mut self, text: &[u8]) -> u64 {
+    fn hash(mut self, text: &[u8]) -> u64 {
         let mut words = text.chunks_exact(size_of::<u64>());
         for word in &mut words {
             // A chunk of eight bytes always is one word.
@@ -98,15 +115,18 @@ mod tests {
 
     #[test]
     fn is_siphash_1_3() {
-        let secret = [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908];
-        let hasher = siphasher::sip::SipHasher13::new_with_keys(secret[0], secret[1]);
+        let secret = core::array::from_fn(|index| index as u8 ^ 0xa5);
+        let hasher = siphasher::sip::SipHasher13::new_with_key(&secret);
         let text: Vec<u8> = (0..=255u8).cycle().take(1000).collect();
         for len in (0..100).chain([247, 248, 249, 255, 256, 1000]) {
             let prefix = 0x0123_4567_89ab_cdef_u64 ^ len as u64;
             let mut whole = prefix.to_le_bytes().to_vec();
             whole.extend_from_slice(&text[..len]);
-            let ours = Secret::new(secret).begin(prefix).hash(&text[..len]);
-            assert_eq!(ours, hasher.hash(&whole), "{len} bytes");
+            let keyed = Keyed::new(secret);
+            assert_eq!(keyed.hash_behind(prefix, &text[..len]), hasher.hash(&whole), "{len} bytes");
+            let mut whole = vec![1, 0, 0, 0, 0, 0, 0, 0];
+            whole.extend_from_slice(&text[..len]);
+            assert_eq!(keyed.hash(1, &text[..len]), hasher.hash(&whole), "{len} bytes");
         }
     }
 }
