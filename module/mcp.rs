@@ -102,10 +102,11 @@ pub unsafe fn watch(r: *mut ngx_http_request_t, request: &Request<'_>, data: *mu
     // SAFETY: by this function's contract; strings of the response live as long as the request.
     unsafe {
         let headers = &(*r).headers_out;
+        let encoding = headers.content_encoding.as_ref();
         let response = Response {
             status: headers.status as u16,
             content_type: nginx::bytes(&headers.content_type),
-            encoded: !headers.content_encoding.is_null(),
+            encoding: encoding.map_or(&[], |header| nginx::bytes(&header.value)),
         };
         let Some(reader) = Reader::new(request.teaches(&response)) else {
             return;

@@ -165,3 +165,19 @@ __DATA__
 GET /sse?id=one
 --- logged
 NEW
+
+
+
+=== TEST 11: any encoding but identity is one that cannot be read
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+--- story
+    GET /sse?id=one&encoding=br          => 200 a NONE -
+    POST /?sessionId=one                 => 404 - UNKNOWN -
+    GET /sse?id=two&encoding=zstd        => 200 a NONE -
+    POST /?sessionId=two                 => 404 - UNKNOWN -
+    GET /sse?id=three&encoding=Identity  => 200 a *
+    POST /?sessionId=three               => 200 a HIT a

@@ -6,6 +6,7 @@ package Sticky;
 # their connection has seen requests before. A request tells them what to do:
 #     ?new=ID, X-New: ID    issue a session, in header X-Session     ?own=ID   issue one of their own: a-ID, b-ID, c-ID
 #     ?mcp=ID, ?cookie=TEXT the same in Mcp-Session-Id, Set-Cookie
+#     ?encoding=NAME        say that the body is encoded
 #     /sse?id=ID            issue a session in an endpoint event
 #     /task?id=ID&ttl=MS    issue a task; /task-in-events does so in a stream, /long-task
 #                           at the end of a long answer
@@ -187,6 +188,7 @@ for my $letter ('a', 'b', 'c', 'x', 'y') {
         add_header Mcp-Session-Id \$arg_mcp always;
         add_header Set-Cookie \$arg_cookie always;
         add_header X-Accel-Redirect \$arg_accel always;
+        add_header Content-Encoding \$arg_encoding;
         add_header X-Reused \$connection_reused always;
         set \$buffering "";
         add_header X-Accel-Buffering \$buffering;

@@ -42,8 +42,8 @@ pub struct Response<'a> {
     pub status: u16,
     /// `Content-Type` with its parameters; empty if there is none.
     pub content_type: &'a [u8],
-    /// Whether it has a `Content-Encoding`, so that its body cannot be read.
-    pub encoded: bool,
+    /// `Content-Encoding`; empty if there is none.
+    pub encoding: &'a [u8],
 }
 
 /// What to look for in the body of a response.
@@ -105,7 +105,7 @@ impl Request<'_> {
 
     /// What the body of the answer can teach.
     pub fn teaches(&self, response: &Response) -> Watch {
-        if response.encoded {
+        if is_encoded(response.encoding) {
             return Watch::Nothing;
         }
         let format = if is_media_type(response.content_type, b"text/event-stream") {
@@ -142,6 +142,11 @@ impl Request<'_> {
 
 fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
+}
+
+/// Whether the body is in an encoding. HTTP does not want `identity` to be named, and some name it.
+fn is_encoded(encoding: &[u8]) -> bool {
+    !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
 }
 
 fn is_media_type(content_type: &[u8], media_type: &[u8]) -> bool {
@@ -259,7 +264,7 @@ mod tests {
     }
 
     const SSE: Response<'static> =
-        Response { status: 200, content_type: b"text/event-stream", encoded: false };
+        Response { status: 200, content_type: b"text/event-stream", encoding: b"" };
     const JSON: Response<'static> = Response { content_type: b"application/json", ..SSE };
 
     #[test]
@@ -267,7 +272,6 @@ mod tests {
         let get = Request { verb: Verb::Get, ..REQUEST };
         assert_eq!(get.teaches(&SSE), Watch::Endpoint);
         assert_eq!(get.teaches(&JSON), Watch::Nothing);
-        assert_eq!(get.teaches(&Response { encoded: true, ..SSE }), Watch::Nothing);
         assert_eq!(get.teaches(&Response { status: 202, ..SSE }), Watch::Nothing);
         assert_eq!(get.teaches(&Response { content_type: b"", ..SSE }), Watch::Nothing);
         assert_eq!(REQUEST.teaches(&SSE), Watch::Nothing);
@@ -283,9 +287,22 @@ mod tests {
         assert_eq!(call.teaches(&SSE), Watch::Task(Format::Sse));
         assert_eq!(call.teaches(&Response { status: 202, ..JSON }), Watch::Task(Format::Json));
         assert_eq!(call.teaches(&Response { status: 400, ..JSON }), Watch::Nothing);
-        assert_eq!(call.teaches(&Response { encoded: true, ..JSON }), Watch::Nothing);
         assert_eq!(Request { version: b"2025-11-25", ..call }.teaches(&JSON), Watch::Nothing);
         assert_eq!(Request { method: b"tools/list", ..call }.teaches(&JSON), Watch::Nothing);
+    }
+
+    #[test]
+    fn an_encoded_body_teaches_nothing() {
+        let get = Request { verb: Verb::Get, ..REQUEST };
+        let call = Request { version: NEW, method: b"tools/call", ..REQUEST };
+        for encoding in [&b"gzip"[..], b"br", b"zstd", b"identity, gzip", b"x"] {
+            assert_eq!(get.teaches(&Response { encoding, ..SSE }), Watch::Nothing);
+            assert_eq!(call.teaches(&Response { encoding, ..JSON }), Watch::Nothing);
+        }
+        for encoding in [&b"identity"[..], b"Identity"] {
+            assert_eq!(get.teaches(&Response { encoding, ..SSE }), Watch::Endpoint);
+            assert_eq!(call.teaches(&Response { encoding, ..JSON }), Watch::Task(Format::Json));
+        }
     }
 
     #[test]
