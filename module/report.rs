@@ -1,11 +1,13 @@
 //! What the zones and the upstreams of a configuration know, collected for `sticky_api`.
 
+use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
 
 use affinity::status::{
     Draining, Holder, OutOfMemory, Report, Server, State, Text, Upstream, Utc, Zone as ZoneReport,
 };
-use affinity::table::{ServerId, Table, Tick};
+use affinity::table::{ServerId, ServerStats, Table, Tick};
 use nginx_sys::{
     ngx_current_msec, ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
     ngx_http_upstream_srv_conf_t, ngx_pool_t, ngx_str_t, NGINX_VERSION,
@@ -50,10 +52,17 @@ pub unsafe fn collect<'a>(
     // SAFETY: by this function's contract, the configuration lives as long as the request.
     unsafe {
         for zone in zones(r) {
-            push(&mut report.zones, zone_report((*r).pool, zone)?)?;
-        }
-        for (us, affinity) in upstreams(r) {
-            push(&mut report.upstreams, upstream_report(r, us, affinity)?)?;
+            let (shown, known) = zone_report((*r).pool, zone)?;
+            let first = report.upstreams.len();
+            for (us, affinity) in upstreams(r) {
+                if ptr::eq(affinity.zone, zone) {
+                    push(&mut report.upstreams, upstream_report(r, us, zone, &known)?)?;
+                }
+            }
+            if let Some(upstreams) = report.upstreams.get_mut(first..) {
+                add_gone(upstreams, zone, &shown, &known)?;
+            }
+            push(&mut report.zones, shown)?;
         }
     }
     Ok(report)
@@ -98,12 +107,16 @@ pub unsafe fn upstreams<'a>(
     }
 }
 
+/// The servers that a zone knows, by address: to look for one in the zone itself costs a pass over
+/// its list.
+type Known<'a> = HashMap<&'a [u8], (ServerId, ServerStats)>;
+
 /// # Safety
 /// The request that `pool` belongs to outlives the result.
 unsafe fn zone_report<'a>(
     pool: *mut ngx_pool_t,
     zone: &'a Zone,
-) -> Result<ZoneReport<'a>, OutOfMemory> {
+) -> Result<(ZoneReport<'a>, Known<'a>), OutOfMemory> {
     let limits = zone.limits();
     let mut report = ZoneReport {
         // SAFETY: the configuration's string.
@@ -115,7 +128,8 @@ unsafe fn zone_report<'a>(
         tally: Default::default(),
         servers: Vec::new(),
     };
-    let Some(sessions) = zone.sessions() else { return Ok(report) };
+    let mut known = Known::new();
+    let Some(sessions) = zone.sessions() else { return Ok((report, known)) };
     report.stats = sessions.table.stats();
     report.tally = sessions.tally();
     for server in sessions.table.servers() {
@@ -123,9 +137,10 @@ unsafe fn zone_report<'a>(
         let address = unsafe { address(pool, &sessions.table, server)? };
         if let (Some(address), Some(stats)) = (address, sessions.table.server_stats(server)) {
             push(&mut report.servers, Holder { address, stats })?;
+            insert(&mut known, address.0, (server, stats))?;
         }
     }
-    Ok(report)
+    Ok((report, known))
 }
 
 /// # Safety
@@ -133,58 +148,61 @@ unsafe fn zone_report<'a>(
 unsafe fn upstream_report<'a>(
     r: *mut ngx_http_request_t,
     us: *const ngx_http_upstream_srv_conf_t,
-    affinity: &'a Affinity,
+    zone: &'a Zone,
+    known: &Known<'a>,
 ) -> Result<Upstream<'a>, OutOfMemory> {
     // SAFETY: by this function's contract.
     unsafe {
-        let zone = &*affinity.zone;
         let mut report = Upstream {
             name: Text(bytes((*us).host)),
             zone: Text(bytes(zone.name())),
             servers: Vec::new(),
         };
         let Some(sessions) = zone.sessions() else { return Ok(report) };
+        let mut places = HashMap::new();
         let mut result = Ok(());
         peers::each(us, |peer| {
-            let known = report.servers.iter_mut().find(|known| known.address.0 == peer.address());
-            if let Some(known) = known {
+            let place = places.get(peer.address()).copied();
+            if let Some(shown) = place.and_then(|place: usize| report.servers.get_mut(place)) {
                 // The same address once more: it is there if one of the two is.
-                if known.state == State::Unavailable {
-                    known.state = state_of(peer);
+                if shown.state == State::Unavailable {
+                    shown.state = state_of(peer);
                 }
             } else if result.is_ok() {
                 result = copy((*r).pool, peer.address()).and_then(|address| {
                     let route = route(us, peer).map(|route| copy((*r).pool, route)).transpose()?;
                     let backup = peer.is_backup();
-                    let server = server(sessions, address, state_of(peer));
+                    let server = server(sessions, known, address, state_of(peer));
+                    insert(&mut places, address.0, report.servers.len())?;
                     push(&mut report.servers, Server { route, backup, ..server })
                 });
             }
         });
         result?;
-        for holder in sessions.table.servers() {
-            if let Some(address) = address((*r).pool, &sessions.table, holder)? {
-                let is_it = |known: &Server<'_>| known.address == address;
-                if !report.servers.iter().any(is_it) && is_gone(r, zone, address.0) {
-                    push(&mut report.servers, server(sessions, address, State::Gone))?;
-                }
-            }
-        }
         Ok(report)
     }
 }
 
-/// Whether an address is in no upstream of a zone.
-///
-/// # Safety
-/// `r` is a live request, `zone` is one of its configuration.
-unsafe fn is_gone(r: *const ngx_http_request_t, zone: &Zone, address: &[u8]) -> bool {
-    // SAFETY: by this function's contract.
-    unsafe {
-        upstreams(r)
-            .filter(|(_, affinity)| core::ptr::eq(affinity.zone, zone))
-            .all(|(us, _)| !has_peer(us, address))
+/// Adds to the upstreams of a zone the servers that it knows and that none of them has any more.
+fn add_gone<'a>(
+    upstreams: &mut [Upstream<'a>],
+    zone: &Zone,
+    shown: &ZoneReport<'a>,
+    known: &Known<'a>,
+) -> Result<(), OutOfMemory> {
+    let Some(sessions) = zone.sessions() else { return Ok(()) };
+    let mut present = HashMap::new();
+    for server in upstreams.iter().flat_map(|upstream| &upstream.servers) {
+        insert(&mut present, server.address.0, ())?;
     }
+    for Holder { address, .. } in &shown.servers {
+        if !present.contains_key(address.0) {
+            for upstream in &mut *upstreams {
+                push(&mut upstream.servers, server(sessions, known, *address, State::Gone))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether an upstream has a server of that address.
@@ -218,10 +236,15 @@ unsafe fn route<'a>(
 }
 
 /// What the zone knows of a server that is in this `state` for nginx.
-fn server<'a>(sessions: &Sessions, address: Text<'a>, mut state: State) -> Server<'a> {
+fn server<'a>(
+    sessions: &Sessions,
+    known: &Known<'_>,
+    address: Text<'a>,
+    mut state: State,
+) -> Server<'a> {
     let table = &sessions.table;
-    let id = table.find_server(address.0);
-    let stats = id.and_then(|id| table.server_stats(id)).unwrap_or_default();
+    let (id, stats) = known.get(address.0).copied().unzip();
+    let stats = stats.unwrap_or_default();
     let draining = id.map_or(Draining::NO, |id| Draining(table.server_flags(id)));
     let unavailable = id.and_then(|id| table.unavailable_since(id));
     if state != State::Gone {
@@ -284,5 +307,15 @@ unsafe fn bytes<'a>(text: ngx_str_t) -> &'a [u8] {
 fn push<T>(list: &mut Vec<T>, value: T) -> Result<(), OutOfMemory> {
     list.try_reserve(1).map_err(|_| OutOfMemory)?;
     list.push(value);
+    Ok(())
+}
+
+fn insert<'a, T>(
+    map: &mut HashMap<&'a [u8], T>,
+    key: &'a [u8],
+    value: T,
+) -> Result<(), OutOfMemory> {
+    map.try_reserve(1).map_err(|_| OutOfMemory)?;
+    map.insert(key, value);
     Ok(())
 }
