@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from harness.conf import SAMPLES, sample
 from harness.http import Response, send, stream
-from harness.nginx import Nginx
+from harness.nginx import HTTP2_ON, Nginx
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
 from harness.sdk import NAMES, live, servers
@@ -25,7 +25,6 @@ MODSECURITY = os.environ.get("TEST_NGINX_MODSECURITY")
 CRS = Path("/usr/share/modsecurity-crs/rules")
 
 # `http2 on;`, and the line that stands for it in an older nginx.
-HTTP2_ON = (1, 25, 1)
 HTTP2 = re.compile(r" +listen .*;\n +http2 on;\n +# .*\n( +)# (listen .* http2 .*;\n)")
 
 CLIENTS = 3

@@ -14,6 +14,9 @@ BINARY = os.environ.get("NGINX") or "nginx"
 # From this version on, `sticky` is nginx's own.
 OWN_STICKY = (1, 29, 6)
 
+# From this version on, `http2 on;`, and before it a parameter of `listen`.
+HTTP2_ON = (1, 25, 1)
+
 # What nginx's master says of a worker that was killed; the only alert that is ever expected.
 KILLED = r"\[alert\] .* worker process \d+ exited on signal 9"
 
@@ -21,6 +24,11 @@ KILLED = r"\[alert\] .* worker process \d+ exited on signal 9"
 def version(binary: str) -> tuple[int, ...]:
     text = subprocess.run([binary, "-v"], capture_output=True, text=True, env=environment(), check=True).stderr
     return tuple(map(int, re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", text).groups()))
+
+
+def was_built_with(binary: str, option: str) -> bool:
+    text = subprocess.run([binary, "-V"], capture_output=True, text=True, env=environment(), check=True).stderr
+    return option in text.split()
 
 
 def environment() -> dict[str, str]:
