@@ -10,7 +10,6 @@ import pytest
 from harness.api import JSON, Api, adds_up, check, location
 from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.http import Response, crowd, send, stream
-from harness.nginx import ROOT
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
 
@@ -255,25 +254,6 @@ async def test_a_bound_session_is_found_with_what_it_is_bound_to(nginx):
         first = await send(port, headers=[("X-User", "me")])
         found = await api.change("POST", "zones/sessions/session", "session", {"id": first.id.decode(), "bind": "me"})
         assert found["server"] == holder_of(first, servers).address
-
-
-async def test_a_pod_leaves(nginx):
-    """What contrib/kubernetes.yaml runs before a pod stops."""
-    (port,) = free_ports(1)
-    api = Api(port)
-    async with replicas(2) as servers:
-        nginx.start(conf(port, servers))
-        firsts = await learn(port, 20)
-        target = holder_of(firsts[0], servers)
-        arguments = [f"http://127.0.0.1:{port}/sticky/", "mcp", target.address, "3s"]
-        leaving = await asyncio.create_subprocess_exec(str(ROOT / "contrib" / "drain"), *arguments)
-        await asyncio.sleep(1)
-        assert (await api.get(path_of(target), "server"))["state"] == "draining"
-        assert leaving.returncode is None
-        # It asks again when a reload has sent it away.
-        await asyncio.to_thread(nginx.reload)
-        assert await asyncio.wait_for(leaving.wait(), 30) == 0
-        assert (await api.get(path_of(target), "server"))["live"] == 0
 
 
 async def test_nothing_changes_without_write(nginx):
