@@ -219,6 +219,24 @@ async def test_forget_a_server(nginx, resized):
         adds_up(await api.get())
 
 
+async def test_forget_a_server_that_has_lost_its_sessions(nginx):
+    """And says 400, of which clients can make nothing."""
+    (port,) = free_ports(1)
+    api = Api(port)
+    async with replicas(2) as servers:
+        nginx.start(conf(port, servers, directives="sticky_learn zone=sessions:1m;"))
+        first = await send(port)
+        target = holder_of(first, servers)
+        target.status = 400
+        for _ in range(3):
+            lost = await send(port, first.id)
+            assert (lost.status, lost.sticky) == (400, "HIT")
+        assert await api.change("DELETE", path_of(target) + "/sessions", "forgotten") == {"forgotten": 1}
+        forgotten = await send(port, first.id)
+        assert (forgotten.status, forgotten.sticky) == (404, "UNKNOWN")
+        assert json.loads(forgotten.body)["error"]["message"] == "Session not found"
+
+
 async def test_find_and_forget_a_session(nginx):
     (port,) = free_ports(1)
     api = Api(port)
