@@ -174,3 +174,37 @@ async def test_resolved_addresses_change(nginx, report):
             replica.stop()
     report(f"{tally}, {rejected} answered 404 while their server's address was gone; {dns.asked} resolutions")
     assert tally.misrouted == 0 and rejected == 20
+
+
+def many(count: int, size: str, port: int, backend: int) -> str:
+    """So many servers, each of which opens a session for whoever comes."""
+    addresses = [f"127.1.0.{number}:{backend}" for number in range(1, count + 1)]
+    return f"""
+    upstream mcp {{
+        zone mcp 1m;
+        sticky_learn zone=sessions:{size};
+        {"".join(f"server {address};" for address in addresses)}
+    }}
+    server {{
+        {"".join(f"listen {address};" for address in addresses)}
+        add_header Mcp-Session-Id $request_id;
+        location / {{ return 200 ""; }}
+    }}
+    """ + listen(port, "mcp")
+
+
+@pytest.mark.parametrize(("size", "servers"), [("32k", 16), ("1m", 240)])
+async def test_a_zone_has_room_for_servers(nginx, size, servers):
+    """For as many as README.md says."""
+    port, backend = free_ports(2)
+    nginx.start(many(servers, size, port, backend))
+    assert {(await send(port)).sticky for _ in range(servers)} == {"NEW"}
+
+
+async def test_a_server_too_many_is_told_of(nginx):
+    port, backend = free_ports(2)
+    nginx.allowed.append(r"\[error\].* zone \"sessions\" has no room for server")
+    nginx.start(many(17, "32k", port, backend))
+    said = [(await send(port)).sticky for _ in range(17)]
+    assert said == ["NEW"] * 16 + ["NONE"]
+    assert len([line for line in nginx.errors() if "has no room for server" in line]) == 1
