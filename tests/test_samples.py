@@ -14,7 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from harness.conf import SAMPLES, sample
 from harness.http import Response, send, stream
-from harness.nginx import HTTP2_ON, Nginx
+from harness.nginx import HTTP2_ON, ROOT, Nginx
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
 from harness.sdk import NAMES, live, servers
@@ -149,13 +149,29 @@ async def test_large_messages_and_the_log(nginx):
     assert first.id.decode() not in log.read_text()
 
 
-# mcp-sse.conf, mcp-both.conf
+# README.md, and mcp-sse.conf, mcp-both.conf
 
 
 @pytest.fixture(scope="module")
 def python_servers():
     with servers("python-1") as three:
         yield three
+
+
+async def test_the_first_configuration_is_enough(nginx, report, python_servers):
+    (port,) = free_ports(1)
+    text = re.search(r"^http \{\n(.*?)^\}$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[1]
+    for theirs, ours in {
+        "listen 80;": f"listen 127.0.0.1:{port};",
+        "10.0.0.1:8000": python_servers[0].address,
+        "10.0.0.2:8000": python_servers[1].address,
+    }.items():
+        assert text.count(theirs) == 1
+        text = text.replace(theirs, ours)
+    nginx.start(text)
+    lives = await live("python-1", "http", port, CLIENTS)
+    report(lives)
+    assert lives.failures == []
 
 
 @pytest.mark.parametrize(("name", "transports"), [("mcp-sse.conf", ["sse"]), ("mcp-both.conf", ["http", "sse"])])
