@@ -99,7 +99,8 @@ async def test_an_answer_grows_with_the_servers(new_nginx, report, form):
         await pipeline(port, "/", 2 * servers, b"204")
         zone = (await Api(port).get())["zones"]["sessions"]
         assert len(zone["servers"]) == servers
-        costs.append(await cost(nginx, port, form, ASKED // 5))
+        # Whatever else this machine does makes it more, never less.
+        costs.append(min([await cost(nginx, port, form, ASKED // 10) for _ in range(3)]))
         report(f"{servers:,} servers, as {form}: {costs[-1]:.3f} ms of a worker for an answer")
         nginx.stop()
     _, some, many = costs

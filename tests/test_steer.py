@@ -9,7 +9,7 @@ import pytest
 
 from harness.api import JSON, Api, adds_up, check, location
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.http import Response, crowd, send, stream
+from harness.http import Response, crowd, send
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
 
