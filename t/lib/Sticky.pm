@@ -76,6 +76,38 @@ my $gen_rand_port = \&Test::Nginx::Util::gen_rand_port;
     };
 }
 
+# Whether it came true, within half a minute.
+sub wait_until(&) {
+    my $is_true = shift;
+    for (1 .. 600) {
+        return 1 if $is_true->();
+        select undef, undef, undef, 0.05;
+    }
+    return '';
+}
+
+# After a reload the workers before it take connections until the master tells them to leave: a moment after the new ones
+# have begun, on a busy machine a long one. Test::Nginx believes in the reload when twenty requests in a row have met a
+# new one, which proves nothing, and takes its time. A block begins when they have been told.
+my @workers_before;
+{
+    no warnings 'redefine', 'prototype';
+    *Test::Nginx::Util::test_config_version = sub {
+        my $name = shift;
+        wait_until {
+            my %now = map { $_ => 1 } workers_of_nginx();
+            !grep { $now{$_} } @workers_before;
+        } or Test::More::fail("$name - nginx reloads");
+    };
+}
+
+# The processes of nginx that are not told to leave yet.
+sub workers_of_nginx() {
+    open my $file, '<', $Test::Nginx::Util::PidFile or return ();
+    chomp(my $master = <$file> // '');
+    return `ps -o pid=,args= --ppid '$master'` =~ /^\s*(\d+) (?!.* is shutting down$)/mg;
+}
+
 sub nginx_is_at_least($) {
     my ($major, $minor, $patch) = split /\./, shift;
     return $ENV{TEST_NGINX_VERSION_NUM} >= ($major * 1000 + $minor) * 1000 + $patch;
@@ -258,10 +290,12 @@ add_block_preprocessor(sub {
         }
     }
 
-    # Sessions outlive a reload; each block shall begin with none.
+    @workers_before = workers_of_nginx() if $Test::Nginx::Util::UseHup;
+
+    # Sessions outlive a reload, and so do addresses that the servers of a zone had; each block shall begin with none.
     if ($Test::Nginx::Util::UseHup && !defined $block->must_die) {
         $zones++;
-        $http =~ s/\b(zone=\w+)/$1_$zones/g;
+        $http =~ s/\b(zone[= ]\w+)/$1_$zones/g;
     }
 
     # The older way to say it, which newer versions warn of.
