@@ -156,7 +156,7 @@ __DATA__
         proxy_ignore_headers X-Accel-Buffering;
     }
 --- init
-    Sticky::hold('GET /slow?new=one', 0.5);
+    Sticky::hold('GET /slow?new=one', 1);
 --- story
     GET / | X-Session: one => 200 a HIT a
     GET / | X-Session: one => 200 a HIT a

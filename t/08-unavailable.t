@@ -441,14 +441,14 @@ no live upstreams
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
                      unavailable=reject;
-        server $TEST_NGINX_A max_fails=1 fail_timeout=1s;
+        server $TEST_NGINX_A max_fails=1 fail_timeout=2s;
         server $TEST_NGINX_B;
     }
 --- story
     GET /?new=one                => 200 a NEW a
     GET /drop-a | X-Session: one => 503 - UNAVAILABLE a
     GET / | X-Session: one       => 503 - UNAVAILABLE a
-    after 2.1 GET / | X-Session: one => 200 a HIT a
+    after 3.1 GET / | X-Session: one => 200 a HIT a
     GET / | X-Session: one       => 200 a HIT a
 --- no_error_log
 no live upstreams
@@ -464,14 +464,14 @@ no live upstreams
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
                      unavailable=balance;
         zone servers 64k;
-        server $TEST_NGINX_A max_fails=1 fail_timeout=1s;
+        server $TEST_NGINX_A max_fails=1 fail_timeout=2s;
         server $TEST_NGINX_B;
     }
 --- story
     GET /?new=one                => 200 a NEW a
     GET /drop-a | X-Session: one => 200 b UNAVAILABLE a
     GET / | X-Session: one       => 200 b UNAVAILABLE a
-    after 2.1 GET / | X-Session: one => 200 a HIT a
+    after 3.1 GET / | X-Session: one => 200 a HIT a
 --- no_error_log
 no live upstreams
 [crit]
@@ -517,7 +517,7 @@ no live upstreams
 --- story
     GET / | X-Session: one           => 200 b UNAVAILABLE a
     GET / | X-Session: one           => 200 b UNAVAILABLE a
-    after 2.5 GET / | X-Session: one => 200 a HIT a
+    after 3.5 GET / | X-Session: one => 200 a HIT a
 
 
 
@@ -546,11 +546,11 @@ no live upstreams
         server $TEST_NGINX_B;
     }
 --- init
-    Sticky::hold('GET /slow?new=one');
+    Sticky::hold('GET /slow?new=one&rate=500');
 --- story
     GET / | X-Session: one           => 503 - UNAVAILABLE a
     after 1.3 GET / | X-Session: one => 503 - UNAVAILABLE a
-    after 1.3 GET / | X-Session: one => 200 a HIT a
+    after 5 GET / | X-Session: one   => 200 a HIT a
 
 
 

@@ -90,7 +90,7 @@ __DATA__
     upstream v {
         sticky_learn zone=sessions
                      create=$upstream_http_x_session lookup=$http_x_session
-                     unavailable=reject gone_after=1s;
+                     unavailable=reject gone_after=2s;
         server $TEST_NGINX_A down;
         server $TEST_NGINX_B;
     }
@@ -100,8 +100,8 @@ __DATA__
 --- story
     GET /?new=one                      => 200 a NEW a
     GET /v/ | X-Session: one           => 503 - UNAVAILABLE a
-    after 0.4 GET /v/ | X-Session: one => 503 - UNAVAILABLE a
-    after 0.8 GET /v/ | X-Session: one => 404 - GONE a
+    after 0.8 GET /v/ | X-Session: one => 503 - UNAVAILABLE a
+    after 1.5 GET /v/ | X-Session: one => 404 - GONE a
     GET /v/ | X-Session: one           => 200 b UNKNOWN -
     GET / | X-Session: one             => 200 a UNKNOWN -
 

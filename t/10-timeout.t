@@ -39,31 +39,31 @@ __DATA__
 === TEST 3: each request lets the time begin anew
 --- http_config
     upstream u {
-        sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
+        sticky_learn zone=sessions:1m timeout=2s create=$upstream_http_x_session lookup=$http_x_session;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
 --- story
     GET /?new=one                    => 200 a NEW a
-    after 0.6 GET / | X-Session: one => 200 a HIT a
-    after 0.6 GET / | X-Session: one => 200 a HIT a
-    after 0.6 GET / | X-Session: one => 200 a HIT a
-    after 1.2 GET / | X-Session: one => 200 b UNKNOWN -
+    after 0.9 GET / | X-Session: one => 200 a HIT a
+    after 0.9 GET / | X-Session: one => 200 a HIT a
+    after 0.9 GET / | X-Session: one => 200 a HIT a
+    after 2.2 GET / | X-Session: one => 200 b UNKNOWN -
 
 
 
 === TEST 4: whatever its server answers
 --- http_config
     upstream u {
-        sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
+        sticky_learn zone=sessions:1m timeout=2s create=$upstream_http_x_session lookup=$http_x_session;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
 --- story
     GET /?new=one                       => 200 a NEW a
-    after 0.6 GET /404 | X-Session: one => 404 a HIT a
-    after 0.6 GET /500 | X-Session: one => 500 a HIT a
-    after 0.6 GET / | X-Session: one    => 200 a HIT a
+    after 0.9 GET /404 | X-Session: one => 404 a HIT a
+    after 0.9 GET /500 | X-Session: one => 500 a HIT a
+    after 0.9 GET / | X-Session: one    => 200 a HIT a
 
 
 
@@ -113,14 +113,14 @@ __DATA__
 === TEST 8: the time begins when the response has ended
 --- http_config
     upstream u {
-        sticky_learn zone=sessions:1m timeout=1s create=$upstream_http_x_session lookup=$http_x_session;
+        sticky_learn zone=sessions:1m timeout=2s create=$upstream_http_x_session lookup=$http_x_session;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
 --- story
     GET /slow?new=one                => 200 a NEW a
-    after 0.7 GET / | X-Session: one => 200 a HIT a
-    after 1.2 GET / | X-Session: one => 200 b UNKNOWN -
+    after 0.9 GET / | X-Session: one => 200 a HIT a
+    after 2.2 GET / | X-Session: one => 200 b UNKNOWN -
 
 
 
@@ -135,7 +135,7 @@ __DATA__
     Sticky::hold('GET /slow?new=one');
     Sticky::let_go();
 --- story
-    after 1.2 GET / | X-Session: one => 200 b UNKNOWN -
+    after 2 GET / | X-Session: one => 200 b UNKNOWN -
 
 
 
@@ -175,15 +175,15 @@ __DATA__
 === TEST 12: a lifetime ends, however busy the session is
 --- http_config
     upstream u {
-        sticky_learn zone=sessions:1m lifetime=1s create=$upstream_http_x_session lookup=$http_x_session;
+        sticky_learn zone=sessions:1m lifetime=2s create=$upstream_http_x_session lookup=$http_x_session;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
 --- story
     GET /?new=one                    => 200 a NEW a
-    after 0.4 GET / | X-Session: one => 200 a HIT a
-    after 0.4 GET / | X-Session: one => 200 a HIT a
-    after 0.4 GET / | X-Session: one => 200 b UNKNOWN -
+    after 0.5 GET / | X-Session: one => 200 a HIT a
+    after 0.5 GET / | X-Session: one => 200 a HIT a
+    after 1.2 GET / | X-Session: one => 200 b UNKNOWN -
 
 
 

@@ -257,7 +257,7 @@ __DATA__
 --- config
     location / {
         proxy_pass http://u;
-        proxy_read_timeout 300ms;
+        proxy_read_timeout 1s;
     }
 --- tcp_listen: $TEST_NGINX_RAND_PORT_4
 --- tcp_reply_delay: 2

@@ -127,7 +127,7 @@ CORE::join '', (map { "GET /?new=$_ => 200 $_ NEW\n" } 'A' .. 'J'),
     }
 --- story eval
 CORE::join '', (map { "GET /?new=$_ => 200 a NEW a\n" } 1 .. 10), "GET /v/ | X-Session: 1 => 503 - UNAVAILABLE a\n",
-    "after 1.1 GET /v/ | X-Session: 1 => 404 - GONE a\n",
+    "after 1.5 GET /v/ | X-Session: 1 => 404 - GONE a\n",
     (map { "GET /v/ | X-Session: $_ => 404 - GONE a\n" } 2 .. 10), (map { "GET / | X-Session: $_ => 200 a UNKNOWN -\n" } 1 .. 10)
 
 

@@ -56,7 +56,7 @@ __DATA__
     Sticky::hold('GET /slow?new=one');
 --- story
     GET / | X-Session: one         => 200 b UNKNOWN -
-    after 2 GET / | X-Session: one => 200 a HIT a
+    after 4 GET / | X-Session: one => 200 a HIT a
     GET / | X-Session: one         => 200 a HIT a
 
 
@@ -133,15 +133,16 @@ UNKNOWN b
 === TEST 8: an idle session is forgotten after timeout
 --- http_config
     upstream u {
-        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=1s;
+        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=2s;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
 --- story
     GET /?new=one                    => 200 a *
-    after 0.6 GET / | X-Session: one => 200 a HIT a
-    after 0.6 GET / | X-Session: one => 200 a HIT a
-    after 1.2 GET / | X-Session: one => 200 b UNKNOWN -
+    after 0.9 GET / | X-Session: one => 200 a HIT a
+    after 0.9 GET / | X-Session: one => 200 a HIT a
+    after 0.9 GET / | X-Session: one => 200 a HIT a
+    after 2.2 GET / | X-Session: one => 200 b UNKNOWN -
 
 
 
@@ -164,16 +165,17 @@ UNKNOWN b
 === TEST 10: with header, the header of an answer refreshes
 --- http_config
     upstream u {
-        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=1s header;
+        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=2s header;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
 --- story
     GET /?new=one                    => 200 a NEW a
-    after 0.7 GET / | X-Session: one => 200 a HIT a
-    after 0.7 GET / | X-Session: one => 200 a HIT a
+    after 0.9 GET / | X-Session: one => 200 a HIT a
+    after 0.9 GET / | X-Session: one => 200 a HIT a
+    after 0.9 GET / | X-Session: one => 200 a HIT a
     GET /slow | X-Session: one       => 200 a HIT a
-    GET / | X-Session: one           => 200 b UNKNOWN -
+    after 1.5 GET / | X-Session: one => 200 b UNKNOWN -
 
 
 
@@ -203,14 +205,14 @@ UNKNOWN b
 === TEST 12: an answer that names another session concerns that one, not the one looked up
 --- http_config
     upstream u {
-        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=1s header;
+        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=2s header;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
 --- story
     GET /?new=one                              => 200 a NEW a
-    after 0.7 GET /?new=two | X-Session: one   => 200 a NEW a
-    after 0.7 GET / | X-Session: one           => 200 b UNKNOWN -
+    after 1.1 GET /?new=two | X-Session: one   => 200 a NEW a
+    after 1.1 GET / | X-Session: one           => 200 b UNKNOWN -
     GET / | X-Session: two                     => 200 a HIT a
 
 

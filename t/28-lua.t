@@ -290,6 +290,7 @@ GET /
 X-Session: stranger
 --- error_code: 404
 --- response_body_like: <H1>404 NOT FOUND</H1>
+--- wait: 0.5
 --- error_log
 logged 404 UNKNOWN
 --- no_error_log
@@ -317,13 +318,13 @@ logged 404 UNKNOWN
         proxy_pass http://u;
     }
 --- init
-    Sticky::hold('GET /?sleep=0.6&new=two', 0.2);
+    Sticky::hold('GET /?sleep=2&new=two', 0.2);
 --- story
-    GET /?new=one                  => 200 a NEW a
-    GET / | X-Session: two         => 200 b UNKNOWN -
-    GET /?sleep=0.7 | X-Session: one => 200 a HIT a
-    GET / | X-Session: two         => 200 X HIT
-    GET / | X-Session: two         => 200 X HIT
+    GET /?new=one                    => 200 a NEW a
+    GET / | X-Session: two           => 200 b UNKNOWN -
+    GET /?sleep=2.5 | X-Session: one => 200 a HIT a
+    GET / | X-Session: two           => 200 X HIT
+    GET / | X-Session: two           => 200 X HIT
 
 
 

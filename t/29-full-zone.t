@@ -59,7 +59,7 @@ __DATA__
     keepalive_requests 10000;
     upstream u {
         sticky_learn zone=sessions:32k create=$upstream_http_x_session lookup=$http_x_session
-                     timeout=1s unknown=reject;
+                     timeout=3s unknown=reject;
         server $TEST_NGINX_A;
         keepalive 2;
     }
@@ -67,7 +67,7 @@ __DATA__
     proxy_set_header Connection "";
 --- init
     Sticky::ask_many(map { "/?new=s$_" } 1 .. 1500);
-    select undef, undef, undef, 1.3;
+    select undef, undef, undef, 3.3;
     Sticky::ask_many(map { "/?new=t$_" } 1 .. 300);
 --- story
     GET / | X-Session: t1   => 200 a HIT a

@@ -6,12 +6,11 @@ use IO::Socket::INET;
 use POSIX ();
 
 # A name server of our own: "a" and "b" are 127.0.0.1, "moves" is 127.0.0.1 when it is asked first in a block, then 127.0.0.2.
-my $dns = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp') or die "cannot listen: $!";
-$ENV{TEST_NGINX_RESOLVER} = 'resolver 127.0.0.1:' . $dns->sockport . ' ipv6=off valid=1s;';
-
+# Each block has another one: after a reload the workers before it may still ask theirs.
 my $child;
 
-sub serve_names() {
+sub serve_names($) {
+    my $dns = shift;
     my %asked;
     while (defined(my $client = $dns->recv(my $query, 512))) {
         my ($id, $name) = unpack 'n x10 C/a', $query;
@@ -31,10 +30,12 @@ sub stop_names() {
 add_block_preprocessor(sub {
     return unless nginx_is_at_least('1.27.3');
     stop_names();
+    my $dns = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp') or die "cannot listen: $!";
+    $ENV{TEST_NGINX_RESOLVER} = 'resolver 127.0.0.1:' . $dns->sockport . ' ipv6=off valid=3s;';
     $child = fork() // die "cannot fork: $!";
     if ($child == 0) {
         $SIG{TERM} = sub { POSIX::_exit(0) };
-        serve_names();
+        serve_names($dns);
         POSIX::_exit(0);
     }
 });
@@ -63,7 +64,7 @@ __DATA__
     GET / | X-Session: one => 200 A HIT
     GET / | X-Session: two => 200 B HIT
     GET / | X-Session: two => 200 B HIT
-    after 1.5 GET / | X-Session: one => 200 A HIT
+    after 4.5 GET / | X-Session: one => 200 A HIT
     GET / | X-Session: two => 200 B HIT
 
 
@@ -107,12 +108,12 @@ __DATA__
 --- init
     select undef, undef, undef, 0.3;
 --- story
-    GET /?new=one                    => 200 a NEW a
-    GET / | X-Session: one           => 200 a HIT a
-    after 2.5 GET / | X-Session: one => 404 - GONE a
-    GET / | X-Session: one           => 200 d UNKNOWN -
-    GET /?new=two                    => 200 d NEW
-    GET / | X-Session: two           => 200 d HIT
+    GET /?new=one                  => 200 a NEW a
+    GET / | X-Session: one         => 200 a HIT a
+    after 5 GET / | X-Session: one => 404 - GONE a
+    GET / | X-Session: one         => 200 d UNKNOWN -
+    GET /?new=two                  => 200 d NEW
+    GET / | X-Session: two         => 200 d HIT
 
 
 
@@ -130,10 +131,10 @@ __DATA__
         location / { return 200 "d\n"; }
     }
 --- init
-    select undef, undef, undef, 0.9;
-    Sticky::hold('GET /slow?new=one');
-    select undef, undef, undef, 1.7;
+    select undef, undef, undef, 0.5;
+    Sticky::hold('GET /slow?new=one&rate=300');
+    select undef, undef, undef, 4.5;
 --- story
-    GET / | X-Session: one           => 200 d REBOUND
-    after 1.5 GET / | X-Session: one => 200 d HIT
-    GET / | X-Session: one           => 200 d HIT
+    GET / | X-Session: one         => 200 d REBOUND
+    after 5 GET / | X-Session: one => 200 d HIT
+    GET / | X-Session: one         => 200 d HIT

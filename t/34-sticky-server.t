@@ -246,14 +246,14 @@ __DATA__
     upstream u {
         zone servers 64k;
         sticky route $arg_to;
-        server $TEST_NGINX_A route=a fail_timeout=1s;
+        server $TEST_NGINX_A route=a fail_timeout=2s;
         server $TEST_NGINX_B route=b;
         server $TEST_NGINX_C;
     }
     upstream v {
         zone servers;
         sticky route $arg_to;
-        server $TEST_NGINX_A route=a fail_timeout=1s drain;
+        server $TEST_NGINX_A route=a fail_timeout=2s drain;
         server $TEST_NGINX_B route=b;
         server $TEST_NGINX_C;
     }
@@ -269,7 +269,7 @@ __DATA__
     GET /v/drop-a?to=a       => 200 b UNAVAILABLE -
     GET /?to=a               => 200 c UNAVAILABLE -
     GET /v/?to=a             => 200 c UNAVAILABLE -
-    after 2.1 GET /?to=a     => 200 a HIT a
+    after 3.1 GET /?to=a     => 200 a HIT a
     GET /v/?to=a             => 200 a HIT a
 
 

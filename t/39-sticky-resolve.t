@@ -7,12 +7,11 @@ use POSIX ();
 
 # A name server of our own: "one" and "two" are an address each, "both" is both, "moves" is the first one when it is asked
 # first in a block, then the second.
-my $dns = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp') or die "cannot listen: $!";
-$ENV{TEST_NGINX_RESOLVER} = 'resolver 127.0.0.1:' . $dns->sockport . ' ipv6=off valid=1s;';
-
+# Each block has another one: after a reload the workers before it may still ask theirs.
 my $child;
 
-sub serve_names() {
+sub serve_names($) {
+    my $dns = shift;
     my %asked;
     while (defined(my $client = $dns->recv(my $query, 512))) {
         my ($id, $name) = unpack 'n x10 C/a', $query;
@@ -33,14 +32,16 @@ sub stop_names() {
 add_block_preprocessor(sub {
     return unless nginx_is_at_least('1.27.3');
     my $block = shift;
-    $block->set_value(http_config => "    $ENV{TEST_NGINX_RESOLVER}\n" . $block->http_config =~ s/PORT/server_port()/egr);
+    $block->set_value(http_config => "    \$TEST_NGINX_RESOLVER\n" . $block->http_config =~ s/PORT/server_port()/egr);
     # Names are resolved when nginx has begun.
     $block->set_value(init => 'select undef, undef, undef, 0.5;');
     stop_names();
+    my $dns = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp') or die "cannot listen: $!";
+    $ENV{TEST_NGINX_RESOLVER} = 'resolver 127.0.0.1:' . $dns->sockport . ' ipv6=off valid=3s;';
     $child = fork() // die "cannot fork: $!";
     if ($child == 0) {
         $SIG{TERM} = sub { POSIX::_exit(0) };
-        serve_names();
+        serve_names($dns);
         POSIX::_exit(0);
     }
 });
@@ -113,7 +114,7 @@ __DATA__
     }
 --- story
     GET / | Cookie: srv=moves         => 200 x HIT x | srv=moves
-    after 3 GET / | Cookie: srv=moves => 200 y HIT y | srv=moves
+    after 5 GET / | Cookie: srv=moves => 200 y HIT y | srv=moves
     GET / | Cookie: srv=moves         => 200 y HIT y | srv=moves
 
 
@@ -127,7 +128,7 @@ __DATA__
     }
 --- story
     GET / | Cookie: srv=<x>         => 200 x HIT x     | srv=<x>
-    after 3 GET / | Cookie: srv=<x> => 200 y UNKNOWN y | srv=<y>
+    after 5 GET / | Cookie: srv=<x> => 200 y UNKNOWN y | srv=<y>
     GET / | Cookie: srv=<y>         => 200 y HIT y     | srv=<y>
 
 
@@ -146,7 +147,7 @@ __DATA__
     GET /                             => 200 a NEW a | srv=a
     GET / | Cookie: srv=one           => 200 x HIT x | srv=one
     GET / | Cookie: srv=moves         => 200 x HIT x | srv=moves
-    after 3 GET / | Cookie: srv=moves => 200 y HIT y | srv=moves
+    after 5 GET / | Cookie: srv=moves => 200 y HIT y | srv=moves
     GET /                             => 200 a NEW a | srv=a
 
 
@@ -190,4 +191,4 @@ __DATA__
 --- story
     GET / | Cookie: srv=second         => 200 x HIT x | srv=second
     GET / | Cookie: srv=first          => 200 * UNAVAILABLE *
-    after 3 GET / | Cookie: srv=second => 200 y HIT y | srv=second
+    after 5 GET / | Cookie: srv=second => 200 y HIT y | srv=second

@@ -131,8 +131,8 @@ __DATA__
 --- story
     GET /?new=one                             => 200 a *
     GET / | X-Session: one                    => 200 a HIT a
-    after 1.2 GET /?new=two | X-Session: one  => 200 a * *
-    after 1.2 GET / | X-Session: two          => 200 a HIT a
+    after 1.1 GET /?new=two | X-Session: one  => 200 a * *
+    after 1.1 GET / | X-Session: two          => 200 a HIT a
     GET / | X-Session: one                    => 200 * UNKNOWN -
 
 
@@ -148,9 +148,9 @@ __DATA__
 --- story
     GET /                            => 200 a *
     GET /?new=one                    => 200 b *
-    after 1.2 GET / | X-Session: one => 200 b HIT b
-    after 1.2 GET / | X-Session: one => 200 b HIT b
-    after 1.2 GET / | X-Session: one => 200 b HIT b
+    after 0.9 GET / | X-Session: one => 200 b HIT b
+    after 0.9 GET / | X-Session: one => 200 b HIT b
+    after 0.9 GET / | X-Session: one => 200 b HIT b
     GET / | X-Session: two           => 200 * UNKNOWN -
     GET / | X-Session: one           => 200 b HIT b
 

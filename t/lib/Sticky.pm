@@ -11,7 +11,7 @@ package Sticky;
 #     /task?id=ID&ttl=MS    issue a task; /task-in-events does so in a stream, /long-task
 #                           at the end of a long answer
 #     /404                  answer with that status                  /404-a    a answers with that status, the others 200
-#     /slow                 take two seconds for a body              /drop-a   a closes the connection, the others answer
+#     /slow, /slow?rate=500 take two, four seconds for a body        /drop-a   a closes the connection, the others answer
 #                                                                              (and so on for each of them)
 # Two more servers, x and y, do the same, at addresses that are the same in every block: $TEST_NGINX_X and _Y.
 # In a configuration their addresses are $TEST_NGINX_A, _B and _C; nobody listens at $TEST_NGINX_DEAD, but for the one
@@ -211,6 +211,8 @@ for my $letter ('a', 'b', 'c', 'x', 'y') {
         listen $address;
         set \$own "";
         if (\$arg_own) { set \$own $letter-\$arg_own; }
+        set \$rate 1000;
+        if (\$arg_rate) { set \$rate \$arg_rate; }
         set \$ttl null;
         if (\$arg_ttl) { set \$ttl \$arg_ttl; }
         add_header X-Server $letter always;
@@ -246,7 +248,7 @@ $answers
             default_type text/event-stream;
             return 200 'data: {"method":"notifications/progress"}\\n\\ndata: {"result":{"taskId":"\$arg_id","resultType":"task"}}\\n\\n';
         }
-        location = /slow { set \$buffering no; limit_rate 1000; return 200 "$body"; }
+        location = /slow { set \$buffering no; limit_rate \$rate; return 200 "$body"; }
     }
 END
 }
@@ -344,10 +346,15 @@ add_test_cleanup_handler(sub {
     my $block = shift;
     return unless defined $block->logged;
 
-    # A request is logged after its answer.
+    # A request is logged after its answer: wait for lines that must not be there, and for those that must.
     select undef, undef, undef, 0.1;
-    open my $log, '<', server_root() . '/logs/sticky.log' or die "no access log: $!";
-    Test::More::is(join('', <$log>), $block->logged, $block->name . ' - access log');
+    my $logged = '';
+    wait_until {
+        open my $log, '<', server_root() . '/logs/sticky.log' or die "no access log: $!";
+        $logged = join '', <$log>;
+        length $logged >= length $block->logged;
+    };
+    Test::More::is($logged, $block->logged, $block->name . ' - access log');
 });
 
 # The servers that the story at hand has given names to, and which request names which.
