@@ -33,7 +33,8 @@ module: $(of_branch) ## build/ngx_http_sticky_learn_module.so for the installed 
 demo: ## real MCP clients through round robin and through sticky_learn; ARGS=--once ends by itself
 	@NGINX="$(nginx)" demo/run $(ARGS)
 
-test: test-unit test-t test-process ## everything below, with the installed nginx
+test: ## everything below, with the installed nginx
+	@NGINX="$(NGINX)" tools/parts test-unit test-t test-process
 
 test-unit: ## unit and property tests of the pure crate and the load generator
 	@tools/test-unit

@@ -95,6 +95,33 @@ branch_nginx() { printf '%s\n' "$build/nginx/$1/nginx"; }
 # The module built for an nginx, as tools/module leaves it.
 module_of() { printf '%s\n' "$build/$(nginx_version "$1")/$module"; }
 
+# summary LOG: what the runners in it said of failures, and at their ends, forty lines at most. A script that sums up
+# itself begins that with "===".
+summary() {
+    awk '
+        /^=== / { lines = 0 }
+        /^Test Summary Report/ { report = 1 }
+        / panicked at / { following = 4 }
+        # These scripts and make; Test::More and prove; pytest; cargo; clippy and cargo-deny, rustfmt, shellcheck.
+        /^(===|---|error:|make:) / ||
+        /^# (  Failed test| +got:| +expected:|Looks like) / || /^(Files=|Result:|Bailout called)/ || report ||
+        /^(FAILED|ERROR) / || /^=+ .* in [0-9.]+s/ ||
+        /^test .* FAILED$/ || /^test result: / || following-- > 0 ||
+        /^error\[/ || /^ +--> / || /^Diff in / || /^In .* line [0-9]+:/ || / SC[0-9]+ \(/ {
+            line[++lines] = $0
+        }
+        /^Result:/ { report = 0 }
+        END {
+            for (i = 1; i <= lines; i++) {
+                if (lines > 40 && i == 30) {
+                    print "..."
+                    i = lines - 9
+                }
+                print line[i]
+            }
+        }' "$1"
+}
+
 # test_environment NGINX MODULE: what the suites find their nginx by.
 #   TEST_NGINX_BINARY, TEST_NGINX_LOAD_MODULES     the binary and the object to load
 #   TEST_NGINX_LUA_MODULES, TEST_NGINX_LUA_PATH    load_module directives and lua_package_path, empty without Lua
