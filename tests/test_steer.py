@@ -54,7 +54,9 @@ async def test_drain(nginx, balancer):
         assert (shown["state"], shown["drain"]) == ("draining", True)
         # No new session, on any worker; all others go on, and it says why.
         later = await learn(port, 60)
-        assert {first.worker for first in later} == set(map(str, nginx.workers))
+        # On a busy machine one worker may take them all.
+        while {first.worker for first in later} != set(map(str, nginx.workers)):
+            later += await learn(port, 60)
         assert target.name not in {first.replica for first in later}
         for first in firsts + later:
             response = await send(port, first.id)
