@@ -23,10 +23,10 @@ use crate::zone::{Pass, Sessions, Zone};
 const LOOK_EVERY: u64 = 100;
 /// Looks in which a zone is swept once, to count out what has expired.
 const SWEEP_LOOKS: usize = 50;
-/// Time between two parts of a long work (milliseconds), and the size of such a part: about a
-/// millisecond's work.
+/// Time between two parts of a long work (milliseconds), and the size of such a part: less than
+/// half a millisecond's work.
 const WORK_EVERY: u64 = 1;
-const WORK_SLOTS: usize = 16_384;
+const WORK_SLOTS: usize = 2_048;
 
 /// The server that it is about. Names live as long as the request.
 pub struct Target {

@@ -11,8 +11,8 @@ use core::ptr;
 use affinity::table::{Key, Span, Tick};
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_int_t, ngx_log_t,
-    ngx_msec_t, ngx_process, ngx_queue_init, ngx_queue_insert_before, ngx_queue_remove,
-    ngx_queue_t, ngx_worker, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_msec_t, ngx_posted_next_events, ngx_process, ngx_queue_init, ngx_queue_insert_before,
+    ngx_queue_remove, ngx_queue_t, ngx_worker, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
 use crate::conf::MainConf;
@@ -32,13 +32,18 @@ const REFRESHES: u64 = 4;
 /// Longest time between two refreshes (milliseconds), to stay away from eviction.
 const MAX_REFRESH: u64 = 15_000;
 
-/// Turns in which the sessions of a drained server are forgotten, whatever their number is.
-const DRAIN_TURNS: usize = 8;
+/// Slots of a zone that are worked on before requests have their turn again: less than a tenth of a
+/// millisecond if all sessions in them go.
+const STEP: usize = 480;
 
 struct Worker {
     /// Open requests, the longest unrefreshed first.
     in_flight: ngx_queue_t,
     timer: ngx_event_t,
+    /// The next step of a turn's work, while there is one.
+    step: ngx_event_t,
+    /// Slots of each zone that the work of this turn has seen.
+    swept: usize,
     /// nginx's debug log wants a connection to every timer.
     connection: ngx_connection_t,
     interval: ngx_msec_t,
@@ -90,6 +95,8 @@ pub unsafe fn start(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         worker.timer.log = (*cycle).log;
         worker.timer.handler = Some(turn);
         worker.timer.set_cancelable(1);
+        worker.step.log = (*cycle).log;
+        worker.step.handler = Some(step);
         ngx_add_timer(&mut worker.timer, worker.interval);
     }
     OK
@@ -111,16 +118,13 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
     unsafe {
         let now = nginx::now();
         let interval = worker().interval;
-        let mut evicted = 0;
         // A process that is its own master outlives the cycle that it has started with.
         (*event).log = (*ngx_cycle).log;
-        for &zone in zones(ngx_cycle) {
-            evicted += sweep(&*zone, now, interval as u64, (*event).log);
-            // The first worker is enough.
-            if ngx_worker == 0 {
-                end_drains(&*zone, now);
-            }
-        }
+        worker().step.log = (*ngx_cycle).log;
+        worker().swept = 0;
+        step(&raw mut worker().step);
+        let zones = zones(ngx_cycle).iter();
+        let evicted = zones.map(|&zone| evictions(&*zone, now, (*event).log)).sum();
         // A full zone evicts the longest idle: what is open must not be among them.
         let pressed = mem::replace(&mut worker().evicted, evicted) != evicted;
         let every = if pressed { Span::from_millis(1) } else { worker().refresh };
@@ -151,38 +155,79 @@ unsafe fn refresh(now: Tick, every: Span) {
     }
 }
 
-/// Sweeps a part of a zone; gives the number of its evictions.
-fn sweep(zone: &Zone, now: Tick, interval: u64, log: *mut ngx_log_t) -> u64 {
-    let Some(sessions) = zone.sessions() else {
-        return 0;
-    };
-    let pass = (zone.limits().timeout.as_millis() / SWEEPS).clamp(MIN_SWEEP, MAX_SWEEP);
-    let slots = sessions.table.capacity() * interval / pass + 1;
-    sessions.table.sweep(now, zone.limits(), slots as usize);
-    let evicted = sessions.table.stats().evicted;
-    zone.report_evictions(log, now, evicted);
-    evicted
+/// Evictions of a zone, which are reported now and then.
+fn evictions(zone: &Zone, now: Tick, log: *mut ngx_log_t) -> u64 {
+    zone.sessions().map_or(0, |sessions| {
+        let evicted = sessions.table.stats().evicted;
+        zone.report_evictions(log, now, evicted);
+        evicted
+    })
 }
 
-/// Forgets a part of the sessions of a server whose time to drain is over.
-fn end_drains(zone: &Zone, now: Tick) {
+/// Does a step of the turn's work, and has the next one done when requests have had their turn.
+unsafe extern "C" fn step(event: *mut ngx_event_t) {
+    // SAFETY: called in the event loop, with the worker's own event; no reference to the worker
+    // outlives its line.
+    unsafe {
+        let now = nginx::now();
+        let (from, interval) = (worker().swept, worker().interval as u64);
+        let to = from + STEP;
+        worker().swept = to;
+        let mut more = false;
+        for &zone in zones(ngx_cycle) {
+            let Some(sessions) = (*zone).sessions() else { continue };
+            let pass = ((*zone).limits().timeout.as_millis() / SWEEPS).clamp(MIN_SWEEP, MAX_SWEEP);
+            let due = (sessions.table.capacity() * interval / pass) as usize + 1;
+            if from < due {
+                sessions.table.sweep(now, (*zone).limits(), STEP.min(due - from));
+            }
+            more |= to < due;
+        }
+        // The first worker is enough.
+        if ngx_worker == 0 {
+            more |= zones(ngx_cycle).iter().any(|&zone| end_drains(&*zone, now));
+        }
+        if more {
+            post_next(&mut *event);
+        }
+    }
+}
+
+/// Has an event handled in the next round of the event loop, as `ngx_post_event` does.
+///
+/// # Safety
+/// The event lives as long as the process.
+unsafe fn post_next(event: &mut ngx_event_t) {
+    if event.posted() == 0 {
+        event.set_posted(1);
+        // SAFETY: nginx has made the queue; who is not posted is in no queue.
+        unsafe { ngx_queue_insert_before(&raw mut ngx_posted_next_events, &mut event.queue) };
+    }
+}
+
+/// Forgets a part of the sessions of a server whose time to drain is over. Whether more are left.
+fn end_drains(zone: &Zone, now: Tick) -> bool {
     let Some(sessions) = zone.sessions().filter(|sessions| sessions.drains()) else {
-        return;
+        return false;
     };
     let is_over = |deadline: Tick| deadline.since(now) == Span(0);
     let left = sessions.draining().find(|(server, draining)| {
         let live = || sessions.table.server_stats(*server).is_some_and(|stats| stats.live > 0);
         draining.deadline().is_some_and(is_over) && live()
     });
-    let Some((server, _)) = left else { return };
-    let slots = sessions.table.capacity() as usize / DRAIN_TURNS + 1;
-    sessions.with_address(server, |address| {
+    let Some((server, _)) = left else {
+        return false;
+    };
+    let passed = sessions.with_address(server, |address| {
         // SAFETY: in the event loop; no other reference is at work.
         let pass = unsafe { &mut worker().drained };
-        if sessions.forget_server(address, pass, slots).is_none() {
+        let passed = sessions.forget_server(address, pass, STEP).is_none();
+        if passed {
             *pass = Pass::default();
         }
+        passed
     });
+    passed == Some(false)
 }
 
 /// The session of a request, kept alive while it is held. The queue comes first: the list knows it by
