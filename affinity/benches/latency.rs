@@ -1,5 +1,6 @@
-//! A million sessions (ten with TEN_MILLION=1), three ways to keep them, measured in turns of 20,000 lookups by CPU time, so
-//! that a noisy machine is noisy to all: `cargo bench -p affinity --bench latency`.
+//! A million sessions, three ways to keep them, measured in turns of 20,000 lookups by CPU time, so
+//! that a noisy machine is noisy to all: `cargo bench -p affinity --bench latency`. Another number:
+//! SESSIONS=10000000.
 //!
 //! *One after the other*: which id is next depends on the last result, as with requests, which have
 //! ten thousands of instructions between two lookups. *Overlapped*: the processor runs ahead into

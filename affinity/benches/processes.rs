@@ -1,5 +1,5 @@
 //! The table between processes: throughput of one and of two, and how long single operations take
-//! while a million sessions expire (ten with TEN_MILLION=1). Two minutes:
+//! while a million sessions expire. Two minutes:
 //! `cargo bench -p affinity --bench processes`.
 
 mod common;

@@ -1,5 +1,5 @@
 //! The session table beside two yardsticks, in one process: `cargo bench -p affinity --bench table`.
-//! Sizes: 1k, 100k and 1M sessions; 10M as well with TEN_MILLION=1.
+//! Sizes: 1k, 100k and 1M sessions; others with SESSIONS="1000 10000000".
 
 mod common;
 

@@ -12,13 +12,10 @@ use parking_lot::{Mutex, RwLock};
 pub const LIMITS: Limits = Limits { timeout: Span(100_000), lifetime: None };
 pub const NOW: Tick = Tick(1_000_000);
 
-/// Numbers of sessions to measure with; ten million as well with TEN_MILLION=1.
+/// Numbers of sessions to measure with, or others: SESSIONS="1000 10000000".
 pub fn sizes() -> Vec<usize> {
-    let mut sizes = vec![1_000, 100_000, 1_000_000];
-    if std::env::var("TEN_MILLION").is_ok() {
-        sizes.push(10_000_000);
-    }
-    sizes
+    let sizes = std::env::var("SESSIONS").unwrap_or("1000 100000 1000000".into());
+    sizes.split_whitespace().map(|size| size.parse().expect("a number of sessions")).collect()
 }
 
 /// As long as a UUID in text.
