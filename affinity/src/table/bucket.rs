@@ -1,8 +1,7 @@
-//! A bucket: six sessions in two cache lines, read without a lock.
+//! A bucket: six sessions in two cache lines, read without a lock, and a summary of it elsewhere.
 //!
-//! Everything here may be called by any process at any time, except `store_header` and the
-//! `Slot` methods that say "writer": those need the lock of the bucket's shard. `mod.rs` argues
-//! why that is enough.
+//! Everything here may be called by any process at any time, except what says "writer": that needs
+//! the lock of the bucket's shard. `mod.rs` argues why that is enough.
 
 use super::sync::{fence, pause, AtomicU32, AtomicU64, Ordering};
 use super::time::{Limits, Span, Tick};
@@ -10,10 +9,42 @@ use super::time::{Limits, Span, Tick};
 /// Sessions in a bucket.
 pub(crate) const SLOTS: usize = 6;
 
+/// A bucket of the table.
+#[derive(Clone, Copy)]
+pub(crate) struct Bucket<'a> {
+    pub(crate) summary: &'a AtomicU64,
+    pub(crate) body: &'a Body,
+}
+
+/// All buckets of a table.
+#[derive(Clone, Copy)]
+pub(crate) struct Buckets<'a> {
+    pub(crate) summaries: &'a [AtomicU64],
+    pub(crate) bodies: &'a [Body],
+}
+
+impl<'a> Buckets<'a> {
+    #[inline]
+    pub(crate) fn get(&self, index: u32) -> Option<Bucket<'a>> {
+        let index = index as usize;
+        Some(Bucket { summary: self.summaries.get(index)?, body: self.bodies.get(index)? })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bodies.len()
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = Bucket<'a>> + Clone {
+        self.summaries.iter().zip(self.bodies).map(|(summary, body)| Bucket { summary, body })
+    }
+}
+
+/// Where the sessions of a bucket lie.
 #[derive(Debug, Default)]
 #[cfg_attr(not(loom), repr(C, align(128)))]
-pub(crate) struct Bucket {
-    header: AtomicU64,
+pub(crate) struct Body {
+    /// Counted up when a session has left its slot or its server.
+    version: AtomicU64,
     fingerprints: [AtomicU64; SLOTS],
     meta: [AtomicU32; SLOTS],
     used: [AtomicU32; SLOTS],
@@ -21,26 +52,43 @@ pub(crate) struct Bucket {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Bucket>() == 128);
+const _: () = assert!(size_of::<Body>() == 128);
 
-/// What `Bucket::header` holds. Bits 0..32: version, counted up when a session has left its slot or
-/// its server. Bits 32..48: number of sessions that have their home here but live in another
-/// bucket. Bits 48..64: one hint for each sixteenth of the fingerprints, set if any of those
-/// sessions belongs to it.
+/// What a bucket holds, in short: most lookups that find nothing read no more than this.
+///
+/// Bytes 0 to 5: a tag of each slot's fingerprint, 0 if the slot is free. Byte 6: number of sessions
+/// that have their home here but live in another bucket. Byte 7: one hint for each eighth of the
+/// fingerprints, set if any of those sessions belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Header(pub(crate) u64);
+pub(crate) struct Summary(pub(crate) u64);
 
-impl Header {
-    const DISPLACED_SHIFT: u32 = 32;
-    const HINT_SHIFT: u32 = 48;
-    const DISPLACED_MASK: u64 = 0xffff << Self::DISPLACED_SHIFT;
+impl Summary {
+    const DISPLACED_SHIFT: u32 = 48;
+    const HINT_SHIFT: u32 = 56;
+    const DISPLACED_MASK: u64 = 0xff << Self::DISPLACED_SHIFT;
+    /// Tells the hint bits of a fingerprint.
+    pub(crate) const HINTS: u64 = 8;
+    /// One in the byte of each tag.
+    const ONES: u64 = 0x0101_0101_0101;
 
-    fn version(self) -> u32 {
-        self.0 as u32
+    /// The slots with the tag of `fingerprint`: it may be in one of them.
+    #[inline]
+    pub(crate) fn alike(self, fingerprint: u64) -> Slots {
+        Slots::zero(self.0 ^ (Self::ONES * Self::tag(fingerprint)))
     }
 
-    fn displaced(self) -> u16 {
-        (self.0 >> Self::DISPLACED_SHIFT) as u16
+    fn free(self) -> Slots {
+        Slots::zero(self.0)
+    }
+
+    /// Number of slots in use.
+    pub(crate) fn load(self) -> usize {
+        let tags = self.0.to_le_bytes();
+        tags.iter().take(SLOTS).filter(|tag| **tag != 0).count()
+    }
+
+    fn displaced(self) -> u8 {
+        (self.0 >> Self::DISPLACED_SHIFT) as u8
     }
 
     /// Whether a session that is not in this bucket may be in another one.
@@ -49,36 +97,70 @@ impl Header {
         self.0 & Self::hint(fingerprint) != 0
     }
 
-    pub(crate) fn next_version(self) -> Header {
-        let version = self.version().wrapping_add(1);
-        Header(self.0 & !u64::from(u32::MAX) | u64::from(version))
+    /// A session is put into `slot`.
+    pub(crate) fn with(self, slot: u32, fingerprint: u64) -> Summary {
+        Summary(self.without(slot).0 | Self::tag(fingerprint) << (slot * u8::BITS))
+    }
+
+    /// The session in `slot` is taken away.
+    pub(crate) fn without(self, slot: u32) -> Summary {
+        Summary(self.0 & !(0xff << (slot * u8::BITS)))
     }
 
     /// One more session of this home lives elsewhere. A count that has reached its maximum stays
     /// there, and the hints with it: lookups get slower, never wrong.
-    pub(crate) fn with_displaced(self, fingerprint: u64) -> Header {
-        self.count(self.displaced().saturating_add(1)).hinted(fingerprint)
+    pub(crate) fn with_displaced(self, fingerprint: u64) -> Summary {
+        let counted = self.count(self.displaced().saturating_add(1));
+        Summary(counted.0 | Self::hint(fingerprint))
     }
 
     /// One session less of this home lives elsewhere; with the last one the hints go.
-    pub(crate) fn without_displaced(self) -> Header {
+    pub(crate) fn without_displaced(self) -> Summary {
         match self.displaced() {
-            u16::MAX => self,
-            0 | 1 => Header(u64::from(self.version())),
+            u8::MAX => self,
+            0 | 1 => Summary(self.0 & !(u64::MAX << Self::DISPLACED_SHIFT)),
             more => self.count(more - 1),
         }
     }
 
-    fn count(self, displaced: u16) -> Header {
-        Header(self.0 & !Self::DISPLACED_MASK | u64::from(displaced) << Self::DISPLACED_SHIFT)
-    }
-
-    fn hinted(self, fingerprint: u64) -> Header {
-        Header(self.0 | Self::hint(fingerprint))
+    fn count(self, displaced: u8) -> Summary {
+        Summary(self.0 & !Self::DISPLACED_MASK | u64::from(displaced) << Self::DISPLACED_SHIFT)
     }
 
     fn hint(fingerprint: u64) -> u64 {
-        1 << (Self::HINT_SHIFT + (fingerprint & 15) as u32)
+        1 << (u64::from(Self::HINT_SHIFT) + fingerprint % Self::HINTS)
+    }
+
+    fn tag(fingerprint: u64) -> u64 {
+        (fingerprint >> 8 & 0xff).max(1)
+    }
+}
+
+/// Numbers of slots, the lowest first. Above one that is right there may be some that are not.
+pub(crate) struct Slots(u64);
+
+impl Slots {
+    /// Those whose byte of `word` is zero. A byte of 1 above a zero byte is taken for one.
+    #[inline]
+    fn zero(word: u64) -> Slots {
+        let highest = Summary::ONES << (u8::BITS - 1);
+        Slots(word.wrapping_sub(Summary::ONES) & !word & highest)
+    }
+
+    #[inline]
+    fn none(&self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Iterator for Slots {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let first = self.0.trailing_zeros();
+        self.0 &= self.0.wrapping_sub(1);
+        (first < u64::BITS).then_some((first / u8::BITS) as usize)
     }
 }
 
@@ -175,38 +257,47 @@ impl Entry {
 pub(crate) enum Found<'a, T> {
     /// The session, what the caller read beside it at the same moment, and its time of last use.
     Entry(Entry, T, Used<'a>),
-    /// There is no such session in this bucket; the header, for its hints.
-    Nothing(Header),
+    /// There is no such session in this bucket; the summary, for its hints.
+    Nothing(Summary),
     /// A writer has changed this bucket meanwhile: look again.
     Changed,
 }
 
-impl Bucket {
-    /// Asks the processor for both cache lines at once: the second one is wanted when something has
-    /// been found in the first.
+impl Body {
+    /// Asks the processor for both cache lines at once.
     #[inline]
-    pub(crate) fn prefetch(&self) {
+    fn prefetch(&self) {
         #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
         // SAFETY: a prefetch has no effect but on the cache, whatever the address.
         unsafe {
             use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-            _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(&self.header).cast());
+            _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(&self.version).cast());
             _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(&self.used).cast());
         }
     }
+}
 
+impl<'a> Bucket<'a> {
     /// Reads the session of `fingerprint`. `beside` is called with the entry's meta and may read
     /// what belongs to it (the server's print): its result is returned only if the entry has not
     /// changed meanwhile.
     #[inline]
-    pub(crate) fn read<T>(&self, fingerprint: u64, beside: impl Fn(Meta) -> T) -> Found<'_, T> {
-        let header = self.header(Ordering::Acquire);
-        let Some(slot) = self.find(fingerprint) else {
-            return Found::Nothing(header);
+    pub(crate) fn read<T>(&self, fingerprint: u64, beside: impl Fn(Meta) -> T) -> Found<'a, T> {
+        let summary = self.summary(Ordering::Acquire);
+        if summary.alike(fingerprint).none() {
+            return Found::Nothing(summary);
+        }
+        // A processor that foresees this runs ahead, and has both lines come before it has the
+        // summary.
+        self.body.prefetch();
+        let version = self.version(Ordering::Acquire);
+        let index = self.position_as(summary, fingerprint);
+        let Some(slot) = index.and_then(|index| self.slot(index)) else {
+            return Found::Nothing(summary);
         };
         let entry = slot.entry(fingerprint);
         let value = beside(entry.meta);
-        match self.unchanged(header) {
+        match self.unchanged(version) {
             true => Found::Entry(entry, value, Used(slot.used)),
             false => Found::Changed,
         }
@@ -220,81 +311,86 @@ impl Bucket {
     ) -> Option<(Entry, T)> {
         let slot = self.slot(index)?;
         loop {
-            let header = self.header(Ordering::Acquire);
+            let version = self.version(Ordering::Acquire);
             let fingerprint = slot.fingerprint();
             if fingerprint == 0 {
                 return None;
             }
             let entry = slot.entry(fingerprint);
             let value = beside(entry.meta);
-            if self.unchanged(header) {
+            if self.unchanged(version) {
                 return Some((entry, value));
             }
             pause();
         }
     }
 
-    /// Whether no session has left since `header` was read, so that all that has been read in
+    /// Whether no session has left since `version` was read, so that all that has been read in
     /// between belongs together.
     #[inline]
-    fn unchanged(&self, header: Header) -> bool {
+    fn unchanged(&self, version: u64) -> bool {
         // Pairs with the Release of whoever stored what was read.
         fence(Ordering::Acquire);
-        self.header(Ordering::Relaxed).version() == header.version()
-    }
-
-    /// The slot that holds `fingerprint` now.
-    #[inline]
-    pub(crate) fn find(&self, fingerprint: u64) -> Option<Slot<'_>> {
-        let index = self.position(fingerprint)?;
-        self.slot(index)
+        self.version(Ordering::Relaxed) == version
     }
 
     /// The index of the slot that holds `fingerprint` now.
-    #[inline]
     pub(crate) fn position(&self, fingerprint: u64) -> Option<usize> {
-        // All six, without a branch: which slot it is cannot be foretold, and a processor that had
-        // to guess would guess wrong, and drop all it has begun behind.
-        let found = (0..SLOTS).rev().zip(self.fingerprints.iter().rev()).fold(
-            SLOTS,
-            |found, (index, word)| match word.load(Ordering::Relaxed) == fingerprint {
-                true => index,
-                false => found,
-            },
-        );
+        self.position_as(self.summary(Ordering::Acquire), fingerprint)
+    }
+
+    /// The slot that holds `fingerprint`, of those that a summary which has just been read says it
+    /// may be in.
+    #[inline]
+    fn position_as(&self, summary: Summary, fingerprint: u64) -> Option<usize> {
+        let holds = |&index: &usize| {
+            let word = self.body.fingerprints.get(index);
+            word.is_some_and(|word| word.load(Ordering::Relaxed) == fingerprint)
+        };
+        let found = summary.alike(fingerprint).find(holds);
         // A fingerprint is published after the rest of its slot.
         fence(Ordering::Acquire);
-        (found < SLOTS).then_some(found)
+        found
     }
 
-    /// Number of slots in use.
-    pub(crate) fn load(&self) -> usize {
-        self.slots().filter(|slot| slot.fingerprint() != 0).count()
+    /// Writer: the index of a free slot.
+    pub(crate) fn free(&self) -> Option<usize> {
+        self.summary(Ordering::Relaxed).free().next()
     }
 
     #[inline]
-    pub(crate) fn slot(&self, index: usize) -> Option<Slot<'_>> {
+    pub(crate) fn slot(&self, index: usize) -> Option<Slot<'a>> {
         Some(Slot {
-            fingerprint: self.fingerprints.get(index)?,
-            meta: self.meta.get(index)?,
-            used: self.used.get(index)?,
-            created: self.created.get(index)?,
+            fingerprint: self.body.fingerprints.get(index)?,
+            meta: self.body.meta.get(index)?,
+            used: self.body.used.get(index)?,
+            created: self.body.created.get(index)?,
         })
     }
 
-    pub(crate) fn slots(&self) -> impl Iterator<Item = Slot<'_>> {
-        (0..SLOTS).filter_map(|index| self.slot(index))
+    pub(crate) fn slots(self) -> impl Iterator<Item = Slot<'a>> {
+        (0..SLOTS).filter_map(move |index| self.slot(index))
     }
 
     #[inline]
-    pub(crate) fn header(&self, ordering: Ordering) -> Header {
-        Header(self.header.load(ordering))
+    pub(crate) fn summary(&self, ordering: Ordering) -> Summary {
+        Summary(self.summary.load(ordering))
     }
 
-    /// Writer: Release, so that a hint stands before the session it points to is published, and
-    /// goes after the session has gone.
-    pub(crate) fn store_header(&self, header: Header) {
-        self.header.store(header.0, Ordering::Release);
+    /// Writer: Release, so that a tag or a hint stands before the session it points to is
+    /// published, and goes after the session has gone.
+    pub(crate) fn store_summary(&self, summary: Summary) {
+        self.summary.store(summary.0, Ordering::Release);
+    }
+
+    #[inline]
+    pub(crate) fn version(&self, ordering: Ordering) -> u64 {
+        self.body.version.load(ordering)
+    }
+
+    /// Writer.
+    pub(crate) fn store_version(&self, version: u64) {
+        self.body.version.store(version, Ordering::Release);
     }
 }
 

@@ -220,12 +220,11 @@ impl Table {
     #[inline]
     fn find<const TOUCH: bool>(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         let home = self.bucket(Place::home(&self.region, key.0))?;
-        home.prefetch();
         match home.read(key.0, |meta| self.print_of(meta)) {
             Found::Entry(entry, print, used) => {
                 Self::session::<TOUCH>(entry, print, used, now, limits)
             }
-            Found::Nothing(header) if !header.may_be_elsewhere(key.0) => None,
+            Found::Nothing(summary) if !summary.may_be_elsewhere(key.0) => None,
             _ => self.find_anywhere::<TOUCH>(key, now, limits),
         }
     }
@@ -280,7 +279,7 @@ impl Table {
     /// than `limits.lifetime`. A ttl of None leaves that of a live session as it is. It is kept with
     /// a precision of one percent, rounded up, and is one tick at least.
     ///
-    /// Where there is no room, the session that has been idle the longest makes some, of the 24
+    /// Where there is no room, the session that has been idle the longest makes some, of the 30
     /// that share the buckets of this one; sessions that were never used after their creation go
     /// four times as early as others.
     pub fn bind(
@@ -424,12 +423,16 @@ impl Table {
         let count = count.min(buckets.len());
         let start = (start % buckets.len() as u64) as usize;
         let mut removed = 0;
-        let numbered = buckets.iter().enumerate();
-        for (number, bucket) in numbered.clone().skip(start).chain(numbered).take(count) {
-            let worth_it = bucket.slots().any(|slot| match slot.fingerprint() {
-                0 => false,
-                fingerprint => doomed(&slot.entry(fingerprint)),
-            });
+        for number in (start..buckets.len()).chain(0..start).take(count) {
+            let Some(bucket) = buckets.get(number as u32) else {
+                break;
+            };
+            let used = bucket.summary(Ordering::Relaxed).load() > 0;
+            let worth_it = used
+                && bucket.slots().any(|slot| match slot.fingerprint() {
+                    0 => false,
+                    fingerprint => doomed(&slot.entry(fingerprint)),
+                });
             if !worth_it {
                 continue;
             }
@@ -493,7 +496,7 @@ impl Table {
         }
         let mut servers = Translation::new(self, from, now);
         let mut imported = 0;
-        for bucket in from.region.buckets() {
+        for bucket in from.region.buckets().iter() {
             for slot in 0..SLOTS {
                 let Some((entry, print)) = bucket.read_slot(slot, |meta| from.print_of(meta))
                 else {
@@ -573,7 +576,7 @@ impl Table {
         loop {
             match bucket.read(key.0, |meta| self.print_of(meta)) {
                 Found::Entry(entry, print, used) => return Some((entry, print, used)),
-                Found::Nothing(header) if !header.may_be_elsewhere(key.0) => return None,
+                Found::Nothing(summary) if !summary.may_be_elsewhere(key.0) => return None,
                 // Again only if the session has left the bucket that `elsewhere` saw it in.
                 Found::Nothing(_) => bucket = self.elsewhere(key)?,
                 Found::Changed => pause(),
@@ -582,16 +585,14 @@ impl Table {
     }
 
     /// The bucket of a session that is not at home.
-    fn elsewhere(&self, key: Key) -> Option<&Bucket> {
+    fn elsewhere(&self, key: Key) -> Option<Bucket<'_>> {
         let others = Place::others(&self.region, key.0).map(|other| self.bucket(other));
-        let others = || others.iter().copied().flatten();
-        others().for_each(Bucket::prefetch);
-        others().find(|other| other.position(key.0).is_some())
+        others.into_iter().flatten().find(|other| other.position(key.0).is_some())
     }
 
     #[inline]
-    fn bucket(&self, index: u32) -> Option<&Bucket> {
-        self.region.buckets().get(index as usize)
+    fn bucket(&self, index: u32) -> Option<Bucket<'_>> {
+        self.region.buckets().get(index)
     }
 
     fn writer(&self, fingerprint: u64) -> Option<Writer<'_>> {

@@ -1,10 +1,10 @@
 //! One change of the table, written down before it is made.
 //!
-//! A change touches a slot, one or two bucket headers and some counters. Its `Change` holds the
+//! A change touches a slot, one or two summaries, a version and some counters. Its `Change` holds the
 //! final value of each of them, so that it can be made again from the beginning, any number of
 //! times, by whoever finds it unfinished.
 
-use super::bucket::{Bucket, Entry, Header, Meta};
+use super::bucket::{Buckets, Entry, Meta, Summary};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::time::Tick;
 
@@ -22,10 +22,12 @@ pub(crate) struct Change {
     pub(crate) action: Action,
     pub(crate) bucket: u32,
     pub(crate) slot: u32,
-    /// Header of the session's bucket (remove and rebind).
-    pub(crate) header: Header,
-    /// The home bucket and its header, if the session lives elsewhere (insert and remove).
-    pub(crate) home: Option<(u32, Header)>,
+    /// Of the session's bucket (remove and rebind).
+    pub(crate) version: u64,
+    /// Of the session's bucket (insert and remove).
+    pub(crate) summary: Summary,
+    /// The home bucket and its summary, if the session lives elsewhere (insert and remove).
+    pub(crate) home: Option<(u32, Summary)>,
     pub(crate) entry: Entry,
     /// A counter of the shard and its new value.
     pub(crate) total: Option<(u32, u64)>,
@@ -36,7 +38,7 @@ pub(crate) struct Change {
 /// The memory that a change is about.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory<'a> {
-    pub(crate) buckets: &'a [Bucket],
+    pub(crate) buckets: Buckets<'a>,
     pub(crate) totals: &'a [AtomicU64],
     pub(crate) counts: &'a [AtomicU32],
 }
@@ -44,17 +46,18 @@ pub(crate) struct Memory<'a> {
 impl Change {
     /// Makes the change. An index out of range, which only foreign memory can hold, is ignored.
     pub(crate) fn apply(&self, memory: Memory<'_>) {
-        let bucket = memory.buckets.get(self.bucket as usize);
-        let home =
-            self.home.and_then(|(home, header)| Some((memory.buckets.get(home as usize)?, header)));
-        if let Some((bucket, slot)) =
-            bucket.and_then(|bucket| Some((bucket, bucket.slot(self.slot as usize)?)))
+        let home = self.home.and_then(|(home, summary)| Some((memory.buckets.get(home)?, summary)));
+        if let Some((bucket, slot)) = memory
+            .buckets
+            .get(self.bucket)
+            .and_then(|bucket| Some((bucket, bucket.slot(self.slot as usize)?)))
         {
             match self.action {
                 Action::Insert => {
-                    if let Some((home, header)) = home {
-                        home.store_header(header);
+                    if let Some((home, summary)) = home {
+                        home.store_summary(summary);
                     }
+                    bucket.store_summary(self.summary);
                     // A session that is there already is not taken away again for a moment.
                     if slot.fingerprint() != self.entry.fingerprint {
                         slot.publish(&self.entry);
@@ -62,13 +65,14 @@ impl Change {
                 }
                 Action::Rebind => {
                     slot.rebind(self.entry.meta);
-                    bucket.store_header(self.header);
+                    bucket.store_version(self.version);
                 }
                 Action::Remove => {
                     slot.clear();
-                    bucket.store_header(self.header);
-                    if let Some((home, header)) = home {
-                        home.store_header(header);
+                    bucket.store_version(self.version);
+                    bucket.store_summary(self.summary);
+                    if let Some((home, summary)) = home {
+                        home.store_summary(summary);
                     }
                 }
             }
@@ -95,8 +99,9 @@ pub(crate) struct Journal {
     bucket: AtomicU32,
     slot: AtomicU32,
     home: AtomicU32,
-    header: AtomicU64,
-    home_header: AtomicU64,
+    version: AtomicU64,
+    summary: AtomicU64,
+    home_summary: AtomicU64,
     fingerprint: AtomicU64,
     meta: AtomicU32,
     used: AtomicU32,
@@ -130,13 +135,14 @@ impl Journal {
     // Each store is Release and so keeps its place behind the ones before it: a process that dies
     // leaves the stores it made up to some point and none behind that point.
     fn write(&self, change: &Change) {
-        let (home, home_header) = change.home.unwrap_or((NO_INDEX, Header(0)));
+        let (home, home_summary) = change.home.unwrap_or((NO_INDEX, Summary(0)));
         let (total, total_value) = change.total.unwrap_or((NO_INDEX, 0));
         self.bucket.store(change.bucket, Ordering::Release);
         self.slot.store(change.slot, Ordering::Release);
         self.home.store(home, Ordering::Release);
-        self.header.store(change.header.0, Ordering::Release);
-        self.home_header.store(home_header.0, Ordering::Release);
+        self.version.store(change.version, Ordering::Release);
+        self.summary.store(change.summary.0, Ordering::Release);
+        self.home_summary.store(home_summary.0, Ordering::Release);
         self.fingerprint.store(change.entry.fingerprint, Ordering::Release);
         self.meta.store(change.entry.meta.0, Ordering::Release);
         self.used.store(change.entry.used.0, Ordering::Release);
@@ -170,8 +176,9 @@ impl Journal {
             action,
             bucket: word(&self.bucket),
             slot: word(&self.slot),
-            header: Header(wide(&self.header)),
-            home: index(&self.home).map(|home| (home, Header(wide(&self.home_header)))),
+            version: wide(&self.version),
+            summary: Summary(wide(&self.summary)),
+            home: index(&self.home).map(|home| (home, Summary(wide(&self.home_summary)))),
             entry: Entry {
                 fingerprint: wide(&self.fingerprint),
                 meta: Meta(word(&self.meta)),

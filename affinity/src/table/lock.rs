@@ -51,9 +51,24 @@ impl RobustMutex {
         }
     }
 
+    /// Waits for the lock: awake for a moment, since what is done under it takes less time than to
+    /// fall asleep, then in the kernel.
     pub(crate) fn lock(&self) -> Locked<'_> {
-        // SAFETY: `create` has initialised the mutex before anybody got a handle of the table.
-        match unsafe { libc::pthread_mutex_lock(self.raw()) } {
+        const TRIES: usize = 50;
+        const PAUSES: usize = 4;
+        for _ in 0..TRIES {
+            // SAFETY: `create` has initialised the mutex before anybody got a handle of the table.
+            match unsafe { libc::pthread_mutex_trylock(self.raw()) } {
+                libc::EBUSY => (0..PAUSES).for_each(|_| core::hint::spin_loop()),
+                code => return self.locked(code),
+            }
+        }
+        // SAFETY: as above.
+        self.locked(unsafe { libc::pthread_mutex_lock(self.raw()) })
+    }
+
+    fn locked(&self, code: i32) -> Locked<'_> {
+        match code {
             0 => Locked::Clean(Guard(self)),
             libc::EOWNERDEAD => Locked::OwnerDied(Guard(self)),
             _ => Locked::Failed,

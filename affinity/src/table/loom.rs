@@ -12,7 +12,7 @@
 use ::loom::sync::{Arc, Mutex};
 use ::loom::thread;
 
-use super::bucket::{Bucket, Entry, Found, Header, Meta, SLOTS};
+use super::bucket::{Body, Bucket, Buckets, Entry, Found, Meta, Summary};
 use super::journal::{Action, Change, Journal, Memory};
 use super::sync::{pause, AtomicU32, AtomicU64, Ordering};
 use super::time::{Span, Tick};
@@ -104,7 +104,8 @@ fn entry(fingerprint: u64, server: u16, time: u32) -> Entry {
 
 /// Two buckets of one shard, its lock, and the prints of servers.
 struct Model {
-    buckets: [Bucket; 2],
+    summaries: [AtomicU64; 2],
+    bodies: [Body; 2],
     journal: Journal,
     totals: [AtomicU64; 1],
     counts: [AtomicU32; 4],
@@ -115,7 +116,8 @@ struct Model {
 impl Model {
     fn new() -> Arc<Model> {
         Arc::new(Model {
-            buckets: [Bucket::default(), Bucket::default()],
+            summaries: std::array::from_fn(|_| AtomicU64::new(0)),
+            bodies: std::array::from_fn(|_| Body::default()),
             journal: Journal::default(),
             totals: [AtomicU64::new(0)],
             counts: std::array::from_fn(|_| AtomicU32::new(0)),
@@ -125,31 +127,33 @@ impl Model {
     }
 
     fn memory(&self) -> Memory<'_> {
-        Memory { buckets: &self.buckets, totals: &self.totals, counts: &self.counts }
+        let buckets = Buckets { summaries: &self.summaries, bodies: &self.bodies };
+        Memory { buckets, totals: &self.totals, counts: &self.counts }
     }
 
-    fn header(&self, bucket: u32) -> Header {
-        self.buckets[bucket as usize].header(Ordering::Relaxed)
+    fn bucket(&self, index: u32) -> Bucket<'_> {
+        self.memory().buckets.get(index).unwrap()
+    }
+
+    fn summary(&self, bucket: u32) -> Summary {
+        self.bucket(bucket).summary(Ordering::Relaxed)
     }
 
     fn change(&self, action: Action, bucket: u32, slot: u32, entry: Entry) -> Change {
-        let home = (bucket != 0).then(|| {
-            let header = self.header(0);
-            (
-                0,
-                if action == Action::Insert {
-                    header.with_displaced(entry.fingerprint)
-                } else {
-                    header.without_displaced()
-                },
-            )
-        });
+        let (mine, home) = (self.summary(bucket), self.summary(0));
+        let (summary, home) = match action {
+            Action::Insert => {
+                (mine.with(slot, entry.fingerprint), home.with_displaced(entry.fingerprint))
+            }
+            _ => (mine.without(slot), home.without_displaced()),
+        };
         Change {
             action,
             bucket,
             slot,
-            header: self.header(bucket).next_version(),
-            home,
+            version: self.bucket(bucket).version(Ordering::Relaxed) + 1,
+            summary,
+            home: (bucket != 0).then_some((0, home)),
             entry,
             total: Some((0, self.totals[0].load(Ordering::Relaxed) + 1)),
             counts: [None, None],
@@ -171,13 +175,13 @@ impl Model {
     /// As `Table::lookup`: the home bucket, then the other if a hint says so.
     fn lookup(&self, key: u64) -> Option<(Entry, u64)> {
         let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
-        let mut bucket = &self.buckets[0];
+        let mut bucket = self.bucket(0);
         loop {
             match bucket.read(key, beside) {
                 Found::Entry(entry, print, _) => return Some((entry, print)),
-                Found::Nothing(header) if !header.may_be_elsewhere(key) => return None,
+                Found::Nothing(summary) if !summary.may_be_elsewhere(key) => return None,
                 Found::Nothing(_) => {
-                    bucket = &self.buckets[1];
+                    bucket = self.bucket(1);
                     bucket.position(key)?;
                 }
                 Found::Changed => pause(),
@@ -188,7 +192,7 @@ impl Model {
 
 impl Model {
     fn touch(&self, now: Tick) {
-        match self.buckets[0].read(KEY, |_| ()) {
+        match self.bucket(0).read(KEY, |_| ()) {
             Found::Entry(entry, (), used) => used.touch(entry.used, now),
             _ => panic!("a session that nobody removes is there"),
         }
@@ -334,10 +338,10 @@ fn two_binds_make_one_session() {
         let model = Model::new();
         let bind = |model: &Model, server: u16| {
             let _guard = model.lock.lock().unwrap();
-            if model.buckets[0].position(KEY).is_some() {
+            if model.bucket(0).position(KEY).is_some() {
                 return false;
             }
-            let slot = model.buckets[0].position(0).unwrap() as u32;
+            let slot = model.bucket(0).free().unwrap() as u32;
             model.insert(slot, entry(KEY, server, 10));
             true
         };
@@ -348,7 +352,7 @@ fn two_binds_make_one_session() {
         let mine = bind(&model, 0);
         let theirs = other.join().unwrap();
         assert!(mine != theirs);
-        assert_eq!(model.buckets[0].load(), 1);
+        assert_eq!(model.summary(0).load(), 1);
         assert_eq!(model.totals[0].load(Ordering::Relaxed), 1);
         let server = model.lookup(KEY).unwrap().0.meta.server();
         assert_eq!(server, u16::from(theirs));
@@ -411,11 +415,12 @@ fn interrupted_changes_are_finished() {
                     Action::Rebind => found == Some(new),
                 };
                 assert_eq!(after - before, u64::from(done), "{action:?} after {survived} stores");
-                let elsewhere = model.header(0).may_be_elsewhere(KEY);
+                let elsewhere = model.summary(0).may_be_elsewhere(KEY);
                 assert_eq!(elsewhere, bucket == 1 && found.is_some());
-                assert!(
-                    model.buckets[0].slots().chain(model.buckets[1].slots()).count() == 2 * SLOTS
-                );
+                let there = usize::from(found.is_some());
+                assert_eq!(model.summary(bucket).load(), there);
+                let slots = model.bucket(bucket).slots();
+                assert_eq!(slots.filter(|slot| slot.fingerprint() != 0).count(), there);
             });
         }
     }

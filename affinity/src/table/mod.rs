@@ -2,15 +2,20 @@
 //!
 //! # Layout
 //! A session is a 64-bit keyed fingerprint, a server's number, a time to live and two times: 20
-//! bytes. Six of them and an 8-byte header fill a [bucket](bucket::Bucket) of two cache lines.
-//! The fingerprint alone says in which four buckets of which shard its session may live: mostly
+//! bytes. Six of them and a version fill the body of a [bucket](bucket::Bucket), two cache lines.
+//! The fingerprint alone says in which five buckets of which shard its session may live: mostly
 //! in the first, its home; in one of the others if the home was rather full when the session was
-//! created. A home bucket knows by a hint whether it is worth looking there. A session never
-//! moves from one slot to another. 32,000 sessions fit in a megabyte without an eviction.
+//! created. A session never moves from one slot to another.
+//!
+//! A word for each bucket, its summary, lies with those of its neighbours in two megabytes for a
+//! million sessions: a byte of each fingerprint, and hints that tell whether a session of this home
+//! is worth looking for elsewhere. Most lookups that find nothing read that word alone.
+//!
+//! 32,000 sessions fit in a megabyte without an eviction.
 //!
 //! # Who may read and write what, when
-//! - **Buckets** are read by anybody at any time. They are written by the holder of the lock of
-//!   their shard, but for the time of last use, which anybody may move forward.
+//! - **Buckets and summaries** are read by anybody at any time. They are written by the holder of
+//!   the lock of their shard, but for the time of last use, which anybody may move forward.
 //! - **Totals, counts and the journal** of a shard are written by the holder of its lock, and read
 //!   by anybody; each counter is one atomic word.
 //! - **Prints and cells of servers** are written by the holder of the list's lock, but for flags,
@@ -41,9 +46,10 @@
 //!
 //! Hence a lookup returns a server that the session was bound to at some moment of the lookup.
 //! A lookup that finds nothing is right as well: a session stays in one slot from its creation to
-//! its removal, and a hint is set before the session it stands for is published and goes after it
-//! is removed. A reader that misses a session has looked at its slot before it came or after it
-//! went, so there was a moment in between, during the lookup, when it was not there.
+//! its removal; its tag, and its hint if it is not at home, are stored before it is published and
+//! go after it is removed. A reader that misses a session has looked at its tag, hint or slot before
+//! it came or after it went, so there was a moment in between, during the lookup, when it was not
+//! there.
 //!
 //! Lookups need no lock for that, and never wait: a reader begins again only if a session has left
 //! the same bucket during the few loads between (a) and (d). Writers of a bucket follow each other

@@ -3,7 +3,7 @@
 use super::region::Region;
 
 /// Buckets that a session may live in.
-pub(super) const CANDIDATES: usize = 4;
+pub(super) const CANDIDATES: usize = 5;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
@@ -15,9 +15,9 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) fn new(region: &Region, fingerprint: u64) -> Place {
-        let [second, third, fourth] = Self::others(region, fingerprint);
+        let [second, third, fourth, fifth] = Self::others(region, fingerprint);
         let home = Self::home(region, fingerprint);
-        Place { fingerprint, buckets: [home, second, third, fourth] }
+        Place { fingerprint, buckets: [home, second, third, fourth, fifth] }
     }
 
     /// The shard of a session: by the upper half of its fingerprint.
@@ -37,9 +37,13 @@ impl Place {
     /// depend on all bits.
     #[inline]
     pub(super) fn others(region: &Region, fingerprint: u64) -> [u32; CANDIDATES - 1] {
-        /// 2^64 divided by the golden ratio, and by the square roots of 2 and 3.
-        const FACTORS: [u64; CANDIDATES - 1] =
-            [0x9e37_79b9_7f4a_7c15, 0xb504_f333_f9de_6485, 0x93cd_3a2c_8198_e269];
+        /// 2^64 divided by the golden ratio, and by the square roots of 2, 3 and 5.
+        const FACTORS: [u64; CANDIDATES - 1] = [
+            0x9e37_79b9_7f4a_7c15,
+            0xb504_f333_f9de_6485,
+            0x93cd_3a2c_8198_e269,
+            0x727c_9716_ffb7_64d5,
+        ];
         let buckets = region.buckets_per_shard();
         let first = Self::shard(region, fingerprint) * buckets;
         FACTORS

@@ -2,13 +2,14 @@
 //! references.
 //!
 //! ```text
-//! Header | Shard × shards | Bucket × shards × buckets | Cell × servers
-//!        | print (u64) × servers | hits (u64) × servers | Counts × shards × servers
+//! Header | Shard × shards | Body × shards × buckets | summary (u64) × shards × buckets
+//!        | Cell × servers | print (u64) × servers | hits (u64) × servers
+//!        | Counts × shards × servers
 //! ```
 
 use core::ptr::NonNull;
 
-use super::bucket::{Bucket, SLOTS};
+use super::bucket::{Body, Buckets, SLOTS};
 use super::journal::Journal;
 use super::lock::RobustMutex;
 use super::servers::Cell;
@@ -23,12 +24,14 @@ const FORMAT: u32 = 3;
 pub(super) const ALIGN: usize = 128;
 pub(super) const MIN_SIZE: usize = 8 * 1024;
 const MAX_SHARDS: u32 = 16;
-/// Bytes of region for each shard: a few hundred buckets at least.
+/// Bytes of region for each shard, of the first few and of all.
+const FEW_SHARDS: usize = 4;
+const SMALL_SHARD_SIZE: usize = 16 * 1024;
 const SHARD_SIZE: usize = 256 * 1024;
 const MIN_SERVERS: u32 = 16;
 const MAX_SERVERS: u32 = 4096;
 /// The server list and its counters may take this fraction of the region.
-const SERVERS_SHARE: usize = 24;
+const SERVERS_SHARE: usize = 16;
 
 /// Counters of a shard, in `Shard::totals`, and of a server in a shard, in `Region::counts`.
 /// What has an index in both is counted in both.
@@ -115,7 +118,8 @@ struct Geometry {
     buckets: u32,
     all_buckets: u32,
     servers: u32,
-    buckets_at: usize,
+    bodies_at: usize,
+    summaries_at: usize,
     cells_at: usize,
     prints_at: usize,
     hits_at: usize,
@@ -139,7 +143,8 @@ impl Geometry {
         let (shards_len, servers_len) = (shards as usize, servers as usize);
         place(1, size_of::<Header>())?;
         place(shards_len, size_of::<Shard>())?;
-        let buckets_at = place(all_buckets as usize, size_of::<Bucket>())?;
+        let bodies_at = place(all_buckets as usize, size_of::<Body>())?;
+        let summaries_at = place(all_buckets as usize, size_of::<u64>())?;
         let cells_at = place(servers_len, size_of::<Cell>())?;
         let prints_at = place(servers_len, size_of::<u64>())?;
         let hits_at = place(servers_len, size_of::<u64>())?;
@@ -150,7 +155,8 @@ impl Geometry {
             buckets,
             all_buckets,
             servers,
-            buckets_at,
+            bodies_at,
+            summaries_at,
             cells_at,
             prints_at,
             hits_at,
@@ -161,7 +167,8 @@ impl Geometry {
 
     /// The best use of `len` bytes.
     fn fitting(len: usize) -> Result<Geometry, Error> {
-        let shards = (len / SHARD_SIZE).clamp(1, MAX_SHARDS as usize) as u32;
+        let few = (len / SMALL_SHARD_SIZE).clamp(1, FEW_SHARDS);
+        let shards = (len / SHARD_SIZE).clamp(few, MAX_SHARDS as usize) as u32;
         let server_size = size_of::<Cell>()
             + 2 * size_of::<u64>()
             + shards as usize * COUNTERS * size_of::<u32>();
@@ -169,7 +176,9 @@ impl Geometry {
             .clamp(MIN_SERVERS as usize, MAX_SERVERS as usize) as u32;
         let smallest = Geometry::new(shards, 1, servers).ok_or(Error::Geometry)?;
         let room = len.checked_sub(smallest.size).ok_or(Error::TooSmall)?;
-        let more = room / size_of::<Bucket>() / shards as usize;
+        // Behind the summaries there may be a gap.
+        let bucket_size = size_of::<Body>() + size_of::<u64>();
+        let more = room.saturating_sub(ALIGN) / bucket_size / shards as usize;
         let buckets = u32::try_from(more + 1).map_err(|_| Error::TooLarge)?;
         Geometry::new(shards, buckets, servers)
             .filter(|geometry| geometry.size <= len)
@@ -308,9 +317,15 @@ impl Region {
 
     /// All buckets, shard by shard.
     #[inline]
-    pub(super) fn buckets(&self) -> &[Bucket] {
-        // SAFETY: `Geometry` has placed that many buckets there.
-        unsafe { self.slice(self.geometry.buckets_at, self.bucket_count() as usize) }
+    pub(super) fn buckets(&self) -> Buckets<'_> {
+        let count = self.bucket_count() as usize;
+        // SAFETY: `Geometry` has placed that many of both there.
+        unsafe {
+            Buckets {
+                summaries: self.slice(self.geometry.summaries_at, count),
+                bodies: self.slice(self.geometry.bodies_at, count),
+            }
+        }
     }
 
     #[inline]

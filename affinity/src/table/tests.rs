@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::bucket::SLOTS;
+use super::bucket::{Summary, SLOTS};
 use super::handle::{Existing, Kind, Table};
 use super::hash::Algorithm;
 use super::place::{Place, CANDIDATES};
@@ -60,14 +60,14 @@ fn ids_chosen_without_the_secret_spread_evenly() {
         let buckets = table.region.buckets().len();
         let mut homes = vec![0u32; buckets];
         let mut candidates = vec![0u32; buckets];
-        let mut hints = [0u32; 16];
+        let mut hints = [0u32; Summary::HINTS as usize];
         for number in 0..IDS {
             let id = format!("session-{number:028}");
             let fingerprint = table.key(Kind::Session, id.as_bytes(), b"").fingerprint();
             let place = Place::new(&table.region, fingerprint);
             homes[place.buckets[0] as usize] += 1;
             place.buckets.iter().for_each(|&bucket| candidates[bucket as usize] += 1);
-            hints[(fingerprint & 15) as usize] += 1;
+            hints[(fingerprint % Summary::HINTS) as usize] += 1;
         }
         for (name, counts, total) in [
             ("homes", &homes[..], IDS),
@@ -85,9 +85,10 @@ fn ids_chosen_without_the_secret_spread_evenly() {
     }
 }
 
-/// A lookup reads four buckets at most; at the nominal load, most read one.
+/// A session is in one of five buckets; at the nominal load most are at home, and most misses end
+/// there.
 #[test]
-fn the_longest_probe_is_four_buckets() {
+fn the_longest_probe_is_five_buckets() {
     let table = table_with(Algorithm::best() as u32, *b"0123456789abcdef", 4 << 20).unwrap();
     let server = table.intern(b"a:1", Tick(1)).unwrap();
     let sessions = 4 * 32_000u64;
@@ -102,29 +103,30 @@ fn the_longest_probe_is_four_buckets() {
         let probe = place
             .buckets
             .iter()
-            .position(|&bucket| table.region.buckets()[bucket as usize].find(fingerprint).is_some())
-            .expect("a session lives in one of its four buckets");
+            .position(|&bucket| {
+                table.region.buckets().get(bucket).unwrap().position(fingerprint).is_some()
+            })
+            .expect("a session lives in one of its five buckets");
         probes[probe] += 1;
     }
     let hinted = (sessions..2 * sessions)
         .filter(|&number| {
             let fingerprint = key(number).fingerprint();
             let home = Place::home(&table.region, fingerprint);
-            table.region.buckets()[home as usize]
-                .header(super::sync::Ordering::Relaxed)
-                .may_be_elsewhere(fingerprint)
+            let home = table.region.buckets().get(home).unwrap();
+            home.summary(super::sync::Ordering::Relaxed).may_be_elsewhere(fingerprint)
         })
         .count();
     println!("hits by bucket: {probes:?}; {hinted} of {sessions} misses read more than one");
-    assert!(probes[0] > sessions * 7 / 8);
-    assert!((hinted as u64) < sessions / 25);
+    assert!(probes[0] > sessions * 5 / 6);
+    assert!((hinted as u64) < sessions / 12);
 
-    // When all has gone, so have the hints.
+    // When all has gone, so have tags and hints.
     for number in 0..sessions {
         assert!(table.forget(key(number)));
     }
-    for bucket in table.region.buckets() {
-        assert_eq!(bucket.header(super::sync::Ordering::Relaxed).0 >> 32, 0);
+    for bucket in table.region.buckets().iter() {
+        assert_eq!(bucket.summary(super::sync::Ordering::Relaxed), Summary(0));
         assert_eq!(bucket.slots().filter(|slot| slot.fingerprint() == 0).count(), SLOTS);
     }
 }
@@ -133,7 +135,7 @@ fn the_longest_probe_is_four_buckets() {
 /// one test of the table that Miri can run (it knows neither mmap nor robust mutexes).
 #[test]
 fn a_bucket_is_read_whole_while_it_is_written() {
-    use super::bucket::{Bucket, Entry, Found, Meta};
+    use super::bucket::{Body, Buckets, Entry, Found, Meta};
     use super::journal::{Action, Change, Journal, Memory};
     use super::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -145,15 +147,23 @@ fn a_bucket_is_read_whole_while_it_is_written() {
         used: Tick(round),
         created: Tick(round),
     };
-    let buckets = [Bucket::default()];
+    let (summaries, bodies) = ([AtomicU64::new(0)], [Body::default()]);
+    let buckets = Buckets { summaries: &summaries, bodies: &bodies };
+    let bucket = buckets.get(0).unwrap();
     let journal = Journal::default();
     let totals: [AtomicU64; 0] = [];
     let counts: [AtomicU32; 0] = [];
-    let memory = Memory { buckets: &buckets, totals: &totals, counts: &counts };
+    let memory = Memory { buckets, totals: &totals, counts: &counts };
     let commit = |action, entry| {
-        let header = buckets[0].header(Ordering::Relaxed).next_version();
+        let version = bucket.version(Ordering::Relaxed) + 1;
+        let summary = match action {
+            Action::Insert => Summary(0).with(0, KEY),
+            _ => Summary(0),
+        };
         let (home, total, counts) = (None, None, [None, None]);
-        let change = Change { action, bucket: 0, slot: 0, header, home, entry, total, counts };
+        let (at, slot) = (0, 0);
+        let change =
+            Change { action, bucket: at, slot, version, summary, home, entry, total, counts };
         journal.commit(&change, memory);
     };
     commit(Action::Insert, entry(0));
@@ -162,7 +172,7 @@ fn a_bucket_is_read_whole_while_it_is_written() {
             scope.spawn(|| {
                 let mut last = 0;
                 for _ in 0..rounds {
-                    let found = buckets[0].read(KEY, |meta| meta.server());
+                    let found = bucket.read(KEY, |meta| meta.server());
                     if let Found::Entry(found, _, used) = found {
                         used.touch(found.used, Tick(0));
                         let round = found.created.0;
