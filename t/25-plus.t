@@ -4,6 +4,7 @@ use lib 't/lib';
 use Sticky;
 
 nginx_is_at_least('1.29.6') ? plan skip_all => 'nginx has a sticky of its own' : plan 'no_plan';
+also_with_two_workers;
 run_tests();
 
 __DATA__
@@ -48,6 +49,7 @@ __DATA__
 === TEST 3: and not before
 --- http_config
     upstream u {
+        zone servers 64k;
         sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
@@ -94,6 +96,7 @@ __DATA__
 --- http_config
     log_format sticky '$upstream_sticky_status $upstream_http_x_server';
     upstream u {
+        zone servers 64k;
         sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
@@ -115,6 +118,7 @@ UNKNOWN b
 === TEST 7: cookies, several create and lookup
 --- http_config
     upstream u {
+        zone servers 64k;
         sticky learn create=$upstream_http_x_session create=$upstream_cookie_sid
                lookup=$http_x_session lookup=$cookie_sid zone=sessions:1m timeout=1h;
         server $TEST_NGINX_A;
@@ -133,6 +137,7 @@ UNKNOWN b
 === TEST 8: an idle session is forgotten after timeout
 --- http_config
     upstream u {
+        zone servers 64k;
         sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=2s;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
@@ -149,6 +154,7 @@ UNKNOWN b
 === TEST 9: answers refresh, a lookup alone does not: the session of an open response expires
 --- http_config
     upstream u {
+        zone servers 64k;
         sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=1s;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
@@ -165,6 +171,7 @@ UNKNOWN b
 === TEST 10: with header, the header of an answer refreshes
 --- http_config
     upstream u {
+        zone servers 64k;
         sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=2s header;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
@@ -205,6 +212,7 @@ UNKNOWN b
 === TEST 12: an answer that names another session concerns that one, not the one looked up
 --- http_config
     upstream u {
+        zone servers 64k;
         sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m timeout=2s header;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;

@@ -3,6 +3,7 @@
 use lib 't/lib';
 use Sticky;
 
+also_with_two_workers;
 plan 'no_plan';
 run_tests();
 

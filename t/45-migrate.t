@@ -3,6 +3,7 @@
 use lib 't/lib';
 use Sticky;
 
+also_with_two_workers;
 told_by_nginx;
 plan 'no_plan';
 
