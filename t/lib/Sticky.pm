@@ -135,7 +135,7 @@ sub hold($;$) {
     my ($request, $seconds) = @_;
     my $socket;
     # Under valgrind nginx takes its time to begin.
-    for (1 .. 100) {
+    for (1 .. 600) {
         $socket = IO::Socket::INET->new(
             PeerAddr => '127.0.0.1',
             PeerPort => $Test::Nginx::Util::ServerPortForClient,
