@@ -13,10 +13,9 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.api import report_of, sessions_add_up  # noqa: E402
+from harness.api import last_report, sessions_add_up  # noqa: E402
 from harness.nginx import BINARY, MODULE, OWN_STICKY, Nginx, version  # noqa: E402
-
-TEST_TIMEOUT = 120  # seconds
+from harness.patience import WHOLE_TEST  # noqa: E402
 
 numbers: list[str] = []
 
@@ -45,7 +44,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     arguments = {name: pyfuncitem.funcargs[name] for name in names}
 
     async def run() -> None:
-        async with asyncio.timeout(TEST_TIMEOUT):
+        async with asyncio.timeout(WHOLE_TEST):
             await pyfuncitem.obj(**arguments)
 
     uvloop.run(run())
@@ -75,7 +74,7 @@ def new_nginx(tmp_path: Path) -> Iterator[Callable[..., Nginx]]:
         return made[-1]
 
     yield make
-    reports = [report_of(nginx) for nginx in made if nginx.is_running and nginx.api.exists()]
+    reports = [last_report(nginx) for nginx in made if nginx.is_running and nginx.api.exists()]
     for nginx in made:
         nginx.stop()
     for report in reports:

@@ -16,8 +16,11 @@ from harness.api import JSON, Api, adds_up, check, location
 from harness.conf import LEARN, SAMPLES, STREAMING, listen, sample, upstream
 from harness.http import Response, crowd, send, stream
 from harness.nginx import KILLED, ROOT
+from harness.patience import PATIENCE, until
 from harness.ports import free_ports
 from harness.replica import replicas
+
+HTTP = httpx.Client(timeout=PATIENCE)
 
 PROMETHEUS = """
 global: {{ scrape_interval: 1s }}
@@ -135,7 +138,7 @@ async def test_numbers_add_up(nginx, report):
                 firsts.append(await send(port))
             elif choice < 0.9:
                 # Any server takes it, and with it the session.
-                await send(port, random.choice(firsts[-200:]).id, headers=[("X-Status", "201")])
+                await send(port, random.choice(firsts[-50:]).id, headers=[("X-Status", "201")])
             elif choice < 0.95:
                 await send(port, b"stranger")
             else:
@@ -197,18 +200,18 @@ async def test_sample_of_the_api(nginx):
     async with replicas(1) as servers:
         nginx.start(sample("api.conf", port, []) + conf(sessions_port, servers))
         url = f"http://127.0.0.1:{port}"
-        assert httpx.get(f"{url}/sticky/").json()["write"] is False
-        assert httpx.get(f"{url}/sticky/", headers={"Host": "example.com"}).status_code == 421
+        assert HTTP.get(f"{url}/sticky/").json()["write"] is False
+        assert HTTP.get(f"{url}/sticky/", headers={"Host": "example.com"}).status_code == 421
         path = f"/sticky-admin/upstreams/mcp/servers/{servers[0].address}"
-        assert httpx.patch(url + path, json={"drain": True}).status_code == 401
-        assert httpx.patch(url + path.replace("-admin", ""), json={"drain": True}).status_code == 405
+        assert HTTP.patch(url + path, json={"drain": True}).status_code == 401
+        assert HTTP.patch(url + path.replace("-admin", ""), json={"drain": True}).status_code == 405
 
 
 async def test_head_is_answered_without_a_body(nginx):
     (port,) = free_ports(1)
     async with replicas(1) as servers:
         nginx.start(conf(port, servers))
-        head = httpx.head(f"http://127.0.0.1:{port}/sticky/")
+        head = HTTP.head(f"http://127.0.0.1:{port}/sticky/")
         assert (head.status_code, head.content) == (200, b"")
         assert int(head.headers["content-length"]) > 0
         assert head.headers["cache-control"] == "no-store"
@@ -225,9 +228,9 @@ async def test_prometheus_scrapes(nginx, tmp_path):
             await send(port, first.id)
         await Api(port).settled(4)
 
-        text = httpx.get(url, params={"format": "prometheus"})
+        text = HTTP.get(url, params={"format": "prometheus"})
         assert text.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-        assert httpx.get(url, headers={"Accept": "text/plain; version=0.0.4"}).text.count("# HELP") > 20
+        assert HTTP.get(url, headers={"Accept": "text/plain; version=0.0.4"}).text.count("# HELP") > 20
         lint = subprocess.run([tool("promtool"), "check", "metrics"], input=text.text, capture_output=True, text=True)
         assert (lint.returncode, lint.stdout + lint.stderr) == (0, "")
 
@@ -243,7 +246,7 @@ async def test_prometheus_scrapes(nginx, tmp_path):
         try:
 
             async def ask(query: str) -> dict[str, float]:
-                async with httpx.AsyncClient() as http:
+                async with httpx.AsyncClient(timeout=PATIENCE) as http:
                     answer = await http.get(
                         f"http://127.0.0.1:{prometheus_port}/api/v1/query", params={"query": query}
                     )
@@ -253,12 +256,12 @@ async def test_prometheus_scrapes(nginx, tmp_path):
                     for series in answer.json()["data"]["result"]
                 }
 
-            async with asyncio.timeout(60):
-                while True:
-                    with contextlib.suppress(httpx.TransportError, ValueError):  # it is starting
-                        if await ask("nginx_sticky_info"):
-                            break
-                    await asyncio.sleep(0.2)
+            async def has_scraped() -> bool:
+                with contextlib.suppress(httpx.HTTPError, ValueError):  # it is starting
+                    return bool(await ask("nginx_sticky_info"))
+                return False
+
+            await until(has_scraped)
             assert (await ask('nginx_sticky_requests_total{status="hit",zone="sessions"}')) == {"hit/": 3}
             live = await ask("nginx_sticky_server_live_sessions")
             (holder,) = (server for server in servers if server.name == first.replica)
@@ -273,7 +276,7 @@ async def test_prometheus_scrapes(nginx, tmp_path):
                 assert f"# TYPE {metric} " in text.text, metric
         finally:
             prometheus.terminate()
-            prometheus.wait(20)
+            prometheus.wait(PATIENCE)
 
 
 async def test_whoever_asks_wrongly_is_told(nginx):

@@ -6,6 +6,7 @@ SESSIONS=1000000 fills the larger zone as far as one wants to wait.
 import asyncio
 import os
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -15,8 +16,8 @@ from harness.ports import free_ports
 
 FEW, MANY = 1_000, int(os.environ.get("SESSIONS", 30_000))
 SERVERS = 10
-GROWTH = (10, 100, 1_000)  # servers
-ASKED = 1_000
+GROWTH = (100, 1_000)  # servers
+ROUNDS, ASKED = 15, 200
 MOST = 5  # milliseconds for an answer
 
 
@@ -47,12 +48,14 @@ async def pipeline(port: int, path: str, count: int, status: bytes) -> None:
         batch = min(100, count - answered)
         writer.write(request * batch)
         while batch:
-            data = rest + await reader.read(1 << 20)
+            came = await reader.read(1 << 20)
+            assert came, "nginx has closed the connection"
+            data = rest + came
             found = data.count(line)
             batch -= found
             answered += found
             rest = data[-len(line) + 1 :]
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.1)  # what a worker has used is counted when it sleeps again
     writer.close()
 
 
@@ -61,36 +64,38 @@ def cpu(nginx: Nginx) -> float:
     return sum(int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) for pid in nginx.workers) / 1e6
 
 
-async def cost(nginx: Nginx, port: int, form: str, asked: int = ASKED) -> float:
-    """Milliseconds for an answer."""
-    before = cpu(nginx)
-    await pipeline(port, f"/sticky/?format={form}", asked, b"200")
-    return (cpu(nginx) - before) / asked
+async def costs(running: list[tuple[Nginx, int]], form: str, asked: int = ASKED) -> list[float]:
+    """Milliseconds for an answer of each; in turns, so that what else this machine does weighs on all."""
+    found: list[list[float]] = [[] for _ in running]
+    for _ in range(ROUNDS):
+        for (nginx, port), its in zip(running, found):
+            before = cpu(nginx)
+            await pipeline(port, f"/sticky/?format={form}", asked, b"200")
+            its.append((cpu(nginx) - before) / asked)
+    return list(map(median, found))
 
 
-async def test_an_answer_costs_no_more_with_more_sessions(nginx, report):
-    port, *ports = free_ports(1 + SERVERS)
-    api = Api(port)
-    nginx.start(conf(port, [f"127.0.0.1:{server}" for server in ports], f"{max(MANY // 20_000, 1)}m"))
-    costs = []
+async def test_an_answer_costs_no_more_with_more_sessions(new_nginx, report):
+    running = []
     for sessions in (FEW, MANY):
-        have = (await api.get())["zones"]["sessions"]["live"]
+        port, *ports = free_ports(1 + SERVERS)
+        nginx = new_nginx()
+        nginx.start(conf(port, [f"127.0.0.1:{server}" for server in ports], f"{max(MANY // 20_000, 1)}m"))
         parts = 8
         async with asyncio.TaskGroup() as group:
             for _ in range(parts):
-                group.create_task(pipeline(port, "/", (sessions - have) // parts, b"204"))
-        live = (await api.get())["zones"]["sessions"]["live"]
-        assert live >= sessions * 0.99
-        costs.append(await cost(nginx, port, "json"))
-        report(f"{live:,} sessions on {SERVERS} servers, 2 workers: {costs[-1]:.3f} ms of a worker for an answer")
-    few, many = costs
+                group.create_task(pipeline(port, "/", sessions // parts, b"204"))
+        assert (await Api(port).get())["zones"]["sessions"]["live"] >= sessions * 0.99
+        running.append((nginx, port))
+    few, many = await costs(running, "json")
+    report(f"{SERVERS} servers, {FEW:,} sessions: {few:.3f} ms of a worker for an answer; {MANY:,}: {many:.3f} ms")
     assert many < MOST
     assert many < 2 * few
 
 
 @pytest.mark.parametrize("form", ["json", "prometheus"])
 async def test_an_answer_grows_with_the_servers(new_nginx, report, form):
-    costs = []
+    running = []
     for servers in GROWTH:
         port, backend = free_ports(2)
         nginx = new_nginx()
@@ -99,11 +104,9 @@ async def test_an_answer_grows_with_the_servers(new_nginx, report, form):
         await pipeline(port, "/", 2 * servers, b"204")
         zone = (await Api(port).get())["zones"]["sessions"]
         assert len(zone["servers"]) == servers
-        # Whatever else this machine does makes it more, never less.
-        costs.append(min([await cost(nginx, port, form, ASKED // 10) for _ in range(3)]))
-        report(f"{servers:,} servers, as {form}: {costs[-1]:.3f} ms of a worker for an answer")
-        nginx.stop()
-    _, some, many = costs
+        running.append((nginx, port))
+    some, many = await costs(running, form, ASKED // 5)
+    report(f"as {form}, for {GROWTH[0]:,} servers: {some:.3f} ms of a worker; for {GROWTH[1]:,}: {many:.3f} ms")
     assert many < MOST
     # Ten times as many cost about ten times as much.
     assert many < 20 * some

@@ -10,7 +10,7 @@ from harness.replica import replicas
 SESSIONS, CLIENTS, FOLLOW_UPS = 1_000, 50, 10
 
 
-async def visit(port: int, sessions: int = SESSIONS) -> Tally:
+async def visit(port: int, sessions: int = SESSIONS, clients: int = CLIENTS) -> Tally:
     """Sessions of clients that go on the moment they have their answer, each request on a new connection."""
     tally = Tally()
 
@@ -21,7 +21,7 @@ async def visit(port: int, sessions: int = SESSIONS) -> Tally:
         for _ in range(FOLLOW_UPS):
             tally.follow_up(first, await send(port, first.id))
 
-    await crowd(sessions, CLIENTS, session)
+    await crowd(sessions, clients, session)
     return tally
 
 
@@ -36,12 +36,13 @@ async def test_plus_configuration_to_the_letter(nginx, workers, report):
         )
         tally = await visit(sticky)
         report(tally)
-        beside = await visit(plain, 100)
+        # One client alone meets the servers in turn; many may happen to keep step with them.
+        beside = await visit(plain, 100, 1)
         report(f"round robin beside it: {beside}")
 
     assert tally.misrouted == 0
     assert len(tally.workers) == workers and tally.crossed > 0
-    assert len(beside.hurt) > 0.8 * beside.sessions
+    assert len(beside.hurt) == beside.sessions
 
 
 @pytest.mark.parametrize("workers", [2, 4])

@@ -17,6 +17,7 @@ from harness.api import Api
 from harness.conf import LEARN, STREAMING, listen, sample, upstream
 from harness.http import send
 from harness.nginx import ROOT, Nginx
+from harness.patience import PATIENCE
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
 
@@ -91,23 +92,30 @@ async def started(nginx: Nginx, shell: str) -> AsyncIterator[tuple[Pod, Api, str
         yield Pod(nginx, api, servers[0], shell), Api(api), f"upstreams/mcp/servers/{servers[0].address}"
 
 
+async def draining(api: Api, server: str) -> dict:
+    """How it stands there, once it drains."""
+    async with asyncio.timeout(PATIENCE):
+        while (shown := await api.get(server, "server"))["state"] != "draining":
+            await asyncio.sleep(0.01)
+    return shown
+
+
 @pytest.mark.parametrize("shell", SHELLS)
 async def test_a_pod_leaves(nginx, shell):
     async with started(nginx, shell) as (pod, api, server):
         leaving = await pod.leave()
-        await asyncio.sleep(1)
-        shown = await api.get(server, "server")
-        assert shown["state"] == "draining" and shown["live"] > 0
+        shown = await draining(api, server)
+        assert shown["live"] > 0
         assert leaving.returncode is None
         # It asks again when a reload has sent it away.
         await asyncio.to_thread(nginx.reload)
-        assert await asyncio.wait_for(leaving.wait(), 30) == 0
+        assert await asyncio.wait_for(leaving.wait(), PATIENCE) == 0
         assert (await api.get(server, "server"))["live"] == 0
 
 
 async def test_a_pod_waits_for_no_nginx_that_is_gone(nginx):
-    async with started(nginx, "dash") as (pod, _, _):
+    async with started(nginx, "dash") as (pod, api, server):
         leaving = await pod.leave()
-        await asyncio.sleep(1)
+        await draining(api, server)
         await asyncio.to_thread(nginx.stop)
-        assert await asyncio.wait_for(leaving.wait(), 30) != 0
+        assert await asyncio.wait_for(leaving.wait(), PATIENCE) != 0

@@ -14,7 +14,8 @@ from mcp.client.streamable_http import streamable_http_client
 
 from harness.api import Api, location
 from harness.conf import listen, upstream
-from harness.ports import free_ports
+from harness.patience import PATIENCE, WHOLE_TEST, until
+from harness.ports import free_ports, is_connected
 from harness.sdk import FRONT, Server, servers
 
 CLIENTS = 50
@@ -38,7 +39,7 @@ class Clients:
     async def _session(self) -> None:
         begun = time.monotonic()
         async with (
-            httpx.AsyncClient(timeout=60, headers={"X-Client": uuid.uuid4().hex}) as http,
+            httpx.AsyncClient(timeout=PATIENCE, headers={"X-Client": uuid.uuid4().hex}) as http,
             streamable_http_client(self._url, http_client=http) as (read, write, _),
             ClientSession(read, write) as session,
         ):
@@ -98,17 +99,19 @@ async def test_drained_under_clients(nginx, report):
             open_ones = (await api.change("PATCH", target, "server", {"drain": True}))["live"]
             drained_at = time.monotonic()
             counting = asyncio.create_task(empty_at())
-            answer = await api.send(target + "?wait=empty&timeout=60s", timeout=70)
+            # Long before its time is over: else the test is.
+            answer = await api.send(target + "?wait=empty&timeout=1h", timeout=WHOLE_TEST)
             answered_at = time.monotonic()
             late = answered_at - await counting
             assert json.loads(answer.body)["live"] == 0
+            # Its last client has gone, and nginx is to know.
+            await until(lambda: not is_connected(three[0].port))
             three[0].kill()
             await clients.until(AFTER)
         report(f"drain: {clients}; {open_ones} open, empty after {answered_at - drained_at:.1f} s, told {late * 1000:.0f} ms later")
         assert clients.failures == []
-        assert late < 1
-        # The clock of a session starts a moment before its first request.
-        assert clients.started[three[0].name] < drained_at + 0.5
+        # The clock of a session starts before its first request.
+        assert clients.started[three[0].name] < drained_at
 
 
 async def test_removed_from_plain_nginx(new_nginx, report):

@@ -7,6 +7,7 @@ from statistics import median
 import pytest
 
 from harness.conf import listen, upstream
+from harness.patience import until
 from harness.ports import free_ports
 from harness.sdk import FRONT, Server, Steady, servers
 
@@ -79,12 +80,12 @@ async def test_killed(nginx_that_loses_servers, report):
     with servers("typescript") as replicas:
         nginx.start(conf(port, replicas, f"gone_after={GONE_AFTER}s"))
         async with Steady(port, CLIENTS, PAUSE) as steady:
-            await steady.until(lambda: all_served(steady))
+            await until(lambda: all_served(steady))
             since = steady.now
             replicas[0].kill()
             await asyncio.sleep(GONE_AFTER)
             final = steady.now
-            await steady.until(lambda: all_served(steady, final))
+            await until(lambda: all_served(steady, final))
     check(steady, replicas[0], since, report)
 
 
@@ -94,14 +95,14 @@ async def test_restarted_empty(nginx_that_loses_servers, report):
     with servers("typescript") as replicas:
         nginx.start(conf(port, replicas))
         async with Steady(port, CLIENTS, PAUSE) as steady:
-            await steady.until(lambda: all_served(steady))
+            await until(lambda: all_served(steady))
             since = steady.now
             replicas[0].kill()
             replicas[0].start()
             await asyncio.to_thread(replicas[0].wait)
             await asyncio.sleep(FAIL_TIMEOUT)
             final = steady.now
-            await steady.until(lambda: all_served(steady, final))
+            await until(lambda: all_served(steady, final))
     check(steady, replicas[0], since, report)
 
 
@@ -110,9 +111,9 @@ async def test_removed_by_reload(nginx, report):
     with servers("typescript") as replicas:
         nginx.start(conf(port, replicas))
         async with Steady(port, CLIENTS, PAUSE) as steady:
-            await steady.until(lambda: all_served(steady))
+            await until(lambda: all_served(steady))
             since = steady.now
             await asyncio.to_thread(nginx.reload, conf(port, replicas[1:]))
             final = steady.now
-            await steady.until(lambda: all_served(steady, final))
+            await until(lambda: all_served(steady, final))
     check(steady, replicas[0], since, report)

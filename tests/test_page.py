@@ -14,6 +14,7 @@ from playwright.async_api import Browser, Page, async_playwright
 from harness.api import JSON, Api, location
 from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.http import Response, send
+from harness.patience import PATIENCE, until
 from harness.ports import free_ports
 from harness.replica import replicas
 
@@ -26,7 +27,7 @@ FASTER = "const slow = setInterval; window.setInterval = (work, ms) => slow(work
 async def browser() -> AsyncIterator[Browser]:
     chromium = shutil.which("chromium") or pytest.skip("no chromium in PATH")
     async with async_playwright() as playwright:
-        started = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        started = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"], timeout=PATIENCE * 1000)
         try:
             yield started
         finally:
@@ -41,6 +42,7 @@ async def opened(
     context = await browser.new_context(
         viewport={"width": width, "height": WIDTHS[width]}, color_scheme=scheme, device_scale_factor=1
     )
+    context.set_default_timeout(PATIENCE * 1000)
     page = await context.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text))
@@ -94,17 +96,22 @@ async def test_page_is_readable(nginx, tmp_path, width, scheme):
     nginx.allowed += [r"\[error\]", r"\[warn\]"]
     async with replicas(4) as servers, traffic(port), browser() as chromium:
         nginx.start(conf(port, servers, write=True))
-        await asyncio.sleep(1)
+        api = Api(port)
+
+        async def all_have_sessions() -> bool:
+            shown = await api.get("upstreams/mcp", "upstream")
+            return all(server["live"] for server in shown["servers"].values())
+
+        await until(all_have_sessions)
         async with opened(chromium, port, width, scheme) as page:
-            await asyncio.sleep(6)
-            await Api(port).change("PATCH", f"upstreams/mcp/servers/{servers[1].address}", "server", {"drain": True})
-            await asyncio.sleep(4)
+            await page.locator("svg.bars rect").nth(100).wait_for(state="attached")
+            await api.change("PATCH", f"upstreams/mcp/servers/{servers[1].address}", "server", {"drain": True})
+            await page.wait_for_selector(".state.draining")
             servers[2].stop()
-            await asyncio.sleep(3)
+            await page.wait_for_selector(".state.unavailable")
             assert await page.locator(".server").count() == 4
             assert await page.locator(".state.draining").count() == 1
             assert await page.locator(".state.unavailable").count() == 1
-            assert await page.locator("svg.bars rect").count() > 100
             # Nothing sticks out.
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
             clipped = "[...document.querySelectorAll('button, .number, .tile')].filter(e => e.scrollWidth > e.clientWidth + 1)"
@@ -132,29 +139,32 @@ async def test_page_can_be_steered_without_a_mouse(nginx):
                     raise AssertionError(f"no button {name} within reach")
                 await page.keyboard.press("Enter")
 
-            async def drains(wanted: bool) -> None:
-                async with asyncio.timeout(10):
-                    while (await api.get(path, "server"))["drain"] is not wanted:
-                        await asyncio.sleep(0.05)
+            async def drains() -> bool:
+                return (await api.get(path, "server"))["drain"]
+
+            async def drains_no_more() -> bool:
+                return not await drains()
+
+            async def is_empty() -> bool:
+                return (await api.get(path, "server"))["live"] == 0
 
             await press("drain")
             await page.wait_for_selector("dialog[open]")
             await page.keyboard.press("Escape")
+            await page.wait_for_selector("dialog", state="hidden")
             await asyncio.sleep(0.3)
-            await drains(False)
+            assert not await drains()
             await press("drain")
             await page.focus("#yes")
             await page.keyboard.press("Enter")
-            await drains(True)
+            await until(drains)
             await page.wait_for_selector(".state.draining")
             await press("end")
-            await drains(False)
+            await until(drains_no_more)
             await press("forget")
             await page.focus("#yes")
             await page.keyboard.press("Enter")
-            async with asyncio.timeout(10):
-                while (await api.get(path, "server"))["live"]:
-                    await asyncio.sleep(0.05)
+            await until(is_empty)
 
             other = next(first for first in firsts if first.replica == servers[1].name)
             await page.fill("#id", other.id.decode())

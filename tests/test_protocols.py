@@ -11,6 +11,7 @@ import pytest
 from harness.http import Response
 from harness.multiplex import Client, http2, http3
 from harness.nginx import BINARY, HTTP2_ON, Nginx, was_built_with
+from harness.patience import until
 from harness.ports import free_ports
 from harness.tls import Authority
 
@@ -87,9 +88,7 @@ class Front:
     async def logged(self, count: int) -> Counter[str]:
         """What the access log has once it has so many lines, which are written when requests have ended."""
         log = self.nginx.home / "protocol.log"
-        async with asyncio.timeout(5):
-            while log.read_text().count("\n") < count:
-                await asyncio.sleep(0.01)
+        await until(lambda: log.read_text().count("\n") >= count)
         lines = [line.split(" ", 1) for line in log.read_text().splitlines()]
         assert {version for version, _ in lines} == {self.version}
         return Counter(rest for _, rest in lines)

@@ -10,6 +10,7 @@ import pytest
 from harness.conf import STREAMING, listen
 from harness.http import send
 from harness.nginx import environment
+from harness.patience import until
 from harness.ports import free_ports
 from harness.replica import replicas
 
@@ -32,22 +33,23 @@ async def instructions_of_ours(nginx, http: str, port: int) -> int:
         env=environment(),
     )
 
+    async def answers() -> bool:
+        try:
+            return (await send(port)).status == 200
+        except ConnectionRefusedError:
+            return False
+
     async def control(order: str) -> None:
         done = await asyncio.create_subprocess_exec("callgrind_control", order, str(process.pid))
         assert await done.wait() == 0
 
     try:
-        for _ in range(300):
-            try:
-                await send(port)
-                break
-            except ConnectionRefusedError:
-                await asyncio.sleep(0.1)
+        await until(answers)
         await control("--instr=on")
-        answers = [await send(port) for _ in range(REQUESTS)]
+        statuses = {(await send(port)).status for _ in range(REQUESTS)}
         await control("--instr=off")
         await control("--dump")
-        assert {answer.status for answer in answers} == {200}
+        assert statuses == {200}
     finally:
         process.terminate()
         await process.wait()

@@ -9,6 +9,7 @@ import pytest
 from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.http import Tally, crowd, send
 from harness.nginx import BINARY, version
+from harness.patience import until
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
 
@@ -33,8 +34,7 @@ async def test_session_of_a_backup_server_stays_there(nginx, policy):
         await primary.start()
         await asyncio.sleep(2.2)
         # nginx notes that the server is back when it is done with an answer, which its client may be before.
-        await send(port)
-        await asyncio.sleep(0.1)
+        await send(port, patient=True)
         fresh = [await send(port) for _ in range(5)]
         kept = [await send(port, first.id) for _ in range(5)]
     assert {response.replica for response in fresh} == {primary.name}
@@ -50,8 +50,7 @@ async def test_refused_reload_changes_nothing(nginx):
         firsts = [await send(port) for _ in range(50)]
         nginx.configure(good.replace("1m", "4m") + "upstream bad { sticky_learn nonsense; server 127.0.0.1:1; }")
         nginx.signal_reload()
-        await asyncio.sleep(0.5)
-        assert any("[emerg]" in line for line in nginx.errors())
+        await until(lambda: any("[emerg]" in line for line in nginx.errors()))
         said = [(await send(port, first.id)).sticky for first in firsts]
         await asyncio.to_thread(nginx.reload, good.replace("1m", "4m"))
         said += [(await send(port, first.id)).sticky for first in firsts]
@@ -69,7 +68,7 @@ async def test_clients_that_leave_early(nginx):
                 await send(port, first.id, headers=[("X-Wait", "1")], timeout=0.02)
 
         await crowd(400, 20, leave)
-        await asyncio.sleep(0.5)
+        await until(lambda: not any(replica.waiting for replica in servers))
         after = await send(port, first.id)
     assert (after.status, after.sticky) == (200, "HIT")
 
@@ -141,6 +140,12 @@ async def test_resolved_addresses_change(nginx, report):
     loop = asyncio.get_running_loop()
     transport, dns = await loop.create_datagram_endpoint(lambda: Dns(hosts[:3]), local_addr=("127.0.0.1", 0))
     resolver = transport.get_extra_info("sockname")[1]
+
+    async def until_resolved_anew() -> None:
+        """When nginx asks once more, it has done what the answer before says."""
+        asked = dns.asked
+        await until(lambda: dns.asked >= asked + 2)
+
     try:
         nginx.start(
             f"""resolver 127.0.0.1:{resolver} valid=1s ipv6=off;
@@ -151,7 +156,7 @@ async def test_resolved_addresses_change(nginx, report):
             }}"""
             + listen(port, "mcp")
         )
-        await asyncio.sleep(2)
+        await until_resolved_anew()
         firsts = [await send(port) for _ in range(60)]
         assert {first.replica for first in firsts} == {"amber", "birch", "cedar"}
         tally = Tally(sessions=len(firsts))
@@ -159,7 +164,7 @@ async def test_resolved_addresses_change(nginx, report):
         # Reordered; one gone and one new; the one back.
         for addresses in ([2, 0, 1], [3, 1, 2], [0, 1, 2]):
             dns.addresses = [hosts[n] for n in addresses]
-            await asyncio.sleep(3)
+            await until_resolved_anew()
             for first in firsts:
                 response = await send(port, first.id)
                 if 0 not in addresses and first.replica == "amber":

@@ -3,15 +3,22 @@
 import asyncio
 import json
 import socket
+import time
+from collections.abc import Callable
 from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker
 
 from harness.http import Response, send
 from harness.nginx import ROOT, Nginx
+from harness.patience import PATIENCE
 
 SCHEMA = json.loads((ROOT / "docs" / "api.schema.json").read_text())
 JSON = ("Content-Type", "application/json")
+
+# A report is no picture of one moment: a session that goes while it is made may be in one number and not yet in
+# another. Asked again, it adds up; for so many seconds.
+SETTLING = 20
 
 
 def check(kind: str, document: Any) -> None:
@@ -20,10 +27,18 @@ def check(kind: str, document: Any) -> None:
     Draft202012Validator(schema, format_checker=FormatChecker()).validate(document)
 
 
+def last_report(nginx: Nginx) -> Any:
+    """What an nginx that is left alone says of itself."""
+    deadline = time.monotonic() + SETTLING
+    while not holds(sessions_add_up, report := report_of(nginx)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return report
+
+
 def report_of(nginx: Nginx) -> Any:
     """What a running nginx says of itself, whatever its configuration."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE)
         connection.connect(str(nginx.api))
         connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(65536), b""))
@@ -58,13 +73,22 @@ class Api:
         return document
 
     async def settled(self, requests: int) -> Any:
-        """The report once so many requests have been counted, which happens when nginx is done with them."""
-        for _ in range(100):
+        """The report once so many requests have been counted, which nginx does when they are over, and add up."""
+        deadline = time.monotonic() + SETTLING
+        while True:
             report = await self.get()
-            if sum(sum(zone["requests"].values()) for zone in report["zones"].values()) >= requests:
+            counted = sum(sum(zone["requests"].values()) for zone in report["zones"].values())
+            if counted >= requests and holds(adds_up, report) or time.monotonic() > deadline:
                 return report
             await asyncio.sleep(0.05)
-        return report
+
+
+def holds(check: Callable[[Any], None], report: Any) -> bool:
+    try:
+        check(report)
+    except AssertionError:
+        return False
+    return True
 
 
 def adds_up(report: Any) -> None:

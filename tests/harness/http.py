@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-TIMEOUT = 15  # seconds; a request that takes longer hangs
+from harness.patience import PATIENCE
 
 Headers = Iterable[tuple[str, str | bytes]]
 
@@ -70,7 +70,7 @@ async def send(
     body: bytes = b"{}",
     patient: bool = False,
     tls: ssl.SSLContext | None = None,
-    timeout: float = TIMEOUT,
+    timeout: float = PATIENCE,
 ) -> Response:
     """One request on a connection of its own, answered in full; `patient` waits until nginx has done with it, too."""
     async with asyncio.timeout(timeout):
@@ -98,11 +98,11 @@ class Stream:
         self._reader = reader
         self._writer = writer
 
-    async def event(self, timeout: float = TIMEOUT) -> bytes:
+    async def event(self, timeout: float = PATIENCE) -> bytes:
         async with asyncio.timeout(timeout):
             return await self._reader.readuntil(b"\n\n")
 
-    async def end(self, timeout: float = TIMEOUT) -> bytes:
+    async def end(self, timeout: float = PATIENCE) -> bytes:
         """What is left of it, once the server has ended it."""
         async with asyncio.timeout(timeout):
             return await self._reader.read(-1)
@@ -119,7 +119,7 @@ async def stream(
     path: str = "/mcp/",
     headers: Headers = (),
     first_event: bool = True,
-    timeout: float = TIMEOUT,
+    timeout: float = PATIENCE,
 ) -> Stream:
     """Opens a stream and reads as far as its first event, or only its headers."""
     async with asyncio.timeout(timeout):
@@ -150,13 +150,16 @@ class Tally:
     workers: dict[str, int] = field(default_factory=dict)
     hurt: set[bytes] = field(default_factory=set)  # sessions with a request misrouted
 
-    def follow_up(self, first: Response, response: Response) -> None:
+    def follow_up(self, first: Response, response: Response) -> bool:
+        """Counts it; false if it was misrouted."""
         self.requests += 1
         self.workers[response.worker] = self.workers.get(response.worker, 0) + 1
         self.crossed += response.worker != first.worker
-        if response.status != 200 or response.replica != first.replica:
+        found = response.status == 200 and response.replica == first.replica
+        if not found:
             self.misrouted += 1
             self.hurt.add(first.id)
+        return found
 
     def __str__(self) -> str:
         text = f"{self.sessions:,} sessions, {self.misrouted:,} of {self.requests:,} requests misrouted"

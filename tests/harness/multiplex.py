@@ -18,7 +18,8 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StopSendingReceived, StreamReset
 
-from harness.http import TIMEOUT, Headers, Response
+from harness.http import Headers, Response
+from harness.patience import PATIENCE
 
 HOST = "localhost"
 
@@ -57,7 +58,7 @@ class Exchange:
         return self.response
 
     async def _until(self, done) -> None:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             while not done():
                 if self._lost:
                     raise ConnectionResetError(self._lost)
@@ -244,12 +245,12 @@ async def http3(port: int, authority: Path) -> AsyncIterator[Client]:
         lambda: Http3(QuicConnection(configuration=configuration)), local_addr=("127.0.0.1", 0)
     )
     try:
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             client.connect(("127.0.0.1", port))
             await client.wait_connected()
         yield client
         client.close()
-        async with asyncio.timeout(TIMEOUT):
+        async with asyncio.timeout(PATIENCE):
             await client.wait_closed()
     finally:
         transport.close()

@@ -1,11 +1,14 @@
 """An nginx of the test's own: configuration, processes and logs in a folder that goes away with it."""
 
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import time
 from pathlib import Path
+
+from harness.patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = Path(os.environ.get("STICKY_MODULE", ROOT / "build" / "ngx_http_sticky_learn_module.so")).resolve()
@@ -105,13 +108,13 @@ http {{
         self._wait("start", lambda: len(self.workers) == workers)
 
     def reload(self, http: str | None = None) -> None:
-        """Returns when the new workers run and the old ones have been told to end."""
+        """Returns when the new workers run and the old ones take no more connections."""
         if http is not None:
             self.configure(http, workers=self._workers)
-        old = set(self.workers)
+        old, listening = set(self.workers), _listening_sockets()
         self.signal_reload()
         self._wait("reload", lambda: len(set(self.workers) - old) >= self._workers)
-        time.sleep(0.15)  # the master waits for 100 ms before it tells the old ones
+        self._wait("close the old workers' sockets", lambda: not any(_files(pid) & listening for pid in old))
 
     def signal_reload(self) -> None:
         self._process.send_signal(signal.SIGHUP)
@@ -127,7 +130,7 @@ http {{
             return
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             for pid in self.workers:
                 os.kill(pid, signal.SIGKILL)
@@ -150,7 +153,7 @@ http {{
         return [pid for pid in map(int, children) if pid in started and not _is_zombie(pid)]
 
     def _wait(self, what: str, done) -> None:
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE
         while not done():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 said = (self.home / "stderr").read_text() + "\n".join(self.errors())
@@ -174,6 +177,30 @@ http {{
             for line in self.errors()
             if loud.search(line) and not any(re.search(pattern, line) for pattern in self.allowed)
         ]
+
+
+def _listening_sockets() -> set[str]:
+    """Those of this machine, as they are named among a process's files."""
+    found = set()
+    for table in Path("/proc/net").glob("tcp*"):
+        with table.open() as lines:
+            next(lines)
+            # Those that listen come first, before thousands of others.
+            for _, _, _, state, _, _, _, _, _, inode, *_ in map(str.split, lines):
+                if state != "0A":
+                    break
+                found.add(f"socket:[{inode}]")
+    return found
+
+
+def _files(pid: int) -> set[str]:
+    """What a process has open, less what it closes just now."""
+    names = set()
+    with contextlib.suppress(OSError):
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                names.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return names
 
 
 def _is_zombie(pid: int) -> bool:

@@ -10,6 +10,13 @@ RANGE = range(12_000, 30_000)
 _taken: set[int] = set()
 
 
+def is_connected(port: int) -> bool:
+    """Whether a connection to a port of this machine is open."""
+    ending, established = f":{port:04X}", "01"
+    with open("/proc/net/tcp") as lines:
+        return any(fields[1].endswith(ending) and fields[3] == established for fields in map(str.split, lines))
+
+
 def free_ports(count: int) -> list[int]:
     found: list[int] = []
     for port in random.sample(RANGE, len(RANGE)):

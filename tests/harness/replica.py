@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from harness.patience import until
 from harness.ports import free_ports
 
 Head = dict[bytes, bytes]
@@ -31,6 +32,7 @@ class Replica:
         self.sessions: set[bytes] = set()
         self.last_issued = b""
         self.streams: set[_Connection] = set()
+        self.waiting: set[_Connection] = set()  # with a request that is not answered yet
         self.answer_now = asyncio.Event()  # what X-Wait waits for
         self._connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
@@ -71,10 +73,7 @@ async def replicas(count: int = 3, *, cookie: bool = False) -> AsyncIterator[lis
             await replica.start()
         yield made
         # nginx, too, is to know that their clients have left: else it reports what becomes of them now.
-        for _ in range(100):
-            if not any(replica.streams for replica in made):
-                break
-            await asyncio.sleep(0.01)
+        await until(lambda: not any(replica.streams or replica.waiting for replica in made))
     finally:
         for replica in made:
             replica.stop()
@@ -94,6 +93,7 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.replica._connections.discard(self)
         self.replica.streams.discard(self)
+        self.replica.waiting.discard(self)
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
@@ -113,12 +113,14 @@ class _Connection(asyncio.Protocol):
             method, _, version = request.split(b" ", 2)
             persistent = version == b"HTTP/1.1"
             if b"x-wait" in headers:
+                self.replica.waiting.add(self)
                 asyncio.ensure_future(self.answer_later(method, headers, persistent))
             else:
                 self.answer(method, headers, persistent)
 
     async def answer_later(self, method: bytes, headers: Head, persistent: bool) -> None:
         await self.replica.answer_now.wait()
+        self.replica.waiting.discard(self)
         self.answer(method, headers, persistent)
 
     def id_of(self, headers: Head) -> bytes:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -17,12 +17,12 @@ import httpx
 
 from harness.conf import STREAMING
 from harness.nginx import ROOT
+from harness.patience import PATIENCE, WHOLE_TEST
 from harness.ports import free_ports
 
 SCRIPTS = ROOT / "tests" / "sdk"
 PACKAGES = ROOT / "build" / "node"  # where node finds those of tests/sdk/package.json
 NAMES = ["amber", "birch", "cedar"]
-STARTING = 60  # seconds
 
 PYTHON_1 = [sys.executable]
 # The 2.x SDK calls sampling and logging deprecated: sessions have them all the same.
@@ -85,10 +85,10 @@ class Server:
         self._process = subprocess.Popen(command, env=environment, **quiet)
 
     def wait(self) -> None:
-        deadline = time.monotonic() + STARTING
+        deadline = time.monotonic() + WHOLE_TEST
         while True:
             try:
-                return httpx.get(f"http://{self.address}/", timeout=5) and None
+                return httpx.get(f"http://{self.address}/", timeout=PATIENCE) and None
             except httpx.TransportError:
                 assert self._process.poll() is None and time.monotonic() < deadline, f"{self.name} did not start"
                 time.sleep(0.05)
@@ -150,11 +150,6 @@ class Steady:
     async def _read(self) -> None:
         async for line in self._process.stdout:
             self.answers.append(Answer(**json.loads(line)))
-
-    async def until(self, done: Callable[[], bool], timeout: float = 60) -> None:
-        async with asyncio.timeout(timeout):
-            while not done():
-                await asyncio.sleep(0.02)
 
     @property
     def now(self) -> float:

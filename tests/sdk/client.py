@@ -20,7 +20,8 @@ except ImportError:  # 1.x
     import httpx
 
 STEPS = 5
-PATIENCE = 60  # seconds for a whole session
+# Seconds for an answer, and for a whole session.
+ANSWER, PATIENCE = 60, 300
 
 kind, url, clients = sys.argv[1], sys.argv[2], int(sys.argv[3])
 transcripts: Counter[str] = Counter()
@@ -51,7 +52,7 @@ class Life:
     def http(self, **arguments) -> httpx.AsyncClient:
         # A connection for every request: each may meet another worker.
         limits = httpx.Limits(max_keepalive_connections=0)
-        return httpx.AsyncClient(limits=limits, event_hooks={"request": [self.watch]}, **{"timeout": 30} | arguments)
+        return httpx.AsyncClient(limits=limits, event_hooks={"request": [self.watch]}, **{"timeout": ANSWER} | arguments)
 
     async def watch(self, request) -> None:
         self.id = request.headers.get("mcp-session-id", self.id)
@@ -110,7 +111,7 @@ class Life:
         def factory(headers=None, timeout=None, auth=None) -> httpx.AsyncClient:
             return self.http(headers=headers, timeout=timeout, auth=auth)
 
-        async with sse_client(url, timeout=30, httpx_client_factory=factory) as (read, write):
+        async with sse_client(url, timeout=ANSWER, httpx_client_factory=factory) as (read, write):
             transcript = await self.live(read, write)
         return [*transcript, {"progress": self.progress}]
 

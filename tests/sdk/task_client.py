@@ -40,7 +40,7 @@ async def note_progress(now, total, message) -> None:
 
 async def client() -> None:
     http = httpx2.AsyncClient(
-        timeout=30,
+        timeout=60,
         limits=httpx2.Limits(max_keepalive_connections=0),
         event_hooks={"request": [watch], "response": [watch_answer]},
     )

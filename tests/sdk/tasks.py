@@ -87,7 +87,7 @@ class Tasks(Extension):
             "status": self._status[id],
             "createdAt": now,
             "lastUpdatedAt": now,
-            "ttlMs": 60_000,
+            "ttlMs": 600_000,
             "pollIntervalMs": 100,
             "replica": self._replica,
         }

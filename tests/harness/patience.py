@@ -1,0 +1,21 @@
+"""Waiting for something to happen, however slow the machine is."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+
+# Seconds; what takes longer hangs.
+PATIENCE = 60
+WHOLE_TEST = 600
+
+
+async def until(done: Callable[[], object]) -> None:
+    """What `done` gives may have to be awaited."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            result = done()
+            if inspect.isawaitable(result):
+                result = await result
+            if result:
+                return
+            await asyncio.sleep(0.01)
