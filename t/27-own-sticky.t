@@ -4,6 +4,7 @@ use lib 't/lib';
 use Sticky;
 
 nginx_is_at_least('1.29.6') ? plan 'no_plan' : plan skip_all => 'nginx has no sticky of its own';
+also_with_two_workers;
 run_tests();
 
 __DATA__
@@ -98,6 +99,7 @@ __DATA__
 === TEST 5: a server with a route is followed by its address
 --- http_config
     upstream u {
+        zone servers 64k;
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
         server $TEST_NGINX_A route=first;
         server $TEST_NGINX_B route=second;
@@ -114,6 +116,7 @@ __DATA__
 === TEST 6: servers that share a route are still told apart
 --- http_config
     upstream u {
+        zone servers 64k;
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
         server $TEST_NGINX_A route=both;
         server $TEST_NGINX_B route=both;
