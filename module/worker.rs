@@ -32,9 +32,9 @@ const REFRESHES: u64 = 4;
 /// Longest time between two refreshes (milliseconds), to stay away from eviction.
 const MAX_REFRESH: u64 = 15_000;
 
-/// Slots of a zone that are worked on before requests have their turn again: less than a tenth of a
+/// Slots of a zone that are worked on before requests have their turn again: a twentieth of a
 /// millisecond if all sessions in them go.
-const STEP: usize = 480;
+const STEP: usize = 240;
 
 struct Worker {
     /// Open requests, the longest unrefreshed first.
