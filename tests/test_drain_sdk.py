@@ -7,6 +7,7 @@ import random
 import time
 import uuid
 from collections import Counter
+from datetime import timedelta
 
 import httpx
 from mcp import ClientSession
@@ -41,7 +42,8 @@ class Clients:
         async with (
             httpx.AsyncClient(timeout=PATIENCE, headers={"X-Client": uuid.uuid4().hex}) as http,
             streamable_http_client(self._url, http_client=http) as (read, write, _),
-            ClientSession(read, write) as session,
+            # Without it a client whose server dies in the middle of an answer waits for ever.
+            ClientSession(read, write, read_timeout_seconds=timedelta(seconds=PATIENCE)) as session,
         ):
             await session.initialize()
             for number in range(random.choice(CALLS)):
