@@ -183,7 +183,7 @@ async def test_samples_of_logs(nginx):
     (port,) = free_ports(1)
     async with replicas(1) as servers:
         nginx.start((SAMPLES / "logs.conf").read_text() + conf(port, servers))
-        first = await send(port)
+        first = await send(port, patient=True)
         await send(port, first.id, path='/mcp/"quoted"')
         await Api(port).settled(2)
         lines = [json.loads(line) for line in (nginx.home / "sticky.json.log").read_text().splitlines()]
