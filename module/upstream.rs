@@ -196,16 +196,23 @@ pub unsafe extern "C" fn init_peer(
         let (Some(affinity), Some(init)) = (&conf.affinity, conf.balancer.init_peer) else {
             return ERROR;
         };
-        if init(r, us) != OK {
-            return ERROR;
-        }
         let Some(data) = PeerData::create(r, affinity) else {
             return ERROR;
         };
-        match data.look_up(us) {
-            Ok(Route::Balance | Route::Afresh | Route::Server) => OK,
-            Ok(Route::Reject(why)) => data.reject(why, 0),
-            Err(OutOfMemory) => ERROR,
+        let Ok(key) = data.find_id() else {
+            return ERROR;
+        };
+        // The session comes from memory while the balancer sets up.
+        if let Some(key) = key {
+            data.sessions().table.prefetch(key);
+        }
+        if init(r, us) != OK {
+            return ERROR;
+        }
+        data.hook_in();
+        match data.look_up(key, us) {
+            Route::Balance | Route::Afresh | Route::Server => OK,
+            Route::Reject(why) => data.reject(why, 0),
         }
     }
 }
@@ -286,10 +293,10 @@ impl Hooked for PeerData {
 }
 
 impl PeerData {
-    /// Makes the data of a request and wraps what its balancer has set up.
+    /// Makes the data of a request.
     ///
     /// # Safety
-    /// The balancer has initialised the request's peer; `affinity` is of the live configuration.
+    /// The request has its upstream; `affinity` is of the live configuration.
     unsafe fn create<'a>(
         r: *mut ngx_http_request_t,
         affinity: &Affinity,
@@ -298,12 +305,11 @@ impl PeerData {
         unsafe {
             let affinity = mem::transmute::<&Affinity, &'static Affinity>(affinity);
             let sessions = (*affinity.zone).sessions()?;
-            let peer = &mut (*(*r).upstream).peer;
-            let data = recycled::make((*r).pool, || PeerData {
+            recycled::make((*r).pool, || PeerData {
                 in_flight: InFlight::new(sessions),
                 request: r,
                 affinity,
-                inner: Inner::of(peer),
+                inner: Inner::of(&(*(*r).upstream).peer),
                 mcp: None,
                 kind: Kind::Session,
                 presented: &[],
@@ -313,10 +319,21 @@ impl PeerData {
                 held: Held::Nothing,
                 learned: false,
                 served: None,
-            })?;
-            hooks::wrap(peer, data);
-            *context(r) = ptr::from_mut(data).cast();
-            Some(data)
+            })
+        }
+    }
+
+    /// Wraps what the balancer has set up.
+    ///
+    /// # Safety
+    /// The balancer has initialised the request's peer; called once.
+    unsafe fn hook_in(&mut self) {
+        // SAFETY: the request is live; by this function's contract.
+        unsafe {
+            let peer = &mut (*self.upstream()).peer;
+            self.inner = Inner::of(peer);
+            hooks::wrap(peer, self);
+            *context(self.request) = ptr::from_mut(self).cast();
         }
     }
 
@@ -325,7 +342,7 @@ impl PeerData {
     /// # Safety
     /// `r` is a live request.
     pub unsafe fn current<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut PeerData> {
-        // SAFETY: only `create` sets the context.
+        // SAFETY: only `hook_in` sets the context.
         unsafe {
             let data = (*context(r)).cast::<PeerData>().as_mut()?;
             (data.held != Held::Nothing && !data.is_from_cache()).then_some(data)
@@ -353,7 +370,7 @@ impl PeerData {
     /// # Safety
     /// `r` is a live request.
     pub unsafe fn last<'a>(r: *mut ngx_http_request_t) -> Option<&'a PeerData> {
-        // SAFETY: only `create` sets the context. An internal redirect clears it, but the data
+        // SAFETY: only `hook_in` sets the context. An internal redirect clears it, but the data
         // stay in the request's pool, the latest first.
         unsafe {
             if let Some(data) = (*context(r)).cast::<PeerData>().as_ref() {
@@ -389,12 +406,12 @@ impl PeerData {
     /// Asks the zone where the request's id leads.
     unsafe fn look_up(
         &mut self,
+        key: Option<Key>,
         us: *const ngx_http_upstream_srv_conf_t,
-    ) -> Result<Route, OutOfMemory> {
+    ) -> Route {
         let (affinity, sessions) = (self.affinity, self.sessions());
-        // SAFETY: the request is live.
-        let Some(key) = (unsafe { self.find_id()? }) else {
-            return Ok(self.decide(Presented::NoId));
+        let Some(key) = key else {
+            return self.decide(Presented::NoId);
         };
 
         let now = nginx::now();
@@ -405,7 +422,7 @@ impl PeerData {
         };
         let Some(session) = found else {
             sessions.table.count_unknown(key);
-            return Ok(self.decide(Presented::Stranger(self.kind)));
+            return self.decide(Presented::Stranger(self.kind));
         };
         self.session = Some(session.server);
         // SAFETY: the balancer's data are those of this request.
@@ -420,7 +437,7 @@ impl PeerData {
         } else {
             self.in_flight.note(key);
         }
-        Ok(self.decide(Presented::Session))
+        self.decide(Presented::Session)
     }
 
     /// The key of the id that the request carries, if any.

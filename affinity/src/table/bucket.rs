@@ -267,17 +267,31 @@ impl Body {
     /// Asks the processor for both cache lines at once.
     #[inline]
     fn prefetch(&self) {
-        #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
-        // SAFETY: a prefetch has no effect but on the cache, whatever the address.
-        unsafe {
-            use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-            _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(&self.version).cast());
-            _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(&self.used).cast());
-        }
+        prefetch(&self.version);
+        prefetch(&self.used);
     }
 }
 
+/// Asks the processor for a cache line.
+#[inline]
+fn prefetch<T>(at: &T) {
+    #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
+    // SAFETY: a prefetch has no effect but on the cache, whatever the address.
+    unsafe {
+        use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
+        _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(at).cast());
+    }
+    let _ = at;
+}
+
 impl<'a> Bucket<'a> {
+    /// Asks the processor for all that `read` may read.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(self.summary);
+        self.body.prefetch();
+    }
+
     /// Reads the session of `fingerprint`. `beside` is called with the entry's meta and may read
     /// what belongs to it (the server's print): its result is returned only if the entry has not
     /// changed meanwhile.

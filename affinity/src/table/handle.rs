@@ -204,6 +204,14 @@ impl Table {
         Key(self.hasher.hash(kind as u8, id, bind))
     }
 
+    /// Has the processor fetch what `lookup` will read, while the caller does something else.
+    #[inline]
+    pub fn prefetch(&self, key: Key) {
+        if let Some(home) = self.bucket(Place::home(&self.region, key.0)) {
+            home.prefetch();
+        }
+    }
+
     /// The session of a key, unless it has expired. Takes no lock and stores nothing.
     #[inline]
     pub fn lookup(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
