@@ -1,8 +1,8 @@
 //! Requests of `sticky_api` that are answered later: those that wait for a server to be empty, and
 //! those that make it so.
 //!
-//! Their timers are not cancelable: a worker that is to exit gives them their answer first, which
-//! takes it less than two turns of theirs.
+//! Their timers are not cancelable: a worker that is to exit gives them their answer first. Who waits
+//! gets it at the next turn, and who has sessions forgotten, when it is done.
 
 use core::mem;
 
@@ -20,12 +20,11 @@ use crate::report;
 use crate::zone::{Pass, Sessions, Zone};
 
 /// Time between two looks at a server that has sessions (milliseconds).
-const LOOK_EVERY: u64 = 100;
-/// Looks in which a zone is swept once, to count out what has expired.
-const SWEEP_LOOKS: usize = 50;
-/// Time between two parts of a long work (milliseconds), and the size of such a part: less than
-/// half a millisecond's work.
+const LOOK_EVERY: u64 = 10;
+/// Time between two parts of a long work (milliseconds).
 const WORK_EVERY: u64 = 1;
+/// Slots of a zone that are looked at in a part of a long work, or swept at a look, to count out what
+/// has expired: less than half a millisecond's work.
 const WORK_SLOTS: usize = 2_048;
 
 /// The server that it is about. Names live as long as the request.
@@ -159,8 +158,7 @@ impl Target {
 
     /// Removes expired sessions from a part of the zone.
     fn sweep(&self, sessions: &Sessions) {
-        let slots = sessions.table.capacity() as usize / SWEEP_LOOKS + 1;
-        sessions.table.sweep(nginx::now(), self.zone.limits(), slots);
+        sessions.table.sweep(nginx::now(), self.zone.limits(), WORK_SLOTS);
     }
 }
 

@@ -8,7 +8,7 @@ use core::cell::UnsafeCell;
 use core::mem;
 use core::ptr;
 
-use affinity::table::{Key, Span, Tick};
+use affinity::table::{Key, ServerId, Span, Tick};
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_int_t, ngx_log_t,
     ngx_msec_t, ngx_posted_next_events, ngx_process, ngx_queue_init, ngx_queue_insert_before,
@@ -32,8 +32,8 @@ const REFRESHES: u64 = 4;
 /// Longest time between two refreshes (milliseconds), to stay away from eviction.
 const MAX_REFRESH: u64 = 15_000;
 
-/// Slots of a zone that are worked on before requests have their turn again: a twentieth of a
-/// millisecond if all sessions in them go.
+/// Slots that are worked on before requests have their turn again: a twentieth of a millisecond if
+/// all sessions in them go.
 const STEP: usize = 240;
 
 struct Worker {
@@ -42,7 +42,9 @@ struct Worker {
     timer: ngx_event_t,
     /// The next step of a turn's work, while there is one.
     step: ngx_event_t,
-    /// Slots of each zone that the work of this turn has seen.
+    /// Number of the zone that is being swept.
+    zone: usize,
+    /// Slots of it that have been seen in this turn.
     swept: usize,
     /// nginx's debug log wants a connection to every timer.
     connection: ngx_connection_t,
@@ -50,8 +52,22 @@ struct Worker {
     refresh: Span,
     /// Evictions of all zones that have been seen.
     evicted: u64,
-    /// How far this worker is with the sessions of a server whose time to drain is over.
-    drained: Pass,
+    drains: Drains,
+}
+
+/// Servers whose time to drain is over lose their sessions: one after the other, each at most once
+/// in a turn.
+struct Drains {
+    /// All of this turn have been seen to.
+    done: bool,
+    /// There has been one in this turn.
+    begun: bool,
+    /// It is at work on one.
+    at_work: bool,
+    /// That one, or the last: number of its zone, and in its list.
+    zone: usize,
+    server: ServerId,
+    pass: Pass,
 }
 
 struct Local(UnsafeCell<mem::MaybeUninit<Worker>>);
@@ -121,10 +137,14 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
         // A process that is its own master outlives the cycle that it has started with.
         (*event).log = (*ngx_cycle).log;
         worker().step.log = (*ngx_cycle).log;
-        worker().swept = 0;
+        let zones = zones(ngx_cycle);
+        // What is left of the last turn goes first.
+        if worker().zone >= zones.len() {
+            worker().zone = 0;
+        }
+        worker().drains.again();
         step(&raw mut worker().step);
-        let zones = zones(ngx_cycle).iter();
-        let evicted = zones.map(|&zone| evictions(&*zone, now, (*event).log)).sum();
+        let evicted = zones.iter().map(|&zone| evictions(&*zone, now, (*event).log)).sum();
         // A full zone evicts the longest idle: what is open must not be among them.
         let pressed = mem::replace(&mut worker().evicted, evicted) != evicted;
         let every = if pressed { Span::from_millis(1) } else { worker().refresh };
@@ -166,29 +186,87 @@ fn evictions(zone: &Zone, now: Tick, log: *mut ngx_log_t) -> u64 {
 
 /// Does a step of the turn's work, and has the next one done when requests have had their turn.
 unsafe extern "C" fn step(event: *mut ngx_event_t) {
-    // SAFETY: called in the event loop, with the worker's own event; no reference to the worker
-    // outlives its line.
+    // SAFETY: called in the event loop, with the worker's own event, of a live cycle.
     unsafe {
         let now = nginx::now();
-        let (from, interval) = (worker().swept, worker().interval as u64);
-        let to = from + STEP;
-        worker().swept = to;
-        let mut more = false;
-        for &zone in zones(ngx_cycle) {
-            let Some(sessions) = (*zone).sessions() else { continue };
-            let pass = ((*zone).limits().timeout.as_millis() / SWEEPS).clamp(MIN_SWEEP, MAX_SWEEP);
-            let due = (sessions.table.capacity() * interval / pass) as usize + 1;
-            if from < due {
-                sessions.table.sweep(now, (*zone).limits(), STEP.min(due - from));
-            }
-            more |= to < due;
-        }
+        let zones = zones(ngx_cycle);
+        let worker = worker();
+        worker.sweep(zones, now);
         // The first worker is enough.
-        if ngx_worker == 0 {
-            more |= zones(ngx_cycle).iter().any(|&zone| end_drains(&*zone, now));
-        }
-        if more {
+        let drains = ngx_worker == 0 && worker.drains.step(zones, now);
+        if drains || worker.zone < zones.len() {
             post_next(&mut *event);
+        }
+    }
+}
+
+impl Worker {
+    /// Sweeps some slots of a zone; goes on to the next one when this one has had its share.
+    unsafe fn sweep(&mut self, zones: &[*mut Zone], now: Tick) {
+        let Some(&zone) = zones.get(self.zone) else { return };
+        // SAFETY: the zones of a live cycle.
+        let zone = unsafe { &*zone };
+        let from = self.swept;
+        self.swept += STEP;
+        let share = zone.sessions().map_or(0, |sessions| {
+            let pass = (zone.limits().timeout.as_millis() / SWEEPS).clamp(MIN_SWEEP, MAX_SWEEP);
+            let share = (sessions.table.capacity() * self.interval as u64 / pass) as usize + 1;
+            sessions.table.sweep(now, zone.limits(), STEP.min(share.saturating_sub(from)));
+            share
+        });
+        if self.swept >= share {
+            self.zone += 1;
+            self.swept = 0;
+        }
+    }
+}
+
+impl Drains {
+    /// A turn begins.
+    fn again(&mut self) {
+        self.done = false;
+        self.begun = self.at_work;
+    }
+
+    /// Forgets some sessions of a server. Whether there may be more to do in this turn.
+    unsafe fn step(&mut self, zones: &[*mut Zone], now: Tick) -> bool {
+        if !self.at_work && !self.done {
+            // SAFETY: the zones of a live cycle.
+            unsafe { self.choose(zones, now) };
+        }
+        if self.at_work {
+            // SAFETY: as above. After a reload of a process that is its own master, there may be
+            // another zone, which does not know the server.
+            let sessions = zones.get(self.zone).and_then(|&zone| unsafe { (*zone).sessions() });
+            let forgotten = sessions.and_then(|sessions| {
+                sessions.with_address(self.server, |address| {
+                    sessions.forget_server(address, &mut self.pass, STEP)
+                })
+            });
+            self.at_work = forgotten.flatten().is_some();
+        }
+        !self.done
+    }
+
+    /// Takes on the next server.
+    unsafe fn choose(&mut self, zones: &[*mut Zone], now: Tick) {
+        let last = self.begun.then_some((self.zone, self.server.index));
+        let next = zones.iter().enumerate().find_map(|(number, &zone)| {
+            // SAFETY: by this function's contract.
+            let sessions = unsafe { (*zone).sessions() }.filter(|sessions| sessions.drains())?;
+            let is_over = |deadline: Tick| deadline.since(now) == Span(0);
+            let (server, _) = sessions.draining().find(|(server, draining)| {
+                let live = || sessions.table.server_stats(*server).is_some_and(|it| it.live > 0);
+                Some((number, server.index)) > last
+                    && draining.deadline().is_some_and(is_over)
+                    && live()
+            })?;
+            Some((number, server))
+        });
+        self.done = next.is_none();
+        if let Some((zone, server)) = next {
+            (self.begun, self.at_work) = (true, true);
+            (self.zone, self.server, self.pass) = (zone, server, Pass::default());
         }
     }
 }
@@ -196,38 +274,13 @@ unsafe extern "C" fn step(event: *mut ngx_event_t) {
 /// Has an event handled in the next round of the event loop, as `ngx_post_event` does.
 ///
 /// # Safety
-/// The event lives as long as the process.
+/// Called in the event loop; the event lives as long as the process.
 unsafe fn post_next(event: &mut ngx_event_t) {
     if event.posted() == 0 {
         event.set_posted(1);
         // SAFETY: nginx has made the queue; who is not posted is in no queue.
         unsafe { ngx_queue_insert_before(&raw mut ngx_posted_next_events, &mut event.queue) };
     }
-}
-
-/// Forgets a part of the sessions of a server whose time to drain is over. Whether more are left.
-fn end_drains(zone: &Zone, now: Tick) -> bool {
-    let Some(sessions) = zone.sessions().filter(|sessions| sessions.drains()) else {
-        return false;
-    };
-    let is_over = |deadline: Tick| deadline.since(now) == Span(0);
-    let left = sessions.draining().find(|(server, draining)| {
-        let live = || sessions.table.server_stats(*server).is_some_and(|stats| stats.live > 0);
-        draining.deadline().is_some_and(is_over) && live()
-    });
-    let Some((server, _)) = left else {
-        return false;
-    };
-    let passed = sessions.with_address(server, |address| {
-        // SAFETY: in the event loop; no other reference is at work.
-        let pass = unsafe { &mut worker().drained };
-        let passed = sessions.forget_server(address, pass, STEP).is_none();
-        if passed {
-            *pass = Pass::default();
-        }
-        passed
-    });
-    passed == Some(false)
 }
 
 /// The session of a request, kept alive while it is held. The queue comes first: the list knows it by

@@ -142,6 +142,27 @@ async def test_sessions_left_at_the_deadline_are_forgotten(nginx):
         assert state["zones"]["sessions"]["forgotten"] == sum(first.replica == target.name for first in firsts)
 
 
+async def test_deadlines_of_several_servers_in_several_zones(nginx):
+    ports = dict(zip(("mcp", "others"), free_ports(2)))
+    api = Api(ports["mcp"])
+    async with replicas(3) as servers:
+        others = upstream("others", servers, f"{LEARN.replace('=sessions', '=more')};")
+        nginx.start(conf(ports["mcp"], servers) + others + listen(ports["others"], "others", STREAMING))
+        leaving = [f"upstreams/{name}/servers/{server.address}" for name in ports for server in servers[:2]]
+        for port in ports.values():
+            assert len({first.replica for first in await learn(port, 60)}) == 3
+        for path in leaving:
+            await api.change("PATCH", path, "server", {"drain": True, "deadline": "1s"})
+        for path in leaving:
+            response = await api.send(path + "?wait=empty&timeout=1h")
+            assert json.loads(response.body)["live"] == 0
+        state = await api.get()
+        adds_up(state)
+        for zone in state["zones"].values():
+            assert zone["live"] > 0
+            assert zone["forgotten"] + zone["live"] == 60
+
+
 async def test_wait_until_empty(nginx, report):
     (port,) = free_ports(1)
     api = Api(port)

@@ -151,8 +151,8 @@ fn hammer(control: &Control, number: usize, writes: u64, sessions: &Ours, ids: &
 }
 
 /// All sessions expire at one moment. One process sweeps them away in steps of 240 slots, as a worker
-/// does, creates sessions and looks others up in between, and measures each operation; another one looks up all
-/// the time. CPU time beside wall time, for another process may have had the processor.
+/// does, creates sessions and looks others up in between, and measures each operation; another one
+/// looks up all the time. CPU time beside wall time, for another process may have had the processor.
 fn expire_all(sessions: &Ours, ids: &[Id]) {
     // Hits have moved the last use of some beyond `NOW`.
     let late = Tick(NOW.0 + 2 * LIMITS.timeout.0);

@@ -224,7 +224,7 @@ impl Table {
         self.find::<true>(key, now, limits)
     }
 
-    /// The short way: the session is at home, and nobody changes its bucket.
+    /// The short way: the session is at home or nowhere, and nobody changes its bucket.
     #[inline]
     fn find<const TOUCH: bool>(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         let home = self.bucket(Place::home(&self.region, key.0))?;
@@ -497,7 +497,7 @@ impl Table {
     /// Returns how many sessions have been added.
     ///
     /// `limits` are those of the most patient upstream that uses the table. The tables must have
-    /// the same secret; otherwise nothing is copied. Costs a pass over all sessions.
+    /// the same secret and hash; otherwise nothing is copied. Costs a pass over all sessions.
     pub fn import(&self, from: &Table, now: Tick, limits: &Limits) -> usize {
         if !self.hashes_as(from) {
             return 0;

@@ -156,8 +156,7 @@ impl Journal {
             value.store(count.1, Ordering::Release);
         }
         self.action.store(change.action as u32, Ordering::Release);
-        // The change's first store is Relaxed or Release; neither may pass the store above.
-        super::sync::fence(Ordering::Release);
+        // No store of the change may pass the one above: all are Release, or behind a fence.
     }
 
     fn read(&self) -> Option<Change> {

@@ -51,8 +51,8 @@ impl RobustMutex {
         }
     }
 
-    /// Waits for the lock: awake for a moment, since what is done under it takes less time than to
-    /// fall asleep, then in the kernel.
+    /// Waits for the lock: awake for a moment, since what is done under a shard's takes less time
+    /// than to fall asleep, then in the kernel.
     pub(crate) fn lock(&self) -> Locked<'_> {
         const TRIES: usize = 50;
         const PAUSES: usize = 4;

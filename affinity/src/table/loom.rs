@@ -1,4 +1,4 @@
-//! All interleavings of readers, touchers and a writer on one bucket, by loom, with the memory
+//! All interleavings of readers, touchers and a writer on two buckets, by loom, with the memory
 //! model of C11. Run: `RUSTFLAGS="--cfg loom" cargo test -p affinity --lib --release loom`.
 //!
 //! The shard's lock is loom's mutex here: a robust mutex gives the same exclusion, and what the

@@ -81,7 +81,6 @@ mod bucket;
 #[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]
-#[cfg(not(loom))]
 mod hash;
 mod journal;
 #[cfg(not(loom))]

@@ -26,8 +26,8 @@ impl Place {
         scale((fingerprint >> 32) as u32, region.shard_count())
     }
 
-    /// The home bucket of a session: by the same bits, so that it lies in that shard. (The last 4
-    /// bits choose the hint.)
+    /// The home bucket of a session: by the same bits, so that it lies in that shard. (The last 3
+    /// bits choose the hint, bits 8 to 15 are the tag.)
     #[inline]
     pub(super) fn home(region: &Region, fingerprint: u64) -> u32 {
         scale((fingerprint >> 32) as u32, region.bucket_count())

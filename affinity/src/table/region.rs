@@ -18,16 +18,17 @@ use super::sync::{AtomicU32, AtomicU64, Ordering};
 /// "sessions" in ASCII.
 const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 /// Counted up when the meaning of any byte of the region changes.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Alignment of every part, in bytes.
 pub(super) const ALIGN: usize = 128;
 pub(super) const MIN_SIZE: usize = 8 * 1024;
 const MAX_SHARDS: u32 = 16;
-/// Bytes of region for each shard, of the first few and of all.
+/// Bytes of region for each shard.
+const SHARD_SIZE: usize = 256 * 1024;
+/// A small region has so many shards, if there are so many bytes for each.
 const FEW_SHARDS: usize = 4;
 const SMALL_SHARD_SIZE: usize = 16 * 1024;
-const SHARD_SIZE: usize = 256 * 1024;
 const MIN_SERVERS: u32 = 16;
 const MAX_SERVERS: u32 = 4096;
 /// The server list and its counters may take this fraction of the region.

@@ -5,6 +5,9 @@
 //! encryption; half of the result is the hash. The first block holds a word that goes before the
 //! text, the last one up to 15 bytes of text, a byte 0x80 and zeros. The tests compare it with one
 //! made of the crate `aes`. Source: Daemen and Rijmen, "The Pelican MAC Function" (2005).
+//!
+//! # Safety
+//! The unsafe functions here need the processor's `aes` and `ssse3`, which `Keyed::new` has seen.
 
 #![allow(
     unsafe_op_in_unsafe_fn,
