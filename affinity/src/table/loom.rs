@@ -14,6 +14,7 @@ use ::loom::thread;
 
 use super::bucket::{Body, Bucket, Buckets, Entry, Found, Meta, Summary};
 use super::journal::{Action, Change, Journal, Memory};
+use super::listing::Listing;
 use super::sync::{pause, AtomicU32, AtomicU64, Ordering};
 use super::time::{Span, Tick};
 use mortal::{die_after, live};
@@ -264,6 +265,40 @@ fn a_lookup_never_sees_a_recycled_server() {
         let (found, print) = model.lookup(KEY).expect("a session that moves is never away");
         assert!(matches!((found.meta.server(), print), (0, 100) | (1, 101)), "{found:?} {print}");
         writer.join().unwrap();
+    });
+}
+
+/// A session is bound while its server is being taken off the list: either it is bound before, and
+/// the server stays, or not at all.
+#[test]
+fn no_session_is_bound_to_a_server_that_goes() {
+    explore(|| {
+        let shared = Arc::new((AtomicU32::new(9), AtomicU64::new(100), Mutex::new(0)));
+        let writer = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                let (shape, print, shard) = &*shared;
+                let place = Listing { shape, print };
+                place.mark();
+                let sessions = *shard.lock().unwrap();
+                place.decide(sessions == 0);
+                // Its place is another server's now.
+                if sessions == 0 {
+                    place.set_address_len(9);
+                    print.store(777, Ordering::Release);
+                }
+            })
+        };
+        let (shape, print, shard) = &*shared;
+        {
+            let mut sessions = shard.lock().unwrap();
+            if (Listing { shape, print }).accepts(100) {
+                *sessions += 1;
+            }
+        }
+        writer.join().unwrap();
+        let bound = *shard.lock().unwrap() > 0;
+        assert_eq!(print.load(Ordering::Relaxed) == 100, bound);
     });
 }
 

@@ -20,7 +20,8 @@
 //!   by anybody; each counter is one atomic word.
 //! - **Prints and cells of servers** are written by the holder of the list's lock, but for flags,
 //!   time of unavailability, time of use and hits, which are single words for anybody. A server is
-//!   taken off the list only when no shard has a session of it, expired ones included.
+//!   taken off the list only when no shard has a session of it, expired ones included, and
+//!   [none can come](listing::Listing).
 //! - **Locks** are robust mutexes: the kernel hands a dead holder's lock to the next process that
 //!   asks, and says so. Order: the server list's lock, then one shard's; never two shards'.
 //!
@@ -83,6 +84,7 @@ mod handle;
 #[cfg(not(loom))]
 mod hash;
 mod journal;
+mod listing;
 #[cfg(not(loom))]
 mod lock;
 #[cfg(loom)]

@@ -6,6 +6,7 @@
 //! hash.
 
 use super::handle::{ServerId, ServerStats, Table};
+use super::listing::Listing;
 use super::lock::{Guard, Locked};
 use super::region::{count_index, Counter, COUNTERS};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
@@ -17,7 +18,7 @@ const TEXT: usize = 48;
 
 #[repr(C, align(64))]
 pub(super) struct Cell {
-    /// Bits 0..16: length of the address in bytes. `RETIRING`.
+    /// As in `Listing`.
     shape: AtomicU32,
     /// The module's own bits.
     flags: AtomicU32,
@@ -30,10 +31,6 @@ pub(super) struct Cell {
 
 const _: () = assert!(size_of::<Cell>() == 64);
 
-/// In `Cell::shape`: the server is about to be taken off the list; it gets no sessions. Written
-/// under the list's lock.
-const RETIRING: u32 = 1 << 31;
-
 impl Cell {
     fn address_len(&self) -> usize {
         (self.shape.load(Ordering::Relaxed) & 0xffff) as usize
@@ -42,10 +39,6 @@ impl Cell {
     /// Number of cells that the address takes.
     fn cells(&self) -> usize {
         cells_for(self.address_len())
-    }
-
-    fn retiring(&self) -> bool {
-        self.shape.load(Ordering::Relaxed) & RETIRING != 0
     }
 }
 
@@ -205,7 +198,12 @@ impl Table {
 
     /// Whether a session may be bound to the server. Lasts as long as the shard's lock is held.
     pub(super) fn accepts_sessions(&self, server: ServerId) -> bool {
-        self.cell(server).is_some_and(|cell| !cell.retiring())
+        self.listing(usize::from(server.index)).is_some_and(|place| place.accepts(server.print))
+    }
+
+    fn listing(&self, index: usize) -> Option<Listing<'_>> {
+        let shape = &self.region.cells().get(index)?.shape;
+        Some(Listing { shape, print: self.region.prints().get(index)? })
     }
 
     pub(super) fn note_use(&self, server: ServerId, now: Tick) {
@@ -222,9 +220,7 @@ impl Table {
             Locked::OwnerDied(guard) => {
                 // It may have been about to retire a server; anything else it did not finish
                 // has no print, and so is not there.
-                for cell in self.region.cells() {
-                    cell.shape.fetch_and(!RETIRING, Ordering::Relaxed);
-                }
+                (0..).map_while(|index| self.listing(index)).for_each(|place| place.unmark());
                 guard.consistent();
                 Some(guard)
             }
@@ -265,7 +261,7 @@ impl Table {
         self.region.header().retired_hits.fetch_add(hits, Ordering::Relaxed);
         let run = self.region.cells().get(index..)?;
         let cell = run.first()?;
-        cell.shape.store(address.len() as u32, Ordering::Relaxed);
+        self.listing(index)?.set_address_len(address.len() as u32);
         cell.flags.store(0, Ordering::Relaxed);
         cell.unavailable_since.store(0, Ordering::Relaxed);
         cell.used.store(now.0, Ordering::Relaxed);
@@ -295,19 +291,14 @@ impl Table {
 
     /// Takes a server off the list unless it has sessions. None if a lock is broken.
     fn retire(&self, server: ServerId) -> Option<bool> {
-        let cell = self.cell(server)?;
-        cell.shape.fetch_or(RETIRING, Ordering::SeqCst);
-        // Whoever saw the server without the mark has done binding when its shard's lock is
-        // ours; whoever takes the lock behind us sees the mark.
+        let place = self.listing(usize::from(server.index))?;
+        place.mark();
         let mut sessions = 0;
         for shard in 0..self.region.shard_count() as usize {
             let _writer = Writer::lock(&self.region, shard)?;
             sessions += self.live_in_shard(shard, server.index);
         }
-        if sessions == 0 {
-            self.region.prints().get(usize::from(server.index))?.store(0, Ordering::Release);
-        }
-        cell.shape.fetch_and(!RETIRING, Ordering::Relaxed);
+        place.decide(sessions == 0);
         Some(sessions == 0)
     }
 
