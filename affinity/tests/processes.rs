@@ -492,6 +492,9 @@ fn spawn(work: impl FnOnce()) -> i32 {
     match unsafe { libc::fork() } {
         -1 => panic!("fork"),
         0 => {
+            // A child of a test that has failed does not go on.
+            // SAFETY: no memory is involved.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // SAFETY: ends the child without the parent's exit handlers.
             unsafe { libc::_exit(i32::from(result.is_err())) }
