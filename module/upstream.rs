@@ -309,7 +309,7 @@ impl PeerData {
                 in_flight: InFlight::new(sessions),
                 request: r,
                 affinity,
-                inner: Inner::of(&(*(*r).upstream).peer),
+                inner: Inner::NONE,
                 mcp: None,
                 kind: Kind::Session,
                 presented: &[],

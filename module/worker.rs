@@ -202,9 +202,12 @@ unsafe extern "C" fn step(event: *mut ngx_event_t) {
 
 impl Worker {
     /// Sweeps some slots of a zone; goes on to the next one when this one has had its share.
+    ///
+    /// # Safety
+    /// The zones are those of a live cycle.
     unsafe fn sweep(&mut self, zones: &[*mut Zone], now: Tick) {
         let Some(&zone) = zones.get(self.zone) else { return };
-        // SAFETY: the zones of a live cycle.
+        // SAFETY: by this function's contract.
         let zone = unsafe { &*zone };
         let from = self.swept;
         self.swept += STEP;
@@ -229,9 +232,12 @@ impl Drains {
     }
 
     /// Forgets some sessions of a server. Whether there may be more to do in this turn.
+    ///
+    /// # Safety
+    /// The zones are those of a live cycle.
     unsafe fn step(&mut self, zones: &[*mut Zone], now: Tick) -> bool {
         if !self.at_work && !self.done {
-            // SAFETY: the zones of a live cycle.
+            // SAFETY: by this function's contract.
             unsafe { self.choose(zones, now) };
         }
         if self.at_work {
@@ -249,6 +255,9 @@ impl Drains {
     }
 
     /// Takes on the next server.
+    ///
+    /// # Safety
+    /// The zones are those of a live cycle.
     unsafe fn choose(&mut self, zones: &[*mut Zone], now: Tick) {
         let last = self.begun.then_some((self.zone, self.server.index));
         let next = zones.iter().enumerate().find_map(|(number, &zone)| {

@@ -34,7 +34,7 @@ impl<'a> Buckets<'a> {
         self.bodies.len()
     }
 
-    pub(crate) fn iter(self) -> impl Iterator<Item = Bucket<'a>> + Clone {
+    pub(crate) fn iter(self) -> impl Iterator<Item = Bucket<'a>> {
         self.summaries.iter().zip(self.bodies).map(|(summary, body)| Bucket { summary, body })
     }
 }
@@ -66,7 +66,7 @@ impl Summary {
     const DISPLACED_SHIFT: u32 = 48;
     const HINT_SHIFT: u32 = 56;
     const DISPLACED_MASK: u64 = 0xff << Self::DISPLACED_SHIFT;
-    /// Tells the hint bits of a fingerprint.
+    /// Number of hints.
     pub(crate) const HINTS: u64 = 8;
     /// One in the byte of each tag.
     const ONES: u64 = 0x0101_0101_0101;

@@ -233,18 +233,20 @@ impl Table {
                 Self::session::<TOUCH>(entry, print, used, now, limits)
             }
             Found::Nothing(summary) if !summary.may_be_elsewhere(key.0) => None,
-            _ => self.find_anywhere::<TOUCH>(key, now, limits),
+            Found::Nothing(_) => self.find_from::<TOUCH>(self.elsewhere(key)?, key, now, limits),
+            Found::Changed => self.find_from::<TOUCH>(home, key, now, limits),
         }
     }
 
     #[inline(never)]
-    fn find_anywhere<const TOUCH: bool>(
+    fn find_from<const TOUCH: bool>(
         &self,
+        bucket: Bucket<'_>,
         key: Key,
         now: Tick,
         limits: &Limits,
     ) -> Option<Session> {
-        let (entry, print, used) = self.read(key)?;
+        let (entry, print, used) = self.read_from(bucket, key)?;
         Self::session::<TOUCH>(entry, print, used, now, limits)
     }
 
@@ -577,10 +579,14 @@ impl Table {
     }
 
     /// The session of a key, expired or not, its server's print and its time of last use.
+    fn read(&self, key: Key) -> Option<(Entry, u64, Used<'_>)> {
+        self.read_from(self.bucket(Place::home(&self.region, key.0))?, key)
+    }
+
+    /// The same, of a key whose session is at home or was last seen in `bucket`.
     ///
     /// Lock-free: it begins again only after a writer has changed the bucket during the read.
-    fn read(&self, key: Key) -> Option<(Entry, u64, Used<'_>)> {
-        let mut bucket = self.bucket(Place::home(&self.region, key.0))?;
+    fn read_from<'a>(&'a self, mut bucket: Bucket<'a>, key: Key) -> Option<(Entry, u64, Used<'a>)> {
         loop {
             match bucket.read(key.0, |meta| self.print_of(meta)) {
                 Found::Entry(entry, print, used) => return Some((entry, print, used)),
@@ -593,6 +599,7 @@ impl Table {
     }
 
     /// The bucket of a session that is not at home.
+    #[inline(never)]
     fn elsewhere(&self, key: Key) -> Option<Bucket<'_>> {
         let others = Place::others(&self.region, key.0).map(|other| self.bucket(other));
         others.into_iter().flatten().find(|other| other.position(key.0).is_some())
