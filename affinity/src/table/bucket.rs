@@ -1,4 +1,4 @@
-//! A bucket: six sessions in two cache lines, read without a lock, and a summary of it elsewhere.
+//! A bucket: two cache lines of three sessions each, read without a lock, and a summary elsewhere.
 //!
 //! Everything here may be called by any process at any time, except what says "writer": that needs
 //! the lock of the bucket's shard. `mod.rs` argues why that is enough.
@@ -7,7 +7,11 @@ use super::sync::{fence, pause, AtomicU32, AtomicU64, Ordering};
 use super::time::{Limits, Span, Tick};
 
 /// Sessions in a bucket.
-pub(crate) const SLOTS: usize = 6;
+pub(crate) const SLOTS: usize = LINES * LINE_SLOTS;
+/// Cache lines of a bucket.
+const LINES: usize = 2;
+/// Sessions in a cache line.
+const LINE_SLOTS: usize = 3;
 
 /// A bucket of the table.
 #[derive(Clone, Copy)]
@@ -39,20 +43,28 @@ impl<'a> Buckets<'a> {
     }
 }
 
-/// Where the sessions of a bucket lie.
+/// Where the sessions of a bucket lie: those with an even slot in its first line.
 #[derive(Debug, Default)]
 #[cfg_attr(not(loom), repr(C, align(128)))]
 pub(crate) struct Body {
-    /// Counted up when a session has left its slot or its server.
-    version: AtomicU64,
-    fingerprints: [AtomicU64; SLOTS],
-    meta: [AtomicU32; SLOTS],
-    used: [AtomicU32; SLOTS],
-    created: [AtomicU32; SLOTS],
+    lines: [Line; LINES],
+}
+
+/// Three sessions, each of which can be read without another line.
+#[derive(Debug, Default)]
+#[cfg_attr(not(loom), repr(C))]
+struct Line {
+    fingerprints: [AtomicU64; LINE_SLOTS],
+    /// Counted up when a session has left its slot or its server. It is the same again after 2^32
+    /// such changes, all of which a reader would have to sleep through between two loads.
+    version: AtomicU32,
+    meta: [AtomicU32; LINE_SLOTS],
+    used: [AtomicU32; LINE_SLOTS],
+    created: [AtomicU32; LINE_SLOTS],
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Body>() == 128);
+const _: () = assert!(size_of::<Line>() == 64 && size_of::<Body>() == 128);
 
 /// What a bucket holds, in short: most lookups that find nothing read no more than this.
 ///
@@ -148,7 +160,7 @@ impl Slots {
     }
 
     #[inline]
-    fn none(&self) -> bool {
+    pub(crate) fn none(&self) -> bool {
         self.0 == 0
     }
 }
@@ -263,15 +275,6 @@ pub(crate) enum Found<'a, T> {
     Changed,
 }
 
-impl Body {
-    /// Asks the processor for both cache lines at once.
-    #[inline]
-    fn prefetch(&self) {
-        prefetch(&self.version);
-        prefetch(&self.used);
-    }
-}
-
 /// Asks the processor for a cache line.
 #[inline]
 fn prefetch<T>(at: &T) {
@@ -289,7 +292,7 @@ impl<'a> Bucket<'a> {
     #[inline]
     pub(crate) fn prefetch(&self) {
         prefetch(self.summary);
-        self.body.prefetch();
+        self.body.lines.iter().for_each(prefetch);
     }
 
     /// Reads the session of `fingerprint`. `beside` is called with the entry's meta and may read
@@ -301,20 +304,25 @@ impl<'a> Bucket<'a> {
         if summary.alike(fingerprint).none() {
             return Found::Nothing(summary);
         }
-        // A processor that foresees this runs ahead, and has both lines come before it has the
+        // A processor that foresees this runs ahead, and has the lines come before it has the
         // summary.
-        self.body.prefetch();
-        let version = self.version(Ordering::Acquire);
-        let index = self.position_as(summary, fingerprint);
-        let Some(slot) = index.and_then(|index| self.slot(index)) else {
-            return Found::Nothing(summary);
-        };
-        let entry = slot.entry(fingerprint);
-        let value = beside(entry.meta);
-        match self.unchanged(version) {
-            true => Found::Entry(entry, value, Used(slot.used)),
-            false => Found::Changed,
+        self.body.lines.iter().for_each(prefetch);
+        for index in summary.alike(fingerprint) {
+            let Some(slot) = self.slot(index) else {
+                break;
+            };
+            let version = slot.version(Ordering::Acquire);
+            if slot.fingerprint() != fingerprint {
+                continue;
+            }
+            let entry = slot.entry(fingerprint);
+            let value = beside(entry.meta);
+            return match slot.unchanged(version) {
+                true => Found::Entry(entry, value, Used(slot.used)),
+                false => Found::Changed,
+            };
         }
+        Found::Nothing(summary)
     }
 
     /// Reads slot `index` whatever it holds, as `read` does.
@@ -325,46 +333,25 @@ impl<'a> Bucket<'a> {
     ) -> Option<(Entry, T)> {
         let slot = self.slot(index)?;
         loop {
-            let version = self.version(Ordering::Acquire);
+            let version = slot.version(Ordering::Acquire);
             let fingerprint = slot.fingerprint();
             if fingerprint == 0 {
                 return None;
             }
             let entry = slot.entry(fingerprint);
             let value = beside(entry.meta);
-            if self.unchanged(version) {
+            if slot.unchanged(version) {
                 return Some((entry, value));
             }
             pause();
         }
     }
 
-    /// Whether no session has left since `version` was read, so that all that has been read in
-    /// between belongs together.
-    #[inline]
-    fn unchanged(&self, version: u64) -> bool {
-        // Pairs with the Release of whoever stored what was read.
-        fence(Ordering::Acquire);
-        self.version(Ordering::Relaxed) == version
-    }
-
     /// The index of the slot that holds `fingerprint` now.
     pub(crate) fn position(&self, fingerprint: u64) -> Option<usize> {
-        self.position_as(self.summary(Ordering::Acquire), fingerprint)
-    }
-
-    /// The slot that holds `fingerprint`, of those that a summary which has just been read says it
-    /// may be in.
-    #[inline]
-    fn position_as(&self, summary: Summary, fingerprint: u64) -> Option<usize> {
-        let holds = |&index: &usize| {
-            let word = self.body.fingerprints.get(index);
-            word.is_some_and(|word| word.load(Ordering::Relaxed) == fingerprint)
-        };
-        let found = summary.alike(fingerprint).find(holds);
-        // A fingerprint is published after the rest of its slot.
-        fence(Ordering::Acquire);
-        found
+        let alike = self.summary(Ordering::Acquire).alike(fingerprint);
+        let mut alike = alike.filter_map(|index| Some((index, self.slot(index)?)));
+        alike.find(|(_, slot)| slot.fingerprint() == fingerprint).map(|(index, _)| index)
     }
 
     /// Writer: the index of a free slot.
@@ -374,11 +361,14 @@ impl<'a> Bucket<'a> {
 
     #[inline]
     pub(crate) fn slot(&self, index: usize) -> Option<Slot<'a>> {
+        let line = self.body.lines.get(index % LINES)?;
+        let index = index / LINES;
         Some(Slot {
-            fingerprint: self.body.fingerprints.get(index)?,
-            meta: self.body.meta.get(index)?,
-            used: self.body.used.get(index)?,
-            created: self.body.created.get(index)?,
+            version: &line.version,
+            fingerprint: line.fingerprints.get(index)?,
+            meta: line.meta.get(index)?,
+            used: line.used.get(index)?,
+            created: line.created.get(index)?,
         })
     }
 
@@ -396,21 +386,13 @@ impl<'a> Bucket<'a> {
     pub(crate) fn store_summary(&self, summary: Summary) {
         self.summary.store(summary.0, Ordering::Release);
     }
-
-    #[inline]
-    pub(crate) fn version(&self, ordering: Ordering) -> u64 {
-        self.body.version.load(ordering)
-    }
-
-    /// Writer.
-    pub(crate) fn store_version(&self, version: u64) {
-        self.body.version.store(version, Ordering::Release);
-    }
 }
 
 /// One slot of a bucket.
 #[derive(Clone, Copy)]
 pub(crate) struct Slot<'a> {
+    /// Of its line.
+    version: &'a AtomicU32,
     fingerprint: &'a AtomicU64,
     meta: &'a AtomicU32,
     used: &'a AtomicU32,
@@ -418,13 +400,32 @@ pub(crate) struct Slot<'a> {
 }
 
 impl Slot<'_> {
-    /// Zero if the slot is free.
+    #[inline]
+    pub(crate) fn version(&self, ordering: Ordering) -> u32 {
+        self.version.load(ordering)
+    }
+
+    /// Writer.
+    pub(crate) fn store_version(&self, version: u32) {
+        self.version.store(version, Ordering::Release);
+    }
+
+    /// Whether no session has left the line since `version` was read, so that all that has been
+    /// read in between belongs together.
+    #[inline]
+    fn unchanged(&self, version: u32) -> bool {
+        // Pairs with the Release of whoever stored what was read.
+        fence(Ordering::Acquire);
+        self.version(Ordering::Relaxed) == version
+    }
+
+    /// Zero if the slot is free. Acquire: a fingerprint is published after the rest of its slot.
     #[inline]
     pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint.load(Ordering::Acquire)
     }
 
-    /// What the slot says beside its fingerprint; a whole only under the lock, or if the bucket's
+    /// What the slot says beside its fingerprint; a whole only under the lock, or if the line's
     /// version confirms it.
     #[inline]
     pub(crate) fn entry(&self, fingerprint: u64) -> Entry {
@@ -453,7 +454,7 @@ impl Slot<'_> {
         self.meta.store(meta.0, Ordering::Release);
     }
 
-    /// Writer: the session is no more. Counts the bucket's version up afterwards.
+    /// Writer: the session is no more. Counts the line's version up afterwards.
     pub(crate) fn clear(&self) {
         self.fingerprint.store(0, Ordering::Release);
     }

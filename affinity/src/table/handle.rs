@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 
 use super::bucket::{Bucket, Entry, Found, Meta, Used, SLOTS};
 use super::hash::{Algorithm, Hasher, DOMAINS};
-use super::place::Place;
+use super::place::{neighbour, Place};
 use super::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
 use super::sync::{pause, AtomicU64, Ordering};
 use super::time::{Limits, Span, Tick};
@@ -224,29 +224,21 @@ impl Table {
         self.find::<true>(key, now, limits)
     }
 
-    /// The short way: the session is at home or nowhere, and nobody changes its bucket.
+    /// The short way: the session is at home or nowhere, and nobody changes its line.
     #[inline]
     fn find<const TOUCH: bool>(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
-        let home = self.bucket(Place::home(&self.region, key.0))?;
-        match home.read(key.0, |meta| self.print_of(meta)) {
-            Found::Entry(entry, print, used) => {
-                Self::session::<TOUCH>(entry, print, used, now, limits)
+        let number = Place::home(&self.region, key.0);
+        let (entry, print, used) = match self.bucket(number)?.read(key.0, |m| self.print_of(m)) {
+            Found::Entry(entry, print, used) => (entry, print, used),
+            Found::Nothing(home) => {
+                let beside = self.bucket(neighbour(number))?.summary(Ordering::Acquire);
+                if !home.may_be_elsewhere(key.0) && beside.alike(key.0).none() {
+                    return None;
+                }
+                self.read(key)?
             }
-            Found::Nothing(summary) if !summary.may_be_elsewhere(key.0) => None,
-            Found::Nothing(_) => self.find_from::<TOUCH>(self.elsewhere(key)?, key, now, limits),
-            Found::Changed => self.find_from::<TOUCH>(home, key, now, limits),
-        }
-    }
-
-    #[inline(never)]
-    fn find_from<const TOUCH: bool>(
-        &self,
-        bucket: Bucket<'_>,
-        key: Key,
-        now: Tick,
-        limits: &Limits,
-    ) -> Option<Session> {
-        let (entry, print, used) = self.read_from(bucket, key)?;
+            Found::Changed => self.read(key)?,
+        };
         Self::session::<TOUCH>(entry, print, used, now, limits)
     }
 
@@ -289,9 +281,9 @@ impl Table {
     /// than `limits.lifetime`. A ttl of None leaves that of a live session as it is. It is kept with
     /// a precision of one percent, rounded up, and is one tick at least.
     ///
-    /// Where there is no room, the session that has been idle the longest makes some, of the 30
-    /// that share the buckets of this one; sessions that were never used after their creation go
-    /// four times as early as others.
+    /// Where there is no room, the session that has been idle the longest makes some, of the 36
+    /// in the buckets where this one would rather be; sessions that were never used after their
+    /// creation go four times as early as others.
     pub fn bind(
         &self,
         key: Key,
@@ -579,30 +571,31 @@ impl Table {
     }
 
     /// The session of a key, expired or not, its server's print and its time of last use.
-    fn read(&self, key: Key) -> Option<(Entry, u64, Used<'_>)> {
-        self.read_from(self.bucket(Place::home(&self.region, key.0))?, key)
-    }
-
-    /// The same, of a key whose session is at home or was last seen in `bucket`.
     ///
-    /// Lock-free: it begins again only after a writer has changed the bucket during the read.
-    fn read_from<'a>(&'a self, mut bucket: Bucket<'a>, key: Key) -> Option<(Entry, u64, Used<'a>)> {
+    /// Lock-free: it begins again only after a writer has changed the session's line meanwhile.
+    #[inline(never)]
+    fn read(&self, key: Key) -> Option<(Entry, u64, Used<'_>)> {
         loop {
-            match bucket.read(key.0, |meta| self.print_of(meta)) {
+            match self.holder(key)?.read(key.0, |meta| self.print_of(meta)) {
                 Found::Entry(entry, print, used) => return Some((entry, print, used)),
-                Found::Nothing(summary) if !summary.may_be_elsewhere(key.0) => return None,
-                // Again only if the session has left the bucket that `elsewhere` saw it in.
-                Found::Nothing(_) => bucket = self.elsewhere(key)?,
-                Found::Changed => pause(),
+                Found::Nothing(_) | Found::Changed => pause(),
             }
         }
     }
 
-    /// The bucket of a session that is not at home.
-    #[inline(never)]
-    fn elsewhere(&self, key: Key) -> Option<Bucket<'_>> {
-        let others = Place::others(&self.region, key.0).map(|other| self.bucket(other));
-        others.into_iter().flatten().find(|other| other.position(key.0).is_some())
+    /// The bucket that holds the session of a key.
+    fn holder(&self, key: Key) -> Option<Bucket<'_>> {
+        let place = Place::new(&self.region, key.0);
+        let holds = |bucket: &Bucket<'_>| bucket.position(key.0).is_some();
+        let home = self.bucket(place.home)?;
+        if holds(&home) {
+            return Some(home);
+        }
+        let beside = self.bucket(neighbour(place.home)).filter(holds);
+        beside.or_else(|| match home.summary(Ordering::Acquire).may_be_elsewhere(key.0) {
+            true => place.elsewhere().filter_map(|bucket| self.bucket(bucket)).find(holds),
+            false => None,
+        })
     }
 
     #[inline]

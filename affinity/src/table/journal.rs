@@ -22,8 +22,8 @@ pub(crate) struct Change {
     pub(crate) action: Action,
     pub(crate) bucket: u32,
     pub(crate) slot: u32,
-    /// Of the session's bucket (remove and rebind).
-    pub(crate) version: u64,
+    /// Of the session's line (remove and rebind).
+    pub(crate) version: u32,
     /// Of the session's bucket (insert and remove).
     pub(crate) summary: Summary,
     /// The home bucket and its summary, if the session lives elsewhere (insert and remove).
@@ -65,11 +65,11 @@ impl Change {
                 }
                 Action::Rebind => {
                     slot.rebind(self.entry.meta);
-                    bucket.store_version(self.version);
+                    slot.store_version(self.version);
                 }
                 Action::Remove => {
                     slot.clear();
-                    bucket.store_version(self.version);
+                    slot.store_version(self.version);
                     bucket.store_summary(self.summary);
                     if let Some((home, summary)) = home {
                         home.store_summary(summary);
@@ -99,7 +99,7 @@ pub(crate) struct Journal {
     bucket: AtomicU32,
     slot: AtomicU32,
     home: AtomicU32,
-    version: AtomicU64,
+    version: AtomicU32,
     summary: AtomicU64,
     home_summary: AtomicU64,
     fingerprint: AtomicU64,
@@ -175,7 +175,7 @@ impl Journal {
             action,
             bucket: word(&self.bucket),
             slot: word(&self.slot),
-            version: wide(&self.version),
+            version: word(&self.version),
             summary: Summary(wide(&self.summary)),
             home: index(&self.home).map(|home| (home, Summary(wide(&self.home_summary)))),
             entry: Entry {

@@ -152,7 +152,8 @@ impl Model {
             action,
             bucket,
             slot,
-            version: self.bucket(bucket).version(Ordering::Relaxed) + 1,
+            version: self.bucket(bucket).slot(slot as usize).unwrap().version(Ordering::Relaxed)
+                + 1,
             summary,
             home: (bucket != 0).then_some((0, home)),
             entry,
@@ -173,19 +174,26 @@ impl Model {
         self.commit(Action::Remove, 0, slot, entry);
     }
 
-    /// As `Table::lookup`: the home bucket, then the other if a hint says so.
+    /// As `Table::lookup`: the home bucket, then whichever holds the session, of which the other one
+    /// is worth a look only if a hint says so.
     fn lookup(&self, key: u64) -> Option<(Entry, u64)> {
         let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
-        let mut bucket = self.bucket(0);
+        let home = self.bucket(0);
+        match home.read(key, beside) {
+            Found::Entry(entry, print, _) => return Some((entry, print)),
+            Found::Nothing(summary) if !summary.may_be_elsewhere(key) => return None,
+            Found::Nothing(_) | Found::Changed => (),
+        }
         loop {
-            match bucket.read(key, beside) {
+            let holder = match home.position(key) {
+                Some(_) => home,
+                None if home.summary(Ordering::Acquire).may_be_elsewhere(key) => self.bucket(1),
+                None => return None,
+            };
+            holder.position(key)?;
+            match holder.read(key, beside) {
                 Found::Entry(entry, print, _) => return Some((entry, print)),
-                Found::Nothing(summary) if !summary.may_be_elsewhere(key) => return None,
-                Found::Nothing(_) => {
-                    bucket = self.bucket(1);
-                    bucket.position(key)?;
-                }
-                Found::Changed => pause(),
+                Found::Nothing(_) | Found::Changed => pause(),
             }
         }
     }

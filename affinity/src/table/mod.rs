@@ -2,14 +2,16 @@
 //!
 //! # Layout
 //! A session is a 64-bit keyed fingerprint, a server's number, a time to live and two times: 20
-//! bytes. Six of them and a version fill the body of a [bucket](bucket::Bucket), two cache lines.
-//! The fingerprint alone says in which five buckets of which shard its session may live: mostly
-//! in the first, its home; in one of the others if the home was rather full when the session was
-//! created. A session never moves from one slot to another.
+//! bytes. Three of them and a version fill a cache line, two lines are the body of a
+//! [bucket](bucket::Bucket), and two buckets that lie together are a pair. The fingerprint alone
+//! says in which five pairs of which shard its session may live: mostly in its home, a bucket of the
+//! first; in the home's neighbour if the home was rather full when the session was created; in one
+//! of the other pairs if both were. A session never moves from one slot to another.
 //!
 //! A word for each bucket, its summary, lies with those of its neighbours in two megabytes for a
 //! million sessions: a byte of each fingerprint, and hints that tell whether a session of this home
-//! is worth looking for elsewhere. Most lookups that find nothing read that word alone.
+//! is worth looking for in the other pairs. Most lookups that find nothing read two such words,
+//! which share a cache line, and no more. Most that find a session need one line of a body besides.
 //!
 //! 32,000 sessions fit in a megabyte without an eviction.
 //!
@@ -28,7 +30,7 @@
 //! # What a reader can see
 //! A session *leaves* when it is removed (its slot's fingerprint becomes zero) or moved to another
 //! server (the meta word, which holds server and time to live together). When it has left, the
-//! writer counts up the bucket's version, with Release, before it does anything else. A slot is
+//! writer counts up the line's version, with Release, before it does anything else. A slot is
 //! filled only when it is free: a Release fence, meta and times, and at last, with Release, the
 //! fingerprint.
 //!
@@ -47,14 +49,14 @@
 //!
 //! Hence a lookup returns a server that the session was bound to at some moment of the lookup.
 //! A lookup that finds nothing is right as well: a session stays in one slot from its creation to
-//! its removal; its tag, and its hint if it is not at home, are stored before it is published and
-//! go after it is removed. A reader that misses a session has looked at its tag, hint or slot before
-//! it came or after it went, so there was a moment in between, during the lookup, when it was not
-//! there.
+//! its removal; its tag, and its hint if it is in another pair than its home, are stored before it is
+//! published and go after it is removed. A reader that misses a session has looked at its tag, hint
+//! or slot before it came or after it went, so there was a moment in between, during the lookup, when
+//! it was not there.
 //!
 //! Lookups need no lock for that, and never wait: a reader begins again only if a session has left
-//! the same bucket during the few loads between (a) and (d). Writers of a bucket follow each other
-//! by the shard's lock, and a change takes longer than a read, so that the second try succeeds but
+//! the same line during the few loads between (a) and (d). Writers of a line follow each other by
+//! the shard's lock, and a change takes longer than a read, so that the second try succeeds but
 //! for a coincidence, and the tenth but for a miracle.
 //!
 //! `touch` compares and swaps the time of last use, and only forward to the moment its caller has

@@ -1,23 +1,41 @@
 //! Where in a table a session may live, by its fingerprint alone.
 
+use core::iter;
+
 use super::region::Region;
 
-/// Buckets that a session may live in.
-pub(super) const CANDIDATES: usize = 5;
+/// Pairs of buckets that a session may live in. The summaries of a pair share a cache line.
+pub(super) const PAIRS: usize = 5;
+const PAIR: u32 = 2;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place {
     pub(super) fingerprint: u64,
-    /// Bucket numbers of the whole table, all in one shard; the first is the home. Two may be
-    /// the same.
-    pub(super) buckets: [u32; CANDIDATES],
+    /// The home bucket: its number in the whole table, as for all others, which are in its shard.
+    pub(super) home: u32,
+    /// The first buckets of the other pairs. Two may be the same, or that of the home.
+    others: [u32; PAIRS - 1],
 }
 
 impl Place {
     pub(super) fn new(region: &Region, fingerprint: u64) -> Place {
-        let [second, third, fourth, fifth] = Self::others(region, fingerprint);
-        let home = Self::home(region, fingerprint);
-        Place { fingerprint, buckets: [home, second, third, fourth, fifth] }
+        let (home, others) = (Self::home(region, fingerprint), Self::others(region, fingerprint));
+        Place { fingerprint, home, others }
+    }
+
+    /// The buckets of each pair, the home and its neighbour first.
+    pub(super) fn pairs(&self) -> impl Iterator<Item = [u32; 2]> + '_ {
+        iter::once(self.home).chain(self.others).map(|bucket| [bucket, neighbour(bucket)])
+    }
+
+    /// The buckets that a session which is not with its home may live in.
+    pub(super) fn elsewhere(&self) -> impl Iterator<Item = u32> + '_ {
+        self.pairs().skip(1).flatten()
+    }
+
+    /// Whether a bucket is the home or its neighbour.
+    pub(super) fn is_with_home(&self, bucket: u32) -> bool {
+        are_pair(self.home, bucket)
     }
 
     /// The shard of a session: by the upper half of its fingerprint.
@@ -33,12 +51,11 @@ impl Place {
         scale((fingerprint >> 32) as u32, region.bucket_count())
     }
 
-    /// The other buckets of a session: by the upper bits of its products with odd numbers, which
+    /// The other pairs of a session: by the upper bits of its products with odd numbers, which
     /// depend on all bits.
-    #[inline]
-    pub(super) fn others(region: &Region, fingerprint: u64) -> [u32; CANDIDATES - 1] {
+    fn others(region: &Region, fingerprint: u64) -> [u32; PAIRS - 1] {
         /// 2^64 divided by the golden ratio, and by the square roots of 2, 3 and 5.
-        const FACTORS: [u64; CANDIDATES - 1] = [
+        const FACTORS: [u64; PAIRS - 1] = [
             0x9e37_79b9_7f4a_7c15,
             0xb504_f333_f9de_6485,
             0x93cd_3a2c_8198_e269,
@@ -46,9 +63,22 @@ impl Place {
         ];
         let buckets = region.buckets_per_shard();
         let first = Self::shard(region, fingerprint) * buckets;
-        FACTORS
-            .map(|factor| first + scale((fingerprint.wrapping_mul(factor) >> 32) as u32, buckets))
+        FACTORS.map(|factor| {
+            let bits = (fingerprint.wrapping_mul(factor) >> 32) as u32;
+            first + PAIR * scale(bits, buckets / PAIR)
+        })
     }
+}
+
+/// The other bucket of a pair: shards begin with an even number.
+#[inline]
+pub(super) fn neighbour(bucket: u32) -> u32 {
+    bucket ^ 1
+}
+
+/// Whether two buckets are a pair, or the same.
+pub(super) fn are_pair(one: u32, other: u32) -> bool {
+    one / PAIR == other / PAIR
 }
 
 /// Scales 32 uniform bits to a number below `count`.

@@ -18,7 +18,7 @@ use super::sync::{AtomicU32, AtomicU64, Ordering};
 /// "sessions" in ASCII.
 const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 /// Counted up when the meaning of any byte of the region changes.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 
 /// Alignment of every part, in bytes.
 pub(super) const ALIGN: usize = 128;
@@ -115,7 +115,8 @@ pub(super) struct Lonely(pub(super) AtomicU64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Geometry {
     shards: u32,
-    /// Buckets in each shard, and in all: a bucket's number in the whole table is a u32.
+    /// Buckets in each shard, an even number, and in all: a bucket's number in the whole table is
+    /// a u32.
     buckets: u32,
     all_buckets: u32,
     servers: u32,
@@ -131,7 +132,11 @@ struct Geometry {
 impl Geometry {
     /// None if a number is out of its range or the size cannot be counted.
     fn new(shards: u32, buckets: u32, servers: u32) -> Option<Geometry> {
-        if shards == 0 || shards > MAX_SHARDS || buckets == 0 || servers == 0 || servers > 1 << 16 {
+        let in_range = (1..=MAX_SHARDS).contains(&shards)
+            && buckets != 0
+            && buckets % 2 == 0
+            && (1..=1 << 16).contains(&servers);
+        if !in_range {
             return None;
         }
         let all_buckets = shards.checked_mul(buckets)?;
@@ -175,12 +180,12 @@ impl Geometry {
             + shards as usize * COUNTERS * size_of::<u32>();
         let servers = (len / SERVERS_SHARE / server_size)
             .clamp(MIN_SERVERS as usize, MAX_SERVERS as usize) as u32;
-        let smallest = Geometry::new(shards, 1, servers).ok_or(Error::Geometry)?;
+        let smallest = Geometry::new(shards, 2, servers).ok_or(Error::Geometry)?;
         let room = len.checked_sub(smallest.size).ok_or(Error::TooSmall)?;
         // Behind the summaries there may be a gap.
         let bucket_size = size_of::<Body>() + size_of::<u64>();
         let more = room.saturating_sub(ALIGN) / bucket_size / shards as usize;
-        let buckets = u32::try_from(more + 1).map_err(|_| Error::TooLarge)?;
+        let buckets = u32::try_from(2 + (more & !1)).map_err(|_| Error::TooLarge)?;
         Geometry::new(shards, buckets, servers)
             .filter(|geometry| geometry.size <= len)
             .ok_or(Error::TooLarge)
