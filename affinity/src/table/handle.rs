@@ -225,7 +225,7 @@ impl Table {
     }
 
     /// The short way: the session is at home or nowhere, and nobody changes its line.
-    #[inline]
+    #[inline(always)]
     fn find<const TOUCH: bool>(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         let number = Place::home(&self.region, key.0);
         let (entry, print, used) = match self.bucket(number)?.read(key.0, |m| self.print_of(m)) {
