@@ -27,6 +27,7 @@ mod filters;
 mod hooks;
 mod keepalive;
 mod later;
+mod mapping;
 mod mcp;
 mod native;
 mod nginx;

@@ -16,11 +16,12 @@ use affinity::status::{Draining, Tally};
 use affinity::table::{Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize,
-    ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t, ngx_worker,
-    NGX_LOG_EMERG, NGX_LOG_NOTICE,
+    ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
+    ngx_test_config, ngx_worker, NGX_LOG_EMERG, NGX_LOG_NOTICE,
 };
 
 use crate::conf::MainConf;
+use crate::mapping::Mapping;
 use crate::nginx::{self, Logged, ERROR, OK};
 
 /// nginx's own minimum for zones, in pages.
@@ -58,6 +59,8 @@ enum State {
 pub struct Sessions {
     pub table: Table,
     notes: NonNull<Notes>,
+    /// Where both lie, unless that is nginx's mapping.
+    _pages: Option<Rc<Mapping>>,
     former: Vec<Rc<Former>>,
     /// Addresses of servers that this worker has asked for, by the server's number.
     addresses: RefCell<Vec<Option<Known>>>,
@@ -75,8 +78,7 @@ struct Known {
 /// second mapping of the same pages.
 struct Former {
     table: Table,
-    address: *mut c_void,
-    len: usize,
+    _pages: Mapping,
 }
 
 /// What all workers note beside the table.
@@ -442,40 +444,14 @@ pub struct Pass {
 }
 
 impl Former {
-    /// Maps the pages of `shm` a second time; `None` where the system cannot.
-    ///
     /// # Safety
     /// `shm` is a zone of a live configuration.
     unsafe fn map(shm: &ngx_shm_zone_t) -> Option<Former> {
-        // SAFETY: by this function's contract. An old length of zero leaves the mapping as it is
-        // and makes another one of its shared pages.
-        #[cfg(target_os = "linux")]
+        // SAFETY: by this function's contract.
         unsafe {
-            let len = shm.shm.size;
-            let address = libc::mremap(shm.shm.addr.cast(), 0, len, libc::MREMAP_MAYMOVE);
-            if address == libc::MAP_FAILED {
-                return None;
-            }
-            match table_in(shm, address.cast()) {
-                Some(table) => Some(Former { table, address, len }),
-                None => {
-                    libc::munmap(address, len);
-                    None
-                }
-            }
+            let pages = Mapping::again(shm)?;
+            Some(Former { table: table_in(shm, pages.address())?, _pages: pages })
         }
-        #[cfg(not(target_os = "linux"))]
-        {
-            let _ = shm;
-            None
-        }
-    }
-}
-
-impl Drop for Former {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `map`; whoever uses the table holds a reference to this value.
-        unsafe { libc::munmap(self.address, self.len) };
     }
 }
 
@@ -512,9 +488,14 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
     unsafe {
         let pool = &mut *shm.shm.addr.cast::<ngx_slab_pool_t>();
         let len = pool.pfree * ngx_pagesize;
-        let Some(notes) = NonNull::new(ngx_slab_alloc(pool, len).cast::<Notes>()) else {
+        let memory = ngx_slab_alloc(pool, len);
+        if memory.is_null() {
             return Err("no memory for the session table".into());
-        };
+        }
+        let pages = Mapping::for_huge_pages(shm);
+        let start = pages.as_ref().map_or(shm.shm.addr, Mapping::address);
+        let offset = memory.addr() - shm.shm.addr.addr();
+        let notes = NonNull::new(start.add(offset).cast::<Notes>()).ok_or("no memory")?;
         let table_len = len - size_of::<Notes>();
         let start = notes.add(1).cast::<u8>();
 
@@ -537,10 +518,19 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
             unavailable: AtomicU32::new(0),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
-        pool.data = notes.as_ptr().cast();
+        pool.data = memory;
+        // Where nginx only tests a configuration that is not worth the time.
+        if let Some(pages) = pages.as_ref().filter(|_| ngx_test_config == 0) {
+            pages.make_huge();
+        }
 
-        let mut sessions =
-            Sessions { table, notes, former: Vec::new(), addresses: RefCell::default() };
+        let mut sessions = Sessions {
+            table,
+            notes,
+            _pages: pages.map(Rc::new),
+            former: Vec::new(),
+            addresses: RefCell::default(),
+        };
         if let Some(old) = former {
             sessions.take_over(old, limits);
             let evicted = sessions.table.stats().evicted;
