@@ -1,5 +1,6 @@
 //! What the configuration has made of the directives.
 
+use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr;
 
@@ -25,6 +26,8 @@ pub struct MainConf {
     pub zones: Vec<*mut Zone>,
     /// What the upstreams need.
     pub filters: Filters,
+    /// The headers of a request may tell where it belongs.
+    pub expects: bool,
 }
 
 /// Of one `upstream {}` (nginx makes one for each `server {}`, too, where it stays empty).
@@ -65,6 +68,8 @@ pub struct Affinity {
 #[derive(Default)]
 pub struct LocationConf {
     pub api: Option<Api>,
+    /// Of the last request here that went to an upstream with sessions; each worker has its own.
+    pub expected: Cell<Option<&'static Affinity>>,
 }
 
 /// What `sticky_api` asked for.

@@ -229,6 +229,10 @@ impl Parameters {
             create.push(unsafe { Value::compile(cf, "create", text)? });
             lookup = Lookup::Mcp;
         }
+        main.expects |= match &lookup {
+            Lookup::Values(values) => values.first().is_some_and(Value::is_request_header),
+            Lookup::Mcp => true,
+        };
         Ok(Affinity { zone, create, lookup, bind: self.bind, limits, policy })
     }
 }

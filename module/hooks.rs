@@ -39,16 +39,6 @@ pub struct Inner {
 }
 
 impl Inner {
-    /// Before a balancer has set anything up.
-    pub const NONE: Inner = Inner {
-        data: ptr::null_mut(),
-        get: None,
-        free: None,
-        notify: None,
-        set_session: None,
-        save_session: None,
-    };
-
     /// The hooks of a request's peer as its balancer has set them up.
     pub fn of(peer: &ngx_peer_connection_t) -> Inner {
         Inner {

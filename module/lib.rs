@@ -5,8 +5,9 @@
 //! nginx initialises them; the second among the filters, to see a response's headers and, where it
 //! can teach, its body.
 //!
-//! A request walks through the house like this: `upstream` asks the zone where its id leads (`mcp`
-//! finds the id, where the configuration names none), `peers` takes that server (or `rejection`
+//! A request walks through the house like this: `expected` has its session fetched from memory,
+//! `upstream` asks the zone where its id leads (`carried` finds the id, with `mcp` where the
+//! configuration names none), `peers` takes that server (or `rejection`
 //! answers instead), `filters` lets the response teach, and `worker` keeps the session alive while
 //! the response lasts. `api` shows the zones and steers them; `versions` holds what older nginxes
 //! lack, `sticky` above all.
@@ -21,8 +22,10 @@ use nginx_sys::{
 };
 
 mod api;
+mod carried;
 mod conf;
 mod directives;
+mod expected;
 mod filters;
 mod hooks;
 mod keepalive;
@@ -72,7 +75,7 @@ pub static mut ngx_module_order: [*const c_char; 5] = [
 
 static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(variables::add),
-    postconfiguration: None,
+    postconfiguration: Some(expected::install),
     create_main_conf: Some(conf::create_main),
     init_main_conf: Some(init_main),
     create_srv_conf: Some(conf::create_upstream),

@@ -98,6 +98,8 @@ struct Watched {
 /// # Safety
 /// `r` is a live request at its header filter, `request` what [`request`] said of it, and `data` its
 /// own.
+// Out of line: it needs much of the stack, which the filter would take for every response.
+#[inline(never)]
 pub unsafe fn watch(r: *mut ngx_http_request_t, request: &Request<'_>, data: *mut PeerData) {
     // SAFETY: by this function's contract; strings of the response live as long as the request.
     unsafe {
@@ -171,9 +173,6 @@ unsafe fn in_memory<'a>(buffer: &ngx_buf_t) -> &'a [u8] {
 /// # Safety
 /// `r` is a live request.
 unsafe fn context(r: *mut ngx_http_request_t) -> *mut *mut c_void {
-    // SAFETY: nginx gives each request a place for each http module.
-    unsafe {
-        let module = &raw const crate::ngx_http_sticky_learn_filter_module;
-        (*r).ctx.add((*module).ctx_index)
-    }
+    // SAFETY: by this function's contract.
+    unsafe { nginx::context(r, &raw const crate::ngx_http_sticky_learn_filter_module) }
 }

@@ -15,6 +15,7 @@ use ngx::http::HttpModuleConfExt;
 
 pub const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 pub const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
+pub const DECLINED: ngx_int_t = nginx_sys::NGX_DECLINED as ngx_int_t;
 pub const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
 /// A configuration error that has been logged.
@@ -141,18 +142,6 @@ pub unsafe fn upstream_conf<'a, T>(
     }
 }
 
-/// A module's configuration of the location that a request is in.
-///
-/// # Safety
-/// `r` is a live request, `T` is what `module` made.
-pub unsafe fn location_conf<'a, T>(
-    r: *const ngx_http_request_t,
-    module: *const ngx_module_t,
-) -> Option<&'a T> {
-    // SAFETY: by this function's contract.
-    unsafe { (*(*r).loc_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
-}
-
 /// A module's main configuration, while nginx reads its own.
 ///
 /// # Safety
@@ -214,6 +203,18 @@ pub unsafe fn loc_conf<'a, T>(cf: &ngx_conf_t, module: *const ngx_module_t) -> O
         let ctx = cf.ctx.cast::<ngx_http_conf_ctx_t>();
         (*(*ctx).loc_conf.add((*module).ctx_index)).cast::<T>().as_mut()
     }
+}
+
+/// A module's place among a request's contexts.
+///
+/// # Safety
+/// `r` is a live request.
+pub unsafe fn context(
+    r: *const ngx_http_request_t,
+    module: *const ngx_module_t,
+) -> *mut *mut c_void {
+    // SAFETY: nginx gives each request a place for each http module.
+    unsafe { (*r).ctx.add((*module).ctx_index) }
 }
 
 unsafe extern "C" fn drop_value<T>(data: *mut c_void) {

@@ -1,10 +1,9 @@
 //! The hooks around an upstream's balancer, and what one request keeps between them.
 
-use core::ffi::c_void;
 use core::mem;
 use core::ptr;
 
-use affinity::mcp::{Learned, Request};
+use affinity::mcp::Learned;
 use affinity::policy::{
     Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
     Status, Unavailable,
@@ -18,7 +17,9 @@ use nginx_sys::{
     NGX_PEER_NEXT,
 };
 
+use crate::carried::{read_bind, Carried};
 use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf};
+use crate::expected;
 use crate::hooks::{self, Hooked, Inner};
 use crate::mcp;
 use crate::nginx::{self, Logged, DONE, ERROR, OK};
@@ -26,7 +27,7 @@ use crate::peers::{self, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
 use crate::request;
-use crate::values::{first_value, OutOfMemory};
+use crate::values::{first_value, OutOfMemory, Value};
 use crate::versions;
 use crate::worker::InFlight;
 use crate::zone::Sessions;
@@ -137,12 +138,7 @@ pub struct PeerData {
     /// Lives as long as the configuration, which outlives its requests.
     affinity: &'static Affinity,
     inner: Inner,
-    /// What the request says, in MCP mode.
-    mcp: Option<Request<'static>>,
-    /// What the id of the request names.
-    kind: Kind,
-    /// The id, to be known again in the response; empty if there is none.
-    presented: &'static [u8],
+    carried: Carried,
     /// The server of its session.
     session: Option<ServerId>,
     status: Status,
@@ -196,25 +192,53 @@ pub unsafe extern "C" fn init_peer(
         let (Some(affinity), Some(init)) = (&conf.affinity, conf.balancer.init_peer) else {
             return ERROR;
         };
-        let Some(data) = PeerData::create(r, affinity) else {
+        let Some(sessions) = (*affinity.zone).sessions() else {
             return ERROR;
         };
-        let Ok(key) = data.find_id() else {
-            return ERROR;
+        let late;
+        let carried = match expected::carried(r, affinity) {
+            Some(carried) => carried,
+            None => match read(r, affinity, sessions) {
+                Ok(carried) => {
+                    late = carried;
+                    &late
+                }
+                Err(OutOfMemory) => return ERROR,
+            },
         };
-        // The session comes from memory while the balancer sets up.
-        if let Some(key) = key {
-            data.sessions().table.prefetch(key);
-        }
+        expected::note(r, affinity);
+        // No request is at a phase meanwhile, so what was read stays where it is.
         if init(r, us) != OK {
             return ERROR;
         }
-        data.hook_in();
-        match data.look_up(key, us) {
+        let Some(data) = PeerData::create(r, affinity, sessions, carried) else {
+            return ERROR;
+        };
+        match data.look_up(us) {
             Route::Balance | Route::Afresh | Route::Server => OK,
             Route::Reject(why) => data.reject(why, 0),
         }
     }
+}
+
+/// Reads what a request carries that nobody has expected.
+///
+/// # Safety
+/// As for [`Carried::read`].
+#[inline(never)]
+unsafe fn read(
+    r: *mut ngx_http_request_t,
+    affinity: &Affinity,
+    sessions: &Sessions,
+) -> Result<Carried, OutOfMemory> {
+    let mut carried = Carried::NOTHING;
+    // SAFETY: by this function's contract.
+    unsafe { carried.read(r, affinity, &sessions.table, Value::eval)? };
+    // The session comes from memory while the balancer sets up.
+    if let Some(key) = carried.key {
+        sessions.table.prefetch(key);
+    }
+    Ok(carried)
 }
 
 impl Hooked for PeerData {
@@ -293,47 +317,36 @@ impl Hooked for PeerData {
 }
 
 impl PeerData {
-    /// Makes the data of a request.
+    /// Makes the data of a request, and wraps what the balancer has set up.
     ///
     /// # Safety
-    /// The request has its upstream; `affinity` is of the live configuration.
+    /// The balancer has initialised the request's peer, and has no data of ours over it yet.
     unsafe fn create<'a>(
         r: *mut ngx_http_request_t,
-        affinity: &Affinity,
+        affinity: &'static Affinity,
+        sessions: &'static Sessions,
+        carried: &Carried,
     ) -> Option<&'a mut PeerData> {
-        // SAFETY: by this function's contract; the configuration outlives its requests.
+        // SAFETY: the request is live; by this function's contract.
         unsafe {
-            let affinity = mem::transmute::<&Affinity, &'static Affinity>(affinity);
-            let sessions = (*affinity.zone).sessions()?;
-            recycled::make((*r).pool, || PeerData {
+            let peer = &mut (*(*r).upstream).peer;
+            let data = recycled::make((*r).pool, || PeerData {
                 in_flight: InFlight::new(sessions),
                 request: r,
                 affinity,
-                inner: Inner::NONE,
-                mcp: None,
-                kind: Kind::Session,
-                presented: &[],
+                inner: Inner::of(peer),
+                carried: Carried { mcp: carried.mcp.as_ref().copied(), ..*carried },
                 session: None,
                 status: Status::None,
                 target: Target::Any,
                 held: Held::Nothing,
                 learned: false,
                 served: None,
-            })
-        }
-    }
-
-    /// Wraps what the balancer has set up.
-    ///
-    /// # Safety
-    /// The balancer has initialised the request's peer; called once.
-    unsafe fn hook_in(&mut self) {
-        // SAFETY: the request is live; by this function's contract.
-        unsafe {
-            let peer = &mut (*self.upstream()).peer;
-            self.inner = Inner::of(peer);
-            hooks::wrap(peer, self);
-            *context(self.request) = ptr::from_mut(self).cast();
+            })?;
+            hooks::wrap(peer, data);
+            let module = &raw const crate::ngx_http_sticky_learn_module;
+            *nginx::context(r, module) = ptr::from_mut(data).cast();
+            Some(data)
         }
     }
 
@@ -342,9 +355,9 @@ impl PeerData {
     /// # Safety
     /// `r` is a live request.
     pub unsafe fn current<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut PeerData> {
-        // SAFETY: only `hook_in` sets the context.
+        // SAFETY: only `create` sets the context.
         unsafe {
-            let data = (*context(r)).cast::<PeerData>().as_mut()?;
+            let data = expected::context::<PeerData>(r)?;
             (data.held != Held::Nothing && !data.is_from_cache()).then_some(data)
         }
     }
@@ -357,11 +370,12 @@ impl PeerData {
         // SAFETY: by this function's contract.
         unsafe {
             #[cfg(ngx_feature = "http_cache")]
-            let confirmed =
-                (*self.upstream()).cache_status() == nginx_sys::NGX_HTTP_CACHE_REVALIDATED;
+            let from_cache = !(*self.request).cache.is_null()
+                && (request::is_cached(self.request)
+                    || (*self.upstream()).cache_status() == nginx_sys::NGX_HTTP_CACHE_REVALIDATED);
             #[cfg(not(ngx_feature = "http_cache"))]
-            let confirmed = false;
-            request::is_cached(self.request) || confirmed
+            let from_cache = false;
+            from_cache
         }
     }
 
@@ -370,10 +384,10 @@ impl PeerData {
     /// # Safety
     /// `r` is a live request.
     pub unsafe fn last<'a>(r: *mut ngx_http_request_t) -> Option<&'a PeerData> {
-        // SAFETY: only `hook_in` sets the context. An internal redirect clears it, but the data
+        // SAFETY: only `create` sets the context. An internal redirect clears it, but the data
         // stay in the request's pool, the latest first.
         unsafe {
-            if let Some(data) = (*context(r)).cast::<PeerData>().as_ref() {
+            if let Some(data) = expected::context::<PeerData>(r) {
                 return Some(data);
             }
             recycled::find::<PeerData>((*r).pool, |data| data.request == r)
@@ -404,13 +418,9 @@ impl PeerData {
     }
 
     /// Asks the zone where the request's id leads.
-    unsafe fn look_up(
-        &mut self,
-        key: Option<Key>,
-        us: *const ngx_http_upstream_srv_conf_t,
-    ) -> Route {
+    unsafe fn look_up(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
         let (affinity, sessions) = (self.affinity, self.sessions());
-        let Some(key) = key else {
+        let Some(key) = self.carried.key else {
             return self.decide(Presented::NoId);
         };
 
@@ -422,7 +432,7 @@ impl PeerData {
         };
         let Some(session) = found else {
             sessions.table.count_unknown(key);
-            return self.decide(Presented::Stranger(self.kind));
+            return self.decide(Presented::Stranger(self.carried.kind));
         };
         self.session = Some(session.server);
         // SAFETY: the balancer's data are those of this request.
@@ -440,44 +450,17 @@ impl PeerData {
         self.decide(Presented::Session)
     }
 
-    /// The key of the id that the request carries, if any.
-    unsafe fn find_id(&mut self) -> Result<Option<Key>, OutOfMemory> {
-        // SAFETY: the request is live.
-        unsafe {
-            match &self.affinity.lookup {
-                Lookup::Values(values) => {
-                    self.presented = first_value(values, self.request)?;
-                    if self.presented.is_empty() {
-                        return Ok(None);
-                    }
-                    self.key(Kind::Session, self.presented).map(Some)
-                }
-                Lookup::Mcp => {
-                    let said = *self.mcp.insert(mcp::request(self.request));
-                    let key = mcp::with_id(&said, |kind, id| {
-                        (self.kind, self.presented) = (kind, said.session);
-                        self.key(kind, id)
-                    });
-                    key.transpose()
-                }
-            }
-        }
-    }
-
     fn decide(&mut self, presented: Presented) -> Route {
         let (status, route) = self.affinity.policy.on_lookup(presented);
         self.status = status;
         route
     }
 
-    /// The key of an id that this request, or its response, carries.
+    /// The key of an id that the response carries.
     #[inline(always)]
     unsafe fn key(&self, kind: Kind, id: &[u8]) -> Result<Key, OutOfMemory> {
-        let bind = match &self.affinity.bind {
-            // SAFETY: the request is live.
-            Some(value) => unsafe { value.eval(self.request)? },
-            None => &[],
-        };
+        // SAFETY: the request is live.
+        let bind = unsafe { read_bind(&self.affinity.bind, self.request, Value::eval)? };
         Ok(self.sessions().table.key(kind, id, bind))
     }
 
@@ -525,7 +508,7 @@ impl PeerData {
             }
             absence => absence,
         };
-        let (status, route) = self.affinity.policy.on_unavailable(self.kind, absence);
+        let (status, route) = self.affinity.policy.on_unavailable(self.carried.kind, absence);
         self.status = status;
         if matches!(route, Route::Afresh | Route::Reject(Rejection::Gone)) {
             self.forget();
@@ -584,7 +567,7 @@ impl PeerData {
             // SAFETY: the response's headers are there.
             unsafe { self.learn(self.held) };
         }
-        if let Some(request) = self.mcp {
+        if let Some(request) = self.carried.mcp {
             // SAFETY: as above.
             unsafe { mcp::watch(self.request, &request, self) };
         }
@@ -639,7 +622,7 @@ impl PeerData {
             unsafe {
                 let answered = (*self.upstream()).headers_in.status_n != 0;
                 // Without having passed the header filter: `error_page` has taken the answer's place.
-                let replaced = self.mcp.is_some();
+                let replaced = self.carried.mcp.is_some();
                 if answered
                     && (replaced || self.affinity.policy.learn == Moment::End)
                     && !self.is_from_cache()
@@ -669,12 +652,13 @@ impl PeerData {
         self.learned = true;
         // SAFETY: the request is live, as is what it holds.
         let status = unsafe { (*self.upstream()).headers_in.status_n as u16 };
-        let (opens, ends) = match &self.mcp {
-            Some(request) => (request.opens(status), request.ends(self.kind, status)),
+        let (opens, ends) = match &self.carried.mcp {
+            Some(request) => (request.opens(status), request.ends(self.carried.kind, status)),
             None => (true, false),
         };
         // SAFETY: as above.
-        let created = match unsafe { first_value(&self.affinity.create, self.request) } {
+        let created = match unsafe { first_value(&self.affinity.create, self.request, Value::eval) }
+        {
             Ok(created) if opens => created,
             Ok(_) => &[],
             Err(OutOfMemory) => return,
@@ -708,7 +692,7 @@ impl PeerData {
                 Whose::Elsewhere
             }
         });
-        let created_is = match self.presented {
+        let created_is = match self.carried.presented {
             _ if created.is_empty() => None,
             presented if presented == created => Some(Created::Presented),
             _ => Some(Created::Other),
@@ -823,17 +807,5 @@ impl PeerData {
 impl Drop for PeerData {
     fn drop(&mut self) {
         self.sessions().count_request(self.status, self.session);
-    }
-}
-
-/// Our place among the request's module contexts.
-///
-/// # Safety
-/// `r` is a live request.
-unsafe fn context(r: *mut ngx_http_request_t) -> *mut *mut c_void {
-    // SAFETY: nginx gives each request a place for each http module.
-    unsafe {
-        let module = &raw const crate::ngx_http_sticky_learn_module;
-        (*r).ctx.add((*module).ctx_index)
     }
 }

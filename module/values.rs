@@ -29,7 +29,10 @@ struct Header {
     list: List,
     /// In lower case with hyphens.
     name: Vec<u8>,
+    /// The first byte that a key must have, with the bits of the mask set: that which tells upper from
+    /// lower case, or all where a hyphen may be an underscore.
     first: u8,
+    mask: u8,
     /// nginx's hash of the name.
     hash: ngx_uint_t,
     /// Of the variable, for a look at what it became.
@@ -50,8 +53,14 @@ const LISTS: [(&[u8], List); 3] = [
     (b"upstream_http_", List::Upstream),
 ];
 
+/// [`Value::eval`] or [`Value::glance`].
+pub type Read<'a, E> = unsafe fn(&Value, *mut ngx_http_request_t) -> Result<&'a [u8], E>;
+
 #[derive(Debug)]
 pub struct OutOfMemory;
+
+/// A value is more than what a header tells.
+pub struct NotInHeaders;
 
 impl Value {
     /// Compiles the text of a parameter; it must hold a variable.
@@ -120,7 +129,7 @@ impl Value {
     ///
     /// # Safety
     /// `r` is a live request of the cycle that compiled the value.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn eval<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], OutOfMemory> {
         // SAFETY: by this function's contract.
         unsafe {
@@ -129,6 +138,23 @@ impl Value {
                 None => self.run(r),
             }
         }
+    }
+
+    /// Whether the value is a header of requests.
+    pub fn is_request_header(&self) -> bool {
+        self.header.as_ref().is_some_and(|header| matches!(header.list, List::Request))
+    }
+
+    /// The value, if a header of the request tells it: then nothing is run for it, and no variable
+    /// is cached.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    pub unsafe fn glance<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], NotInHeaders> {
+        let header = self.header.as_ref().filter(|header| matches!(header.list, List::Request));
+        // SAFETY: by this function's contract.
+        header.and_then(|header| unsafe { header.find(r) }).ok_or(NotInHeaders)
     }
 
     /// The value as nginx's script engine gives it.
@@ -159,15 +185,16 @@ pub fn has_variables(text: &ngx_str_t) -> bool {
 /// The first value that is not empty; empty if all are.
 ///
 /// # Safety
-/// As for [`Value::eval`].
+/// As for `read`.
 #[inline(always)]
-pub unsafe fn first_value<'a>(
+pub unsafe fn first_value<'a, E>(
     values: &[Value],
     r: *mut ngx_http_request_t,
-) -> Result<&'a [u8], OutOfMemory> {
+    read: Read<'a, E>,
+) -> Result<&'a [u8], E> {
     for value in values {
         // SAFETY: by this function's contract.
-        let text = unsafe { value.eval(r)? };
+        let text = unsafe { read(value, r)? };
         if !text.is_empty() {
             return Ok(text);
         }
@@ -190,13 +217,14 @@ impl Header {
         let (prefix, list) = LISTS.iter().find(|(prefix, _)| variable.starts_with(prefix))?;
         let mut name = variable[prefix.len()..].to_vec();
         name.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
-        let first = *name.first()?;
+        let mask = if *name.first()? == b'-' { 0xff } else { 0x20 };
+        let first = *name.first()? | mask;
         // SAFETY: nginx reads that many bytes.
         let hash = unsafe { ngx_hash_key(name.as_mut_ptr(), name.len()) };
         let mut full = ngx_str_t { len: variable.len(), data: variable.as_mut_ptr() };
         // SAFETY: nginx keeps a copy of the name.
         let index = unsafe { ngx_http_get_variable_index(cf, &mut full) };
-        (index >= 0).then_some(Header { list: *list, name, first, hash, index })
+        (index >= 0).then_some(Header { list: *list, name, first, mask, hash, index })
     }
 
     /// The header's value, possibly empty; `None` if there are several of that name, which are
@@ -246,9 +274,8 @@ impl Header {
                     return true;
                 }
             }
-            // A hash of zero marks a header that was deleted. Most others end here by their first
-            // byte; the bit that tells upper from lower case is set in all of a name's bytes.
-            (*header.key.data | 0x20 == self.first || self.first == b'-')
+            // A hash of zero marks a header that was deleted. Most others end here by their first byte.
+            *header.key.data | self.mask == self.first
                 && header.hash != 0
                 && self.is_alike(nginx::bytes(&header.key))
         }

@@ -249,11 +249,13 @@ impl Sessions {
     /// The same, and the session is used now.
     #[inline]
     pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
-        let session = self.table.visit(key, now, limits);
-        session.or_else(|| {
-            self.lookup_former(key, now, limits)?;
-            self.table.visit(key, now, limits)
-        })
+        match self.table.visit(key, now, limits) {
+            Some(session) => Some(session),
+            None => {
+                self.lookup_former(key, now, limits)?;
+                self.table.visit(key, now, limits)
+            }
+        }
     }
 
     #[cold]
