@@ -1,7 +1,6 @@
 //! Further mappings of a zone's pages, beside the one that nginx has made.
 
-use core::ffi::c_void;
-use core::ptr;
+use core::ffi::{c_int, c_void};
 
 use nginx_sys::{ngx_pagesize, ngx_shm_zone_t};
 
@@ -14,6 +13,10 @@ pub struct Mapping {
 /// Size of a huge page where pages are of `SMALL` bytes (x86-64, and aarch64 with such pages).
 const HUGE: usize = 2 << 20;
 const SMALL: usize = 4 << 10;
+
+/// Of linux/mman.h; libc knows it for glibc alone.
+#[cfg(target_os = "linux")]
+const MADV_COLLAPSE: c_int = 25;
 
 impl Mapping {
     /// Maps the pages of a zone once more; `None` where the system cannot.
@@ -74,7 +77,8 @@ impl Mapping {
     fn room(len: usize) -> Option<Mapping> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
         // SAFETY: a mapping at a place of the kernel's choice replaces no other.
-        let address = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
+        let address =
+            unsafe { libc::mmap(core::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
         (address != libc::MAP_FAILED).then_some(Mapping { address, len })
     }
 
@@ -82,13 +86,13 @@ impl Mapping {
         self.address.cast()
     }
 
-    /// Has the kernel put huge pages in the place of pages that have been written to. It may say no;
-    /// Linux before 6.1 does not know how.
+    /// Has the kernel put huge pages in the place of pages that have been written to, which takes some
+    /// milliseconds a megabyte. It may say no; Linux before 6.1 does not know how.
     pub fn make_huge(&self) {
         #[cfg(target_os = "linux")]
         // SAFETY: the pages are mapped here, and what they hold stays the same.
         unsafe {
-            libc::madvise(self.address, self.len, libc::MADV_COLLAPSE);
+            libc::madvise(self.address, self.len, MADV_COLLAPSE);
         }
     }
 }

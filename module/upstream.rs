@@ -335,6 +335,7 @@ impl PeerData {
                 request: r,
                 affinity,
                 inner: Inner::of(peer),
+                // Room for what MCP requests say is not copied while it is empty.
                 carried: Carried { mcp: carried.mcp.as_ref().copied(), ..*carried },
                 session: None,
                 status: Status::None,

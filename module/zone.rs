@@ -550,6 +550,12 @@ impl Sessions {
     unsafe fn take_over(&mut self, old: &ngx_shm_zone_t, limits: &Limits) {
         // SAFETY: by this function's contract.
         let Some(table) = (unsafe { table_in(old, old.shm.addr) }) else {
+            ngx::ngx_log_error!(
+                NGX_LOG_NOTICE,
+                old.shm.log,
+                "zone \"{}\" has new memory, the former one holds no sessions of this module",
+                old.shm.name
+            );
             return;
         };
         let live = table.stats().live;

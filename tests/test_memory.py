@@ -94,6 +94,18 @@ async def test_no_mapping_of_a_large_zone_is_left_behind(nginx, report):
         assert counts[-1] == counts[-2] == counts[-3] <= 2 + 4
 
 
+async def test_a_zone_that_was_another_modules_says_so(nginx):
+    (port,) = free_ports(1)
+    async with replicas(1) as servers:
+        site = Site(nginx, port, servers)
+        nginx.start("limit_req_zone $uri zone=sessions:8m rate=1r/s;" + upstream("mcp", servers, "") + listen(port, "mcp"))
+        nginx.reload(site.http(8))
+        await site.begin()
+        await site.all_are_known()
+    said = [line for line in nginx.errors() if 'zone "sessions" has new memory' in line]
+    assert [line.partition("memory, ")[2] for line in said] == ["the former one holds no sessions of this module"]
+
+
 @pytest.mark.skipif(not has_huge_pages(), reason="this kernel has no huge pages for shared memory")
 async def test_large_zones_lie_in_huge_pages(nginx, report):
     (port,) = free_ports(1)

@@ -66,10 +66,10 @@ struct Line {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Line>() == 64 && size_of::<Body>() == 128);
 
-/// What a bucket holds, in short: most lookups that find nothing read no more than this.
+/// What a bucket holds, in short. Most lookups that find nothing read those of a pair and no more.
 ///
 /// Bytes 0 to 5: a tag of each slot's fingerprint, 0 if the slot is free. Byte 6: number of sessions
-/// that have their home here but live in another bucket. Byte 7: one hint for each eighth of the
+/// that have their home here but live in another pair. Byte 7: one hint for each eighth of the
 /// fingerprints, set if any of those sessions belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary(pub(crate) u64);
@@ -103,7 +103,7 @@ impl Summary {
         (self.0 >> Self::DISPLACED_SHIFT) as u8
     }
 
-    /// Whether a session that is not in this bucket may be in another one.
+    /// Whether a session that has its home here and is not in this pair may be in another one.
     #[inline]
     pub(crate) fn may_be_elsewhere(self, fingerprint: u64) -> bool {
         self.0 & Self::hint(fingerprint) != 0
@@ -271,7 +271,7 @@ pub(crate) enum Found<'a, T> {
     Entry(Entry, T, Used<'a>),
     /// There is no such session in this bucket; the summary, for its hints.
     Nothing(Summary),
-    /// A writer has changed this bucket meanwhile: look again.
+    /// A writer has changed the session's line meanwhile: look again.
     Changed,
 }
 

@@ -6,7 +6,7 @@ use super::bucket::{Bucket, Entry, Found, Meta, Used, SLOTS};
 use super::hash::{Algorithm, Hasher, DOMAINS};
 use super::place::{neighbour, Place};
 use super::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
-use super::sync::{pause, AtomicU64, Ordering};
+use super::sync::{AtomicU64, Ordering};
 use super::time::{Limits, Span, Tick};
 use super::writer::{Position, Writer};
 
@@ -352,7 +352,7 @@ impl Table {
         Some(Bound::Created)
     }
 
-    /// Removes the stalest session of those that share the buckets of `place`.
+    /// Removes the stalest session of the nearest candidates of `place`.
     fn make_room(
         &self,
         writer: &Writer<'_>,
@@ -575,10 +575,11 @@ impl Table {
     /// Lock-free: it begins again only after a writer has changed the session's line meanwhile.
     #[inline(never)]
     fn read(&self, key: Key) -> Option<(Entry, u64, Used<'_>)> {
+        let mut bucket = self.bucket(Place::home(&self.region, key.0))?;
         loop {
-            match self.holder(key)?.read(key.0, |meta| self.print_of(meta)) {
+            match bucket.read(key.0, |meta| self.print_of(meta)) {
                 Found::Entry(entry, print, used) => return Some((entry, print, used)),
-                Found::Nothing(_) | Found::Changed => pause(),
+                Found::Nothing(_) | Found::Changed => bucket = self.holder(key)?,
             }
         }
     }

@@ -13,7 +13,7 @@
 //! is worth looking for in the other pairs. Most lookups that find nothing read two such words,
 //! which share a cache line, and no more. Most that find a session need one line of a body besides.
 //!
-//! 32,000 sessions fit in a megabyte without an eviction.
+//! 36,000 sessions fit in a megabyte without an eviction.
 //!
 //! # Who may read and write what, when
 //! - **Buckets and summaries** are read by anybody at any time. They are written by the holder of

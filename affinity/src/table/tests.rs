@@ -154,14 +154,17 @@ fn a_bucket_is_read_whole_while_it_is_written() {
     let totals: [AtomicU64; 0] = [];
     let counts: [AtomicU32; 0] = [];
     let memory = Memory { buckets, totals: &totals, counts: &counts };
-    let commit = |action, entry| {
-        let version = bucket.slot(0).unwrap().version(Ordering::Relaxed) + 1;
+    let commit = |action, entry: Entry| {
+        // Two slots of one line, and one of the other.
+        let slot = [0, 2, 1][entry.created.0 as usize % 3];
+        let version = bucket.slot(slot).unwrap().version(Ordering::Relaxed) + 1;
+        let slot = slot as u32;
         let summary = match action {
-            Action::Insert => Summary(0).with(0, KEY),
+            Action::Insert => Summary(0).with(slot, KEY),
             _ => Summary(0),
         };
         let (home, total, counts) = (None, None, [None, None]);
-        let (at, slot) = (0, 0);
+        let at = 0;
         let change =
             Change { action, bucket: at, slot, version, summary, home, entry, total, counts };
         journal.commit(&change, memory);
