@@ -7,10 +7,9 @@
 //!
 //! A request walks through the house like this: `expected` has its session fetched from memory,
 //! `upstream` asks the zone where its id leads (`carried` finds the id, with `mcp` where the
-//! configuration names none), `peers` takes that server (or `rejection`
-//! answers instead), `filters` lets the response teach, and `worker` keeps the session alive while
-//! the response lasts. `api` shows the zones and steers them; `versions` holds what older nginxes
-//! lack, `sticky` above all.
+//! configuration names none), `peers` takes that server (or `rejection` answers instead), `filters`
+//! lets the response teach, and `worker` keeps the session alive while the response lasts. `api`
+//! shows the zones and steers them; `versions` holds what older nginxes lack, `sticky` above all.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 

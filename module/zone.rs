@@ -495,9 +495,9 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
             return Err("no memory for the session table".into());
         }
         let pages = Mapping::for_huge_pages(shm);
-        let start = pages.as_ref().map_or(shm.shm.addr, Mapping::address);
+        let zone = pages.as_ref().map_or(shm.shm.addr, Mapping::address);
         let offset = memory.addr() - shm.shm.addr.addr();
-        let notes = NonNull::new(start.add(offset).cast::<Notes>()).ok_or("no memory")?;
+        let notes = NonNull::new(zone.add(offset).cast::<Notes>()).ok_or("no address")?;
         let table_len = len - size_of::<Notes>();
         let start = notes.add(1).cast::<u8>();
 

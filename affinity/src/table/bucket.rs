@@ -301,13 +301,14 @@ impl<'a> Bucket<'a> {
     #[inline]
     pub(crate) fn read<T>(&self, fingerprint: u64, beside: impl Fn(Meta) -> T) -> Found<'a, T> {
         let summary = self.summary(Ordering::Acquire);
-        if summary.alike(fingerprint).none() {
+        let alike = summary.alike(fingerprint);
+        if alike.none() {
             return Found::Nothing(summary);
         }
         // A processor that foresees this runs ahead, and has the lines come before it has the
         // summary.
         self.body.lines.iter().for_each(prefetch);
-        for index in summary.alike(fingerprint) {
+        for index in alike {
             let Some(slot) = self.slot(index) else {
                 break;
             };
