@@ -89,14 +89,14 @@ impl Summary {
         Slots::zero(self.0 ^ (Self::ONES * Self::tag(fingerprint)))
     }
 
-    fn free(self) -> Slots {
-        Slots::zero(self.0)
+    fn free(self) -> impl Iterator<Item = usize> {
+        let tags = self.0.to_le_bytes();
+        (0..SLOTS).filter(move |&slot| tags.get(slot) == Some(&0))
     }
 
     /// Number of slots in use.
     pub(crate) fn load(self) -> usize {
-        let tags = self.0.to_le_bytes();
-        tags.iter().take(SLOTS).filter(|tag| **tag != 0).count()
+        SLOTS - self.free().count()
     }
 
     fn displaced(self) -> u8 {
@@ -275,6 +275,18 @@ pub(crate) enum Found<'a, T> {
     Changed,
 }
 
+/// The line of a slot.
+#[inline]
+pub(crate) fn line_of(slot: usize) -> usize {
+    slot % LINES
+}
+
+/// The line of its bucket that a session is put in while there is room.
+#[inline]
+pub(crate) fn preferred_line(fingerprint: u64) -> usize {
+    (fingerprint >> 16) as usize % LINES
+}
+
 /// Asks the processor for a cache line.
 #[inline]
 fn prefetch<T>(at: &T) {
@@ -288,11 +300,18 @@ fn prefetch<T>(at: &T) {
 }
 
 impl<'a> Bucket<'a> {
-    /// Asks the processor for all that `read` may read.
+    /// Asks the processor for what `read` will most probably read.
     #[inline]
-    pub(crate) fn prefetch(&self) {
+    pub(crate) fn prefetch(&self, fingerprint: u64) {
         prefetch(self.summary);
-        self.body.lines.iter().for_each(prefetch);
+        self.prefetch_line(fingerprint);
+    }
+
+    #[inline]
+    fn prefetch_line(&self, fingerprint: u64) {
+        if let Some(line) = self.body.lines.get(preferred_line(fingerprint)) {
+            prefetch(line);
+        }
     }
 
     /// Reads the session of `fingerprint`. `beside` is called with the entry's meta and may read
@@ -305,9 +324,9 @@ impl<'a> Bucket<'a> {
         if alike.none() {
             return Found::Nothing(summary);
         }
-        // A processor that foresees this runs ahead, and has the lines come before it has the
+        // A processor that foresees this runs ahead, and has the line come before it has the
         // summary.
-        self.body.lines.iter().for_each(prefetch);
+        self.prefetch_line(fingerprint);
         for index in alike {
             let Some(slot) = self.slot(index) else {
                 break;
@@ -355,14 +374,16 @@ impl<'a> Bucket<'a> {
         alike.find(|(_, slot)| slot.fingerprint() == fingerprint).map(|(index, _)| index)
     }
 
-    /// Writer: the index of a free slot.
-    pub(crate) fn free(&self) -> Option<usize> {
-        self.summary(Ordering::Relaxed).free().next()
+    /// Writer: the index of a free slot, in the line where readers of `fingerprint` look first, if
+    /// there is one.
+    pub(crate) fn free(&self, fingerprint: u64) -> Option<usize> {
+        let elsewhere = |slot: &usize| line_of(*slot) != preferred_line(fingerprint);
+        self.summary(Ordering::Relaxed).free().min_by_key(elsewhere)
     }
 
     #[inline]
     pub(crate) fn slot(&self, index: usize) -> Option<Slot<'a>> {
-        let line = self.body.lines.get(index % LINES)?;
+        let line = self.body.lines.get(line_of(index))?;
         let index = index / LINES;
         Some(Slot {
             version: &line.version,

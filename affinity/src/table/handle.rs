@@ -208,7 +208,7 @@ impl Table {
     #[inline]
     pub fn prefetch(&self, key: Key) {
         if let Some(home) = self.bucket(Place::home(&self.region, key.0)) {
-            home.prefetch();
+            home.prefetch(key.0);
         }
     }
 

@@ -447,7 +447,7 @@ fn two_binds_make_one_session() {
             if model.bucket(0).position(KEY).is_some() {
                 return false;
             }
-            let slot = model.bucket(0).free().unwrap() as u32;
+            let slot = model.bucket(0).free(KEY).unwrap() as u32;
             model.insert(slot, entry(KEY, server, 10));
             true
         };

@@ -45,7 +45,7 @@ impl Place {
     }
 
     /// The home bucket of a session: by the same bits, so that it lies in that shard. (The last 3
-    /// bits choose the hint, bits 8 to 15 are the tag.)
+    /// bits choose the hint, bits 8 to 15 are the tag, bit 16 chooses the line.)
     #[inline]
     pub(super) fn home(region: &Region, fingerprint: u64) -> u32 {
         scale((fingerprint >> 32) as u32, region.bucket_count())

@@ -2,7 +2,7 @@
 
 use core::ptr::NonNull;
 
-use super::bucket::{Summary, SLOTS};
+use super::bucket::{line_of, preferred_line, Summary, SLOTS};
 use super::handle::{Existing, Kind, Table};
 use super::hash::Algorithm;
 use super::place::{Place, PAIRS};
@@ -86,13 +86,13 @@ fn ids_chosen_without_the_secret_spread_evenly() {
 }
 
 /// A session is in one of five pairs of buckets; at the nominal load most are with their home, and
-/// most misses end there.
+/// most of those at home in the line that is fetched first; most misses end there.
 #[test]
 fn the_longest_probe_is_five_pairs() {
     let table = table_with(Algorithm::best() as u32, *b"0123456789abcdef", 4 << 20).unwrap();
     let server = table.intern(b"a:1", Tick(1)).unwrap();
     let sessions = 4 * 32_000u64;
-    let mut at_home = 0;
+    let (mut at_home, mut in_line) = (0, 0);
     let mut probes = [0u64; PAIRS];
     let key = |number: u64| table.key(Kind::Session, &number.to_le_bytes(), b"");
     for number in 0..sessions {
@@ -101,12 +101,14 @@ fn the_longest_probe_is_five_pairs() {
     for number in 0..sessions {
         let fingerprint = key(number).fingerprint();
         let place = Place::new(&table.region, fingerprint);
-        let holds = |bucket: u32| {
-            table.region.buckets().get(bucket).unwrap().position(fingerprint).is_some()
-        };
+        let slot = |bucket: u32| table.region.buckets().get(bucket).unwrap().position(fingerprint);
+        let holds = |bucket: u32| slot(bucket).is_some();
         let probe = place.pairs().position(|pair| pair.into_iter().any(holds));
         probes[probe.expect("a session lives in one of its five pairs")] += 1;
-        at_home += u64::from(holds(place.home));
+        if let Some(slot) = slot(place.home) {
+            at_home += 1;
+            in_line += u64::from(line_of(slot) == preferred_line(fingerprint));
+        }
     }
     let hinted = (sessions..2 * sessions)
         .filter(|&number| {
@@ -116,8 +118,9 @@ fn the_longest_probe_is_five_pairs() {
             home.summary(super::sync::Ordering::Relaxed).may_be_elsewhere(fingerprint)
         })
         .count();
-    println!("{at_home} at home; by pair {probes:?}; {hinted} of {sessions} misses read more");
+    println!("{at_home} at home, {in_line} in their line; by pair {probes:?}; {hinted} of {sessions} misses read more");
     assert!(at_home > sessions * 6 / 7);
+    assert!(in_line > at_home * 9 / 10);
     assert!(probes[0] > sessions * 15 / 16);
     assert!((hinted as u64) < sessions / 24);
 

@@ -91,7 +91,7 @@ impl<'a> Writer<'a> {
         let [one, other] = best;
         let at_home = one.1 == place.home && one.0 < HOME_LOAD;
         let (_, bucket) = if at_home || one.0 <= other.0 { one } else { other };
-        let slot = self.bucket(bucket)?.free()?;
+        let slot = self.bucket(bucket)?.free(place.fingerprint)?;
         Some(Position { bucket, slot: slot as u32 })
     }
 
