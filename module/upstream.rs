@@ -6,7 +6,7 @@ use core::ptr;
 use affinity::mcp::Learned;
 use affinity::policy::{
     Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
-    Status, Unavailable,
+    Status, Unavailable, Unknown,
 };
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Span};
 use nginx_sys::{
@@ -161,6 +161,8 @@ impl Recycled for PeerData {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
+    /// Ask the zone first.
+    ToLookUp,
     /// Ask the balancer.
     Any,
     /// Take the session's server.
@@ -214,10 +216,16 @@ pub unsafe extern "C" fn init_peer(
         let Some(data) = PeerData::create(r, affinity, sessions, carried) else {
             return ERROR;
         };
-        match data.look_up(us) {
-            Route::Balance | Route::Afresh | Route::Server => OK,
-            Route::Reject(why) => data.reject(why, 0),
+        match affinity.policy.unknown {
+            // All that the session decides is which server to take. It may be on its way still.
+            Unknown::Balance => data.target = Target::ToLookUp,
+            Unknown::Reject => {
+                if let Route::Reject(why) = data.look_up_now(us) {
+                    return data.reject(why, 0);
+                }
+            }
         }
+        OK
     }
 }
 
@@ -248,10 +256,14 @@ impl Hooked for PeerData {
 
     unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
         self.held = Held::Nothing;
+        if self.target == Target::ToLookUp {
+            // SAFETY: the upstream is that of the request.
+            unsafe { self.look_up(self.us()) };
+        }
         // SAFETY: called from `peer.get`, with no peer taken.
         let missing = unsafe {
             match mem::replace(&mut self.target, Target::Any) {
-                Target::Any => None,
+                Target::ToLookUp | Target::Any => None,
                 Target::SessionServer => match self.take(pc) {
                     Ok(()) => return OK,
                     Err(missing) => Some(missing),
@@ -418,7 +430,18 @@ impl PeerData {
         unsafe { (*self.upstream()).upstream }
     }
 
+    /// As below. Not of one piece with `init_peer`, which mostly leaves it to `get`.
+    #[inline(never)]
+    unsafe fn look_up_now(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
+        // SAFETY: by this function's contract.
+        unsafe { self.look_up(us) }
+    }
+
     /// Asks the zone where the request's id leads.
+    ///
+    /// # Safety
+    /// `us` is the request's upstream.
+    #[inline(always)]
     unsafe fn look_up(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
         let (affinity, sessions) = (self.affinity, self.sessions());
         let Some(key) = self.carried.key else {

@@ -247,7 +247,7 @@ impl Sessions {
     }
 
     /// The same, and the session is used now.
-    #[inline]
+    #[inline(always)]
     pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         match self.table.visit(key, now, limits) {
             Some(session) => Some(session),
