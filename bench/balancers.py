@@ -30,6 +30,8 @@ class Balancer:
 
     def directive(self, sessions):
         """What makes this balancer stick; zones are as large as the sessions need."""
+        if self.name.startswith("hash"):
+            return "hash $http_mcp_session_id;"
         if not self.sticky:
             return ""
         if not self.is_nginx:
@@ -65,6 +67,7 @@ def contestants(nginx, module, newer, newer_module, haproxies):
         rr = f"rr{suffix}"
         found.append(Balancer(rr, f"{title}, round robin", binary, rr))
         found.append(Balancer(f"loaded{suffix}", f"{title}, module loaded, unused", binary, rr, so))
+        found.append(Balancer(f"hash{suffix}", f"{title}, hash of the id", binary, rr))
         if own:
             found.append(Balancer(f"own{suffix}", f"{title}, its own sticky learn", binary, rr, sticky=True))
         found.append(Balancer(f"ours{suffix}", f"{title}, sticky_learn", binary, rr, so, sticky=True))

@@ -17,15 +17,19 @@ import report
 from balancers import Backend, contestants, start, version
 from load import Load
 
-QUICK = {"rounds": 12, "seconds": 0.25, "scenarios": [(1_000, 1), (100_000, 1), (1_000, 2)], "counted": [1_000]}
+QUICK = {"rounds": 60, "seconds": 0.06, "scenarios": [(1_000, 1), (100_000, 1), (1_000, 2)], "counted": [1_000]}
 FULL = {
-    "rounds": 24,
-    "seconds": 0.4,
+    "rounds": 200,
+    "seconds": 0.06,
     "scenarios": [(1_000, 1), (1_000_000, 1), (1_000, 2), (1_000_000, 2)],
     "counted": [1_000, 1_000_000],
 }
 BENCH = Path(__file__).parent
 CONNECTIONS = 64
+# Turns are cut in slices, which a binary's balancers have by turns: the machine wanders faster than a
+# turn lasts. What begins a slice is not counted: the caches forget who was before.
+SLICE = 0.01
+LEAD_IN = 0.003
 CREATING_ROUNDS = 10
 # Fewer sessions created in one turn take too little time to be measured.
 LEAST_CREATED = 5_000
@@ -45,13 +49,29 @@ def share_cpus(workers):
     return set(cpus[:workers]), set(cpus[workers:])
 
 
-def per_request(server, work):
-    """Does the work; its outcome with the balancer's CPU time per request."""
-    before = server.cpu_ns()
-    outcome = work()
-    outcome["cpu_us"] = (server.cpu_ns() - before) / 1000 / outcome["requests"]
-    outcome["per_second"] = outcome["requests"] / outcome["seconds"]
-    return outcome
+class Turn:
+    """One balancer's part of a round: requests, and the CPU time that they took."""
+
+    def __init__(self, server, load):
+        self.server, self.load = server, load
+        self.cpu_ns, self.outcome = 0, None
+        load.open(CONNECTIONS)
+
+    def do(self, work):
+        before = self.server.cpu_ns()
+        self.outcome = work()
+        self.cpu_ns += self.server.cpu_ns() - before
+
+    def use(self, sessions):
+        self.load.warm(LEAD_IN, sessions)
+        self.do(lambda: self.load.request_for(SLICE, sessions))
+
+    def told(self):
+        requests = self.outcome["requests"]
+        return self.outcome | {
+            "cpu_us": self.cpu_ns / 1000 / requests,
+            "per_second": requests / self.outcome["seconds"],
+        }
 
 
 def run_scenario(balancers, args, sessions, workers, directory):
@@ -68,20 +88,23 @@ def run_scenario(balancers, args, sessions, workers, directory):
         bounds = [sessions * i // CREATING_ROUNDS for i in range(CREATING_ROUNDS + 1)]
         for number, (first, end) in enumerate(zip(bounds, bounds[1:])):
             for b in rotated(balancers, number):
-                server, load = running[b.name]
                 count = end - first if b.sticky else min(end - first, SAMPLE)
-                outcome = per_request(server, lambda: load.create(first, count, CONNECTIONS))
+                turn = Turn(*running[b.name])
+                turn.do(lambda: turn.load.create(first, count))
                 if count >= LEAST_CREATED:
-                    results[b.name]["created"].append(outcome)
+                    results[b.name]["created"].append(turn.told())
 
+        families = [[b for b in balancers if b.baseline == base] for base in dict.fromkeys(b.baseline for b in balancers)]
+        # The first round, not counted, opens the connections to the servers.
         for number in range(-1, args.rounds):
-            for b in rotated(balancers, number):
-                server, load = running[b.name]
-                seconds = args.seconds if number >= 0 else min(args.seconds, 0.5)
-                outcome = per_request(server, lambda: load.request_for(seconds, sessions, CONNECTIONS))
-                # The first round, not counted, warms caches and opens connections.
+            for family in rotated(families, number):
+                turns = {b.name: Turn(*running[b.name]) for b in family}
+                for slice_ in range(max(1, round(args.seconds / SLICE))):
+                    for b in rotated(family, number + slice_):
+                        turns[b.name].use(sessions)
                 if number >= 0:
-                    results[b.name]["used"].append(outcome)
+                    for name, turn in turns.items():
+                        results[name]["used"].append(turn.told())
 
         for b in balancers:
             resident, shared = running[b.name][0].memory()
@@ -96,7 +119,7 @@ def run_scenario(balancers, args, sessions, workers, directory):
 
 
 def rotated(items, number):
-    """Each round begins with another one, so that none always follows the same."""
+    """Each begins with another one, so that none is always the first."""
     start = number % len(items)
     return items[start:] + items[:start]
 
@@ -127,7 +150,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="five minutes instead of half an hour: at most 100,000 sessions, fewer rounds")
     parser.add_argument("--rounds", type=int, help="rounds to take medians of")
-    parser.add_argument("--seconds", type=float, help="length of one balancer's turn in a round")
+    parser.add_argument("--seconds", type=float, help="how long each balancer is measured in a round")
     parser.add_argument("--scenarios", type=scenarios, metavar="NxW,NxW", help="live sessions x workers")
     parser.add_argument("--counted", type=numbers, metavar="N,N", help="live sessions while callgrind counts")
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the balancers, see raw.json")
@@ -179,6 +202,8 @@ def main():
         "machine": report.machine(),
         "rounds": args.rounds,
         "seconds": args.seconds,
+        "slice": SLICE,
+        "lead_in": LEAD_IN,
         "connections": CONNECTIONS,
         "load_before": os.getloadavg(),
         "titles": {b.name: b.title for b in balancers},

@@ -30,11 +30,12 @@ def count(balancer, backend, directory, load_binary, sessions, keep):
     try:
         # Through one connection too, and for round robin as well: what malloc and the search for a kept
         # connection cost depends on what was before.
-        load.create(0, sessions if balancer.sticky else WARM_UP, 1)
+        load.open(1)
+        load.create(0, sessions if balancer.sticky else WARM_UP)
         control(server, "--instr=on")
-        load.request(WARM_UP, sessions, 1)
+        load.request(WARM_UP, sessions)
         control(server, "--dump=warm")
-        outcome = load.request(REQUESTS, sessions, 1)
+        outcome = load.request(REQUESTS, sessions)
         control(server, "--dump=requests")
         begin = time.monotonic()
         time.sleep(3)

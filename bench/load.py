@@ -17,14 +17,21 @@ class Load:
             **on_cpus(cpus),
         )
 
-    def create(self, first, count, connections):
-        return self.say(f"create {first} {count} {connections}")
+    def open(self, connections):
+        """Opens new connections; what is told from then on is told of them."""
+        self.say(f"open {connections}")
 
-    def request_for(self, seconds, sessions, connections):
-        return self.say(f"request {sessions} {connections} ms {round(seconds * 1000)}")
+    def warm(self, seconds, sessions):
+        self.say(f"warm {sessions} {round(seconds * 1000)}")
 
-    def request(self, count, sessions, connections):
-        return self.say(f"request {sessions} {connections} count {count}")
+    def create(self, first, count):
+        return self.say(f"create {first} {count}")
+
+    def request_for(self, seconds, sessions):
+        return self.say(f"request {sessions} ms {round(seconds * 1000)}")
+
+    def request(self, count, sessions):
+        return self.say(f"request {sessions} count {count}")
 
     def say(self, order):
         self.child.stdin.write(order + "\n")

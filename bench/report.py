@@ -191,11 +191,14 @@ def summary(results):
     ]
     if results["scenarios"]:
         parts += [
-            f"Medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s each (quartiles in parentheses); "
+            f"Medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s each (quartiles in parentheses), "
+            f"in slices of {results['slice'] * 1000:g} ms that a binary's balancers have by turns, the "
+            f"{results['lead_in'] * 1000:g} ms before each left out; "
             f"{results['connections']} connections, closed loop, GET with a session id drawn at random, three servers, "
             "connections kept on both sides. CPU is the scheduler's count for all threads of all workers. \"Over its round "
             "robin\" compares a balancer with the same binary's round robin in the same round. All sessions were made "
-            "through the balancer itself.",
+            "through the balancer itself. nginx's `hash` of the same header remembers nothing and goes astray; it tells what "
+            "it costs to go by an id, whatever finds the server.",
         ]
     if results["instructions"]:
         parts += [
@@ -220,7 +223,7 @@ def summary(results):
     return "\n\n".join(parts) + "\n"
 
 
-COLOURS = {"ours": "#0b7a3b", "own": "#b4532a", "haproxy": "#3b5b92", "rr": "#8a8a8a", "loaded": "#b8b8b8"}
+COLOURS = {"ours": "#0b7a3b", "own": "#b4532a", "haproxy": "#3b5b92", "rr": "#8a8a8a", "loaded": "#b8b8b8", "hash": "#d0c39a"}
 
 
 def colour(name):

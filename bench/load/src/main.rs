@@ -1,9 +1,12 @@
 //! Closed-loop load on one address: each connection sends its next request when the response to the
-//! last one has come. Reads commands from standard input, answers each with a line of JSON:
+//! last one has come. Reads commands from standard input, answers each with a line of JSON that tells
+//! what was done since the connections were opened, warming up left out:
 //!
-//!   create FIRST COUNT CONNECTIONS                 asks for sessions, notes the server of each
-//!   request SESSIONS CONNECTIONS ms MILLISECONDS    uses sessions drawn at random, for a while
-//!   request SESSIONS CONNECTIONS count COUNT        uses one session after the other, that often
+//!   open CONNECTIONS                    closes the connections that are open, and opens others
+//!   create FIRST COUNT                  asks for sessions, notes the server of each
+//!   warm SESSIONS MILLISECONDS          uses sessions drawn at random, for a while
+//!   request SESSIONS ms MILLISECONDS    the same, and it is told
+//!   request SESSIONS count COUNT        uses one session after the other, that often
 //!
 //!   load ADDRESS
 
@@ -12,6 +15,7 @@ mod response;
 
 use std::error::Error;
 use std::io::{self, BufRead, ErrorKind, Read, Write};
+use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -28,27 +32,31 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> Result<()> {
     let address = std::env::args().nth(1).ok_or("usage: load ADDRESS")?.parse()?;
-    let mut load = Load { address, servers: Vec::new(), random: Random(0x9e37_79b9_7f4a_7c15) };
+    let mut load = Load::new(address)?;
     for line in io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<&str> = line.split_whitespace().collect();
-        let work = match words[..] {
-            ["create", first, count, connections] => {
+        match words[..] {
+            ["open", connections] => load.open(connections.parse()?)?,
+            ["create", first, count] => {
                 let (first, count): (usize, usize) = (first.parse()?, count.parse()?);
-                load.run(connections.parse()?, Work::Create { next: first, end: first + count })?
+                load.run(Work::Create { next: first, end: first + count })?;
             }
-            ["request", sessions, connections, "ms", ms] => {
-                let until = Instant::now() + Duration::from_millis(ms.parse()?);
-                let sessions = sessions.parse()?;
-                load.run(connections.parse()?, Work::Random { sessions, until })?
+            ["warm", sessions, ms] => {
+                let before = mem::take(&mut load.outcome);
+                load.run(Work::random(sessions.parse()?, ms.parse()?))?;
+                load.outcome = before;
             }
-            ["request", sessions, connections, "count", count] => {
+            ["request", sessions, "ms", ms] => {
+                load.run(Work::random(sessions.parse()?, ms.parse()?))?;
+            }
+            ["request", sessions, "count", count] => {
                 let (sessions, left) = (sessions.parse()?, count.parse()?);
-                load.run(connections.parse()?, Work::InTurn { sessions, left })?
+                load.run(Work::InTurn { sessions, left })?;
             }
             _ => return Err(format!("unknown command \"{line}\"").into()),
-        };
-        println!("{work}");
+        }
+        println!("{}", load.outcome);
     }
     Ok(())
 }
@@ -68,9 +76,12 @@ enum Request {
 
 struct Load {
     address: SocketAddr,
+    poll: Poll,
+    connections: Vec<Connection>,
     /// The server of each session, zero for none.
     servers: Vec<u8>,
     random: Random,
+    outcome: Outcome,
 }
 
 #[derive(Default)]
@@ -103,43 +114,59 @@ struct Connection {
 }
 
 impl Load {
-    fn run(&mut self, connections: usize, mut work: Work) -> Result<Outcome> {
-        let mut poll = Poll::new()?;
-        let mut events = Events::with_capacity(1024);
-        let mut outcome = Outcome::default();
-        let mut open = Vec::with_capacity(connections);
+    fn new(address: SocketAddr) -> Result<Load> {
+        Ok(Load {
+            address,
+            poll: Poll::new()?,
+            connections: Vec::new(),
+            servers: Vec::new(),
+            random: Random(0x9e37_79b9_7f4a_7c15),
+            outcome: Outcome::default(),
+        })
+    }
+
+    fn open(&mut self, connections: usize) -> Result<()> {
+        self.connections.clear();
+        self.outcome = Outcome::default();
         for token in 0..connections {
             let stream = std::net::TcpStream::connect(self.address)?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
             let mut stream = TcpStream::from_std(stream);
-            poll.registry().register(&mut stream, Token(token), Interest::READABLE)?;
-            open.push(Connection { stream, asked: None, received: Vec::with_capacity(4096) });
+            self.poll.registry().register(&mut stream, Token(token), Interest::READABLE)?;
+            let received = Vec::with_capacity(4096);
+            self.connections.push(Connection { stream, asked: None, received });
         }
+        Ok(())
+    }
 
+    fn run(&mut self, mut work: Work) -> Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let mut connections = mem::take(&mut self.connections);
         let start = Instant::now();
         let mut text = Vec::with_capacity(1024);
         let mut busy = 0;
-        for connection in &mut open {
+        for connection in &mut connections {
             busy += usize::from(self.ask(connection, &mut work, &mut text, start)?);
         }
         while busy > 0 {
-            poll.poll(&mut events, Some(PATIENCE))?;
+            self.poll.poll(&mut events, Some(PATIENCE))?;
             if events.is_empty() {
                 return Err(format!("no answer for {PATIENCE:?}, {busy} requests open").into());
             }
             for event in &events {
-                let connection = &mut open[event.token().0];
+                let connection = &mut connections[event.token().0];
                 if let Some(answer) = read(connection)? {
                     let now = Instant::now();
-                    self.note(connection, &answer, now, &mut outcome);
+                    self.note(connection, &answer, now);
                     connection.received.clear();
                     busy -= usize::from(!self.ask(connection, &mut work, &mut text, now)?);
                 }
             }
         }
-        outcome.elapsed = start.elapsed();
-        Ok(outcome)
+        self.outcome.elapsed += start.elapsed();
+        self.connections = connections;
+        Ok(())
     }
 
     /// Sends the next request; false if there is none.
@@ -173,10 +200,11 @@ impl Load {
         Ok(true)
     }
 
-    fn note(&mut self, connection: &Connection, answer: &Response, now: Instant, to: &mut Outcome) {
+    fn note(&mut self, connection: &Connection, answer: &Response, now: Instant) {
         let Some((request, since)) = connection.asked else {
             return;
         };
+        let to = &mut self.outcome;
         to.requests += 1;
         to.failed += u64::from(answer.status != 200);
         to.latency.add(now - since);
@@ -197,6 +225,10 @@ impl Load {
 }
 
 impl Work {
+    fn random(sessions: usize, ms: u64) -> Work {
+        Work::Random { sessions, until: Instant::now() + Duration::from_millis(ms) }
+    }
+
     fn next(&mut self, random: &mut Random, now: Instant) -> Option<Request> {
         match self {
             Work::Create { next, end } => (*next < *end).then(|| {
