@@ -30,7 +30,7 @@ class Balancer:
 
     def directive(self, sessions):
         """What makes this balancer stick; zones are as large as the sessions need."""
-        if self.name.startswith("hash"):
+        if self.name.split("-")[0] == "hash":
             return "hash $http_mcp_session_id;"
         if not self.sticky:
             return ""

@@ -4,6 +4,7 @@ import argparse
 import datetime
 import json
 import os
+import random
 import shutil
 import signal
 import sys
@@ -27,7 +28,7 @@ FULL = {
 BENCH = Path(__file__).parent
 CONNECTIONS = 64
 # Turns are cut in slices, which a binary's balancers have by turns: the machine wanders faster than a
-# turn lasts. What begins a slice is not counted: the caches forget who was before.
+# turn lasts. The start of a slice, while code and connections come back to the caches, is not counted.
 SLICE = 0.01
 LEAD_IN = 0.003
 CREATING_ROUNDS = 10
@@ -95,12 +96,14 @@ def run_scenario(balancers, args, sessions, workers, directory):
                     results[b.name]["created"].append(turn.told())
 
         families = [[b for b in balancers if b.baseline == base] for base in dict.fromkeys(b.baseline for b in balancers)]
+        order = random.Random(1)
         # The first round, not counted, opens the connections to the servers.
         for number in range(-1, args.rounds):
             for family in rotated(families, number):
                 turns = {b.name: Turn(*running[b.name]) for b in family}
-                for slice_ in range(max(1, round(args.seconds / SLICE))):
-                    for b in rotated(family, number + slice_):
+                for _ in range(round(args.seconds / SLICE)):
+                    family = reordered(family, order)
+                    for b in family:
                         turns[b.name].use(sessions)
                 if number >= 0:
                     for name, turn in turns.items():
@@ -122,6 +125,14 @@ def rotated(items, number):
     """Each begins with another one, so that none is always the first."""
     start = number % len(items)
     return items[start:] + items[:start]
+
+
+def reordered(items, order):
+    """In a random order, so that each follows any other, but nothing itself."""
+    while True:
+        others = order.sample(items, len(items))
+        if others[0] != items[-1] or len(items) == 1:
+            return others
 
 
 def count_instructions(balancers, args, sessions, directory):
@@ -150,7 +161,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="five minutes instead of half an hour: at most 100,000 sessions, fewer rounds")
     parser.add_argument("--rounds", type=int, help="rounds to take medians of")
-    parser.add_argument("--seconds", type=float, help="how long each balancer is measured in a round")
+    parser.add_argument("--seconds", type=float, help="how long each balancer is measured in a round, in slices of 10 ms")
     parser.add_argument("--scenarios", type=scenarios, metavar="NxW,NxW", help="live sessions x workers")
     parser.add_argument("--counted", type=numbers, metavar="N,N", help="live sessions while callgrind counts")
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the balancers, see raw.json")
@@ -163,7 +174,7 @@ def parse_arguments():
     args = parser.parse_args()
     mode = QUICK if args.quick else FULL
     args.rounds = args.rounds or mode["rounds"]
-    args.seconds = args.seconds or mode["seconds"]
+    args.seconds = max(1, round((args.seconds or mode["seconds"]) / SLICE)) * SLICE
     args.scenarios = [] if args.no_times else args.scenarios or mode["scenarios"]
     args.counted = [] if args.no_instructions else args.counted or mode["counted"]
     if not args.out:

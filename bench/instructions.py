@@ -53,6 +53,7 @@ def count(balancer, backend, directory, load_binary, sessions, keep):
     return {
         "per_request": (total(profiles["requests"]) - called_by(profiles["requests"], TIMERS)) / REQUESTS,
         "idle_per_second": total(profiles["idle"]) / idle_seconds,
+        # Of all requests, those that were not counted as well.
         "misrouted": outcome["misrouted"],
         "failed": outcome["failed"],
     }

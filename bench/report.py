@@ -192,13 +192,14 @@ def summary(results):
     if results["scenarios"]:
         parts += [
             f"Medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s each (quartiles in parentheses), "
-            f"in slices of {results['slice'] * 1000:g} ms that a binary's balancers have by turns, the "
-            f"{results['lead_in'] * 1000:g} ms before each left out; "
+            f"in slices of {results['slice'] * 1000:g} ms that a binary's balancers have by turns, in random order, the "
+            f"{results['lead_in'] * 1000:g} ms before each left out (a slice ends when its last response has come, and the "
+            "caches are those that the others leave: what is in them after a long time alone costs less); "
             f"{results['connections']} connections, closed loop, GET with a session id drawn at random, three servers, "
             "connections kept on both sides. CPU is the scheduler's count for all threads of all workers. \"Over its round "
             "robin\" compares a balancer with the same binary's round robin in the same round. All sessions were made "
-            "through the balancer itself. nginx's `hash` of the same header remembers nothing and goes astray; it tells what "
-            "it costs to go by an id, whatever finds the server.",
+            "through the balancer itself. nginx's `hash` of the same header keeps no sessions, so that most of its requests "
+            "are misrouted; it shows what choosing by an id costs without a table.",
         ]
     if results["instructions"]:
         parts += [

@@ -217,10 +217,11 @@ pub unsafe extern "C" fn init_peer(
             return ERROR;
         };
         match affinity.policy.unknown {
-            // All that the session decides is which server to take. It may be on its way still.
+            // All that the session decides is which server to take. Until then it may still be on its
+            // way from memory.
             Unknown::Balance => data.target = Target::ToLookUp,
             Unknown::Reject => {
-                if let Route::Reject(why) = data.look_up_now(us) {
+                if let Route::Reject(why) = data.look_up_early(us) {
                     return data.reject(why, 0);
                 }
             }
@@ -257,8 +258,10 @@ impl Hooked for PeerData {
     unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
         self.held = Held::Nothing;
         if self.target == Target::ToLookUp {
+            self.target = Target::Any;
             // SAFETY: the upstream is that of the request.
-            unsafe { self.look_up(self.us()) };
+            let route = unsafe { self.look_up(self.us()) };
+            debug_assert!(!matches!(route, Route::Reject(_)), "unknown ids are balanced");
         }
         // SAFETY: called from `peer.get`, with no peer taken.
         let missing = unsafe {
@@ -430,9 +433,12 @@ impl PeerData {
         unsafe { (*self.upstream()).upstream }
     }
 
-    /// As below. Not of one piece with `init_peer`, which mostly leaves it to `get`.
+    /// The same for `init_peer`, which mostly leaves it to `get`.
+    ///
+    /// # Safety
+    /// As for `look_up`.
     #[inline(never)]
-    unsafe fn look_up_now(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
+    unsafe fn look_up_early(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
         // SAFETY: by this function's contract.
         unsafe { self.look_up(us) }
     }
