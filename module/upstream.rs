@@ -433,16 +433,6 @@ impl PeerData {
         unsafe { (*self.upstream()).upstream }
     }
 
-    /// The same for `init_peer`, which mostly leaves it to `get`.
-    ///
-    /// # Safety
-    /// As for `look_up`.
-    #[inline(never)]
-    unsafe fn look_up_early(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
-        // SAFETY: by this function's contract.
-        unsafe { self.look_up(us) }
-    }
-
     /// Asks the zone where the request's id leads.
     ///
     /// # Safety
@@ -478,6 +468,16 @@ impl PeerData {
             self.in_flight.note(key);
         }
         self.decide(Presented::Session)
+    }
+
+    /// The same for `init_peer`, which mostly leaves it to `get`.
+    ///
+    /// # Safety
+    /// As for `look_up`.
+    #[inline(never)]
+    unsafe fn look_up_early(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
+        // SAFETY: by this function's contract.
+        unsafe { self.look_up(us) }
     }
 
     fn decide(&mut self, presented: Presented) -> Route {
