@@ -1,6 +1,6 @@
 //! What a request carries: the id of a session, and what else it says of it.
 
-use affinity::mcp::Request;
+use affinity::mcp::Outlook;
 use affinity::table::{Key, Kind, Table};
 use nginx_sys::ngx_http_request_t;
 
@@ -11,8 +11,8 @@ use crate::values::{first_value, Read, Value};
 /// Its strings live as long as the request.
 #[derive(Clone, Copy)]
 pub struct Carried {
-    /// What the request says, in MCP mode.
-    pub mcp: Option<Request<'static>>,
+    /// What its answer may teach, in MCP mode.
+    pub mcp: Option<Outlook>,
     /// What its id names.
     pub kind: Kind,
     /// The id, to be known again in the response; empty if there is none.
@@ -43,12 +43,14 @@ impl Carried {
             match &affinity.lookup {
                 Lookup::Values(values) => {
                     let id = first_value(values, r, read)?;
-                    (self.mcp, self.kind, self.presented) = (None, Kind::Session, id);
-                    self.key = None;
-                    if !id.is_empty() {
-                        let bind = read_bind(&affinity.bind, r, read)?;
-                        self.key = Some(table.key(Kind::Session, id, bind));
-                    }
+                    let key = match id {
+                        [] => None,
+                        id => {
+                            let bind = read_bind(&affinity.bind, r, read)?;
+                            Some(table.key(Kind::Session, id, bind))
+                        }
+                    };
+                    *self = Carried { mcp: None, kind: Kind::Session, presented: id, key };
                     Ok(())
                 }
                 Lookup::Mcp => self.read_mcp(r, affinity, table, read),
@@ -70,8 +72,9 @@ impl Carried {
     ) -> Result<(), E> {
         (self.kind, self.presented, self.key) = (Kind::Session, &[], None);
         // SAFETY: by this function's contract.
-        let said = self.mcp.insert(unsafe { mcp::request(r) });
-        let found = mcp::with_id(said, |kind, id| {
+        let said = unsafe { mcp::request(r) };
+        self.mcp = Some(said.outlook());
+        let found = mcp::with_id(&said, |kind, id| {
             // SAFETY: as above.
             let bind = unsafe { read_bind(&affinity.bind, r, read)? };
             Ok((kind, table.key(kind, id, bind)))
@@ -95,7 +98,19 @@ pub unsafe fn read_bind<'a, E>(
 ) -> Result<&'a [u8], E> {
     match bind {
         // SAFETY: by this function's contract.
-        Some(value) => unsafe { read(value, r) },
+        Some(value) => unsafe { read_value(value, r, read) },
         None => Ok(&[]),
     }
+}
+
+/// # Safety
+/// As for `read`.
+#[cold]
+unsafe fn read_value<'a, E>(
+    value: &Value,
+    r: *mut ngx_http_request_t,
+    read: Read<'a, E>,
+) -> Result<&'a [u8], E> {
+    // SAFETY: by this function's contract.
+    unsafe { read(value, r) }
 }

@@ -13,6 +13,7 @@ use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr;
 
+use affinity::table::Table;
 use nginx_sys::{
     ngx_array_push, ngx_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module,
     ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_request_t, ngx_int_t,
@@ -21,7 +22,7 @@ use nginx_sys::{
 use crate::carried::Carried;
 use crate::conf::{Affinity, LocationConf, MainConf};
 use crate::nginx::{self, DECLINED, ERROR, OK};
-use crate::values::Value;
+use crate::values::{OutOfMemory, Value};
 
 /// What was read of a request, for an upstream.
 ///
@@ -102,6 +103,28 @@ unsafe fn look_at(r: *mut ngx_http_request_t, affinity: &Affinity) -> Option<()>
         *nginx::context(r, &raw const crate::ngx_http_sticky_learn_module) = MARK;
     }
     Some(())
+}
+
+/// Reads what a request carries, for an upstream that has not been expected.
+///
+/// # Safety
+/// As for `carried`; `affinity` belongs to an upstream whose sessions are in `table`.
+#[cold]
+pub unsafe fn read<'a>(
+    r: *mut ngx_http_request_t,
+    affinity: &Affinity,
+    table: &Table,
+) -> Result<&'a Carried, OutOfMemory> {
+    // SAFETY: by this function's contract, and as in `look_at`; nobody's from now on.
+    unsafe {
+        let last = &mut *LAST.0.get();
+        last.request = ptr::null();
+        last.carried.read(r, affinity, table, Value::eval)?;
+        if let Some(key) = last.carried.key {
+            table.prefetch(key);
+        }
+        Ok(&last.carried)
+    }
 }
 
 /// What was read of a request for its upstream, if it was.

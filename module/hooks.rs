@@ -28,12 +28,13 @@ pub trait Hooked {
     unsafe fn free(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t);
 }
 
-/// What lies beneath our hooks, for one request.
+/// What lies beneath our hooks, for one request; in the order in which nginx keeps them.
+#[repr(C)]
 pub struct Inner {
-    pub data: *mut c_void,
     get: ngx_event_get_peer_pt,
     free: ngx_event_free_peer_pt,
     notify: ngx_event_notify_peer_pt,
+    pub data: *mut c_void,
     set_session: ngx_event_set_peer_session_pt,
     save_session: ngx_event_save_peer_session_pt,
 }
@@ -42,10 +43,10 @@ impl Inner {
     /// The hooks of a request's peer as its balancer has set them up.
     pub fn of(peer: &ngx_peer_connection_t) -> Inner {
         Inner {
-            data: peer.data,
             get: peer.get,
             free: peer.free,
             notify: peer.notify,
+            data: peer.data,
             set_session: peer.set_session,
             save_session: peer.save_session,
         }
@@ -99,9 +100,12 @@ pub unsafe fn wrap<T: Hooked>(peer: &mut ngx_peer_connection_t, data: &mut T) {
     peer.data = ptr::from_mut(data).cast();
     peer.get = Some(get::<T>);
     peer.free = Some(free::<T>);
-    peer.notify = peer.notify.map(|_| notify::<T> as _);
-    peer.set_session = peer.set_session.map(|_| set_session::<T> as _);
-    peer.save_session = peer.save_session.map(|_| save_session::<T> as _);
+    // nginx asks whether there is this one.
+    if peer.notify.is_some() {
+        peer.notify = Some(notify::<T>);
+    }
+    peer.set_session = Some(set_session::<T>);
+    peer.save_session = Some(save_session::<T>);
 }
 
 unsafe extern "C" fn get<T: Hooked>(

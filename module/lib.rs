@@ -83,7 +83,7 @@ static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(api::merge_location),
 };
 
-#[no_mangle]
+#[allow(non_upper_case_globals, reason = "as nginx names its modules")]
 pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
     ctx: &raw const STICKY_LEARN_CTX as *mut c_void,
     commands: &raw mut directives::COMMANDS as *mut _,
@@ -104,7 +104,7 @@ static FILTER_CTX: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: None,
 };
 
-#[no_mangle]
+#[allow(non_upper_case_globals, reason = "as nginx names its modules")]
 pub static mut ngx_http_sticky_learn_filter_module: ngx_module_t = ngx_module_t {
     ctx: &raw const FILTER_CTX as *mut c_void,
     type_: NGX_HTTP_MODULE as _,

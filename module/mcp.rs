@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use core::ptr;
 use core::slice;
 
-use affinity::mcp::{Id, Progress, Reader, Request, Response, Verb};
+use affinity::mcp::{Id, Outlook, Progress, Reader, Request, Response, Verb};
 use affinity::table::Kind;
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_list_part_t, ngx_table_elt_t, NGX_HTTP_DELETE,
@@ -96,11 +96,10 @@ struct Watched {
 /// Has the body of a response read, if it can teach.
 ///
 /// # Safety
-/// `r` is a live request at its header filter, `request` what [`request`] said of it, and `data` its
-/// own.
+/// `r` is a live request at its header filter, and `data` its own.
 // Out of line: it needs much of the stack, which the filter would take for every response.
 #[inline(never)]
-pub unsafe fn watch(r: *mut ngx_http_request_t, request: &Request<'_>, data: *mut PeerData) {
+pub unsafe fn watch(r: *mut ngx_http_request_t, outlook: Outlook, data: *mut PeerData) {
     // SAFETY: by this function's contract; strings of the response live as long as the request.
     unsafe {
         let headers = &(*r).headers_out;
@@ -110,7 +109,7 @@ pub unsafe fn watch(r: *mut ngx_http_request_t, request: &Request<'_>, data: *mu
             content_type: nginx::bytes(&headers.content_type),
             encoding: encoding.map_or(&[], |header| nginx::bytes(&header.value)),
         };
-        let Some(reader) = Reader::new(request.teaches(&response)) else {
+        let Some(reader) = Reader::new(outlook.teaches(&response)) else {
             return;
         };
         // Without memory for it nothing is learned.

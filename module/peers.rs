@@ -312,6 +312,41 @@ pub unsafe fn take(
     Ok(())
 }
 
+/// Does as `take` if the first server of that address, backup servers left out, can be taken;
+/// otherwise does nothing.
+///
+/// # Safety
+/// As above.
+#[inline(always)]
+pub unsafe fn take_at_once(
+    pc: &mut ngx_peer_connection_t,
+    u: *const ngx_http_upstream_t,
+    us: *const ngx_http_upstream_srv_conf_t,
+    data: *mut c_void,
+    address: &[u8],
+) -> bool {
+    // SAFETY: by this function's contract; as in `find`.
+    unsafe {
+        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        let group = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        let lock = Lock::new(group);
+        let mut peer = (*group).peer;
+        let mut place = 0;
+        while let Some(candidate) = peer.as_ref() {
+            if nginx::is_same(nginx::bytes(&candidate.name), address) {
+                if check(candidate).is_err() {
+                    return false;
+                }
+                hold(pc, u, us, rrp, &Found { group, peer, place, _lock: lock });
+                return true;
+            }
+            peer = candidate.next;
+            place += 1;
+        }
+        false
+    }
+}
+
 /// Takes one server for the request, in turn: each once, backup servers when the others are gone.
 ///
 /// # Safety

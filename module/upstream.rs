@@ -8,7 +8,7 @@ use affinity::policy::{
     Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
     Status, Unavailable, Unknown,
 };
-use affinity::table::{Bound, Existing, Key, Kind, ServerId, Span};
+use affinity::table::{Bound, Existing, Key, Kind, ServerId, Span, Tick};
 use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
     ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
@@ -197,14 +197,10 @@ pub unsafe extern "C" fn init_peer(
         let Some(sessions) = (*affinity.zone).sessions() else {
             return ERROR;
         };
-        let late;
         let carried = match expected::carried(r, affinity) {
             Some(carried) => carried,
-            None => match read(r, affinity, sessions) {
-                Ok(carried) => {
-                    late = carried;
-                    &late
-                }
+            None => match expected::read(r, affinity, &sessions.table) {
+                Ok(carried) => carried,
                 Err(OutOfMemory) => return ERROR,
             },
         };
@@ -219,35 +215,10 @@ pub unsafe extern "C" fn init_peer(
         match affinity.policy.unknown {
             // All that the session decides is which server to take. Until then it may still be on its
             // way from memory.
-            Unknown::Balance => data.target = Target::ToLookUp,
-            Unknown::Reject => {
-                if let Route::Reject(why) = data.look_up_early(us) {
-                    return data.reject(why, 0);
-                }
-            }
+            Unknown::Balance => OK,
+            Unknown::Reject => data.begin_with_lookup(us),
         }
-        OK
     }
-}
-
-/// Reads what a request carries that nobody has expected.
-///
-/// # Safety
-/// As for [`Carried::read`].
-#[inline(never)]
-unsafe fn read(
-    r: *mut ngx_http_request_t,
-    affinity: &Affinity,
-    sessions: &Sessions,
-) -> Result<Carried, OutOfMemory> {
-    let mut carried = Carried::NOTHING;
-    // SAFETY: by this function's contract.
-    unsafe { carried.read(r, affinity, &sessions.table, Value::eval)? };
-    // The session comes from memory while the balancer sets up.
-    if let Some(key) = carried.key {
-        sessions.table.prefetch(key);
-    }
-    Ok(carried)
 }
 
 impl Hooked for PeerData {
@@ -255,15 +226,45 @@ impl Hooked for PeerData {
         &self.inner
     }
 
+    #[inline(always)]
     unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
         self.held = Held::Nothing;
-        if self.target == Target::ToLookUp {
-            self.target = Target::Any;
-            // SAFETY: the upstream is that of the request.
-            let route = unsafe { self.look_up(self.us()) };
-            debug_assert!(!matches!(route, Route::Reject(_)), "unknown ids are balanced");
+        // SAFETY: called from `peer.get`, with no peer taken; the upstream is that of the request.
+        unsafe {
+            if self.target == Target::ToLookUp {
+                let route = self.look_up(self.us());
+                debug_assert!(!matches!(route, Route::Reject(_)), "unknown ids are balanced");
+            }
+            match (self.target, self.session) {
+                (Target::SessionServer, Some(server)) if self.take_at_once(pc, server) => OK,
+                _ => self.get_otherwise(pc),
+            }
         }
-        // SAFETY: called from `peer.get`, with no peer taken.
+    }
+
+    #[inline(always)]
+    unsafe fn free(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
+        // SAFETY: the response has ended, the request has not; nginx gives back what the balancer has
+        // chosen, or what was taken in its name.
+        unsafe {
+            if state & (NGX_PEER_FAILED | NGX_PEER_NEXT) as ngx_uint_t != 0 {
+                return self.free_failed(pc, state);
+            }
+            let held = mem::replace(&mut self.held, Held::Nothing);
+            self.ended(held);
+            self.inner.free(pc, state);
+        }
+    }
+}
+
+impl PeerData {
+    /// Takes whatever peer there is to take when the usual way has led to none.
+    ///
+    /// # Safety
+    /// Called from `peer.get`, with no peer taken.
+    #[cold]
+    unsafe fn get_otherwise(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
+        // SAFETY: by this function's contract.
         let missing = unsafe {
             match mem::replace(&mut self.target, Target::Any) {
                 Target::ToLookUp | Target::Any => None,
@@ -298,16 +299,14 @@ impl Hooked for PeerData {
         rc
     }
 
-    unsafe fn free(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
+    /// Gives back a peer that has failed, or whose answer is not wanted.
+    ///
+    /// # Safety
+    /// Called from `peer.free`.
+    #[cold]
+    unsafe fn free_failed(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
         let mut state = state;
-        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-        let next = state & NGX_PEER_NEXT as ngx_uint_t != 0;
-        let held = mem::replace(&mut self.held, Held::Nothing);
-
-        if !failed && !next {
-            // SAFETY: the response has ended, the request has not.
-            unsafe { self.ended(held) };
-        } else if held == Held::SessionServer {
+        if mem::replace(&mut self.held, Held::Nothing) == Held::SessionServer {
             // SAFETY: nginx passes its connection as it is.
             if unsafe { hooks::is_stale(pc, self.upstream(), state) } {
                 // The server has closed an idle connection: no failure, it is tried anew.
@@ -315,7 +314,7 @@ impl Hooked for PeerData {
                 self.target = Target::SessionServer;
                 // SAFETY: as above; the data are round robin's.
                 unsafe { peers::forget_try(self.inner.data) };
-            } else if failed {
+            } else if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
                 self.target = Target::Failed;
             } else {
                 // It has answered, and the configuration wants to hear another (http_404).
@@ -329,9 +328,7 @@ impl Hooked for PeerData {
             pc.tries = 1;
         }
     }
-}
 
-impl PeerData {
     /// Makes the data of a request, and wraps what the balancer has set up.
     ///
     /// # Safety
@@ -350,11 +347,10 @@ impl PeerData {
                 request: r,
                 affinity,
                 inner: Inner::of(peer),
-                // Room for what MCP requests say is not copied while it is empty.
-                carried: Carried { mcp: carried.mcp.as_ref().copied(), ..*carried },
+                carried: *carried,
                 session: None,
                 status: Status::None,
-                target: Target::Any,
+                target: Target::ToLookUp,
                 held: Held::Nothing,
                 learned: false,
                 served: None,
@@ -433,51 +429,92 @@ impl PeerData {
         unsafe { (*self.upstream()).upstream }
     }
 
-    /// Asks the zone where the request's id leads.
+    /// Asks the zone where the request's id leads, and notes it as the target.
     ///
     /// # Safety
     /// `us` is the request's upstream.
     #[inline(always)]
     unsafe fn look_up(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
-        let (affinity, sessions) = (self.affinity, self.sessions());
+        let now = nginx::now();
+        // SAFETY: by this function's contract.
+        unsafe {
+            if let (Some(key), Rules::Affinity) = (self.carried.key, self.affinity.policy.rules) {
+                let table = &self.sessions().table;
+                if let Some(session) = table.visit_at_once(key, now, &self.affinity.limits) {
+                    return self.found(us, key, session.server, now);
+                }
+            }
+            self.look_up_otherwise(us, now)
+        }
+    }
+
+    /// The same wherever the session is, if there is one, and by any rules.
+    ///
+    /// # Safety
+    /// As above.
+    #[cold]
+    unsafe fn look_up_otherwise(
+        &mut self,
+        us: *const ngx_http_upstream_srv_conf_t,
+        now: Tick,
+    ) -> Route {
+        self.target = Target::Any;
         let Some(key) = self.carried.key else {
             return self.decide(Presented::NoId);
         };
+        let (sessions, limits) = (self.sessions(), &self.affinity.limits);
+        let found = match self.affinity.policy.rules {
+            Rules::Affinity => sessions.visit(key, now, limits),
+            Rules::Plus => sessions.lookup(key, now, limits),
+        };
+        match found {
+            // SAFETY: by this function's contract.
+            Some(session) => unsafe { self.found(us, key, session.server, now) },
+            None => {
+                sessions.table.count_unknown(key);
+                self.decide(Presented::Stranger(self.carried.kind))
+            }
+        }
+    }
 
-        let now = nginx::now();
-        let refreshes = affinity.policy.rules == Rules::Affinity;
-        let found = match refreshes {
-            true => sessions.visit(key, now, &affinity.limits),
-            false => sessions.lookup(key, now, &affinity.limits),
-        };
-        let Some(session) = found else {
-            sessions.table.count_unknown(key);
-            return self.decide(Presented::Stranger(self.carried.kind));
-        };
-        self.session = Some(session.server);
-        // SAFETY: the balancer's data are those of this request.
-        if unsafe { peers::is_round_robin(self.inner.data, us) } {
-            self.target = Target::SessionServer;
-        } else {
-            self.complain_of_balancer();
-        }
-        if refreshes {
+    /// The id leads to a server.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    unsafe fn found(
+        &mut self,
+        us: *const ngx_http_upstream_srv_conf_t,
+        key: Key,
+        server: ServerId,
+        now: Tick,
+    ) -> Route {
+        self.session = Some(server);
+        match self.affinity.policy.rules {
             // SAFETY: the data stay where they are until their pool is destroyed.
-            unsafe { self.in_flight.hold(key, now) };
-        } else {
-            self.in_flight.note(key);
+            Rules::Affinity => unsafe { self.in_flight.hold(key, now) },
+            Rules::Plus => self.in_flight.note(key),
         }
+        // SAFETY: the balancer's data are those of this request.
+        self.target = match unsafe { peers::is_round_robin(self.inner.data, us) } {
+            true => Target::SessionServer,
+            false => self.complain_of_balancer(),
+        };
         self.decide(Presented::Session)
     }
 
-    /// The same for `init_peer`, which mostly leaves it to `get`.
+    /// Looks up the id of a request before a server is asked for, so that it can be rejected.
     ///
     /// # Safety
-    /// As for `look_up`.
+    /// As above.
     #[inline(never)]
-    unsafe fn look_up_early(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
+    unsafe fn begin_with_lookup(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> ngx_int_t {
         // SAFETY: by this function's contract.
-        unsafe { self.look_up(us) }
+        match unsafe { self.look_up(us) } {
+            // SAFETY: as above.
+            Route::Reject(why) => unsafe { self.reject(why, 0) },
+            _ => OK,
+        }
     }
 
     fn decide(&mut self, presented: Presented) -> Route {
@@ -492,6 +529,31 @@ impl PeerData {
         // SAFETY: the request is live.
         let bind = unsafe { read_bind(&self.affinity.bind, self.request, Value::eval)? };
         Ok(self.sessions().table.key(kind, id, bind))
+    }
+
+    /// Takes the session's server, if its address is at hand and the server can be had without more
+    /// ado; otherwise nothing is done.
+    ///
+    /// # Safety
+    /// Called from `peer.get`, with no peer taken; the balancer's data are round robin's.
+    #[inline(always)]
+    unsafe fn take_at_once(&mut self, pc: &mut ngx_peer_connection_t, server: ServerId) -> bool {
+        if self.affinity.policy.rules != Rules::Affinity {
+            return false;
+        }
+        // SAFETY: by this function's contract; nobody asks for addresses meanwhile.
+        unsafe {
+            let Some(address) = self.sessions().known_address(server) else {
+                return false;
+            };
+            let (u, us, data) = (self.upstream(), self.us(), self.inner.data);
+            if !peers::take_at_once(pc, u, us, data, address) {
+                return false;
+            }
+        }
+        self.target = Target::Any;
+        self.held = Held::SessionServer;
+        true
     }
 
     /// Takes the session's server.
@@ -578,6 +640,7 @@ impl PeerData {
     ///
     /// # Safety
     /// Called by the header filter.
+    #[inline(always)]
     pub unsafe fn answered(&mut self) {
         if self.sessions().misses_any() {
             // SAFETY: by this function's contract.
@@ -595,11 +658,11 @@ impl PeerData {
         };
         if self.affinity.policy.learn == Moment::Header || only_headers() {
             // SAFETY: the response's headers are there.
-            unsafe { self.learn(self.held) };
+            unsafe { self.learn_now(self.held) };
         }
-        if let Some(request) = self.carried.mcp {
+        if let Some(outlook) = self.carried.mcp {
             // SAFETY: as above.
-            unsafe { mcp::watch(self.request, &request, self) };
+            unsafe { mcp::watch(self.request, outlook, self) };
         }
     }
 
@@ -646,44 +709,82 @@ impl PeerData {
     }
 
     /// The held peer's response has ended, or the client has left.
+    ///
+    /// # Safety
+    /// The request is live, and its peer has not been given back.
+    #[inline(always)]
     unsafe fn ended(&mut self, held: Held) {
-        if !self.learned {
-            // SAFETY: the request is live, and learns only if the response's headers are there.
-            unsafe {
-                let answered = (*self.upstream()).headers_in.status_n != 0;
-                // Without having passed the header filter: `error_page` has taken the answer's place.
-                let replaced = self.carried.mcp.is_some();
-                if answered
-                    && (replaced || self.affinity.policy.learn == Moment::End)
-                    && !self.is_from_cache()
-                {
-                    self.learn(held);
-                }
+        // SAFETY: as above.
+        unsafe {
+            if !self.learned {
+                self.ended_unlearned(held);
+            }
+            if self.carried.mcp.is_some() {
+                self.note_server();
             }
         }
-        // SAFETY: as above; the name is the peer's, which is given back only after this.
+        self.in_flight.release(nginx::now());
+    }
+
+    /// The response has ended, or there is none, and has not taught.
+    ///
+    /// # Safety
+    /// The request is live.
+    #[cold]
+    unsafe fn ended_unlearned(&mut self, held: Held) {
+        // SAFETY: by this function's contract; the request learns only if the response's headers are
+        // there.
         unsafe {
-            // A slow client's part of the body waits in a file, and may have to be read by a thread.
+            let answered = (*self.upstream()).headers_in.status_n != 0;
+            // Without having passed the header filter: `error_page` has taken the answer's place.
+            let replaced = self.carried.mcp.is_some();
+            if answered
+                && (replaced || self.affinity.policy.learn == Moment::End)
+                && !self.is_from_cache()
+            {
+                self.learn(held);
+            }
+        }
+    }
+
+    /// Notes the server of a response whose body is still read: a slow client's part of it waits in a
+    /// file, and may have to be read by a thread.
+    ///
+    /// # Safety
+    /// The request is live, and its peer has not been given back.
+    #[cold]
+    unsafe fn note_server(&mut self) {
+        // SAFETY: by this function's contract.
+        unsafe {
             if mcp::is_watched(self.request) {
                 let name = (*self.upstream()).peer.name.as_ref();
                 let intern = |name| self.sessions().table.intern(nginx::bytes(name), nginx::now());
                 self.served = name.and_then(intern);
             }
         }
-        self.in_flight.release(nginx::now());
     }
 
     /// Lets the response teach.
     ///
     /// # Safety
     /// The response's headers have come, from the peer that is `held`.
-    #[inline]
+    #[inline(never)]
     unsafe fn learn(&mut self, held: Held) {
+        // SAFETY: by this function's contract.
+        unsafe { self.learn_now(held) };
+    }
+
+    /// The same, for the place where most responses teach.
+    ///
+    /// # Safety
+    /// As above.
+    #[inline(always)]
+    unsafe fn learn_now(&mut self, held: Held) {
         self.learned = true;
         // SAFETY: the request is live, as is what it holds.
         let status = unsafe { (*self.upstream()).headers_in.status_n as u16 };
         let (opens, ends) = match &self.carried.mcp {
-            Some(request) => (request.opens(status), request.ends(self.carried.kind, status)),
+            Some(outlook) => (outlook.opens(status), outlook.ends(self.carried.kind, status)),
             None => (true, false),
         };
         // SAFETY: as above.
@@ -806,7 +907,7 @@ impl PeerData {
     }
 
     #[cold]
-    fn complain_of_balancer(&self) {
+    fn complain_of_balancer(&self) -> Target {
         // SAFETY: the request and its upstream are live.
         unsafe {
             ngx::ngx_log_error!(
@@ -816,6 +917,7 @@ impl PeerData {
                 (*self.us()).host
             );
         }
+        Target::Any
     }
 
     #[cold]

@@ -161,7 +161,7 @@ impl Value {
     ///
     /// # Safety
     /// As above.
-    #[inline(never)]
+    #[cold]
     unsafe fn run<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], OutOfMemory> {
         let mut text = ngx_str_t::empty();
         // SAFETY: nginx does not write to a compiled value; the result lies in the request's pool
@@ -188,6 +188,20 @@ pub fn has_variables(text: &ngx_str_t) -> bool {
 /// As for `read`.
 #[inline(always)]
 pub unsafe fn first_value<'a, E>(
+    values: &[Value],
+    r: *mut ngx_http_request_t,
+    read: Read<'a, E>,
+) -> Result<&'a [u8], E> {
+    match values {
+        // SAFETY: by this function's contract.
+        [value] => unsafe { read(value, r) },
+        // SAFETY: as above.
+        values => unsafe { first_of(values, r, read) },
+    }
+}
+
+#[cold]
+unsafe fn first_of<'a, E>(
     values: &[Value],
     r: *mut ngx_http_request_t,
     read: Read<'a, E>,
@@ -232,23 +246,28 @@ impl Header {
     ///
     /// # Safety
     /// `r` is a live request.
-    #[inline(always)]
+    // Out of line, where it has all registers for itself.
+    #[inline(never)]
     unsafe fn find<'a>(&self, r: *mut ngx_http_request_t) -> Option<&'a [u8]> {
-        let mut found: &[u8] = &[];
         // SAFETY: nginx's lists of headers hold `nelts` elements in each part, and their strings
         // live as long as the request.
         unsafe {
             let mut part: *const ngx_list_part_t = match self.list {
                 List::Request => &raw const (*r).headers_in.headers.part,
                 List::Response => &raw const (*r).headers_out.headers.part,
-                List::Upstream if (*r).upstream.is_null() => return Some(found),
+                List::Upstream if (*r).upstream.is_null() => return Some(&[]),
                 List::Upstream => &raw const (*(*r).upstream).headers_in.headers.part,
             };
+            let mut found: &[u8] = &[];
             while let Some(list) = part.as_ref() {
                 let mut header = list.elts.cast::<ngx_table_elt_t>().cast_const();
                 let end = header.add(list.nelts);
                 while header < end {
-                    if (*header).key.len == self.name.len() && self.is_name_of(&*header) {
+                    // Nearly all others end here, by their length or by their first byte.
+                    if (*header).key.len == self.name.len()
+                        && *(*header).key.data | self.mask == self.first
+                        && self.is_name_of(&*header)
+                    {
                         if !found.is_empty() {
                             return None;
                         }
@@ -258,13 +277,13 @@ impl Header {
                 }
                 part = list.next;
             }
+            Some(found)
         }
-        Some(found)
     }
 
     /// # Safety
     /// `header` is nginx's, with a key of the name's length.
-    #[inline(always)]
+    #[inline(never)]
     unsafe fn is_name_of(&self, header: &ngx_table_elt_t) -> bool {
         // SAFETY: by this function's contract; a lower-case key is as long as the key.
         unsafe {
@@ -274,15 +293,13 @@ impl Header {
                     return true;
                 }
             }
-            // A hash of zero marks a header that was deleted. Most others end here by their first byte.
-            *header.key.data | self.mask == self.first
-                && header.hash != 0
-                && self.is_alike(nginx::bytes(&header.key))
+            // A hash of zero marks a header that was deleted.
+            header.hash != 0 && self.is_alike(nginx::bytes(&header.key))
         }
     }
 
     /// As variables compare: any case, and an underscore for a hyphen.
-    #[inline(never)]
+    #[cold]
     fn is_alike(&self, key: &[u8]) -> bool {
         key.iter().zip(&self.name).all(|(&byte, &name)| match byte {
             b'_' => name == b'-',

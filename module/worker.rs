@@ -339,6 +339,7 @@ impl InFlight {
     }
 
     /// Refreshes the session.
+    #[cold]
     fn touch(&mut self, now: Tick) {
         if let Some(key) = self.key {
             self.sessions.table.touch(key, now);
@@ -352,17 +353,24 @@ impl InFlight {
             if self.refreshed != now {
                 self.touch(now);
             }
-            self.drop_hold();
+            // SAFETY: it is in the list.
+            unsafe { ngx_queue_remove(&mut self.queue) };
+            self.queue = UNLINKED;
         }
     }
 
     /// Lets go of the session as it is.
     pub fn drop_hold(&mut self) {
         if self.is_held() {
-            // SAFETY: it is in the list.
-            unsafe { ngx_queue_remove(&mut self.queue) };
-            self.queue = UNLINKED;
+            self.unlink();
         }
+    }
+
+    #[cold]
+    fn unlink(&mut self) {
+        // SAFETY: it is in the list.
+        unsafe { ngx_queue_remove(&mut self.queue) };
+        self.queue = UNLINKED;
     }
 }
 

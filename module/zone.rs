@@ -242,20 +242,17 @@ impl Zone {
 impl Sessions {
     /// The session of a key, unless it has expired.
     pub fn lookup(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
-        let session = self.table.lookup(key, now, limits);
+        let session = self.table.lookup_at_once(key, now, limits);
+        let session = session.or_else(|| self.table.lookup(key, now, limits));
         session.or_else(|| self.lookup_former(key, now, limits))
     }
 
-    /// The same, and the session is used now.
-    #[inline(always)]
+    /// The same, and the session is used now; after [`Table::visit_at_once`] has found none.
     pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
-        match self.table.visit(key, now, limits) {
-            Some(session) => Some(session),
-            None => {
-                self.lookup_former(key, now, limits)?;
-                self.table.visit(key, now, limits)
-            }
-        }
+        self.table.visit(key, now, limits).or_else(|| {
+            self.lookup_former(key, now, limits)?;
+            self.table.visit(key, now, limits)
+        })
     }
 
     #[cold]
@@ -265,6 +262,18 @@ impl Sessions {
             self.table.import_session(&former.table, key, now, limits);
             self.table.lookup(key, now, limits)
         })
+    }
+
+    /// The address of a server, if this worker has asked for it before.
+    ///
+    /// # Safety
+    /// The reference must go before any address is asked for.
+    #[inline(always)]
+    pub unsafe fn known_address(&self, server: ServerId) -> Option<&[u8]> {
+        // SAFETY: by this function's contract, nobody changes them meanwhile.
+        let known = unsafe { self.addresses.try_borrow_unguarded() }.ok()?;
+        let known = known.get(usize::from(server.index))?.as_ref()?;
+        (known.print == server.print).then(|| known.text.get(..known.len))?
     }
 
     /// Calls `f` with the address of a server; `None` if the server has been taken off the list.
@@ -303,11 +312,19 @@ impl Sessions {
     }
 
     /// Counts a request that has ended; `server` is that of its session.
+    #[inline(always)]
     pub fn count_request(&self, status: Status, server: Option<ServerId>) {
-        match (Tally::of_status(status), server) {
-            (Some(counter), _) => self.count(counter),
-            (None, Some(server)) => self.table.count_hit(server),
-            (None, None) => (),
+        match (status, server) {
+            (Status::Hit, Some(server)) => self.table.count_hit(server),
+            (Status::Hit, None) => (),
+            (status, _) => self.count_other(status),
+        }
+    }
+
+    #[cold]
+    fn count_other(&self, status: Status) {
+        if let Some(counter) = Tally::of_status(status) {
+            self.count(counter);
         }
     }
 

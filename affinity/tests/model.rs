@@ -136,6 +136,8 @@ proptest! {
                 Operation::Lookup { id } => {
                     let expected = model.get(&id).filter(|entry| !entry.expired(now, &limits));
                     let session = table.lookup(key(&table, id), now, &limits);
+                    let at_once = table.lookup_at_once(key(&table, id), now, &limits);
+                    prop_assert!(at_once.is_none() || at_once == session);
                     prop_assert_eq!(
                         session.map(|session| (session.server, session.created, session.used)),
                         expected.map(|entry| (servers[entry.server], entry.created, entry.used))
@@ -143,7 +145,9 @@ proptest! {
                 }
                 Operation::Visit { id } => {
                     let expected = model.get_mut(&id).filter(|entry| !entry.expired(now, &limits));
-                    let session = table.visit(key(&table, id), now, &limits);
+                    let key = key(&table, id);
+                    let session = table.visit_at_once(key, now, &limits);
+                    let session = session.or_else(|| table.visit(key, now, &limits));
                     prop_assert_eq!(
                         session.map(|session| (session.server, session.created, session.used)),
                         expected.as_ref().map(|entry| (servers[entry.server], entry.created, entry.used))

@@ -147,6 +147,8 @@ fn work(tables: &Tables, control: &Control, number: usize, prints: &[u64], seed:
         if number >= WRITERS {
             let session = match random.below(16) {
                 0 => table.visit(key, now(), &ENDLESS),
+                1 => table.visit_at_once(key, now(), &ENDLESS),
+                2..=7 => table.lookup_at_once(key, now(), &ENDLESS),
                 _ => table.lookup(key, now(), &ENDLESS),
             };
             if let Some(session) = session {

@@ -28,7 +28,7 @@ mod task;
 
 pub use bounded::Bounded;
 pub use reader::{Learned, Progress, Reader, MAX_WATCHED};
-pub use request::{Format, Request, Response, Verb, Watch};
+pub use request::{Format, Outlook, Request, Response, Verb, Watch};
 
 /// The longest id, in bytes, that is decoded from a query or a header, or learned from a body. A
 /// longer one counts as none.

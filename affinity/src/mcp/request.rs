@@ -87,18 +87,60 @@ impl Request<'_> {
         query::session_id(self.query, scratch).map(|id| (Kind::Sse, id))
     }
 
+    /// What its answer may teach.
+    pub fn outlook(&self) -> Outlook {
+        let stateless = self.is_stateless();
+        Outlook {
+            opens: !stateless,
+            ends: self.verb == Verb::Delete,
+            body: match self.verb {
+                _ if stateless && self.method == b"tools/call" => Body::Task,
+                Verb::Get if !stateless && self.id(&mut Id::new()).is_none() => Body::Endpoint,
+                _ => Body::Nothing,
+            },
+        }
+    }
+
+    /// Revisions are dates. What is none is older than the stateless ones.
+    fn is_stateless(&self) -> bool {
+        let is_date = self.version.len() == STATELESS.len()
+            && self.version.iter().zip(STATELESS).all(|(byte, like)| match like {
+                b'-' => *byte == b'-',
+                _ => byte.is_ascii_digit(),
+            });
+        is_date && self.version >= STATELESS
+    }
+}
+
+/// What the answer to a request may teach, once its head is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// It may name a session.
+    opens: bool,
+    /// It may end the session of the request.
+    ends: bool,
+    body: Body,
+}
+
+/// What a body may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    Nothing,
+    Endpoint,
+    Task,
+}
+
+impl Outlook {
     /// Whether the `Mcp-Session-Id` of an answer with this status names a session.
     pub fn opens(&self, status: u16) -> bool {
-        !self.is_stateless() && is_success(status)
+        self.opens && is_success(status)
     }
 
     /// Whether the answer of the id's own server, with this status, says that the id has come to
     /// its end. (A task ends by itself; at its revision 404 stands for an unknown method.)
     pub fn ends(&self, kind: Kind, status: u16) -> bool {
         match kind {
-            Kind::Session | Kind::Sse => {
-                status == 404 || self.verb == Verb::Delete && is_success(status)
-            }
+            Kind::Session | Kind::Sse => status == 404 || self.ends && is_success(status),
             Kind::Task => false,
         }
     }
@@ -115,28 +157,11 @@ impl Request<'_> {
         } else {
             return Watch::Nothing;
         };
-        if self.is_stateless() {
-            return if self.method == b"tools/call" && is_success(response.status) {
-                Watch::Task(format)
-            } else {
-                Watch::Nothing
-            };
+        match (self.body, format) {
+            (Body::Task, format) if is_success(response.status) => Watch::Task(format),
+            (Body::Endpoint, Format::Sse) if response.status == 200 => Watch::Endpoint,
+            _ => Watch::Nothing,
         }
-        let opens_stream = self.verb == Verb::Get && self.id(&mut Id::new()).is_none();
-        if opens_stream && format == Format::Sse && response.status == 200 {
-            return Watch::Endpoint;
-        }
-        Watch::Nothing
-    }
-
-    /// Revisions are dates. What is none is older than the stateless ones.
-    fn is_stateless(&self) -> bool {
-        let is_date = self.version.len() == STATELESS.len()
-            && self.version.iter().zip(STATELESS).all(|(byte, like)| match like {
-                b'-' => *byte == b'-',
-                _ => byte.is_ascii_digit(),
-            });
-        is_date && self.version >= STATELESS
     }
 }
 
@@ -214,7 +239,7 @@ mod tests {
         for version in [&b"2026-07-28"[..], b"2026-07-29", b"2026-08-01", b"2030-01-01"] {
             let request = Request { version, session: b"s", query: b"sessionId=q", ..REQUEST };
             assert_eq!(id(request), None);
-            assert!(!request.opens(200));
+            assert!(!request.outlook().opens(200));
         }
     }
 
@@ -234,14 +259,14 @@ mod tests {
         ] {
             let request = Request { version, session: b"s", ..REQUEST };
             assert_eq!(id(request), found(Kind::Session, b"s"), "{version:?}");
-            assert!(request.opens(200));
+            assert!(request.outlook().opens(200));
         }
     }
 
     #[test]
     fn only_success_opens_a_session() {
         for (status, opens) in [(199, false), (200, true), (202, true), (299, true), (400, false)] {
-            assert_eq!(REQUEST.opens(status), opens);
+            assert_eq!(REQUEST.outlook().opens(status), opens);
         }
     }
 
@@ -250,17 +275,17 @@ mod tests {
         let delete = Request { verb: Verb::Delete, ..REQUEST };
         for kind in [Kind::Session, Kind::Sse] {
             for status in [200, 202, 204] {
-                assert!(delete.ends(kind, status));
-                assert!(!REQUEST.ends(kind, status));
+                assert!(delete.outlook().ends(kind, status));
+                assert!(!REQUEST.outlook().ends(kind, status));
             }
             for status in [400, 403, 405, 500, 503] {
-                assert!(!delete.ends(kind, status));
+                assert!(!delete.outlook().ends(kind, status));
             }
-            assert!(REQUEST.ends(kind, 404));
-            assert!(delete.ends(kind, 404));
+            assert!(REQUEST.outlook().ends(kind, 404));
+            assert!(delete.outlook().ends(kind, 404));
         }
-        assert!(!REQUEST.ends(Kind::Task, 404));
-        assert!(!delete.ends(Kind::Task, 200));
+        assert!(!REQUEST.outlook().ends(Kind::Task, 404));
+        assert!(!delete.outlook().ends(Kind::Task, 200));
     }
 
     const SSE: Response<'static> =
@@ -270,25 +295,37 @@ mod tests {
     #[test]
     fn a_stream_without_id_may_bring_an_endpoint() {
         let get = Request { verb: Verb::Get, ..REQUEST };
-        assert_eq!(get.teaches(&SSE), Watch::Endpoint);
-        assert_eq!(get.teaches(&JSON), Watch::Nothing);
-        assert_eq!(get.teaches(&Response { status: 202, ..SSE }), Watch::Nothing);
-        assert_eq!(get.teaches(&Response { content_type: b"", ..SSE }), Watch::Nothing);
-        assert_eq!(REQUEST.teaches(&SSE), Watch::Nothing);
-        assert_eq!(Request { session: b"s", ..get }.teaches(&SSE), Watch::Nothing);
-        assert_eq!(Request { query: b"session_id=s", ..get }.teaches(&SSE), Watch::Nothing);
-        assert_eq!(Request { version: NEW, ..get }.teaches(&SSE), Watch::Nothing);
+        assert_eq!(get.outlook().teaches(&SSE), Watch::Endpoint);
+        assert_eq!(get.outlook().teaches(&JSON), Watch::Nothing);
+        assert_eq!(get.outlook().teaches(&Response { status: 202, ..SSE }), Watch::Nothing);
+        assert_eq!(get.outlook().teaches(&Response { content_type: b"", ..SSE }), Watch::Nothing);
+        assert_eq!(REQUEST.outlook().teaches(&SSE), Watch::Nothing);
+        assert_eq!(Request { session: b"s", ..get }.outlook().teaches(&SSE), Watch::Nothing);
+        assert_eq!(
+            Request { query: b"session_id=s", ..get }.outlook().teaches(&SSE),
+            Watch::Nothing
+        );
+        assert_eq!(Request { version: NEW, ..get }.outlook().teaches(&SSE), Watch::Nothing);
     }
 
     #[test]
     fn a_tool_call_may_bring_a_task() {
         let call = Request { version: NEW, method: b"tools/call", name: b"slow", ..REQUEST };
-        assert_eq!(call.teaches(&JSON), Watch::Task(Format::Json));
-        assert_eq!(call.teaches(&SSE), Watch::Task(Format::Sse));
-        assert_eq!(call.teaches(&Response { status: 202, ..JSON }), Watch::Task(Format::Json));
-        assert_eq!(call.teaches(&Response { status: 400, ..JSON }), Watch::Nothing);
-        assert_eq!(Request { version: b"2025-11-25", ..call }.teaches(&JSON), Watch::Nothing);
-        assert_eq!(Request { method: b"tools/list", ..call }.teaches(&JSON), Watch::Nothing);
+        assert_eq!(call.outlook().teaches(&JSON), Watch::Task(Format::Json));
+        assert_eq!(call.outlook().teaches(&SSE), Watch::Task(Format::Sse));
+        assert_eq!(
+            call.outlook().teaches(&Response { status: 202, ..JSON }),
+            Watch::Task(Format::Json)
+        );
+        assert_eq!(call.outlook().teaches(&Response { status: 400, ..JSON }), Watch::Nothing);
+        assert_eq!(
+            Request { version: b"2025-11-25", ..call }.outlook().teaches(&JSON),
+            Watch::Nothing
+        );
+        assert_eq!(
+            Request { method: b"tools/list", ..call }.outlook().teaches(&JSON),
+            Watch::Nothing
+        );
     }
 
     #[test]
@@ -296,12 +333,15 @@ mod tests {
         let get = Request { verb: Verb::Get, ..REQUEST };
         let call = Request { version: NEW, method: b"tools/call", ..REQUEST };
         for encoding in [&b"gzip"[..], b"br", b"zstd", b"identity, gzip", b"x"] {
-            assert_eq!(get.teaches(&Response { encoding, ..SSE }), Watch::Nothing);
-            assert_eq!(call.teaches(&Response { encoding, ..JSON }), Watch::Nothing);
+            assert_eq!(get.outlook().teaches(&Response { encoding, ..SSE }), Watch::Nothing);
+            assert_eq!(call.outlook().teaches(&Response { encoding, ..JSON }), Watch::Nothing);
         }
         for encoding in [&b"identity"[..], b"Identity"] {
-            assert_eq!(get.teaches(&Response { encoding, ..SSE }), Watch::Endpoint);
-            assert_eq!(call.teaches(&Response { encoding, ..JSON }), Watch::Task(Format::Json));
+            assert_eq!(get.outlook().teaches(&Response { encoding, ..SSE }), Watch::Endpoint);
+            assert_eq!(
+                call.outlook().teaches(&Response { encoding, ..JSON }),
+                Watch::Task(Format::Json)
+            );
         }
     }
 
@@ -316,7 +356,7 @@ mod tests {
             (b"text/plain; text/event-stream", Watch::Nothing),
             (b";text/event-stream", Watch::Nothing),
         ] {
-            assert_eq!(get.teaches(&Response { content_type, ..SSE }), expected);
+            assert_eq!(get.outlook().teaches(&Response { content_type, ..SSE }), expected);
         }
     }
 }

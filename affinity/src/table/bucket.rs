@@ -63,6 +63,19 @@ struct Line {
     created: [AtomicU32; LINE_SLOTS],
 }
 
+impl Line {
+    #[inline(always)]
+    fn slot(&self, index: usize) -> Option<Slot<'_>> {
+        Some(Slot {
+            version: &self.version,
+            fingerprint: self.fingerprints.get(index)?,
+            meta: self.meta.get(index)?,
+            used: self.used.get(index)?,
+            created: self.created.get(index)?,
+        })
+    }
+}
+
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Line>() == 64 && size_of::<Body>() == 128);
 
@@ -198,17 +211,21 @@ impl Meta {
 
     #[inline]
     pub(crate) fn ttl(self) -> Option<Span> {
-        let code = self.0 >> Self::TTL_SHIFT;
         // The usual case, and what a request pays for.
-        if code == 0 {
-            return None;
+        match self.0 >> Self::TTL_SHIFT {
+            0 => None,
+            code => Some(Self::decode(code)),
         }
+    }
+
+    #[cold]
+    fn decode(code: u32) -> Span {
         let mantissa = u64::from(code & ((1 << Self::MANTISSA_BITS) - 1));
         let ticks = match code >> Self::MANTISSA_BITS & 0x1f {
             0 => mantissa,
             exponent => (mantissa | 1 << Self::MANTISSA_BITS) << (exponent - 1),
         };
-        Some(Span(ticks.min(i32::MAX as u64) as u32))
+        Span(ticks.min(i32::MAX as u64) as u32)
     }
 
     pub(crate) fn with_server(self, server: u16) -> Meta {
@@ -241,10 +258,10 @@ impl Entry {
     /// Whether the session has ended. A time to live stands in place of the idle timeout.
     #[inline]
     pub(crate) fn expired(&self, now: Tick, limits: &Limits) -> bool {
-        let age = now.since(self.created);
-        limits.lifetime.is_some_and(|lifetime| age > lifetime)
+        let age = || now.since(self.created);
+        limits.lifetime.is_some_and(|lifetime| age() > lifetime)
             || match self.meta.ttl() {
-                Some(ttl) => age > ttl,
+                Some(ttl) => age() > ttl,
                 None => now.since(self.used) > limits.timeout,
             }
     }
@@ -300,7 +317,7 @@ fn prefetch<T>(at: &T) {
 }
 
 impl<'a> Bucket<'a> {
-    /// Asks the processor for what `read` will most probably read.
+    /// Asks the processor for what lookups of `fingerprint` will most probably read.
     #[inline]
     pub(crate) fn prefetch(&self, fingerprint: u64) {
         prefetch(self.summary);
@@ -312,6 +329,23 @@ impl<'a> Bucket<'a> {
         if let Some(line) = self.body.lines.get(preferred_line(fingerprint)) {
             prefetch(line);
         }
+    }
+
+    /// Reads the session of `fingerprint` as `read` does, if it is in the line where most are, which
+    /// is all that this reads. `None` if it is not, or a writer has changed the line meanwhile.
+    #[inline(always)]
+    pub(crate) fn read_preferred<T>(
+        &self,
+        fingerprint: u64,
+        beside: impl Fn(Meta) -> T,
+    ) -> Option<(Entry, T, Used<'a>)> {
+        let line = self.body.lines.get(preferred_line(fingerprint))?;
+        let version = line.version.load(Ordering::Acquire);
+        let is_it = |at: &AtomicU64| at.load(Ordering::Acquire) == fingerprint;
+        let slot = line.slot(line.fingerprints.iter().position(is_it)?)?;
+        let entry = slot.entry(fingerprint);
+        let value = beside(entry.meta);
+        slot.unchanged(version).then_some((entry, value, Used(slot.used)))
     }
 
     /// Reads the session of `fingerprint`. `beside` is called with the entry's meta and may read
@@ -383,15 +417,7 @@ impl<'a> Bucket<'a> {
 
     #[inline]
     pub(crate) fn slot(&self, index: usize) -> Option<Slot<'a>> {
-        let line = self.body.lines.get(line_of(index))?;
-        let index = index / LINES;
-        Some(Slot {
-            version: &line.version,
-            fingerprint: line.fingerprints.get(index)?,
-            meta: line.meta.get(index)?,
-            used: line.used.get(index)?,
-            created: line.created.get(index)?,
-        })
+        self.body.lines.get(line_of(index))?.slot(index / LINES)
     }
 
     pub(crate) fn slots(self) -> impl Iterator<Item = Slot<'a>> {

@@ -1,5 +1,6 @@
 //! The table as its users see it.
 
+use core::num::NonZeroU64;
 use core::ptr::NonNull;
 
 use super::bucket::{Bucket, Entry, Found, Meta, Used, SLOTS};
@@ -39,12 +40,13 @@ const _: () = assert!((Kind::Task as usize) < DOMAINS);
 /// The keyed fingerprint of a kind, an id and what the id is bound to. It means something only in
 /// tables with the same secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key(u64);
+pub struct Key(NonZeroU64);
 
 impl Key {
     /// The fingerprint. It tells nothing about the id to anybody without the secret.
+    #[inline]
     pub fn fingerprint(self) -> u64 {
-        self.0
+        self.0.get()
     }
 }
 
@@ -204,11 +206,11 @@ impl Table {
         Key(self.hasher.hash(kind as u8, id, bind))
     }
 
-    /// Has the processor fetch what `lookup` will read, while the caller does something else.
+    /// Has the processor fetch what lookups will most probably read, while the caller does something else.
     #[inline]
     pub fn prefetch(&self, key: Key) {
-        if let Some(home) = self.bucket(Place::home(&self.region, key.0)) {
-            home.prefetch(key.0);
+        if let Some(home) = self.bucket(Place::home(&self.region, key.fingerprint())) {
+            home.prefetch(key.fingerprint());
         }
     }
 
@@ -224,25 +226,55 @@ impl Table {
         self.find::<true>(key, now, limits)
     }
 
-    /// The short way: the session is at home or nowhere, and nobody changes its line.
+    /// What `lookup` finds, if it is where four of five sessions are in a table at its nominal load: in
+    /// one cache line, which is all that is read. Where this gives `None`, `lookup` may still find the
+    /// session.
+    #[inline]
+    pub fn lookup_at_once(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        self.find_at_once::<false>(key, now, limits)
+    }
+
+    /// What `lookup_at_once` finds, and `touch` with it in the same pass.
     #[inline(always)]
-    fn find<const TOUCH: bool>(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
-        let number = Place::home(&self.region, key.0);
-        let (entry, print, used) = match self.bucket(number)?.read(key.0, |m| self.print_of(m)) {
-            Found::Entry(entry, print, used) => (entry, print, used),
-            Found::Nothing(home) => {
-                let beside = self.bucket(neighbour(number))?.summary(Ordering::Acquire);
-                if !home.may_be_elsewhere(key.0) && beside.alike(key.0).none() {
-                    return None;
-                }
-                self.read(key)?
-            }
-            Found::Changed => self.read(key)?,
-        };
+    pub fn visit_at_once(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        self.find_at_once::<true>(key, now, limits)
+    }
+
+    #[inline(always)]
+    fn find_at_once<const TOUCH: bool>(
+        &self,
+        key: Key,
+        now: Tick,
+        limits: &Limits,
+    ) -> Option<Session> {
+        let home = self.bucket(Place::home(&self.region, key.fingerprint()))?;
+        let (entry, print, used) =
+            home.read_preferred(key.fingerprint(), |meta| self.print_of(meta))?;
         Self::session::<TOUCH>(entry, print, used, now, limits)
     }
 
-    #[inline]
+    /// The short way: the session is at home or nowhere, and nobody changes its line.
+    #[inline(always)]
+    fn find<const TOUCH: bool>(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        let number = Place::home(&self.region, key.fingerprint());
+        let (entry, print, used) =
+            match self.bucket(number)?.read(key.fingerprint(), |m| self.print_of(m)) {
+                Found::Entry(entry, print, used) => (entry, print, used),
+                Found::Nothing(home) => {
+                    let beside = self.bucket(neighbour(number))?.summary(Ordering::Acquire);
+                    if !home.may_be_elsewhere(key.fingerprint())
+                        && beside.alike(key.fingerprint()).none()
+                    {
+                        return None;
+                    }
+                    self.read(key)?
+                }
+                Found::Changed => self.read(key)?,
+            };
+        Self::session::<TOUCH>(entry, print, used, now, limits)
+    }
+
+    #[inline(always)]
     fn session<const TOUCH: bool>(
         entry: Entry,
         print: u64,
@@ -315,8 +347,8 @@ impl Table {
         limits: &Limits,
         existing: Existing,
     ) -> Option<Bound> {
-        let place = Place::new(&self.region, key.0);
-        let writer = self.writer(key.0)?;
+        let place = Place::new(&self.region, key.fingerprint());
+        let writer = self.writer(key.fingerprint())?;
         if !self.accepts_sessions(server) {
             return None;
         }
@@ -347,7 +379,7 @@ impl Table {
         writer.insert(
             &place,
             position,
-            Entry { fingerprint: key.0, meta, used: now, created: now },
+            Entry { fingerprint: key.fingerprint(), meta, used: now, created: now },
         )?;
         Some(Bound::Created)
     }
@@ -376,8 +408,8 @@ impl Table {
         if self.read(key).is_none() {
             return false;
         }
-        let place = Place::new(&self.region, key.0);
-        self.writer(key.0)
+        let place = Place::new(&self.region, key.fingerprint());
+        self.writer(key.fingerprint())
             .and_then(|writer| {
                 let (position, entry) = writer.find(&place)?;
                 writer.remove(position, entry, Counter::Forgotten)
@@ -453,7 +485,9 @@ impl Table {
 
     /// Counts a request whose id has no session here.
     pub fn count_unknown(&self, key: Key) {
-        if let Some(shard) = self.region.shards().get(Place::shard(&self.region, key.0) as usize) {
+        if let Some(shard) =
+            self.region.shards().get(Place::shard(&self.region, key.fingerprint()) as usize)
+        {
             shard.unknown.0.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -551,7 +585,9 @@ impl Table {
             return None;
         }
         if writer.find(&place).is_some() {
-            self.touch(Key(entry.fingerprint), entry.used);
+            if let Some(fingerprint) = NonZeroU64::new(entry.fingerprint) {
+                self.touch(Key(fingerprint), entry.used);
+            }
             return Some(false);
         }
         let position = match writer.free(&place) {
@@ -575,9 +611,9 @@ impl Table {
     /// Lock-free: it begins again only after a writer has changed the session's line meanwhile.
     #[inline(never)]
     fn read(&self, key: Key) -> Option<(Entry, u64, Used<'_>)> {
-        let mut bucket = self.bucket(Place::home(&self.region, key.0))?;
+        let mut bucket = self.bucket(Place::home(&self.region, key.fingerprint()))?;
         loop {
-            match bucket.read(key.0, |meta| self.print_of(meta)) {
+            match bucket.read(key.fingerprint(), |meta| self.print_of(meta)) {
                 Found::Entry(entry, print, used) => return Some((entry, print, used)),
                 Found::Nothing(_) | Found::Changed => bucket = self.holder(key)?,
             }
@@ -586,16 +622,18 @@ impl Table {
 
     /// The bucket that holds the session of a key.
     fn holder(&self, key: Key) -> Option<Bucket<'_>> {
-        let place = Place::new(&self.region, key.0);
-        let holds = |bucket: &Bucket<'_>| bucket.position(key.0).is_some();
+        let place = Place::new(&self.region, key.fingerprint());
+        let holds = |bucket: &Bucket<'_>| bucket.position(key.fingerprint()).is_some();
         let home = self.bucket(place.home)?;
         if holds(&home) {
             return Some(home);
         }
         let beside = self.bucket(neighbour(place.home)).filter(holds);
-        beside.or_else(|| match home.summary(Ordering::Acquire).may_be_elsewhere(key.0) {
-            true => place.elsewhere().filter_map(|bucket| self.bucket(bucket)).find(holds),
-            false => None,
+        beside.or_else(|| {
+            match home.summary(Ordering::Acquire).may_be_elsewhere(key.fingerprint()) {
+                true => place.elsewhere().filter_map(|bucket| self.bucket(bucket)).find(holds),
+                false => None,
+            }
         })
     }
 
@@ -617,7 +655,7 @@ impl Table {
 
     /// The print of an address.
     pub(super) fn print(&self, address: &[u8]) -> u64 {
-        self.hasher.hash(ADDRESS, address, &[])
+        self.hasher.hash(ADDRESS, address, &[]).get()
     }
 }
 

@@ -200,6 +200,13 @@ impl Model {
         }
     }
 
+    /// As `Table::lookup_at_once`: the line where the session most probably is, and no other.
+    fn lookup_at_once(&self, key: u64) -> Option<(Entry, u64)> {
+        let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
+        let (entry, print, _) = self.bucket(HOME).read_preferred(key, beside)?;
+        Some((entry, print))
+    }
+
     /// As `Table::holder`.
     fn holder(&self, key: u64) -> Option<Bucket<'_>> {
         let holds = |bucket: &Bucket<'_>| bucket.position(key).is_some();
@@ -224,6 +231,9 @@ impl Model {
     }
 }
 
+/// Both ways to look up.
+const WAYS: [fn(&Model, u64) -> Option<(Entry, u64)>; 2] = [Model::lookup, Model::lookup_at_once];
+
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = ::loom::model::Builder::new();
     builder.preemption_bound =
@@ -236,34 +246,39 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 /// the first life or the second, or nothing, and never parts of different sessions.
 #[test]
 fn a_lookup_never_mixes_sessions() {
-    explore(|| {
-        let model = Model::new();
-        model.insert(0, entry(KEY, 0, 10));
-        let writer = {
-            let model = model.clone();
-            thread::spawn(move || {
-                let _guard = model.lock.lock().unwrap();
-                model.remove(0, entry(KEY, 0, 10));
-                model.insert(0, entry(OTHER, 1, 20));
-                model.remove(0, entry(OTHER, 1, 20));
-                model.insert(0, entry(KEY, 2, 30));
-            })
-        };
-        // Loom lets the writer be anywhere when the second one begins, but not the first.
-        for _ in 0..2 {
-            match model.lookup(KEY) {
-                None => {}
-                Some((found, print)) => {
-                    let time = found.created.0;
-                    assert!(
-                        matches!((found.meta.server(), time, print), (0, 10, 100) | (2, 30, 102)),
-                        "{found:?} {print}"
-                    );
+    WAYS.map(|lookup| {
+        explore(move || {
+            let model = Model::new();
+            model.insert(0, entry(KEY, 0, 10));
+            let writer = {
+                let model = model.clone();
+                thread::spawn(move || {
+                    let _guard = model.lock.lock().unwrap();
+                    model.remove(0, entry(KEY, 0, 10));
+                    model.insert(0, entry(OTHER, 1, 20));
+                    model.remove(0, entry(OTHER, 1, 20));
+                    model.insert(0, entry(KEY, 2, 30));
+                })
+            };
+            // Loom lets the writer be anywhere when the second one begins, but not the first.
+            for _ in 0..2 {
+                match lookup(&model, KEY) {
+                    None => {}
+                    Some((found, print)) => {
+                        let time = found.created.0;
+                        assert!(
+                            matches!(
+                                (found.meta.server(), time, print),
+                                (0, 10, 100) | (2, 30, 102)
+                            ),
+                            "{found:?} {print}"
+                        );
+                    }
                 }
             }
-        }
-        writer.join().unwrap();
-        assert_eq!(model.lookup(KEY).unwrap().0, entry(KEY, 2, 30));
+            writer.join().unwrap();
+            assert_eq!(lookup(&model, KEY).unwrap().0, entry(KEY, 2, 30));
+        })
     });
 }
 
@@ -288,6 +303,9 @@ fn a_lookup_never_sees_a_recycled_server() {
         };
         let (found, print) = model.lookup(KEY).expect("a session that moves is never away");
         assert!(matches!((found.meta.server(), print), (0, 100) | (1, 101)), "{found:?} {print}");
+        if let Some((found, print)) = model.lookup_at_once(KEY) {
+            assert!(matches!((found.meta.server(), print), (0, 100) | (1, 101)));
+        }
         writer.join().unwrap();
     });
 }
@@ -329,25 +347,27 @@ fn no_session_is_bound_to_a_server_that_goes() {
 /// The same where the session ends and its slot is taken by a session of the new server.
 #[test]
 fn a_removed_session_does_not_inherit_a_server() {
-    explore(|| {
-        let model = Model::new();
-        model.insert(0, entry(KEY, 0, 10));
-        let writer = {
-            let model = model.clone();
-            thread::spawn(move || {
-                {
+    WAYS.map(|lookup| {
+        explore(move || {
+            let model = Model::new();
+            model.insert(0, entry(KEY, 0, 10));
+            let writer = {
+                let model = model.clone();
+                thread::spawn(move || {
+                    {
+                        let _guard = model.lock.lock().unwrap();
+                        model.remove(0, entry(KEY, 0, 10));
+                    }
                     let _guard = model.lock.lock().unwrap();
-                    model.remove(0, entry(KEY, 0, 10));
-                }
-                let _guard = model.lock.lock().unwrap();
-                model.prints[0].store(777, Ordering::Release);
-                model.insert(0, entry(OTHER, 0, 20));
-            })
-        };
-        if let Some((found, print)) = model.lookup(KEY) {
-            assert_eq!((found.meta.server(), print), (0, 100));
-        }
-        writer.join().unwrap();
+                    model.prints[0].store(777, Ordering::Release);
+                    model.insert(0, entry(OTHER, 0, 20));
+                })
+            };
+            if let Some((found, print)) = lookup(&model, KEY) {
+                assert_eq!((found.meta.server(), print), (0, 100));
+            }
+            writer.join().unwrap();
+        })
     });
 }
 

@@ -92,7 +92,7 @@ fn the_longest_probe_is_five_pairs() {
     let table = table_with(Algorithm::best() as u32, *b"0123456789abcdef", 4 << 20).unwrap();
     let server = table.intern(b"a:1", Tick(1)).unwrap();
     let sessions = 4 * 32_000u64;
-    let (mut at_home, mut in_line) = (0, 0);
+    let (mut at_home, mut in_line, mut at_once) = (0, 0, 0);
     let mut probes = [0u64; PAIRS];
     let key = |number: u64| table.key(Kind::Session, &number.to_le_bytes(), b"");
     for number in 0..sessions {
@@ -109,6 +109,7 @@ fn the_longest_probe_is_five_pairs() {
             at_home += 1;
             in_line += u64::from(line_of(slot) == preferred_line(fingerprint));
         }
+        at_once += u64::from(table.lookup_at_once(key(number), Tick(1), &LIMITS).is_some());
     }
     let hinted = (sessions..2 * sessions)
         .filter(|&number| {
@@ -119,6 +120,8 @@ fn the_longest_probe_is_five_pairs() {
         })
         .count();
     println!("{at_home} at home, {in_line} in their line; by pair {probes:?}");
+    assert_eq!(at_once, in_line);
+    assert!(at_once > sessions * 3 / 4);
     println!("{hinted} of {sessions} misses read more");
     assert!(at_home > sessions * 6 / 7);
     assert!(in_line > at_home * 9 / 10);

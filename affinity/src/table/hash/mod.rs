@@ -6,6 +6,8 @@
 //! instructions for a UUID (the bench `latency` counts them). A region says which one its table
 //! uses.
 
+use core::num::NonZeroU64;
+
 #[cfg(target_arch = "x86_64")]
 mod pelican;
 mod siphash;
@@ -60,8 +62,8 @@ impl Hasher {
     /// The hash of `domain`, below `DOMAINS`, `bind` and `text`; never zero. What is hashed begins
     /// with one word: `domain`, or the hash of `domain` and `bind`, so that no two triples give the
     /// same.
-    #[inline]
-    pub(super) fn hash(&self, domain: u8, text: &[u8], bind: &[u8]) -> u64 {
+    #[inline(always)]
+    pub(super) fn hash(&self, domain: u8, text: &[u8], bind: &[u8]) -> NonZeroU64 {
         let hash = match bind {
             [] => match self {
                 Hasher::SipHash(keyed) => keyed.hash(domain, text),
@@ -70,10 +72,10 @@ impl Hasher {
             },
             bind => self.hash_bound(domain, text, bind),
         };
-        hash.max(1)
+        NonZeroU64::new(hash).unwrap_or(NonZeroU64::MIN)
     }
 
-    #[inline(never)]
+    #[cold]
     fn hash_bound(&self, domain: u8, text: &[u8], bind: &[u8]) -> u64 {
         /// Set beside the domain of a value that texts are bound to.
         const BIND: u64 = 1 << 8;

@@ -47,7 +47,7 @@ impl Keyed {
     /// The hash of the word `domain` and `text`.
     #[inline]
     pub(super) fn hash(&self, domain: u8, text: &[u8]) -> u64 {
-        let Some(&begun) = self.begun.get(usize::from(domain)) else {
+        let Some(begun) = self.begun.get(usize::from(domain)) else {
             return self.hash_behind(u64::from(domain), text);
         };
         // SAFETY: `new` has seen that the processor has the instructions.
@@ -57,7 +57,7 @@ impl Keyed {
     /// The hash of a word and `text`.
     pub(super) fn hash_behind(&self, word: u64, text: &[u8]) -> u64 {
         // SAFETY: `new` has seen that the processor has the instructions.
-        unsafe { self.finish(self.begin(word), text) }
+        unsafe { self.finish(&self.begin(word), text) }
     }
 
     #[target_feature(enable = "aes,ssse3")]
@@ -91,7 +91,8 @@ impl Keyed {
 
     /// The hash, from the state behind all blocks that are not of `text`.
     #[target_feature(enable = "aes,ssse3")]
-    unsafe fn finish(&self, mut state: __m128i, text: &[u8]) -> u64 {
+    unsafe fn finish(&self, begun: &__m128i, text: &[u8]) -> u64 {
+        let mut state = *begun;
         let mut rest = text;
         while let Some((block, behind)) = rest.split_first_chunk() {
             state = mix(_mm_xor_si128(state, load(block)));
