@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import time
@@ -141,6 +142,19 @@ class Process:
         pid = self.child.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in children] or [pid]
+
+    def replace_workers(self, patience=20):
+        """Has a master start new workers. Nothing, where there is none (HAProxy)."""
+        old = self.workers()
+        if old == [self.child.pid]:
+            return
+        for pid in old:
+            os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + patience
+        while len(new := self.workers()) < len(old) or set(new) & set(old):
+            if time.monotonic() > end:
+                raise RuntimeError(f"{self.command[0]} has no new workers:\n{self.log.read_text(errors='replace')}")
+            time.sleep(0.005)
 
     def cpu_ns(self):
         """CPU time of all threads of all workers, from the scheduler's own count."""
