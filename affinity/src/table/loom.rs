@@ -246,7 +246,7 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 /// the first life or the second, or nothing, and never parts of different sessions.
 #[test]
 fn a_lookup_never_mixes_sessions() {
-    WAYS.map(|lookup| {
+    for lookup in WAYS {
         explore(move || {
             let model = Model::new();
             model.insert(0, entry(KEY, 0, 10));
@@ -278,8 +278,8 @@ fn a_lookup_never_mixes_sessions() {
             }
             writer.join().unwrap();
             assert_eq!(lookup(&model, KEY).unwrap().0, entry(KEY, 2, 30));
-        })
-    });
+        });
+    }
 }
 
 /// A server is taken off the list when its last session has moved away, and its slot is given to
@@ -347,7 +347,7 @@ fn no_session_is_bound_to_a_server_that_goes() {
 /// The same where the session ends and its slot is taken by a session of the new server.
 #[test]
 fn a_removed_session_does_not_inherit_a_server() {
-    WAYS.map(|lookup| {
+    for lookup in WAYS {
         explore(move || {
             let model = Model::new();
             model.insert(0, entry(KEY, 0, 10));
@@ -367,8 +367,8 @@ fn a_removed_session_does_not_inherit_a_server() {
                 assert_eq!((found.meta.server(), print), (0, 100));
             }
             writer.join().unwrap();
-        })
-    });
+        });
+    }
 }
 
 /// A session that is there all the time is found while its neighbours and the hints change.
