@@ -144,14 +144,15 @@ class Process:
         return [int(child) for child in children] or [pid]
 
     def replace_workers(self, patience=20):
-        """Has a master start new workers. Nothing, where there is none (HAProxy)."""
+        """Has a master start new workers. HAProxy, which has none, goes on as it is."""
         old = self.workers()
         if old == [self.child.pid]:
             return
         for pid in old:
             os.kill(pid, signal.SIGTERM)
         end = time.monotonic() + patience
-        while len(new := self.workers()) < len(old) or set(new) & set(old):
+        # With no worker at all the master stands for itself.
+        while len(new := self.workers()) < len(old) or set(new) & {*old, self.child.pid}:
             if time.monotonic() > end:
                 raise RuntimeError(f"{self.command[0]} has no new workers:\n{self.log.read_text(errors='replace')}")
             time.sleep(0.005)

@@ -31,9 +31,13 @@ CONNECTIONS = 64
 # turn lasts. The start of a slice, while code and connections come back to the caches, is not counted.
 SLICE = 0.01
 LEAD_IN = 0.003
-# Where a process has its memory decides how its caches serve it, which is worth up to two percent for
-# as long as it lives: so workers are replaced every so many rounds. Zones outlive them.
-ROUNDS_OF_WORKERS = 20
+# Where a process happens to have its memory decides how well caches serve it, for as long as it lives
+# (two round robins at once: 0.9 percent apart). So workers are replaced every so many rounds: what they
+# allocate is elsewhere then. Zones outlive them, but not the tables of their pages: new workers use
+# sessions for a while before they are measured, a second where there are a million.
+ROUNDS_OF_WORKERS = 25
+WARMING = 1e-6
+LEAST_WARMING = 0.1
 CREATING_ROUNDS = 10
 # Fewer sessions created in one turn take too little time to be measured.
 LEAST_CREATED = 5_000
@@ -98,6 +102,12 @@ def run_scenario(balancers, args, sessions, workers, directory):
                 if count >= LEAST_CREATED:
                     results[b.name]["created"].append(turn.told())
 
+        # While workers have all of the zone mapped that they have filled.
+        for b in balancers:
+            resident, shared = running[b.name][0].memory()
+            results[b.name]["resident"] = resident
+            results[b.name]["shared"] = shared
+
         families = [[b for b in balancers if b.baseline == base] for base in dict.fromkeys(b.baseline for b in balancers)]
         order = random.Random(1)
 
@@ -116,16 +126,11 @@ def run_scenario(balancers, args, sessions, workers, directory):
                 for server, load in running.values():
                     load.open(0)
                     server.replace_workers()
-                # Not counted: the connections to the servers are opened.
-                for _ in play(number):
-                    pass
+                    load.open(CONNECTIONS)
+                    load.warm(max(LEAST_WARMING, sessions * WARMING), sessions)
             for name, told in play(number):
                 results[name]["used"].append(told)
 
-        for b in balancers:
-            resident, shared = running[b.name][0].memory()
-            results[b.name]["resident"] = resident
-            results[b.name]["shared"] = shared
     finally:
         for server, load in running.values():
             load.stop()
@@ -228,6 +233,7 @@ def main():
         "seconds": args.seconds,
         "slice": SLICE,
         "lead_in": LEAD_IN,
+        "rounds_of_workers": ROUNDS_OF_WORKERS,
         "connections": CONNECTIONS,
         "load_before": os.getloadavg(),
         "titles": {b.name: b.title for b in balancers},

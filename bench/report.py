@@ -195,6 +195,8 @@ def summary(results):
             f"in slices of {results['slice'] * 1000:g} ms that a binary's balancers have by turns, in random order, the "
             f"{results['lead_in'] * 1000:g} ms before each left out (a slice ends when its last response has come, and the "
             "caches are those that the others leave: what is in them after a long time alone costs less); "
+            f"nginx's workers are replaced every {results['rounds_of_workers']} rounds, since where one has its memory "
+            "tells for as long as it lives, HAProxy is not; "
             f"{results['connections']} connections, closed loop, GET with a session id drawn at random, three servers, "
             "connections kept on both sides. CPU is the scheduler's count for all threads of all workers. \"Over its round "
             "robin\" compares a balancer with the same binary's round robin in the same round. All sessions were made "

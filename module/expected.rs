@@ -105,7 +105,8 @@ unsafe fn look_at(r: *mut ngx_http_request_t, affinity: &Affinity) -> Option<()>
     Some(())
 }
 
-/// Reads what a request carries, for an upstream that has not been expected.
+/// Reads what a request carries, for an upstream that has not been expected. If another request is
+/// waiting, nothing is expected of that any more.
 ///
 /// # Safety
 /// As for `carried`; `affinity` belongs to an upstream whose sessions are in `table`.
@@ -115,14 +116,18 @@ pub unsafe fn read<'a>(
     affinity: &Affinity,
     table: &Table,
 ) -> Result<&'a Carried, OutOfMemory> {
-    // SAFETY: by this function's contract, and as in `look_at`; nobody's from now on.
+    let mut carried = Carried::NOTHING;
+    // SAFETY: by this function's contract. Whatever a variable's handler does, it is done before what
+    // is expected is looked at.
     unsafe {
-        let last = &mut *LAST.0.get();
-        last.request = ptr::null();
-        last.carried.read(r, affinity, table, Value::eval)?;
-        if let Some(key) = last.carried.key {
+        carried.read(r, affinity, table, Value::eval)?;
+        if let Some(key) = carried.key {
             table.prefetch(key);
         }
+        let last = &mut *LAST.0.get();
+        // Nobody's.
+        last.request = ptr::null();
+        last.carried = carried;
         Ok(&last.carried)
     }
 }

@@ -288,7 +288,10 @@ pub unsafe fn is_round_robin(data: *mut c_void, us: *const ngx_http_upstream_srv
     // SAFETY: request data of any of them are larger than two words.
     unsafe {
         let rrp = data.cast::<ngx_http_upstream_rr_peer_data_t>();
-        !rrp.is_null() && (*rrp).peers.cast::<c_void>() == (*us).peer.data
+        if rrp.is_null() || (*rrp).peers.is_null() {
+            return false;
+        }
+        (*rrp).peers.cast::<c_void>() == (*us).peer.data
     }
 }
 

@@ -229,7 +229,8 @@ impl Hooked for PeerData {
     #[inline(always)]
     unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
         self.held = Held::Nothing;
-        // SAFETY: called from `peer.get`, with no peer taken; the upstream is that of the request.
+        // SAFETY: called from `peer.get`, with no peer taken; the upstream is that of the request, and
+        // a session's server is a target only if the balancer's data are round robin's.
         unsafe {
             if self.target == Target::ToLookUp {
                 let route = self.look_up(self.us());

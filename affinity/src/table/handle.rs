@@ -226,7 +226,7 @@ impl Table {
         self.find::<true>(key, now, limits)
     }
 
-    /// What `lookup` finds, if it is where four of five sessions are in a table at its nominal load: in
+    /// What `lookup` finds, if it is where at the table's nominal load three of four sessions are, and more: in
     /// one cache line, which is all that is read. Where this gives `None`, `lookup` may still find the
     /// session.
     #[inline]
