@@ -317,11 +317,11 @@ fn prefetch<T>(at: &T) {
 }
 
 impl<'a> Bucket<'a> {
-    /// Asks the processor for what lookups of `fingerprint` will most probably read.
+    /// Asks the processor for what lookups will most probably read.
     #[inline]
-    pub(crate) fn prefetch(&self, fingerprint: u64) {
+    pub(crate) fn prefetch(&self) {
         prefetch(self.summary);
-        self.prefetch_line(fingerprint);
+        self.body.lines.iter().for_each(prefetch);
     }
 
     #[inline]
@@ -331,18 +331,28 @@ impl<'a> Bucket<'a> {
         }
     }
 
-    /// Reads the session of `fingerprint` as `read` does, if it is in the line where most are, which
-    /// is all that this reads. `None` if it is not, or a writer has changed the line meanwhile.
+    /// Reads the session of `fingerprint` as `read` does, but without the summary: mostly no more than
+    /// one line. `None` if it is not here, or a writer has changed its line meanwhile.
     #[inline(always)]
-    pub(crate) fn read_preferred<T>(
+    pub(crate) fn read_body<T>(
         &self,
         fingerprint: u64,
         beside: impl Fn(Meta) -> T,
     ) -> Option<(Entry, T, Used<'a>)> {
-        let line = self.body.lines.get(preferred_line(fingerprint))?;
-        let version = line.version.load(Ordering::Acquire);
         let is_it = |at: &AtomicU64| at.load(Ordering::Acquire) == fingerprint;
-        let slot = line.slot(line.fingerprints.iter().position(is_it)?)?;
+        let mut number = preferred_line(fingerprint);
+        let mut line = self.body.lines.get(number)?;
+        let mut version = line.version.load(Ordering::Acquire);
+        let index = match line.fingerprints.iter().position(is_it) {
+            Some(index) => index,
+            None => {
+                number = LINES - 1 - number;
+                line = self.body.lines.get(number)?;
+                version = line.version.load(Ordering::Acquire);
+                line.fingerprints.iter().position(is_it)?
+            }
+        };
+        let slot = line.slot(index)?;
         let entry = slot.entry(fingerprint);
         let value = beside(entry.meta);
         slot.unchanged(version).then_some((entry, value, Used(slot.used)))

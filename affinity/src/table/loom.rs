@@ -184,9 +184,10 @@ impl Model {
         let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
         let mut bucket = self.bucket(HOME);
         if let Found::Nothing(summary) = bucket.read(key, beside) {
-            let neighbour = self.bucket(BESIDE).summary(Ordering::Acquire);
-            if !summary.may_be_elsewhere(key) && neighbour.alike(key).none() {
-                return None;
+            match self.bucket(BESIDE).read(key, beside) {
+                Found::Entry(entry, print, _) => return Some((entry, print)),
+                Found::Nothing(_) if !summary.may_be_elsewhere(key) => return None,
+                Found::Nothing(_) | Found::Changed => {}
             }
         }
         loop {
@@ -200,10 +201,10 @@ impl Model {
         }
     }
 
-    /// As `Table::lookup_at_once`: the line where the session most probably is, and no other.
+    /// As `Table::lookup_at_once`: the home's body, and nothing else.
     fn lookup_at_once(&self, key: u64) -> Option<(Entry, u64)> {
         let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
-        let (entry, print, _) = self.bucket(HOME).read_preferred(key, beside)?;
+        let (entry, print, _) = self.bucket(HOME).read_body(key, beside)?;
         Some((entry, print))
     }
 
