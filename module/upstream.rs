@@ -753,7 +753,7 @@ impl PeerData {
     ///
     /// # Safety
     /// The request is live, and its peer has not been given back.
-    #[cold]
+    #[inline(never)]
     unsafe fn note_server(&mut self) {
         // SAFETY: by this function's contract.
         unsafe {

@@ -353,9 +353,7 @@ impl InFlight {
             if self.refreshed != now {
                 self.touch(now);
             }
-            // SAFETY: it is in the list.
-            unsafe { ngx_queue_remove(&mut self.queue) };
-            self.queue = UNLINKED;
+            self.unlink();
         }
     }
 
@@ -366,7 +364,7 @@ impl InFlight {
         }
     }
 
-    #[cold]
+    #[inline(always)]
     fn unlink(&mut self) {
         // SAFETY: it is in the list.
         unsafe { ngx_queue_remove(&mut self.queue) };

@@ -73,6 +73,15 @@ struct Known {
     text: [u8; Table::MAX_ADDRESS],
 }
 
+impl Known {
+    /// The address of a server among those that are known.
+    #[inline(always)]
+    fn address(known: &[Option<Known>], server: ServerId) -> Option<&[u8]> {
+        let known = known.get(usize::from(server.index))?.as_ref()?;
+        (known.print == server.print).then(|| known.text.get(..known.len))?
+    }
+}
+
 /// The memory that a zone had before it got its present one. Workers of former configurations go
 /// on using it until their last stream has ended: what they learn and refresh is seen through this
 /// second mapping of the same pages.
@@ -272,19 +281,17 @@ impl Sessions {
     pub unsafe fn known_address(&self, server: ServerId) -> Option<&[u8]> {
         // SAFETY: by this function's contract, nobody changes them meanwhile.
         let known = unsafe { self.addresses.try_borrow_unguarded() }.ok()?;
-        let known = known.get(usize::from(server.index))?.as_ref()?;
-        (known.print == server.print).then(|| known.text.get(..known.len))?
+        Known::address(known, server)
     }
 
     /// Calls `f` with the address of a server; `None` if the server has been taken off the list.
     #[inline]
     pub fn with_address<T>(&self, server: ServerId, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let known = self.addresses.try_borrow().ok();
-        let place = known.as_ref().and_then(|known| known.get(usize::from(server.index)));
         let mut buffer = MaybeUninit::uninit();
-        let address = match place {
-            Some(Some(known)) if known.print == server.print => known.text.get(..known.len)?,
-            _ => {
+        let address = match known.as_ref().and_then(|known| Known::address(known, server)) {
+            Some(address) => address,
+            None => {
                 drop(known);
                 self.learn_address(server);
                 self.table.address(server, buffer.write([0; Table::MAX_ADDRESS]))?

@@ -206,7 +206,8 @@ impl Table {
         Key(self.hasher.hash(kind as u8, id, bind))
     }
 
-    /// Has the processor fetch what lookups will most probably read, while the caller does something else.
+    /// Has the processor fetch what lookups will most probably read, while the caller does something
+    /// else.
     #[inline]
     pub fn prefetch(&self, key: Key) {
         if let Some(home) = self.bucket(Place::home(&self.region, key.fingerprint())) {
