@@ -18,9 +18,16 @@ import report
 from balancers import Backend, contestants, start, version
 from load import Load
 
-QUICK = {"rounds": 60, "seconds": 0.06, "scenarios": [(1_000, 1), (100_000, 1), (1_000, 2)], "counted": [1_000]}
+QUICK = {
+    "rounds": 60,
+    "starts": 1,
+    "seconds": 0.06,
+    "scenarios": [(1_000, 1), (100_000, 1), (1_000, 2)],
+    "counted": [1_000],
+}
 FULL = {
     "rounds": 200,
+    "starts": 4,
     "seconds": 0.06,
     "scenarios": [(1_000, 1), (1_000_000, 1), (1_000, 2), (1_000_000, 2)],
     "counted": [1_000, 1_000_000],
@@ -31,10 +38,11 @@ CONNECTIONS = 64
 # turn lasts. The start of a slice, while code and connections come back to the caches, is not counted.
 SLICE = 0.01
 LEAD_IN = 0.003
-# Where a process happens to have its memory decides how well caches serve it, for as long as it lives
-# (two round robins at once: 0.9 percent apart). So workers are replaced every so many rounds: what they
-# allocate is elsewhere then. Zones outlive them, but not the tables of their pages: new workers use
-# sessions for a while before they are measured, a second where there are a million.
+# Where a process happens to have its code and memory decides how well caches serve it, for as long as it
+# lives (two round robins at once: 0.9 percent apart). So workers are replaced every so many rounds, and
+# all there is starts anew a few times in a run: code, configuration and zones are where the master has
+# put them. New workers use sessions for a while before they are measured, a second where there are a
+# million: zones outlive them, but not the tables of their pages.
 ROUNDS_OF_WORKERS = 25
 WARMING = 1e-6
 LEAST_WARMING = 0.1
@@ -83,11 +91,20 @@ class Turn:
 
 
 def run_scenario(balancers, args, sessions, workers, directory):
+    results = {b.name: {"created": [], "used": []} for b in balancers}
+    order = random.Random(1)
+    for number in range(args.starts):
+        rounds = range(args.rounds * number // args.starts, args.rounds * (number + 1) // args.starts)
+        run_start(balancers, args, sessions, workers, directory, rounds, order, results)
+    pinned = share_cpus(workers)[0] is not None
+    return {"sessions": sessions, "workers": workers, "pinned": pinned, "balancers": results}
+
+
+def run_start(balancers, args, sessions, workers, directory, rounds, order, results):
     """All balancers run at once and take turns: only one has requests at any time."""
     own_cpus, other_cpus = share_cpus(workers)
     backend = Backend(args.nginx, directory, max(1, len(other_cpus) - 1) if other_cpus else 1, other_cpus)
     running = {}
-    results = {b.name: {"created": [], "used": []} for b in balancers}
     try:
         for b in balancers:
             server = start(b, backend, directory, workers, sessions, own_cpus)
@@ -109,7 +126,6 @@ def run_scenario(balancers, args, sessions, workers, directory):
             results[b.name]["shared"] = shared
 
         families = [[b for b in balancers if b.baseline == base] for base in dict.fromkeys(b.baseline for b in balancers)]
-        order = random.Random(1)
 
         def play(number):
             for family in rotated(families, number):
@@ -121,8 +137,8 @@ def run_scenario(balancers, args, sessions, workers, directory):
                 for name, turn in turns.items():
                     yield name, turn.told()
 
-        for number in range(args.rounds):
-            if number % ROUNDS_OF_WORKERS == 0:
+        for number in rounds:
+            if (number - rounds.start) % ROUNDS_OF_WORKERS == 0:
                 for server, load in running.values():
                     load.open(0)
                     server.replace_workers()
@@ -136,7 +152,6 @@ def run_scenario(balancers, args, sessions, workers, directory):
             load.stop()
             server.stop()
         backend.stop()
-    return {"sessions": sessions, "workers": workers, "pinned": bool(own_cpus), "balancers": results}
 
 
 def rotated(items, number):
@@ -179,6 +194,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="five minutes instead of half an hour: at most 100,000 sessions, fewer rounds")
     parser.add_argument("--rounds", type=int, help="rounds to take medians of")
+    parser.add_argument("--starts", type=int, help="how often all balancers start anew in those rounds")
     parser.add_argument("--seconds", type=float, help="how long each balancer is measured in a round, in slices of 10 ms")
     parser.add_argument("--scenarios", type=scenarios, metavar="NxW,NxW", help="live sessions x workers")
     parser.add_argument("--counted", type=numbers, metavar="N,N", help="live sessions while callgrind counts")
@@ -192,6 +208,7 @@ def parse_arguments():
     args = parser.parse_args()
     mode = QUICK if args.quick else FULL
     args.rounds = args.rounds or mode["rounds"]
+    args.starts = min(args.starts or mode["starts"], args.rounds)
     args.seconds = max(1, round((args.seconds or mode["seconds"]) / SLICE)) * SLICE
     args.scenarios = [] if args.no_times else args.scenarios or mode["scenarios"]
     args.counted = [] if args.no_instructions else args.counted or mode["counted"]
@@ -230,6 +247,7 @@ def main():
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": report.machine(),
         "rounds": args.rounds,
+        "starts": args.starts,
         "seconds": args.seconds,
         "slice": SLICE,
         "lead_in": LEAD_IN,
@@ -251,7 +269,7 @@ def main():
         for sessions in args.counted:
             results["instructions"][str(sessions)] = count_instructions(balancers, args, sessions, directory)
         for sessions, workers in args.scenarios:
-            say(f"{sessions:,} sessions, {workers} worker(s): {len(balancers)} balancers, {args.rounds} rounds")
+            say(f"{sessions:,} sessions, {workers} worker(s): {len(balancers)} balancers, {args.rounds} rounds, {args.starts} start(s)")
             results["scenarios"].append(run_scenario(balancers, args, sessions, workers, directory))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
