@@ -26,7 +26,7 @@ QUICK = {
     "counted": [1_000],
 }
 FULL = {
-    "rounds": 200,
+    "rounds": 100,
     "starts": 4,
     "seconds": 0.06,
     "scenarios": [(1_000, 1), (1_000_000, 1), (1_000, 2), (1_000_000, 2)],
