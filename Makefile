@@ -66,7 +66,7 @@ sanitize: ## the pure crate under AddressSanitizer, ThreadSanitizer and loom; AR
 fuzz: ## fuzz targets of the pure crate, a minute each; MINUTES=20, T=mcp_json for one
 	@affinity/sanitize.sh fuzz $(T)
 
-bench: ## load comparisons, half an hour; ARGS=--quick five minutes, ARGS=--help the rest
+bench: ## load comparisons, over half an hour; ARGS=--quick five minutes, ARGS=--help the rest
 	@NGINX="$(nginx)" bench/run $(ARGS)
 
 bench-table: ## the session table beside others; ARGS="--bench latency" one of latency, processes, table

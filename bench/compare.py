@@ -192,7 +192,7 @@ def count_instructions(balancers, args, sessions, directory):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="five minutes instead of half an hour: at most 100,000 sessions, fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="five minutes instead of over half an hour: at most 100,000 sessions, fewer rounds")
     parser.add_argument("--rounds", type=int, help="rounds to take medians of")
     parser.add_argument("--starts", type=int, help="how often all balancers start anew in those rounds")
     parser.add_argument("--seconds", type=float, help="how long each balancer is measured in a round, in slices of 10 ms")
