@@ -91,6 +91,7 @@ class Turn:
 
 
 def run_scenario(balancers, args, sessions, workers, directory):
+    """All rounds, shared out among the starts."""
     results = {b.name: {"created": [], "used": []} for b in balancers}
     order = random.Random(1)
     for number in range(args.starts):
@@ -101,7 +102,7 @@ def run_scenario(balancers, args, sessions, workers, directory):
 
 
 def run_start(balancers, args, sessions, workers, directory, rounds, order, results):
-    """All balancers run at once and take turns: only one has requests at any time."""
+    """All balancers run at once and take turns: only one has requests at any time. Adds to results."""
     own_cpus, other_cpus = share_cpus(workers)
     backend = Backend(args.nginx, directory, max(1, len(other_cpus) - 1) if other_cpus else 1, other_cpus)
     running = {}
@@ -208,7 +209,8 @@ def parse_arguments():
     args = parser.parse_args()
     mode = QUICK if args.quick else FULL
     args.rounds = args.rounds or mode["rounds"]
-    args.starts = min(args.starts or mode["starts"], args.rounds)
+    # Each start has a round.
+    args.starts = max(1, min(args.starts or mode["starts"], args.rounds))
     args.seconds = max(1, round((args.seconds or mode["seconds"]) / SLICE)) * SLICE
     args.scenarios = [] if args.no_times else args.scenarios or mode["scenarios"]
     args.counted = [] if args.no_instructions else args.counted or mode["counted"]
