@@ -34,6 +34,14 @@ impl<'a> Buckets<'a> {
         Some(Bucket { summary: self.summaries.get(index)?, body: self.bodies.get(index)? })
     }
 
+    /// Asks the processor for what `read_body` will read in two buckets, of which this is the first.
+    #[inline]
+    pub(crate) fn prefetch_bodies(&self, first: u32) {
+        let first = first as usize;
+        let bodies = self.bodies.get(first..first.saturating_add(2)).unwrap_or_default();
+        bodies.iter().flat_map(|body| &body.lines).for_each(prefetch);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.bodies.len()
     }
@@ -317,11 +325,10 @@ fn prefetch<T>(at: &T) {
 }
 
 impl<'a> Bucket<'a> {
-    /// Asks the processor for what lookups will most probably read.
+    /// Asks the processor for what says whether a session is here.
     #[inline]
-    pub(crate) fn prefetch(&self) {
+    pub(crate) fn prefetch_summary(&self) {
         prefetch(self.summary);
-        self.body.lines.iter().for_each(prefetch);
     }
 
     #[inline]

@@ -206,13 +206,12 @@ impl Table {
         Key(self.hasher.hash(kind as u8, id, bind))
     }
 
-    /// Has the processor fetch what lookups will most probably read, while the caller does something
-    /// else.
+    /// Has the processor fetch what `lookup_at_once` will most probably read, while the caller does
+    /// something else.
     #[inline]
     pub fn prefetch(&self, key: Key) {
-        if let Some(home) = self.bucket(Place::home(&self.region, key.fingerprint())) {
-            home.prefetch();
-        }
+        let home = Place::home(&self.region, key.fingerprint());
+        self.region.buckets().prefetch_bodies(home.min(neighbour(home)));
     }
 
     /// The session of a key, unless it has expired. Takes no lock and stores nothing.
@@ -227,9 +226,9 @@ impl Table {
         self.find::<true>(key, now, limits)
     }
 
-    /// What `lookup` finds, if it is where at the table's nominal load six of seven sessions are: in the
-    /// home's own body, mostly in the first of two cache lines, and no other is read. Where this gives
-    /// `None`, `lookup` may still find the session.
+    /// What `lookup` finds, if it is where at the table's nominal load 19 of 20 sessions are: in the
+    /// body of its home or the one beside that. Reads no more than their four cache lines, which lie
+    /// together, and mostly one. Where this gives `None`, `lookup` may still find the session.
     #[inline]
     pub fn lookup_at_once(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         self.find_at_once::<false>(key, now, limits)
@@ -248,9 +247,24 @@ impl Table {
         now: Tick,
         limits: &Limits,
     ) -> Option<Session> {
-        let home = self.bucket(Place::home(&self.region, key.fingerprint()))?;
-        let (entry, print, used) = home.read_body(key.fingerprint(), |meta| self.print_of(meta))?;
+        let home = Place::home(&self.region, key.fingerprint());
+        let found = match self.read_body(key, home) {
+            None => self.read_beside(key, home),
+            found => found,
+        };
+        let (entry, print, used) = found?;
         Self::session::<TOUCH>(entry, print, used, now, limits)
+    }
+
+    #[inline(always)]
+    fn read_body(&self, key: Key, bucket: u32) -> Option<(Entry, u64, Used<'_>)> {
+        self.bucket(bucket)?.read_body(key.fingerprint(), |meta| self.print_of(meta))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn read_beside(&self, key: Key, home: u32) -> Option<(Entry, u64, Used<'_>)> {
+        self.read_body(key, neighbour(home))
     }
 
     /// The short way: the session is with its home or nowhere, and nobody changes its line.
@@ -631,10 +645,13 @@ impl Table {
         }
         let beside = self.bucket(neighbour(place.home)).filter(holds);
         beside.or_else(|| {
-            match home.summary(Ordering::Acquire).may_be_elsewhere(key.fingerprint()) {
-                true => place.elsewhere().filter_map(|bucket| self.bucket(bucket)).find(holds),
-                false => None,
+            if !home.summary(Ordering::Acquire).may_be_elsewhere(key.fingerprint()) {
+                return None;
             }
+            let elsewhere = || place.elsewhere().filter_map(|bucket| self.bucket(bucket));
+            // One wait for all of them.
+            elsewhere().for_each(|bucket| bucket.prefetch_summary());
+            elsewhere().find(holds)
         })
     }
 

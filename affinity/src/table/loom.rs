@@ -201,10 +201,11 @@ impl Model {
         }
     }
 
-    /// As `Table::lookup_at_once`: the home's body, and nothing else.
+    /// As `Table::lookup_at_once`: the bodies of the home and of the bucket beside it.
     fn lookup_at_once(&self, key: u64) -> Option<(Entry, u64)> {
         let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
-        let (entry, print, _) = self.bucket(HOME).read_body(key, beside)?;
+        let (entry, print, _) =
+            [HOME, BESIDE].iter().find_map(|&index| self.bucket(index).read_body(key, beside))?;
         Some((entry, print))
     }
 

@@ -13,7 +13,8 @@
 //! is worth looking for in the other pairs. Most lookups that find nothing read two such words,
 //! which share a cache line, and no more. Most that find a session need one line of a body besides:
 //! the one of the home's two that a bit of the fingerprint names, unless that was full. Who expects
-//! to find the session (`visit_at_once`) looks into the home's body first, and needs no summary.
+//! to find the session (`visit_at_once`) looks into the bodies of the pair first, which are neighbours
+//! too, and needs no summary.
 //!
 //! 36,000 sessions fit in a megabyte without an eviction.
 //!
