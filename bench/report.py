@@ -192,9 +192,7 @@ def summary(results):
     if results["scenarios"]:
         parts += [
             f"Medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s each (quartiles in parentheses), "
-            f"in slices of {results['slice'] * 1000:g} ms that a binary's balancers have by turns, in random order, the "
-            f"{results['lead_in'] * 1000:g} ms before each left out (a slice ends when its last response has come, and the "
-            "caches are those that the others leave: what is in them after a long time alone costs less); "
+            f"after a lead-in of {results['lead_in'] * 1000:g} ms; the balancers of a binary follow each other in random order; "
             f"all balancers start anew every {results['rounds'] / results['starts']:g} rounds, and nginx's workers do so at "
             f"least every {results['rounds_of_workers']}, since where a process has its memory tells for as long as it lives; "
             f"{results['connections']} connections, closed loop, GET with a session id drawn at random, three servers, "
