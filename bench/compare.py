@@ -35,9 +35,9 @@ FULL = {
 BENCH = Path(__file__).parent
 CONNECTIONS = 64
 # The start of a turn is not counted, while code, connections and the tables of pages come back to the
-# caches, out of which the other balancers have driven them. With a million sessions, 3 ms and turns of
-# 10 ms, nginx's own sticky seems to cost 42 and 45 percent over round robin, and ours 3.3 and 4.8; in the
-# same two runs, with 60 ms of each, 36 and 38, and 2.0 and 3.2.
+# caches, out of which the other balancers have driven them. With a million sessions, nginx's own sticky
+# seems to cost 42 and 45 percent over round robin, and ours 3.3 and 4.8, in slices of 10 ms after 3 ms each;
+# in the same two runs 36 and 38, and 2.0 and 3.2, in 60 ms after 60.
 LEAD_IN = 0.06
 # Where a process happens to have its code and memory decides how well caches serve it, for as long as it
 # lives (two round robins at once: 0.9 percent apart). So workers are replaced every so many rounds, and
@@ -77,7 +77,7 @@ class Turn:
     def do(self, work):
         before = self.server.cpu_ns()
         self.outcome = work()
-        self.cpu_ns += self.server.cpu_ns() - before
+        self.cpu_ns = self.server.cpu_ns() - before
 
     def use(self, seconds, sessions):
         self.load.warm(LEAD_IN, sessions)
@@ -129,13 +129,6 @@ def run_start(balancers, args, sessions, workers, directory, rounds, order, resu
 
         families = [[b for b in balancers if b.baseline == base] for base in dict.fromkeys(b.baseline for b in balancers)]
 
-        def play(number):
-            for family in rotated(families, number):
-                for b in order.sample(family, len(family)):
-                    turn = Turn(*running[b.name])
-                    turn.use(args.seconds, sessions)
-                    yield b.name, turn.told()
-
         for number in rounds:
             if (number - rounds.start) % ROUNDS_OF_WORKERS == 0:
                 for server, load in running.values():
@@ -143,8 +136,11 @@ def run_start(balancers, args, sessions, workers, directory, rounds, order, resu
                     server.replace_workers()
                     load.open(CONNECTIONS)
                     load.warm(max(LEAST_WARMING, sessions * WARMING), sessions)
-            for name, told in play(number):
-                results[name]["used"].append(told)
+            for family in rotated(families, number):
+                for b in order.sample(family, len(family)):
+                    turn = Turn(*running[b.name])
+                    turn.use(args.seconds, sessions)
+                    results[b.name]["used"].append(turn.told())
 
     finally:
         for server, load in running.values():
