@@ -15,7 +15,7 @@ from pathlib import Path
 
 import instructions
 import report
-from balancers import Backend, contestants, start, version
+from balancers import Backend, contestants, start
 from load import Load
 
 QUICK = {
@@ -71,7 +71,6 @@ class Turn:
 
     def __init__(self, server, load):
         self.server, self.load = server, load
-        self.cpu_ns, self.outcome = 0, None
         load.open(CONNECTIONS)
 
     def do(self, work):

@@ -191,14 +191,16 @@ def summary(results):
     ]
     if results["scenarios"]:
         parts += [
-            f"Medians of {results['rounds']} interleaved rounds of {results['seconds']:g} s each (quartiles in parentheses), "
-            f"after a lead-in of {results['lead_in'] * 1000:g} ms; the balancers of a binary follow each other in random order; "
-            f"all balancers start anew every {results['rounds'] / results['starts']:g} rounds, and nginx's workers do so at "
-            f"least every {results['rounds_of_workers']}, since where a process has its memory tells for as long as it lives; "
+            f"Medians of {results['rounds']} interleaved rounds (quartiles in parentheses): in each, every balancer is measured for "
+            f"{results['seconds']:g} s, after {results['lead_in'] * 1000:g} ms of the same load; the balancers of a binary follow "
+            f"each other in random order; all balancers start anew every {results['rounds'] / results['starts']:g} rounds, and "
+            f"nginx's workers do so at least every {results['rounds_of_workers']}, since where a process has its memory tells "
+            "for as long as it lives; "
             f"{results['connections']} connections, closed loop, GET with a session id drawn at random, three servers, "
             "connections kept on both sides. CPU is the scheduler's count for all threads of all workers. \"Over its round "
-            "robin\" compares a balancer with the same binary's round robin in the same round. All sessions were made "
-            "through the balancer itself. nginx's `hash` of the same header keeps no sessions, so that most of its requests "
+            "robin\" compares a balancer with the same binary's round robin in the same round. A balancer "
+            "that keeps sessions has made all of them itself; the others were asked for a sample of the ids, and only those "
+            "can count as misrouted. nginx's `hash` of the same header keeps no sessions, so that most of its requests "
             "are misrouted; it shows what choosing by an id costs without a table.",
         ]
     if results["instructions"]:
@@ -215,7 +217,8 @@ def summary(results):
             "## What wanders",
             f"A single worker has {where}; with as many workers as the machine has cores, load generator and servers "
             "share the cores with them, and requests/s and latency tell little. What the module seems to cost "
-            "where it is loaded but unused is the error of the other numbers.",
+            "where it is loaded but unused is the error of the other numbers. \"19 to 1\" takes rounds as independent, "
+            "though those of a start have the places of their memory in common.",
             wander(results),
         ]
     found = checks(results)
