@@ -1,6 +1,6 @@
 //! What the configuration has made of the directives.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::ptr;
 
@@ -11,6 +11,7 @@ use nginx_sys::{
     ngx_http_upstream_srv_conf_t,
 };
 
+use crate::addresses::Addresses;
 use crate::filters::Filters;
 use crate::keepalive;
 use crate::nginx;
@@ -41,6 +42,8 @@ pub struct UpstreamConf {
     pub balancer: Balancer,
     /// What a `keepalive` directive has put over our hook.
     pub wrapped: keepalive::Wrapped,
+    /// The servers, where there are sessions. Each worker has its own copy.
+    pub addresses: RefCell<Addresses>,
 }
 
 /// What lies beneath our hooks.

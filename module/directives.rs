@@ -216,7 +216,10 @@ impl Parameters {
         // SAFETY: by this function's contract.
         let (zone, main) = unsafe {
             let module = &raw const crate::ngx_http_sticky_learn_module;
-            (zone::join(cf, name, size, &limits)?, nginx::main_conf::<MainConf>(cf, module))
+            (
+                zone::join(cf, name, size, &limits, policy.gone_after)?,
+                nginx::main_conf::<MainConf>(cf, module),
+            )
         };
         let Some(main) = main else { return Err(Logged) };
         main.filters.header = true;

@@ -5,15 +5,16 @@ use core::ptr;
 
 use nginx_sys::{
     ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
-    ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_http_upstream_t, ngx_int_t,
-    ngx_peer_connection_t, ngx_uint_t, NGX_PEER_FAILED,
+    ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_int_t,
+    ngx_peer_connection_t, ngx_uint_t,
 };
 
 use crate::nginx::{ERROR, OK};
 
 /// Data of a request that stand over those of its balancer.
 pub trait Hooked {
-    fn inner(&self) -> &Inner;
+    /// What lies beneath, if it knows the server that is held.
+    fn inner(&self) -> Option<&Inner>;
 
     /// Takes a peer.
     ///
@@ -72,26 +73,6 @@ impl Inner {
     }
 }
 
-/// Whether a peer is given back because a kept connection turns out to be closed by the server.
-///
-/// # Safety
-/// `pc` is that of the upstream, as `peer.free` gets it with this state.
-pub unsafe fn is_stale(
-    pc: &ngx_peer_connection_t,
-    upstream: *const ngx_http_upstream_t,
-    state: ngx_uint_t,
-) -> bool {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let timed_out = match pc.connection.as_ref() {
-            Some(c) => (*c.read).timedout() != 0 || (*c.write).timedout() != 0,
-            None => false,
-        };
-        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-        failed && pc.cached() != 0 && !timed_out && (*upstream).headers_in.status_n == 0
-    }
-}
-
 /// Puts hooks over those of a request's peer.
 ///
 /// # Safety
@@ -132,9 +113,10 @@ unsafe extern "C" fn notify<T: Hooked>(
 ) {
     // SAFETY: as above.
     unsafe {
-        let inner = (*data.cast::<T>()).inner();
-        if let Some(notify) = inner.notify {
-            notify(pc, inner.data, kind);
+        if let Some(inner) = (*data.cast::<T>()).inner() {
+            if let Some(notify) = inner.notify {
+                notify(pc, inner.data, kind);
+            }
         }
     }
 }
@@ -145,9 +127,8 @@ unsafe extern "C" fn set_session<T: Hooked>(
 ) -> ngx_int_t {
     // SAFETY: as above.
     unsafe {
-        let inner = (*data.cast::<T>()).inner();
-        match inner.set_session {
-            Some(set_session) => set_session(pc, inner.data),
+        match (*data.cast::<T>()).inner().and_then(|inner| Some((inner.set_session?, inner.data))) {
+            Some((set_session, inner)) => set_session(pc, inner),
             None => OK,
         }
     }
@@ -156,9 +137,10 @@ unsafe extern "C" fn set_session<T: Hooked>(
 unsafe extern "C" fn save_session<T: Hooked>(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
     // SAFETY: as above.
     unsafe {
-        let inner = (*data.cast::<T>()).inner();
-        if let Some(save_session) = inner.save_session {
-            save_session(pc, inner.data);
+        if let Some(inner) = (*data.cast::<T>()).inner() {
+            if let Some(save_session) = inner.save_session {
+                save_session(pc, inner.data);
+            }
         }
     }
 }

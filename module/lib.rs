@@ -20,10 +20,13 @@ use nginx_sys::{
     ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, NGX_HTTP_MODULE,
 };
 
+mod addresses;
 mod api;
+mod attempts;
 mod carried;
 mod conf;
 mod directives;
+mod evidence;
 mod expected;
 mod filters;
 mod hooks;
@@ -90,6 +93,7 @@ pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
     type_: NGX_HTTP_MODULE as _,
     init_module: Some(init_module),
     init_process: Some(init_worker),
+    exit_process: Some(exit_worker),
     ..ngx_module_t::default()
 };
 
@@ -132,5 +136,13 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 
 unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx calls this once in each worker, with its cycle.
-    unsafe { worker::start(cycle) }
+    unsafe {
+        attempts::start(cycle);
+        worker::start(cycle)
+    }
+}
+
+unsafe extern "C" fn exit_worker(_cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx calls this last in each worker.
+    unsafe { attempts::stop() };
 }

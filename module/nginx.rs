@@ -16,6 +16,7 @@ use ngx::http::HttpModuleConfExt;
 pub const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 pub const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
 pub const DECLINED: ngx_int_t = nginx_sys::NGX_DECLINED as ngx_int_t;
+pub const BUSY: ngx_int_t = nginx_sys::NGX_BUSY as ngx_int_t;
 pub const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
 /// A configuration error that has been logged.

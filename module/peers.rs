@@ -6,11 +6,10 @@
 use core::ffi::c_void;
 use core::ptr;
 
-use affinity::policy::Absence;
 use nginx_sys::{
     ngx_cached_time, ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t,
     ngx_http_upstream_rr_peers_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
-    ngx_peer_connection_t, ngx_uint_t, time_t,
+    ngx_peer_connection_t, ngx_str_t, ngx_uint_t, time_t,
 };
 
 use crate::nginx;
@@ -20,21 +19,16 @@ use crate::versions;
 pub const DRAINING: ngx_uint_t = 8;
 
 /// Why a server cannot be taken now.
-#[derive(Debug)]
-pub struct Missing {
-    pub absence: Absence,
-    /// When it makes sense to ask again (seconds).
-    pub retry_after: u64,
-}
-
-impl Missing {
-    /// The server is no longer in the upstream.
-    pub const REMOVED: Missing = Missing { absence: Absence::Removed, retry_after: 1 };
-    /// The server has just failed.
-    pub const FAILED: Missing =
-        Missing { absence: Absence::Failed { unavailable: None }, retry_after: 1 };
-    /// The server has no connection to spare.
-    pub const FULL: Missing = Missing { absence: Absence::Full, retry_after: 1 };
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// It is not in the upstream.
+    Removed,
+    /// Its configuration says `down`.
+    Down,
+    /// nginx's round robin leaves it alone after failures, or this request has tried it.
+    Failed,
+    /// It has no connection to spare.
+    Full,
 }
 
 /// A server found among the peers, with its group locked.
@@ -46,8 +40,8 @@ struct Found {
     _lock: Lock,
 }
 
-/// Finds a server that can be taken, as nginx decides that: not down, not failed, not full. One
-/// that drains may be taken by those who name it.
+/// Finds a server that can be taken by those who name it: not down, not full. It may drain, and what
+/// round robin has counted of its failures does not matter.
 /// Groups are the servers and then the backup servers.
 ///
 /// # Safety
@@ -64,7 +58,7 @@ unsafe fn find(us: *const ngx_http_upstream_srv_conf_t, address: &[u8]) -> Resul
             let mut place = 0;
             while let Some(candidate) = peer.as_ref() {
                 if nginx::is_same(nginx::bytes(&candidate.name), address) {
-                    match check(candidate) {
+                    match check_for_named(candidate) {
                         Ok(()) => return Ok(Found { group, peer, place, _lock: lock }),
                         // The same address may stand there once more.
                         Err(why) => missing = missing.or(Some(why)),
@@ -76,11 +70,11 @@ unsafe fn find(us: *const ngx_http_upstream_srv_conf_t, address: &[u8]) -> Resul
             group = (*group).next;
         }
     }
-    Err(missing.unwrap_or(Missing::REMOVED))
+    Err(missing.unwrap_or(Missing::Removed))
 }
 
-/// Finds a server as `find` does, but in turn as a balancer would: one that this request has not
-/// tried, and a backup server only when none of the servers is left for anybody.
+/// Finds a server as nginx's round robin would: not down, not failed, not full, one that this request
+/// has not tried, and a backup server only when none of the servers is left for anybody.
 ///
 /// # Safety
 /// As for `find`; `rrp` is of a request of the upstream.
@@ -102,7 +96,7 @@ unsafe fn find_in_turn(
             let mut candidate = Candidate::first_of(group, first);
             while let Some(found) = candidate {
                 let can = if knows_tries && is_tried(rrp, found.place) {
-                    Err(Missing::FAILED)
+                    Err(Missing::Failed)
                 } else {
                     check(found.peer)
                 };
@@ -121,11 +115,11 @@ unsafe fn find_in_turn(
             group = (*group).next;
             if is_left && !group.is_null() {
                 // Whether it is there needs no answer: its turn has not come.
-                return Err(missing.unwrap_or(Missing::REMOVED));
+                return Err(missing.unwrap_or(Missing::Removed));
             }
         }
     }
-    Err(missing.unwrap_or(Missing::REMOVED))
+    Err(missing.unwrap_or(Missing::Removed))
 }
 
 /// A peer in the list of its group, which is locked.
@@ -172,9 +166,9 @@ impl<'a> Candidate<'a> {
         self.group != 0
     }
 
-    /// Whether requests reach it, as nginx decides that; it may be full.
-    pub fn is_available(&self) -> bool {
-        check(self.peer).err().is_none_or(|missing| missing.absence == Absence::Full)
+    /// Whether its configuration says `down`.
+    pub fn is_down(&self) -> bool {
+        self.peer.down & !DRAINING != 0
     }
 
     /// Whether its configuration says so.
@@ -187,7 +181,8 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// Calls `f` with each server of an upstream, backup servers last.
+/// Calls `f` with each server of an upstream, backup servers last. All requests that choose a server
+/// wait meanwhile: `f` is brief, and allocates nothing.
 ///
 /// # Safety
 /// `us` is an upstream of a live configuration with a stock balancer; `f` asks for no peers.
@@ -197,7 +192,7 @@ pub unsafe fn each(us: *const ngx_http_upstream_srv_conf_t, mut f: impl FnMut(&C
         let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
         let mut group = first;
         while !group.is_null() {
-            let _lock = Lock::new(group);
+            let _lock = Lock::shared(group);
             let mut candidate = Candidate::first_of(group, first);
             while let Some(found) = candidate {
                 f(&found);
@@ -221,7 +216,7 @@ pub unsafe fn with_current<T>(
     // SAFETY: by this function's contract.
     unsafe {
         let rrp = &*data.cast::<ngx_http_upstream_rr_peer_data_t>();
-        let _lock = Lock::new(rrp.peers);
+        let _lock = Lock::shared(rrp.peers);
         let mut candidate = Candidate::first_of(rrp.peers, (*us).peer.data.cast());
         while let Some(found) = candidate.filter(|found| !ptr::eq(found.peer, rrp.current)) {
             candidate = found.next();
@@ -230,8 +225,39 @@ pub unsafe fn with_current<T>(
     }
 }
 
-/// Keeps a balancer from the servers whose address is `excluded`, by marking them as tried. False
-/// if there are no others.
+/// Calls `f` with each server that a balancer may still choose for a request: in service, not failed,
+/// not full, not tried.
+///
+/// # Safety
+/// Called from `peer.get`; `data` is round robin's; `f` asks for no peers.
+pub unsafe fn each_left(
+    us: *const ngx_http_upstream_srv_conf_t,
+    data: *mut c_void,
+    mut f: impl FnMut(&Candidate<'_>),
+) {
+    // SAFETY: by this function's contract; as in `find_in_turn`.
+    unsafe {
+        let rrp = &*data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        let mut group = rrp.peers;
+        while !group.is_null() {
+            let _lock = Lock::new(group);
+            let knows_tries = group == rrp.peers && versions::is_same_list(rrp, group);
+            let mut candidate = Candidate::first_of(group, first);
+            while let Some(found) = candidate {
+                let is_tried = knows_tries && is_tried(rrp, found.place);
+                if !is_tried && found.peer.down == 0 && check(found.peer).is_ok() {
+                    f(&found);
+                }
+                candidate = found.next();
+            }
+            group = (*group).next;
+        }
+    }
+}
+
+/// Keeps a balancer from the servers that are `excluded`, by marking them as tried. False if there are
+/// no others.
 ///
 /// nginx goes on to the next group by itself when one has nothing left, but forgets its marks then:
 /// hence we do it.
@@ -241,7 +267,7 @@ pub unsafe fn with_current<T>(
 pub unsafe fn exclude(
     us: *const ngx_http_upstream_srv_conf_t,
     data: *mut c_void,
-    excluded: impl Fn(&[u8]) -> bool,
+    excluded: impl Fn(&Candidate<'_>) -> bool,
 ) -> bool {
     let mut others = false;
     // SAFETY: by this function's contract; peers stay while their group is locked, and the bits
@@ -259,7 +285,7 @@ pub unsafe fn exclude(
             let mut left = false;
             let mut candidate = Candidate::first_of(group, first);
             while let Some(found) = candidate {
-                if excluded(found.address()) {
+                if excluded(&found) {
                     let (word, bit) = bit_of(found.place);
                     *rrp.tried.add(word) |= bit;
                 } else if !found.is_draining() {
@@ -278,6 +304,32 @@ pub unsafe fn exclude(
             rrp.peers = following;
         }
     }
+}
+
+/// The number of servers of an upstream, and a number that changes with their list.
+///
+/// # Safety
+/// As for [`each`].
+pub unsafe fn shape(us: *const ngx_http_upstream_srv_conf_t) -> (usize, usize) {
+    // SAFETY: by this function's contract; both are plain words, and may be a moment old.
+    unsafe {
+        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        let (mut number, mut group) = (0, first.cast_const());
+        while let Some(peers) = group.as_ref() {
+            number += peers.number;
+            group = peers.next;
+        }
+        (number, versions::generation(first))
+    }
+}
+
+/// The name for logs where no server was chosen.
+///
+/// # Safety
+/// As for [`each`].
+pub unsafe fn name(us: *const ngx_http_upstream_srv_conf_t) -> *mut ngx_str_t {
+    // SAFETY: by this function's contract.
+    unsafe { (*(*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>()).name }
 }
 
 /// Whether a balancer's request data begin with round robin's, as those of all stock ones.
@@ -337,7 +389,7 @@ pub unsafe fn take_at_once(
         let mut place = 0;
         while let Some(candidate) = peer.as_ref() {
             if nginx::is_same(nginx::bytes(&candidate.name), address) {
-                if check(candidate).is_err() {
+                if check_for_named(candidate).is_err() {
                     return false;
                 }
                 hold(pc, u, us, rrp, &Found { group, peer, place, _lock: lock });
@@ -499,25 +551,28 @@ unsafe fn forget_tries(
 
 /// What `ngx_http_upstream_get_peer` asks of a peer.
 fn check(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), Missing> {
-    if peer.down != 0 && peer.down != DRAINING {
-        return Err(Missing::FAILED);
+    let is_failed = || {
+        peer.max_fails != 0
+            && peer.fails >= peer.max_fails
+            && now() - peer.checked <= peer.fail_timeout
+    };
+    match check_for_named(peer) {
+        Err(Missing::Down) => Err(Missing::Down),
+        _ if is_failed() => Err(Missing::Failed),
+        result => result,
     }
-    let since_check = now() - peer.checked;
-    if peer.max_fails != 0 && peer.fails >= peer.max_fails && since_check <= peer.fail_timeout {
-        return Err(Missing {
-            retry_after: retry_after(peer.fail_timeout - since_check),
-            ..Missing::FAILED
-        });
-    }
-    if peer.max_conns != 0 && peer.conns >= peer.max_conns {
-        return Err(Missing::FULL);
-    }
-    Ok(())
 }
 
-/// Whole seconds, at least one.
-fn retry_after(seconds: time_t) -> u64 {
-    u64::try_from(seconds).unwrap_or(0).max(1)
+/// The same, but for failures.
+#[inline(always)]
+fn check_for_named(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), Missing> {
+    if peer.down != 0 && peer.down != DRAINING {
+        return Err(Missing::Down);
+    }
+    if peer.max_conns != 0 && peer.conns >= peer.max_conns {
+        return Err(Missing::Full);
+    }
+    Ok(())
 }
 
 /// nginx's cached time in seconds, in which it counts `fail_timeout`.
@@ -526,13 +581,35 @@ pub fn now() -> time_t {
     unsafe { (*ngx_cached_time).sec }
 }
 
-/// The write lock of a group, taken as nginx's round robin takes it.
+/// The lock of a group, taken as nginx's round robin takes it.
 struct Lock {
     #[cfg(ngx_feature = "http_upstream_zone")]
     group: *mut ngx_http_upstream_rr_peers_t,
 }
 
 impl Lock {
+    /// The lock of those who only read, and do so briefly: each request that chooses a server waits.
+    ///
+    /// # Safety
+    /// `group` outlives the lock.
+    unsafe fn shared(group: *mut ngx_http_upstream_rr_peers_t) -> Lock {
+        #[cfg(ngx_feature = "http_upstream_zone")]
+        // SAFETY: as in `new`.
+        unsafe {
+            if !(*group).shpool.is_null() {
+                nginx_sys::ngx_rwlock_rlock(&raw mut (*group).rwlock);
+            }
+            Lock { group }
+        }
+        #[cfg(not(ngx_feature = "http_upstream_zone"))]
+        {
+            let _ = group;
+            Lock {}
+        }
+    }
+
+    /// The lock of those who write.
+    ///
     /// # Safety
     /// `group` outlives the lock.
     unsafe fn new(group: *mut ngx_http_upstream_rr_peers_t) -> Lock {

@@ -4,19 +4,21 @@ use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::collections::HashMap;
 
+use affinity::servers::{Known, Reason, Source};
 use affinity::status::{
-    Draining, Holder, OutOfMemory, Report, Server, State, Text, Upstream, Utc, Zone as ZoneReport,
+    Admin, Draining, Holder, OutOfMemory, Report, Server, Text, Upstream, Utc, Zone as ZoneReport,
 };
 use affinity::table::{ServerId, ServerStats, Table, Tick};
 use nginx_sys::{
-    ngx_current_msec, ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_pool_t, ngx_str_t, NGINX_VERSION,
+    ngx_current_msec, ngx_cycle, ngx_http_request_t, ngx_http_upstream_main_conf_t,
+    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_pool_t, ngx_str_t, NGINX_VERSION,
 };
 
+use crate::attempts;
 use crate::conf::{Affinity, MainConf, UpstreamConf};
+use crate::evidence;
 use crate::nginx;
-use crate::peers::{self, Candidate};
-use crate::versions;
+use crate::peers;
 use crate::zone::{Sessions, Zone};
 
 /// When this nginx was started (monotonic milliseconds); workers inherit it.
@@ -51,12 +53,13 @@ pub unsafe fn collect<'a>(
     };
     // SAFETY: by this function's contract, the configuration lives as long as the request.
     unsafe {
+        attempts::refresh(ngx_cycle);
         for zone in zones(r) {
             let (shown, known) = zone_report((*r).pool, zone)?;
             let first = report.upstreams.len();
             for (us, affinity) in upstreams(r) {
                 if ptr::eq(affinity.zone, zone) {
-                    push(&mut report.upstreams, upstream_report(r, us, zone, &known)?)?;
+                    push(&mut report.upstreams, upstream_report(r, us, affinity, zone, &known)?)?;
                 }
             }
             if let Some(upstreams) = report.upstreams.get_mut(first..) {
@@ -109,14 +112,14 @@ pub unsafe fn upstreams<'a>(
 
 /// The servers that a zone knows, by address: to look for one in the zone itself costs a pass over
 /// its list.
-type Known<'a> = HashMap<&'a [u8], (ServerId, ServerStats)>;
+type Members<'a> = HashMap<&'a [u8], (ServerId, ServerStats)>;
 
 /// # Safety
 /// The request that `pool` belongs to outlives the result.
 unsafe fn zone_report<'a>(
     pool: *mut ngx_pool_t,
     zone: &'a Zone,
-) -> Result<(ZoneReport<'a>, Known<'a>), OutOfMemory> {
+) -> Result<(ZoneReport<'a>, Members<'a>), OutOfMemory> {
     let limits = zone.limits();
     let mut report = ZoneReport {
         // SAFETY: the configuration's string.
@@ -128,7 +131,7 @@ unsafe fn zone_report<'a>(
         tally: Default::default(),
         servers: Vec::new(),
     };
-    let mut known = Known::new();
+    let mut known = Members::new();
     let Some(sessions) = zone.sessions() else { return Ok((report, known)) };
     report.stats = sessions.table.stats();
     report.tally = sessions.tally();
@@ -148,8 +151,9 @@ unsafe fn zone_report<'a>(
 unsafe fn upstream_report<'a>(
     r: *mut ngx_http_request_t,
     us: *const ngx_http_upstream_srv_conf_t,
+    affinity: &Affinity,
     zone: &'a Zone,
-    known: &Known<'a>,
+    known: &Members<'a>,
 ) -> Result<Upstream<'a>, OutOfMemory> {
     // SAFETY: by this function's contract.
     unsafe {
@@ -158,27 +162,32 @@ unsafe fn upstream_report<'a>(
             zone: Text(bytes(zone.name())),
             servers: Vec::new(),
         };
-        let Some(sessions) = zone.sessions() else { return Ok(report) };
+        let (Some(sessions), Some(conf)) = (zone.sessions(), UpstreamConf::of(us)) else {
+            return Ok(report);
+        };
+        let Ok(addresses) = conf.addresses.try_borrow() else { return Ok(report) };
         let mut places = HashMap::new();
-        let mut result = Ok(());
-        peers::each(us, |peer| {
-            let place = places.get(peer.address()).copied();
+        for peer in addresses.iter() {
+            let down = peer.listed && peer.down;
+            let place = places.get(peer.name()).copied();
             if let Some(shown) = place.and_then(|place: usize| report.servers.get_mut(place)) {
-                // The same address once more: it is there if one of the two is.
-                if shown.state == State::Unavailable {
-                    shown.state = state_of(peer);
+                // The same address once more: it is in service if one of the two is.
+                if shown.admin == Admin::Down && !down {
+                    let (address, route, backup) = (shown.address, shown.route, shown.backup);
+                    let server = server(us, affinity, sessions, known, address, false);
+                    *shown = Server { route, backup, ..server };
                 }
-            } else if result.is_ok() {
-                result = copy((*r).pool, peer.address()).and_then(|address| {
-                    let route = route(us, peer).map(|route| copy((*r).pool, route)).transpose()?;
-                    let backup = peer.is_backup();
-                    let server = server(sessions, known, address, state_of(peer));
-                    insert(&mut places, address.0, report.servers.len())?;
-                    push(&mut report.servers, Server { route, backup, ..server })
-                });
+                continue;
             }
-        });
-        result?;
+            let address = copy((*r).pool, peer.name())?;
+            let route = peer.route().map(|route| copy((*r).pool, route)).transpose()?;
+            let mut server = server(us, affinity, sessions, known, address, down);
+            if server.admin == Admin::InService && peer.draining {
+                server.admin = Admin::Draining;
+            }
+            insert(&mut places, address.0, report.servers.len())?;
+            push(&mut report.servers, Server { route, backup: peer.backup, ..server })?;
+        }
         Ok(report)
     }
 }
@@ -188,7 +197,7 @@ fn add_gone<'a>(
     upstreams: &mut [Upstream<'a>],
     zone: &Zone,
     shown: &ZoneReport<'a>,
-    known: &Known<'a>,
+    known: &Members<'a>,
 ) -> Result<(), OutOfMemory> {
     let Some(sessions) = zone.sessions() else { return Ok(()) };
     let mut present = HashMap::new();
@@ -198,7 +207,12 @@ fn add_gone<'a>(
     for Holder { address, .. } in &shown.servers {
         if !present.contains_key(address.0) {
             for upstream in &mut *upstreams {
-                push(&mut upstream.servers, server(sessions, known, *address, State::Gone))?;
+                let server = Server {
+                    state: Known::Gone,
+                    reason: Reason::Removed,
+                    ..shown_as(sessions, known, *address)
+                };
+                push(&mut upstream.servers, server)?;
             }
         }
     }
@@ -216,54 +230,55 @@ pub unsafe fn has_peer(us: *const ngx_http_upstream_srv_conf_t, address: &[u8]) 
     found
 }
 
-/// What nginx has made of a server.
-fn state_of(peer: &Candidate<'_>) -> State {
-    match peer.is_available() {
-        false => State::Unavailable,
-        true if peer.is_draining() => State::Draining,
-        true => State::Up,
+/// What an upstream makes of a server that its configuration has, or its resolver has given; `down`: it
+/// says so.
+///
+/// # Safety
+/// `us` is the upstream that `affinity` belongs to, in the running configuration.
+unsafe fn server<'a>(
+    us: *const ngx_http_upstream_srv_conf_t,
+    affinity: &Affinity,
+    sessions: &Sessions,
+    known: &Members<'_>,
+    address: Text<'a>,
+    down: bool,
+) -> Server<'a> {
+    let shown = shown_as(sessions, known, address);
+    let id = known.get(address.0).map(|(id, _)| *id);
+    let record = id.map(|id| sessions.table.record(id)).unwrap_or_default();
+    // SAFETY: by this function's contract.
+    let view = unsafe { evidence::view(us, affinity, address.0, &record, down) };
+    Server {
+        state: view.known,
+        reason: view.reason,
+        since: view.since.map(utc),
+        seen_by: view.source,
+        admin: if down { Admin::Down } else { shown.admin },
+        ..shown
     }
 }
 
-/// # Safety
-/// `us` is an upstream of a live configuration, and `peer` one of its peers.
-unsafe fn route<'a>(
-    us: *const ngx_http_upstream_srv_conf_t,
-    peer: &Candidate<'a>,
-) -> Option<&'a [u8]> {
-    // SAFETY: by this function's contract.
-    versions::route(unsafe { &UpstreamConf::of(us)?.sticky }, peer)
-}
-
-/// What the zone knows of a server that is in this `state` for nginx.
-fn server<'a>(
-    sessions: &Sessions,
-    known: &Known<'_>,
-    address: Text<'a>,
-    mut state: State,
-) -> Server<'a> {
+/// What the zone knows of a server, whatever upstream it is in.
+fn shown_as<'a>(sessions: &Sessions, known: &Members<'_>, address: Text<'a>) -> Server<'a> {
     let table = &sessions.table;
     let (id, stats) = known.get(address.0).copied().unzip();
     let stats = stats.unwrap_or_default();
     let draining = id.map_or(Draining::NO, |id| Draining(table.server_flags(id)));
-    let unavailable = id.and_then(|id| table.unavailable_since(id));
-    if state != State::Gone {
-        if draining.is_on() {
-            state = State::Draining;
-        } else if unavailable.is_some() && state == State::Up {
-            state = State::Unavailable;
-        }
-    }
+    let record = id.map(|id| table.record(id)).unwrap_or_default();
     Server {
         address,
         route: None,
-        state,
+        state: Known::Up,
+        reason: Reason::None,
+        since: None,
+        seen_by: Source::None,
+        last_failure: record.last_failure.map(utc),
+        last_success: record.last_success.map(utc),
+        admin: if draining.is_on() { Admin::Draining } else { Admin::InService },
         backup: false,
         live: stats.live,
         hits: stats.hits,
-        drain: state == State::Draining || draining.is_on(),
         drain_deadline: draining.deadline().map(utc),
-        unavailable_since: unavailable.map(utc),
     }
 }
 

@@ -2,6 +2,7 @@
 
 #include <ngx_config.h>
 #include <ngx_core.h>
+#include <ngx_event.h>
 #include <ngx_http.h>
 
 unsigned
@@ -39,4 +40,58 @@ void
 sticky_learn_need_request_body_in_single_buf(ngx_http_request_t *r)
 {
     r->request_body_in_single_buf = 1;
+}
+
+/* Whether the TCP connection to the server has stood: nginx sends nothing, and begins no handshake, before. */
+
+unsigned
+sticky_learn_was_connected(ngx_http_upstream_t *u)
+{
+#if (NGX_SSL || NGX_COMPAT)
+    if (u->peer.connection->ssl) {
+        return 1;
+    }
+#endif
+    return u->request_sent;
+}
+
+/*
+ * Lets nginx answer from its cache what would be 503 else, if the configuration allows that for any of the ways in
+ * which a server cannot be reached.
+ */
+
+unsigned
+sticky_learn_allow_stale(ngx_http_request_t *r)
+{
+#if (NGX_HTTP_CACHE)
+    ngx_http_upstream_t  *u = r->upstream;
+
+    if (r->cache == NULL || u->cache_status != NGX_HTTP_CACHE_EXPIRED) {
+        return 0;
+    }
+
+    if (u->conf->cache_use_stale
+        & (NGX_HTTP_UPSTREAM_FT_ERROR|NGX_HTTP_UPSTREAM_FT_TIMEOUT|NGX_HTTP_UPSTREAM_FT_HTTP_503))
+    {
+        r->cache->stale_error = 1;
+    }
+
+    return r->cache->stale_error;
+#else
+    (void) r;
+    return 0;
+#endif
+}
+
+/* Has nginx's event loop tell when a connection can be written to. */
+
+ngx_int_t
+sticky_learn_watch_connection(ngx_connection_t *c)
+{
+    if (ngx_add_conn) {
+        return ngx_add_conn(c);
+    }
+
+    return ngx_add_event(c->write, NGX_WRITE_EVENT,
+                         (ngx_event_flags & NGX_USE_CLEAR_EVENT) ? NGX_CLEAR_EVENT : NGX_LEVEL_EVENT);
 }

@@ -20,6 +20,8 @@ extern "C" {
     fn sticky_learn_is_header_only(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_may_have_error_page(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_need_body_in_memory(r: *mut ngx_http_request_t);
+    fn sticky_learn_was_connected(u: *const ngx_http_upstream_t) -> c_uint;
+    fn sticky_learn_allow_stale(r: *mut ngx_http_request_t) -> c_uint;
     fn sticky_learn_need_request_body_in_single_buf(r: *mut ngx_http_request_t);
 }
 
@@ -66,4 +68,23 @@ pub unsafe fn need_body_in_memory(r: *mut ngx_http_request_t) {
 pub unsafe fn need_request_body_in_single_buf(r: *mut ngx_http_request_t) {
     // SAFETY: by this function's contract.
     unsafe { sticky_learn_need_request_body_in_single_buf(r) }
+}
+
+/// Whether the TCP connection of an upstream has stood.
+///
+/// # Safety
+/// `u` is live, and its peer has a connection.
+pub unsafe fn was_connected(u: *const ngx_http_upstream_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_was_connected(u) != 0 }
+}
+
+/// Lets nginx send a stale response from its cache instead of a 503, if there is one and the
+/// configuration allows that.
+///
+/// # Safety
+/// As above; the request has an upstream.
+pub unsafe fn allow_stale(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_allow_stale(r) != 0 }
 }

@@ -8,22 +8,26 @@ use affinity::policy::{
     Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
     Status, Unavailable, Unknown,
 };
+use affinity::servers::{Avoided, Event, Known};
+use affinity::status::Draining;
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Span, Tick};
 use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
     ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
-    ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_LOG_ERR, NGX_PEER_FAILED,
-    NGX_PEER_NEXT,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_log_t, ngx_peer_connection_t,
+    ngx_str_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_LOG_ERR,
+    NGX_PEER_FAILED, NGX_PEER_NEXT,
 };
 
+use crate::addresses;
 use crate::carried::{read_bind, Carried};
 use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf};
+use crate::evidence::{self, Failure};
 use crate::expected;
 use crate::hooks::{self, Hooked, Inner};
 use crate::mcp;
-use crate::nginx::{self, Logged, DONE, ERROR, OK};
-use crate::peers::{self, Missing};
+use crate::nginx::{self, Logged, BUSY, DONE, ERROR, OK};
+use crate::peers::{self, Candidate, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
 use crate::request;
@@ -148,6 +152,12 @@ pub struct PeerData {
     held: Held,
     /// The response has taught.
     learned: bool,
+    /// Another server was chosen, and why.
+    away: Away,
+    /// A kept connection that its server had closed was forgiven.
+    forgiven: bool,
+    /// What it holds is no peer of the upstream, but an address that has left DNS.
+    departed: bool,
     /// The server of a response whose body still passes when its peer has been given back.
     served: Option<ServerId>,
 }
@@ -167,8 +177,19 @@ enum Target {
     Any,
     /// Take the session's server.
     SessionServer,
-    /// Decide what to do after the session's server has failed this request.
+    /// Decide what to do after the session's server could not be reached by this request.
     Failed,
+}
+
+/// Why a request of a session is not with its server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Away {
+    /// It is, or has no session.
+    No,
+    /// That cannot be reached: another one serves in its stead.
+    Unreachable,
+    /// That is full, or has been sent the request and failed.
+    Busy,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -222,8 +243,8 @@ pub unsafe extern "C" fn init_peer(
 }
 
 impl Hooked for PeerData {
-    fn inner(&self) -> &Inner {
-        &self.inner
+    fn inner(&self) -> Option<&Inner> {
+        (!self.departed).then_some(&self.inner)
     }
 
     #[inline(always)]
@@ -248,8 +269,8 @@ impl Hooked for PeerData {
         // SAFETY: the response has ended, the request has not; nginx gives back what the balancer has
         // chosen, or what was taken in its name.
         unsafe {
-            if state & (NGX_PEER_FAILED | NGX_PEER_NEXT) as ngx_uint_t != 0 {
-                return self.free_failed(pc, state);
+            if self.departed || state & (NGX_PEER_FAILED | NGX_PEER_NEXT) as ngx_uint_t != 0 {
+                return self.free_otherwise(pc, state);
             }
             let held = mem::replace(&mut self.held, Held::Nothing);
             self.ended(held);
@@ -265,32 +286,33 @@ impl PeerData {
     /// Called from `peer.get`, with no peer taken.
     #[cold]
     unsafe fn get_otherwise(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
+        self.departed = false;
         // SAFETY: by this function's contract.
-        let missing = unsafe {
+        let absence = unsafe {
             match mem::replace(&mut self.target, Target::Any) {
                 Target::ToLookUp | Target::Any => None,
                 Target::SessionServer => match self.take(pc) {
                     Ok(()) => return OK,
-                    Err(missing) => Some(missing),
+                    Err(absence) => Some(absence),
                 },
                 Target::Failed => {
                     if self.affinity.policy.rules == Rules::Affinity {
                         peers::start_over(self.us(), self.inner.data);
                     }
-                    Some(Missing::FAILED)
+                    self.session.map(|server| self.absence(server, Missing::Failed))
                 }
             }
         };
-        if let Some(missing) = missing {
-            if let Route::Reject(why) = self.give_up(missing.absence) {
+        if let Some(absence) = absence {
+            if let Route::Reject(why) = self.give_up(absence) {
                 // SAFETY: as above.
-                return unsafe { self.reject(why, missing.retry_after) };
+                return unsafe { self.reject(pc, why) };
             }
         }
         // SAFETY: as above.
-        if self.sessions().drains() && !unsafe { self.avoid_draining() } {
+        if self.has_to_avoid() && !unsafe { self.avoid() } {
             // SAFETY: as above.
-            return unsafe { self.reject(Rejection::Unavailable, Missing::FAILED.retry_after) };
+            return unsafe { self.reject(pc, Rejection::Unavailable) };
         }
         // SAFETY: as above.
         let rc = unsafe { self.inner.get(pc) };
@@ -300,33 +322,118 @@ impl PeerData {
         rc
     }
 
-    /// Gives back a peer that has failed, or whose answer is not wanted.
+    /// Gives back a peer that has failed, or whose answer is not wanted, or that is none of the
+    /// upstream's.
     ///
     /// # Safety
     /// Called from `peer.free`.
     #[cold]
-    unsafe fn free_failed(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
+    unsafe fn free_otherwise(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
         let mut state = state;
-        if mem::replace(&mut self.held, Held::Nothing) == Held::SessionServer {
-            // SAFETY: nginx passes its connection as it is.
-            if unsafe { hooks::is_stale(pc, self.upstream(), state) } {
-                // The server has closed an idle connection: no failure, it is tried anew.
-                state &= !(NGX_PEER_FAILED as ngx_uint_t);
-                self.target = Target::SessionServer;
-                // SAFETY: as above; the data are round robin's.
-                unsafe { peers::forget_try(self.inner.data) };
-            } else if state & NGX_PEER_FAILED as ngx_uint_t != 0 {
-                self.target = Target::Failed;
+        // SAFETY: nginx passes its connection as it is; what is held is given back once, to the
+        // balancer if it is one of its peers.
+        unsafe {
+            if state == 0 {
+                let held = mem::replace(&mut self.held, Held::Nothing);
+                self.ended(held);
             } else {
-                // It has answered, and the configuration wants to hear another (http_404).
-                self.status = Status::Unavailable;
+                let failure = Failure::of(pc, self.upstream(), state);
+                self.note_failure(pc, failure);
+                if mem::replace(&mut self.held, Held::Nothing) == Held::SessionServer {
+                    self.session_server_failed(failure, &mut state);
+                }
+            }
+            if self.departed {
+                pc.tries = pc.tries.saturating_sub(1);
+            } else {
+                self.inner.free(pc, state);
+            }
+            self.decide_tries(pc, state);
+        }
+    }
+
+    /// Notes what a failure says of the server.
+    ///
+    /// # Safety
+    /// Called from `peer.free`, before the server is given back.
+    unsafe fn note_failure(&self, pc: &ngx_peer_connection_t, failure: Failure) {
+        let event = match failure {
+            Failure::Unreachable(reason) => Event::Failed(reason),
+            Failure::Silent => Event::Silent,
+            Failure::Stale | Failure::Own => return,
+        };
+        let table = &self.sessions().table;
+        // SAFETY: the name is that of the server that is held; the zone and the request are live.
+        unsafe {
+            let name = pc.name.as_ref().map(|name| nginx::bytes(name));
+            let server = name.and_then(|name| table.intern(name, nginx::now()));
+            if let Some(server) = server {
+                evidence::note(&*self.affinity.zone, server, event, self.log());
             }
         }
-        // SAFETY: nginx gives back what the balancer has chosen, or what was taken in its name.
-        unsafe { self.inner.free(pc, state) };
-        // nginx asks once more then, and is told what becomes of the session.
-        if self.target == Target::Failed && self.rejects() && pc.tries == 0 {
-            pc.tries = 1;
+    }
+
+    /// Decides what becomes of a request that its session's server has failed.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn session_server_failed(&mut self, failure: Failure, state: &mut ngx_uint_t) {
+        match failure {
+            Failure::Stale if !self.forgiven => {
+                // The server has closed an idle connection, or does so whenever it gets this request:
+                // once that is no failure, and it is tried anew.
+                self.forgiven = true;
+                *state &= !(NGX_PEER_FAILED as ngx_uint_t);
+                self.target = Target::SessionServer;
+                if !self.departed {
+                    // SAFETY: by this function's contract; the data are round robin's.
+                    unsafe { peers::forget_try(self.inner.data) };
+                }
+            }
+            Failure::Unreachable(_) => self.target = Target::Failed,
+            // NGINX Plus's rules know no other failure.
+            _ if self.affinity.policy.rules == Rules::Plus => {
+                self.target = match *state & NGX_PEER_FAILED as ngx_uint_t {
+                    0 => Target::Any,
+                    _ => Target::Failed,
+                };
+                self.status = Status::Unavailable;
+            }
+            // It was sent the request: what another one answers moves nothing.
+            _ => {
+                self.away = Away::Busy;
+                if self.affinity.policy.unavailable != Unavailable::Reject {
+                    self.status = Status::Unavailable;
+                    if !self.departed {
+                        // SAFETY: as above.
+                        unsafe { peers::start_over(self.us(), self.inner.data) };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sees to it that nginx asks for a server again exactly if there is one, or an answer of ours.
+    ///
+    /// # Safety
+    /// Called from `peer.free`, when the server has been given back.
+    unsafe fn decide_tries(&self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
+        if self.affinity.policy.unavailable != Unavailable::Reject || self.session.is_none() {
+            return;
+        }
+        match self.target {
+            // nginx gives the try back itself.
+            Target::SessionServer => (),
+            // nginx asks once more, and is told what becomes of the session; unless its cache has
+            // something that may be sent instead.
+            // SAFETY: the request is live, and has its upstream.
+            Target::Failed if !unsafe { request::allow_stale(self.request) } => pc.tries = 1,
+            // No other server takes a session over: the failure is the answer.
+            _ if state != 0 && self.status == Status::Hit => {
+                pc.tries = 0;
+                pc.set_cached(0);
+            }
+            _ => (),
         }
     }
 
@@ -354,6 +461,9 @@ impl PeerData {
                 target: Target::ToLookUp,
                 held: Held::Nothing,
                 learned: false,
+                away: Away::No,
+                forgiven: false,
+                departed: false,
                 served: None,
             })?;
             hooks::wrap(peer, data);
@@ -513,7 +623,7 @@ impl PeerData {
         // SAFETY: by this function's contract.
         match unsafe { self.look_up(us) } {
             // SAFETY: as above.
-            Route::Reject(why) => unsafe { self.reject(why, 0) },
+            Route::Reject(why) => unsafe { self.reject_at_once(why) },
             _ => OK,
         }
     }
@@ -539,7 +649,7 @@ impl PeerData {
     /// Called from `peer.get`, with no peer taken; the balancer's data are round robin's.
     #[inline(always)]
     unsafe fn take_at_once(&mut self, pc: &mut ngx_peer_connection_t, server: ServerId) -> bool {
-        if self.affinity.policy.rules != Rules::Affinity {
+        if self.affinity.policy.rules != Rules::Affinity || self.sessions().is_troubled() {
             return false;
         }
         // SAFETY: by this function's contract; nobody asks for addresses meanwhile.
@@ -553,53 +663,175 @@ impl PeerData {
             }
         }
         self.target = Target::Any;
-        self.held = Held::SessionServer;
+        self.hold_session_server(pc);
         true
     }
 
-    /// Takes the session's server.
-    unsafe fn take(&mut self, pc: &mut ngx_peer_connection_t) -> Result<(), Missing> {
-        let sessions = self.sessions();
-        let server = self.session.ok_or(Missing::REMOVED)?;
-        let take = |address: &[u8]| {
-            // SAFETY: called from `peer.get`; there is a target only if the data are round robin's.
-            unsafe {
-                let (u, us, data) = (self.upstream(), self.us(), self.inner.data);
-                match self.affinity.policy.rules {
-                    Rules::Affinity => peers::take(pc, u, us, data, address),
-                    Rules::Plus => peers::take_in_turn(pc, u, us, data, |c| c.is_named(address)),
-                }
-            }
-        };
-        sessions.with_address(server, take).unwrap_or(Err(Missing::REMOVED))?;
+    #[inline(always)]
+    fn hold_session_server(&mut self, pc: &mut ngx_peer_connection_t) {
         self.held = Held::SessionServer;
+        if self.affinity.policy.unavailable == Unavailable::Reject {
+            // There is no other: nginx passes on whatever it answers.
+            pc.tries = 1;
+        }
+    }
+
+    /// Takes the session's server.
+    ///
+    /// # Safety
+    /// Called from `peer.get`, with no peer taken; the balancer's data are round robin's.
+    unsafe fn take(&mut self, pc: &mut ngx_peer_connection_t) -> Result<(), Absence> {
+        let sessions = self.sessions();
+        let server = self.session.ok_or(Absence::Gone)?;
+        let (u, us, data) = (self.upstream(), self.us(), self.inner.data);
+        if self.affinity.policy.rules == Rules::Plus {
+            // SAFETY: as above.
+            let take = |address: &[u8]| unsafe {
+                peers::take_in_turn(pc, u, us, data, |candidate| candidate.is_named(address))
+            };
+            let taken = sessions.with_address(server, take).unwrap_or(Err(Missing::Removed));
+            // SAFETY: as above.
+            taken.map_err(|missing| unsafe { self.absence(server, missing) })?;
+            self.held = Held::SessionServer;
+            return Ok(());
+        }
+        // SAFETY: as above.
+        if let Some(absence) = unsafe { self.known_absence(server, false) } {
+            return Err(absence);
+        }
+        // SAFETY: as above.
+        let take = |address: &[u8]| unsafe { peers::take(pc, u, us, data, address) };
+        match sessions.with_address(server, take).unwrap_or(Err(Missing::Removed)) {
+            Ok(()) => (),
+            // SAFETY: as above.
+            Err(Missing::Removed) => unsafe { self.take_departed(pc, server)? },
+            // SAFETY: as above.
+            Err(missing) => return Err(unsafe { self.absence(server, missing) }),
+        }
+        self.hold_session_server(pc);
         Ok(())
     }
 
-    /// Keeps the balancer from servers that drain; false if all do.
+    /// Takes the session's server by its address, which its name does not have at the moment.
+    ///
+    /// # Safety
+    /// As above; the server is not among the peers.
+    unsafe fn take_departed(
+        &mut self,
+        pc: &mut ngx_peer_connection_t,
+        server: ServerId,
+    ) -> Result<(), Absence> {
+        // SAFETY: by this function's contract; the configuration outlives its requests.
+        let taken = unsafe {
+            let conf = UpstreamConf::of(self.us());
+            let addresses = conf.and_then(|conf| conf.addresses.try_borrow().ok());
+            let take = |name: &[u8]| {
+                let address = addresses.as_ref()?.find(name).filter(|found| found.is_resolved())?;
+                addresses::take(pc, self.request, address)
+            };
+            self.sessions().with_address(server, take).flatten()
+        };
+        if taken.is_none() {
+            // SAFETY: as above.
+            return Err(unsafe { self.absence(server, Missing::Removed) });
+        }
+        self.departed = true;
+        Ok(())
+    }
+
+    /// Why the session's server cannot be had.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn absence(&self, server: ServerId, missing: Missing) -> Absence {
+        match missing {
+            Missing::Full => Absence::Full,
+            Missing::Failed | Missing::Down => {
+                // SAFETY: by this function's contract.
+                let known = unsafe { self.known_absence(server, missing == Missing::Down) };
+                known.unwrap_or(Absence::Unreachable)
+            }
+            Missing::Removed => {
+                // An address that has left DNS may come back, whether this worker knows it or not.
+                // SAFETY: as above; the configuration outlives its requests.
+                let may_return = self.sessions().table.record(server).resolved
+                    && unsafe { UpstreamConf::of(self.us()) }.is_some_and(|conf| {
+                        conf.addresses.try_borrow().is_ok_and(|addresses| addresses.are_resolved())
+                    });
+                if !may_return {
+                    return Absence::Gone;
+                }
+                // SAFETY: as above.
+                unsafe { self.known_absence(server, false) }.unwrap_or(Absence::Unreachable)
+            }
+        }
+    }
+
+    /// Why the session's server is not to be tried, by what is known of it.
+    ///
+    /// # Safety
+    /// The request is in its upstream.
+    unsafe fn known_absence(&self, server: ServerId, down: bool) -> Option<Absence> {
+        let sessions = self.sessions();
+        let record = sessions.table.record(server);
+        let view = |address: &[u8]| {
+            // SAFETY: by this function's contract.
+            unsafe { evidence::view(self.us(), self.affinity, address, &record, down) }
+        };
+        match sessions.with_address(server, view)?.known {
+            Known::Up | Known::Slow => None,
+            Known::Unreachable => Some(Absence::Unreachable),
+            Known::Gone => Some(Absence::Gone),
+        }
+    }
+
+    /// Whether there may be servers that new sessions are to avoid.
+    fn has_to_avoid(&self) -> bool {
+        self.sessions().drains() || self.sessions().is_troubled()
+    }
+
+    /// Keeps the balancer from servers that drain, and, while it has better ones, from those that are
+    /// slow or cannot be reached. False if all drain.
     ///
     /// # Safety
     /// Called from `peer.get` with no peer taken.
     #[cold]
-    unsafe fn avoid_draining(&self) -> bool {
-        let (us, sessions) = (self.us(), self.sessions());
+    unsafe fn avoid(&self) -> bool {
+        const DRAINS: u8 = 3;
+
+        let (us, data, sessions) = (self.us(), self.inner.data, self.sessions());
         // SAFETY: by this function's contract.
+        if !unsafe { peers::is_round_robin(data, us) } {
+            return true;
+        }
+        let now = nginx::now();
+        let heeds_evidence = self.affinity.policy.rules == Rules::Affinity;
+        let rank = |candidate: &Candidate<'_>| {
+            let Some(server) = sessions.table.find_server(candidate.address()) else { return 0 };
+            if Draining(sessions.table.server_flags(server)).is_on() {
+                return DRAINS;
+            }
+            let record = sessions.table.record(server);
+            match record.avoids_new(addresses::fail_timeout(candidate), now) {
+                _ if !heeds_evidence => 0,
+                Avoided::No => u8::from(record.missing.is_some()),
+                Avoided::Slow => 1,
+                Avoided::Unreachable => 2,
+            }
+        };
+        let mut best = DRAINS - 1;
+        // SAFETY: as above.
         unsafe {
-            !peers::is_round_robin(self.inner.data, us)
-                || peers::exclude(us, self.inner.data, |address| sessions.is_draining(address))
+            peers::each_left(us, data, |candidate| best = best.min(rank(candidate)));
+            peers::exclude(us, data, |candidate| rank(candidate) > best)
         }
     }
 
-    /// Decides what to do without the session's server, and notes since when it is missing.
+    /// Decides what to do without the session's server.
     fn give_up(&mut self, absence: Absence) -> Route {
-        let absence = match absence {
-            Absence::Failed { .. } => {
-                let now = nginx::now();
-                let sessions = self.sessions();
-                let since = self.session.and_then(|server| sessions.set_unavailable(server, now));
-                Absence::Failed { unavailable: since.map(|since| now.since(since)) }
-            }
-            absence => absence,
+        self.away = match absence {
+            Absence::Full => Away::Busy,
+            Absence::Unreachable | Absence::Gone => Away::Unreachable,
         };
         let (status, route) = self.affinity.policy.on_unavailable(self.carried.kind, absence);
         self.status = status;
@@ -617,24 +849,38 @@ impl PeerData {
         }
     }
 
+    /// Answers in place of a server; what this gives is what `peer.get` returns.
+    ///
+    /// # Safety
+    /// Called from `peer.get`, with no peer taken.
+    unsafe fn reject(&self, pc: &mut ngx_peer_connection_t, why: Rejection) -> ngx_int_t {
+        // SAFETY: by this function's contract.
+        unsafe {
+            if why == Rejection::Unavailable && request::allow_stale(self.request) {
+                pc.name = peers::name(self.us());
+                return BUSY;
+            }
+            self.reject_at_once(why)
+        }
+    }
+
+    /// The same, but for what nginx has in its cache.
+    ///
     /// # Safety
     /// As for [`rejection::send`].
-    unsafe fn reject(&self, why: Rejection, retry_after: u64) -> ngx_int_t {
+    unsafe fn reject_at_once(&self, why: Rejection) -> ngx_int_t {
+        /// Seconds; within one nginx has tried the server again.
+        const RETRY_AFTER: u64 = 1;
+
         self.sessions().count_rejection(why);
         let body = self.affinity.policy.mcp.then(|| affinity::mcp::rejection::body(why));
         // SAFETY: by this function's contract.
-        unsafe { rejection::send(self.request, self.upstream(), why, retry_after, body) }
+        unsafe { rejection::send(self.request, self.upstream(), why, RETRY_AFTER, body) }
     }
 
-    /// Whether a request without its session's server is answered by a rejection, and not perhaps
-    /// by a stale response from nginx's cache.
-    fn rejects(&self) -> bool {
-        #[cfg(ngx_feature = "http_cache")]
+    fn log(&self) -> *mut ngx_log_t {
         // SAFETY: the request is live.
-        let cacheable = unsafe { !(*self.request).cache.is_null() };
-        #[cfg(not(ngx_feature = "http_cache"))]
-        let cacheable = false;
-        self.affinity.policy.unavailable == Unavailable::Reject && !cacheable
+        unsafe { (*(*self.request).connection).log }
     }
 
     /// The headers of the held peer's response are complete, and none has been sent.
@@ -643,9 +889,9 @@ impl PeerData {
     /// Called by the header filter.
     #[inline(always)]
     pub unsafe fn answered(&mut self) {
-        if self.sessions().misses_any() {
+        if self.sessions().is_troubled() {
             // SAFETY: by this function's contract.
-            unsafe { self.is_back() };
+            unsafe { self.note_answer() };
         }
         // SAFETY: the request is live.
         let only_headers = || unsafe {
@@ -667,17 +913,19 @@ impl PeerData {
         }
     }
 
-    /// The server that answers is available, whether its session or the balancer has led there.
+    /// The server has answered, whether its session or the balancer has led there.
     ///
     /// # Safety
     /// A peer is held.
     #[cold]
-    unsafe fn is_back(&self) {
-        let sessions = self.sessions();
-        // SAFETY: the request is live; the name is the peer's.
-        let name = unsafe { (*self.upstream()).peer.name.as_ref().map(|name| nginx::bytes(name)) };
-        if let Some(server) = name.and_then(|name| sessions.table.find_server(name)) {
-            sessions.clear_unavailable(server);
+    unsafe fn note_answer(&self) {
+        let table = &self.sessions().table;
+        // SAFETY: the request is live; the name is the peer's; the zone is the configuration's.
+        unsafe {
+            let name = (*self.upstream()).peer.name.as_ref().map(|name| nginx::bytes(name));
+            if let Some(server) = name.and_then(|name| table.find_server(name)) {
+                evidence::note(&*self.affinity.zone, server, Event::Answered, self.log());
+            }
         }
     }
 
@@ -820,6 +1068,8 @@ impl PeerData {
         let session = self.session.map(|server| {
             if held == Held::SessionServer || table.find_server(name) == Some(server) {
                 Whose::Here
+            } else if self.away == Away::Unreachable {
+                Whose::Instead
             } else {
                 Whose::Elsewhere
             }
@@ -890,8 +1140,6 @@ impl PeerData {
     ) -> Option<()> {
         let now = nginx::now();
         let table = &self.sessions().table;
-        // It has answered.
-        self.sessions().clear_unavailable(server);
         match table.bind(key, server, ttl, now, &self.affinity.limits, existing) {
             Bound::Created => self.status = Status::New,
             Bound::Moved => self.status = Status::Rebound,

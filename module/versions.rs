@@ -4,6 +4,8 @@
 //!   directives are ours. From then on they are nginx's own, and nothing of ours is compiled.
 //! - From 1.27.3 on, open-source peers are counted and re-resolved.
 
+use core::ffi::c_void;
+
 use affinity::policy::Status;
 use nginx_sys::{
     ngx_command_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
@@ -176,6 +178,73 @@ pub unsafe fn is_same_list(
         let _ = (rrp, group);
         true
     }
+}
+
+/// A number that changes with the peers of an upstream.
+///
+/// # Safety
+/// `first` is the first group of a live upstream.
+pub unsafe fn generation(first: *const ngx_http_upstream_rr_peers_t) -> usize {
+    #[cfg(nginx_peer_refs)]
+    // SAFETY: by this function's contract; where there is one, it lies in the upstream's zone.
+    unsafe {
+        (*first).config.as_ref().map_or(0, |generation| *generation as usize)
+    }
+    #[cfg(not(nginx_peer_refs))]
+    {
+        let _ = first;
+        0
+    }
+}
+
+/// The name that nginx resolves a peer from while it runs: the same for all addresses of it. Null for
+/// an address of the configuration.
+pub fn host(peer: &ngx_http_upstream_rr_peer_t) -> *const c_void {
+    #[cfg(nginx_peer_refs)]
+    {
+        peer.host.cast_const().cast()
+    }
+    #[cfg(not(nginx_peer_refs))]
+    {
+        let _ = peer;
+        core::ptr::null()
+    }
+}
+
+/// Calls `f` with each name that nginx resolves for an upstream while it runs.
+///
+/// # Safety
+/// `first` is the first group of a live upstream.
+pub unsafe fn each_host(
+    first: *const ngx_http_upstream_rr_peers_t,
+    mut f: impl FnMut(*const c_void),
+) {
+    #[cfg(nginx_peer_refs)]
+    // SAFETY: by this function's contract; the names are made with the zone, and stay as long.
+    unsafe {
+        let mut group = first;
+        while let Some(peers) = group.as_ref() {
+            let mut template = peers.resolve.cast_const();
+            while let Some(name) = template.as_ref() {
+                f(host(name));
+                template = name.next;
+            }
+            group = peers.next;
+        }
+    }
+    #[cfg(not(nginx_peer_refs))]
+    {
+        let _ = (first, &mut f);
+    }
+}
+
+/// Notes that a request holds no peer of its upstream, but a server all the same.
+pub fn hold_other(pc: &mut ngx_peer_connection_t) {
+    #[cfg(nginx_own_sticky)]
+    {
+        pc.sid = core::ptr::null_mut();
+    }
+    let _ = pc;
 }
 
 /// Notes that a request holds a peer, beside what is the same in all versions.

@@ -118,7 +118,11 @@ pub unsafe fn start(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     OK
 }
 
-unsafe fn zones<'a>(cycle: *const ngx_cycle_t) -> &'a [*mut Zone] {
+/// The zones of a cycle.
+///
+/// # Safety
+/// The cycle is live.
+pub unsafe fn zones<'a>(cycle: *const ngx_cycle_t) -> &'a [*mut Zone] {
     // SAFETY: the cycle is live.
     let main = unsafe {
         nginx::cycle_main_conf::<MainConf>(cycle, &raw const crate::ngx_http_sticky_learn_module)

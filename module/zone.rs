@@ -12,6 +12,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
 
 use affinity::policy::{Rejection, Status};
+use affinity::servers::Rules;
 use affinity::status::{Draining, Tally};
 use affinity::table::{Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
@@ -27,7 +28,7 @@ use crate::nginx::{self, Logged, ERROR, OK};
 /// nginx's own minimum for zones, in pages.
 const MIN_PAGES: usize = 8;
 /// Marks a region of ours; the last byte is the version of this layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x02");
+const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x03");
 /// How many former memories of a zone are kept in sight.
 const MAX_FORMER: usize = 4;
 /// How often evictions are reported (milliseconds).
@@ -45,6 +46,8 @@ pub struct Zone {
     limits: Limits,
     /// That of the least patient one.
     shortest_timeout: Span,
+    /// The shortest and the longest `gone_after` of them.
+    gone_after: (Span, Span),
     state: State,
 }
 
@@ -101,8 +104,11 @@ struct Notes {
     reported_at: AtomicU32,
     /// Not zero while a server of the zone drains.
     draining: AtomicU32,
-    /// Not zero while a server of the zone counts as unavailable.
-    unavailable: AtomicU32,
+    /// Not zero while something is known of a server that requests must heed.
+    troubled: AtomicU32,
+    /// Which worker makes the attempts to reach servers: its process in the upper half, and until
+    /// when.
+    lease: AtomicU64,
     /// What became of requests.
     tallies: [Counters; TALLIES],
 }
@@ -126,6 +132,7 @@ pub unsafe fn join(
     mut name: ngx_str_t,
     size: usize,
     limits: &Limits,
+    gone_after: Span,
 ) -> Result<*mut Zone, Logged> {
     let tag = (&raw mut crate::ngx_http_sticky_learn_module).cast();
     // SAFETY: nginx keeps its own copy of what it needs; errors it logs itself.
@@ -136,6 +143,8 @@ pub unsafe fn join(
         if let Some(zone) = shm.data.cast::<Zone>().as_mut() {
             zone.limits = most_patient(&zone.limits, limits);
             zone.shortest_timeout = zone.shortest_timeout.min(limits.timeout);
+            let (shortest, longest) = zone.gone_after;
+            zone.gone_after = (shortest.min(gone_after), longest.max(gone_after));
             return Ok(zone);
         }
         let zone = Zone {
@@ -144,6 +153,7 @@ pub unsafe fn join(
             line: (*cf.conf_file).line,
             limits: *limits,
             shortest_timeout: limits.timeout,
+            gone_after: (gone_after, gone_after),
             state: State::Declared,
         };
         let main = nginx::main_conf::<MainConf>(cf, &raw const crate::ngx_http_sticky_learn_module);
@@ -206,6 +216,21 @@ impl Zone {
     pub fn size(&self) -> usize {
         // SAFETY: nginx's list of zones lives as long as the configuration.
         unsafe { (*self.shm).shm.size }
+    }
+
+    /// By what rules evidence counts: failed attempts no further apart than a quarter of the shortest
+    /// `gone_after`.
+    pub fn rules(&self) -> Rules {
+        let (shortest, longest) = self.gone_after;
+        Rules { pause: Span((shortest.0 / 4).max(1)), gone_after: longest }
+    }
+
+    /// Time between two attempts to reach a server (milliseconds): a second, or a twelfth of
+    /// `gone_after`.
+    pub fn attempt_interval(&self) -> u64 {
+        const LONGEST: u64 = 1000;
+        const SHORTEST: u64 = 20;
+        (self.gone_after.0.as_millis() / 12).clamp(SHORTEST, LONGEST)
     }
 
     pub fn shortest_timeout(&self) -> Span {
@@ -420,45 +445,60 @@ impl Sessions {
         self.table.servers().map(flags).filter(|(_, draining)| draining.is_on())
     }
 
-    /// Whether the server of an address drains.
-    pub fn is_draining(&self, address: &[u8]) -> bool {
-        let flags = self.table.find_server(address).map(|server| self.table.server_flags(server));
-        flags.is_some_and(|flags| Draining(flags).is_on())
-    }
-
     fn note_draining(&self) {
         note(&self.notes().draining, || self.draining().next().is_some());
     }
 
-    /// A server cannot be had; since when, as far as the zone knows.
-    pub fn set_unavailable(&self, server: ServerId, now: Tick) -> Option<Tick> {
-        let since = self.table.set_unavailable(server, now);
-        self.notes().unavailable.store(1, Ordering::SeqCst);
-        since
+    /// Whether something is known of a server that requests must heed: some cannot be reached, are
+    /// slow, or are missing in DNS.
+    #[inline]
+    pub fn is_troubled(&self) -> bool {
+        self.notes().troubled.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether any server cannot be had.
-    #[inline]
-    pub fn misses_any(&self) -> bool {
-        self.notes().unavailable.load(Ordering::Relaxed) != 0
+    /// What is known of a server has changed.
+    pub fn note_trouble(&self) {
+        note(&self.notes().troubled, || {
+            self.table.servers().any(|server| !self.table.record(server).is_plain())
+        });
     }
 
-    /// A server has answered.
-    #[inline]
-    pub fn clear_unavailable(&self, server: ServerId) {
-        if self.table.unavailable_since(server).is_some() {
-            self.table.clear_unavailable(server);
-            let is_missing = |server| self.table.unavailable_since(server).is_some();
-            note(&self.notes().unavailable, || self.table.servers().any(is_missing));
+    /// Takes the lease on attempts for this process, or prolongs it. False if another one has it.
+    pub fn take_lease(&self, process: u32, now: Tick, length: Span) -> bool {
+        let lease = &self.notes().lease;
+        let seen = lease.load(Ordering::SeqCst);
+        let (holder, until) = ((seen >> 32) as u32, Tick(seen as u32));
+        if holder != process && holder != 0 && until.since(now).0 > 0 {
+            return false;
+        }
+        let until = Tick(now.0.wrapping_add(length.0));
+        let taken = u64::from(process) << 32 | u64::from(until.0);
+        lease.compare_exchange(seen, taken, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Gives the lease up, if this process has it.
+    pub fn drop_lease(&self, process: u32) {
+        let lease = &self.notes().lease;
+        let seen = lease.load(Ordering::SeqCst);
+        if (seen >> 32) as u32 == process {
+            // If another one has taken it meanwhile, it stays.
+            let _ = lease.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::SeqCst);
         }
     }
 }
 
 /// Notes what a look at all servers says.
 fn note(noted: &AtomicU32, look: impl Fn() -> bool) {
-    // Another worker may have changed a server between our look and our note: hence twice.
-    for _ in 0..2 {
-        noted.store(u32::from(look()), Ordering::SeqCst);
+    // Another worker may have changed a server, or noted what it saw, between our look and our note.
+    // Whoever notes last has looked once more after that.
+    let mut seen = look();
+    loop {
+        noted.store(u32::from(seen), Ordering::SeqCst);
+        let now = look();
+        if now == seen {
+            break;
+        }
+        seen = now;
     }
 }
 
@@ -541,7 +581,8 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
                 nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0),
             ),
             draining: AtomicU32::new(0),
-            unavailable: AtomicU32::new(0),
+            troubled: AtomicU32::new(0),
+            lease: AtomicU64::new(0),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
         pool.data = memory;
@@ -591,6 +632,7 @@ impl Sessions {
                 self.set_draining(address, draining, nginx::now());
             }
         }
+        self.note_trouble();
         ngx::ngx_log_error!(
             NGX_LOG_NOTICE,
             old.shm.log,

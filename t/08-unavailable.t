@@ -376,7 +376,7 @@ no live upstreams
 
 
 
-=== TEST 15: reject: a session's server that breaks off is not replaced by another
+=== TEST 15: reject: a session's server that breaks off is not replaced by another, and keeps its sessions
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
@@ -386,7 +386,7 @@ no live upstreams
     }
 --- story
     GET /?new=one                => 200 a NEW a
-    GET /drop-a | X-Session: one => 503 - UNAVAILABLE a
+    GET /drop-a | X-Session: one => 502 - HIT a
     GET / | X-Session: one       => 200 a HIT a
 --- no_error_log
 no live upstreams
@@ -396,7 +396,7 @@ no live upstreams
 
 
 
-=== TEST 16: rebind: a session's server that breaks off is replaced by another
+=== TEST 16: rebind: a session's server that breaks off is replaced for this request, and keeps its session
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
@@ -406,8 +406,8 @@ no live upstreams
     }
 --- story
     GET /?new=one                => 200 a NEW a
-    GET /drop-a | X-Session: one => 200 b REBOUND b
-    GET / | X-Session: one       => 200 b HIT b
+    GET /drop-a | X-Session: one => 200 b UNAVAILABLE a
+    GET / | X-Session: one       => 200 a HIT a
 --- no_error_log
 no live upstreams
 [crit]
@@ -436,7 +436,7 @@ no live upstreams
 
 
 
-=== TEST 18: max_fails: a server that has failed is left alone for fail_timeout, then tried again
+=== TEST 18: max_fails: what round robin counts takes no session away: reject
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
@@ -446,9 +446,10 @@ no live upstreams
     }
 --- story
     GET /?new=one                => 200 a NEW a
-    GET /drop-a | X-Session: one => 503 - UNAVAILABLE a
-    GET / | X-Session: one       => 503 - UNAVAILABLE a
-    after 3.1 GET / | X-Session: one => 200 a HIT a
+    GET /drop-a | X-Session: one => 502 - HIT a
+    GET / | X-Session: one       => 200 a HIT a
+    GET /                        => 200 b NONE -
+    GET /                        => 200 b NONE -
     GET / | X-Session: one       => 200 a HIT a
 --- no_error_log
 no live upstreams
@@ -458,7 +459,7 @@ no live upstreams
 
 
 
-=== TEST 19: max_fails: with zone as well
+=== TEST 19: max_fails: what round robin counts takes no session away: balance, with zone
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
@@ -470,8 +471,9 @@ no live upstreams
 --- story
     GET /?new=one                => 200 a NEW a
     GET /drop-a | X-Session: one => 200 b UNAVAILABLE a
-    GET / | X-Session: one       => 200 b UNAVAILABLE a
-    after 3.1 GET / | X-Session: one => 200 a HIT a
+    GET / | X-Session: one       => 200 a HIT a
+    GET /                        => 200 b NONE -
+    GET /                        => 200 b NONE -
 --- no_error_log
 no live upstreams
 [crit]
@@ -480,7 +482,7 @@ no live upstreams
 
 
 
-=== TEST 20: max_fails: failures of a session's requests count, as any do
+=== TEST 20: max_fails: failures of a session's requests count for new ones, as any do
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
@@ -493,7 +495,7 @@ no live upstreams
     GET /drop-a | X-Session: one => 200 b UNAVAILABLE a
     GET / | X-Session: one       => 200 a HIT a
     GET /drop-a | X-Session: one => 200 b UNAVAILABLE a
-    GET / | X-Session: one       => 200 b UNAVAILABLE a
+    GET / | X-Session: one       => 200 a HIT a
     GET /                        => 200 b NONE -
     GET /                        => 200 b NONE -
 --- no_error_log
@@ -521,7 +523,7 @@ no live upstreams
 
 
 
-=== TEST 22: max_conns: a full server is unavailable: rebind
+=== TEST 22: max_conns: a full server is unavailable: rebind, and its sessions stay
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
@@ -532,8 +534,9 @@ no live upstreams
 --- init
     Sticky::hold('GET /slow?new=one');
 --- story
-    GET / | X-Session: one => 200 b REBOUND b
-    GET / | X-Session: one => 200 b HIT b
+    GET / | X-Session: one           => 200 b UNAVAILABLE a
+    GET / | X-Session: one           => 200 b UNAVAILABLE a
+    after 3.5 GET / | X-Session: one => 200 a HIT a
 
 
 

@@ -132,7 +132,7 @@ __DATA__
 
 
 
-=== TEST 6: a server that has answered meanwhile is not gone
+=== TEST 6: a server that is down is gone, though it answers the requests of another upstream
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
@@ -151,9 +151,9 @@ __DATA__
 --- story
     GET /?new=one                      => 200 a NEW a
     GET /v/ | X-Session: one           => 503 - UNAVAILABLE a
-    after 0.6 GET / | X-Session: one   => 200 a HIT a
-    after 0.6 GET /v/ | X-Session: one => 503 - UNAVAILABLE a
-    GET / | X-Session: one             => 200 a HIT a
+    after 0.7 GET / | X-Session: one   => 200 a HIT a
+    after 0.7 GET /v/ | X-Session: one => 404 - GONE a
+    GET / | X-Session: one             => 200 a UNKNOWN -
 
 
 
@@ -302,7 +302,7 @@ no live upstreams
 
 
 
-=== TEST 13: a server that has answered others since it failed begins to be unavailable anew when it fails again
+=== TEST 13: the same in MCP mode
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
@@ -320,5 +320,5 @@ no live upstreams
     POST /?mcp=one                          => 200 a NEW a
     GET /v | Mcp-Session-Id: one            => 503 - UNAVAILABLE a
     GET /                                   => 200 a NONE -
-    after 1.5 GET /v | Mcp-Session-Id: one  => 503 - UNAVAILABLE a
     after 1.5 GET /v | Mcp-Session-Id: one  => 404 - GONE a
+    GET /v | Mcp-Session-Id: one            => 404 - UNKNOWN -

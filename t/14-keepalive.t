@@ -269,7 +269,7 @@ __DATA__
 
 
 
-=== TEST 11: a session whose server is down does not get its kept connection
+=== TEST 11: a session whose server breaks off gets a new connection
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
@@ -289,8 +289,8 @@ __DATA__
     GET /?new=one                => 200 a NEW a fresh
     GET / | X-Session: one       => 200 a HIT a reused
     POST /200 | X-Session: one   => 200 a HIT a reused
-    GET /drop-a | X-Session: one => 503 - UNAVAILABLE a
-    GET / | X-Session: one       => 503 - UNAVAILABLE a
+    GET /drop-a | X-Session: one => 502 - HIT a
+    GET / | X-Session: one       => 200 a HIT a fresh
 
 
 

@@ -95,7 +95,7 @@ __DATA__
 
 
 
-=== TEST 5: a session's server that says 503 counts as unavailable: rebind
+=== TEST 5: a session's server that says 503 is left for this request, and keeps its session: rebind
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=rebind;
@@ -113,12 +113,12 @@ __DATA__
 [emerg]
 --- story
     GET /?new=one               => 200 a NEW a
-    GET /503-a | X-Session: one => 200 b REBOUND b
-    GET / | X-Session: one      => 200 b HIT b
+    GET /503-a | X-Session: one => 200 b UNAVAILABLE a
+    GET / | X-Session: one      => 200 a HIT a
 
 
 
-=== TEST 6: a session's server that says 503 counts as unavailable: balance
+=== TEST 6: a session's server that says 503 is left for this request, and keeps its session: balance
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=balance;
@@ -141,7 +141,7 @@ __DATA__
 
 
 
-=== TEST 7: a session's server that says 503 counts as unavailable: reject
+=== TEST 7: a session's server that says 503 has answered, as the last one would: reject
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
@@ -159,7 +159,7 @@ __DATA__
 [emerg]
 --- story
     GET /?new=one               => 200 a NEW a
-    GET /503-a | X-Session: one => 503 - UNAVAILABLE a
+    GET /503-a | X-Session: one => 503 a HIT a
     GET / | X-Session: one      => 200 a HIT a
 
 

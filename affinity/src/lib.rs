@@ -8,5 +8,7 @@ pub mod mcp;
 #[cfg(not(loom))]
 pub mod policy;
 #[cfg(not(loom))]
+pub mod servers;
+#[cfg(not(loom))]
 pub mod status;
 pub mod table;

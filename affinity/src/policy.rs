@@ -14,12 +14,13 @@ pub enum Unknown {
     Reject,
 }
 
-/// What to do while a session's server is down, failed or full.
+/// What to do while a session's server cannot be reached, is down or full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unavailable {
     /// Send this request elsewhere, keep the session.
     Balance,
-    /// Send it elsewhere, and move the session to the server that answers 2xx.
+    /// Send it elsewhere, and move the session to the server that answers 2xx, unless its own is only
+    /// full.
     Rebind,
     /// Answer 503, or 404 once the server is gone.
     Reject,
@@ -133,13 +134,10 @@ pub enum Rejection {
 /// Why a session's server cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
-    /// It is no longer in the upstream.
-    Removed,
-    /// Marked down, or failed; since when, as far as the zone knows.
-    Failed {
-        /// How long it has been unavailable.
-        unavailable: Option<Span>,
-    },
+    /// It cannot be reached, or is down.
+    Unreachable,
+    /// The same for so long that it counts as gone; or it is no longer in the upstream.
+    Gone,
     /// At `max_conns`.
     Full,
 }
@@ -162,8 +160,10 @@ pub struct Answer {
 pub enum Bound {
     /// It did.
     Here,
-    /// Another one did.
+    /// Another one did, though the request could have gone to it, or has.
     Elsewhere,
+    /// Another one did, because it could not be reached.
+    Instead,
 }
 
 /// An id in a response.
@@ -205,11 +205,7 @@ impl Policy {
 
     /// Where the request goes when the server of its session, or task, cannot be had.
     pub fn on_unavailable(&self, kind: Kind, absence: Absence) -> (Status, Route) {
-        let gone = match absence {
-            Absence::Removed => true,
-            Absence::Failed { unavailable } => unavailable.is_some_and(|t| t >= self.gone_after),
-            Absence::Full => false,
-        };
+        let gone = absence == Absence::Gone;
         let status = if gone { Status::Gone } else { Status::Unavailable };
         let route = match (self.unavailable, gone) {
             (Unavailable::Balance | Unavailable::Rebind, _) => Route::Balance,
@@ -240,10 +236,13 @@ impl Policy {
                 match (answer.created, answer.session) {
                     // The lookup has refreshed it already.
                     (None | Some(Created::Presented), Some(Bound::Here)) => Lesson::Nothing,
-                    (None, Some(Bound::Elsewhere)) if existing == Existing::Move => {
+                    (None, Some(Bound::Instead)) if existing == Existing::Move => {
                         Lesson::BindPresented(existing)
                     }
                     (None, _) => Lesson::Nothing,
+                    (Some(Created::Presented), Some(Bound::Elsewhere)) => {
+                        Lesson::BindCreated(Existing::Keep)
+                    }
                     (Some(_), _) => Lesson::BindCreated(existing),
                 }
             }
@@ -308,15 +307,12 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_gone_when_removed_or_away_for_gone_after_but_never_when_full() {
+    fn reject_answers_404_when_the_server_is_gone_and_503_before() {
         let p = Policy { unavailable: Unavailable::Reject, ..policy() };
-        let failed = |ms: Option<u64>| Absence::Failed { unavailable: ms.map(Span::from_millis) };
         let gone = (Status::Gone, Route::Reject(Rejection::Gone));
         let away = (Status::Unavailable, Route::Reject(Rejection::Unavailable));
-        assert_eq!(p.on_unavailable(Kind::Session, Absence::Removed), gone);
-        assert_eq!(p.on_unavailable(Kind::Session, failed(Some(30_000))), gone);
-        assert_eq!(p.on_unavailable(Kind::Session, failed(Some(29_000))), away);
-        assert_eq!(p.on_unavailable(Kind::Session, failed(None)), away);
+        assert_eq!(p.on_unavailable(Kind::Session, Absence::Gone), gone);
+        assert_eq!(p.on_unavailable(Kind::Session, Absence::Unreachable), away);
         assert_eq!(p.on_unavailable(Kind::Session, Absence::Full), away);
     }
 
@@ -329,7 +325,7 @@ mod tests {
                 (Status::Unavailable, Route::Balance)
             );
             assert_eq!(
-                p.on_unavailable(Kind::Session, Absence::Removed),
+                p.on_unavailable(Kind::Session, Absence::Gone),
                 (Status::Gone, Route::Balance)
             );
         }
@@ -346,23 +342,26 @@ mod tests {
     }
 
     #[test]
-    fn only_rebind_and_2xx_move_a_session() {
-        let elsewhere = Some(Bound::Elsewhere);
+    fn only_rebind_and_2xx_move_a_session_and_only_if_its_server_could_not_be_reached() {
+        let instead = Some(Bound::Instead);
         let mut p = policy();
+        assert_eq!(p.on_answer(&answer(200, instead, None)), Lesson::BindPresented(Existing::Move));
+        assert_eq!(p.on_answer(&answer(404, instead, None)), Lesson::Nothing);
         assert_eq!(
-            p.on_answer(&answer(200, elsewhere, None)),
-            Lesson::BindPresented(Existing::Move)
+            p.on_answer(&answer(404, instead, Some(Created::Presented))),
+            Lesson::BindCreated(Existing::Keep)
         );
-        assert_eq!(p.on_answer(&answer(404, elsewhere, None)), Lesson::Nothing);
+        let elsewhere = Some(Bound::Elsewhere);
+        assert_eq!(p.on_answer(&answer(200, elsewhere, None)), Lesson::Nothing);
         assert_eq!(
-            p.on_answer(&answer(404, elsewhere, Some(Created::Presented))),
+            p.on_answer(&answer(200, elsewhere, Some(Created::Presented))),
             Lesson::BindCreated(Existing::Keep)
         );
         for unavailable in [Unavailable::Balance, Unavailable::Reject] {
             p.unavailable = unavailable;
-            assert_eq!(p.on_answer(&answer(200, elsewhere, None)), Lesson::Nothing);
+            assert_eq!(p.on_answer(&answer(200, instead, None)), Lesson::Nothing);
             assert_eq!(
-                p.on_answer(&answer(200, elsewhere, Some(Created::Presented))),
+                p.on_answer(&answer(200, instead, Some(Created::Presented))),
                 Lesson::BindCreated(Existing::Keep)
             );
         }
@@ -384,7 +383,7 @@ mod tests {
     fn plus_lets_a_session_follow_every_answer() {
         let p = Policy { rules: Rules::Plus, learn: Moment::End, ..policy() };
         for status in [200, 404, 500] {
-            for bound in [Bound::Here, Bound::Elsewhere] {
+            for bound in [Bound::Here, Bound::Elsewhere, Bound::Instead] {
                 assert_eq!(
                     p.on_answer(&answer(status, Some(bound), None)),
                     Lesson::BindPresented(Existing::Move)
@@ -411,7 +410,7 @@ mod tests {
             p.on_lookup(Presented::Stranger(Kind::Sse)),
             (Status::Unknown, Route::Reject(Rejection::NotFound))
         );
-        assert_eq!(p.on_unavailable(Kind::Task, Absence::Removed), (Status::Gone, Route::Afresh));
+        assert_eq!(p.on_unavailable(Kind::Task, Absence::Gone), (Status::Gone, Route::Afresh));
         assert_eq!(
             p.on_unavailable(Kind::Task, Absence::Full),
             (Status::Unavailable, Route::Reject(Rejection::Unavailable))

@@ -2,6 +2,7 @@
 
 mod common;
 
+use affinity::servers::{Event, Known, Reason, Record, Rules};
 use affinity::table::{Bound, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
 use common::{Mapping, Random, LIMITS, MEGABYTE, SECRET};
 
@@ -210,7 +211,8 @@ fn a_bigger_or_smaller_table_takes_over() {
         let now = Tick(NOW.0 + (number % 500) as u32);
         create(&table, number, servers[number as usize % 5], now);
     }
-    table.set_unavailable(servers[3], NOW);
+    let down = Record { down_since: Some(NOW), ..Record::default() };
+    table.update_record(servers[3], |_| down);
     table.set_server_flags(servers[4], 2, 0);
     let now = Tick(NOW.0 + 700);
 
@@ -226,7 +228,7 @@ fn a_bigger_or_smaller_table_takes_over() {
         );
     }
     let [third, fourth] = [b"d:1", b"e:1"].map(|address| copy.find_server(address).unwrap());
-    assert_eq!(copy.unavailable_since(third), Some(NOW));
+    assert_eq!(copy.record(third), down);
     assert_eq!(copy.server_flags(fourth), 2);
     assert_eq!(copy.import(&table, now, &LIMITS), 0, "a second time adds nothing");
     adds_up(&copy);
@@ -297,6 +299,10 @@ fn a_full_server_list_recycles_servers_without_sessions() {
     create(&table, 1, busy, NOW);
     let flagged = table.intern(b"flagged:1", NOW).unwrap();
     assert!(table.set_server_flags(flagged, 1, 0));
+    let known = table.intern(b"known:1", NOW).unwrap();
+    let failed = Event::Failed(Reason::Refused);
+    let rules = Rules { pause: Span(1), gone_after: Span(4) };
+    table.update_record(known, |record| record.apply(failed, NOW, &rules));
     let mut first = None;
     // Pods come and go for ever.
     for number in 0..1000u32 {
@@ -314,10 +320,11 @@ fn a_full_server_list_recycles_servers_without_sessions() {
         Bound::Refused
     );
     assert_eq!(table.server_stats(first), None);
-    assert_eq!(table.set_unavailable(first, NOW), None);
+    assert_eq!(table.update_record(first, |record| record), None);
     assert!(!table.set_server_flags(first, 1, 0));
     assert_eq!(table.lookup(key(&table, 1), NOW, &LIMITS).unwrap().server, busy);
     assert_eq!(table.server_flags(flagged), 1);
+    assert_eq!(table.record(known).known, Known::Unreachable);
     // A late hit is still one of the table's.
     table.count_hit(first);
     assert_eq!(table.stats().hits, 1001);
@@ -348,11 +355,13 @@ fn servers_keep_state_and_lose_sessions_on_demand() {
     let mapping = Mapping::new(64 * 1024);
     let table = mapping.table();
     let [a, b] = [&b"a:1"[..], b"b:1"].map(|address| table.intern(address, NOW).unwrap());
-    assert_eq!(table.unavailable_since(a), None);
-    assert_eq!(table.set_unavailable(a, NOW), Some(NOW));
-    assert_eq!(table.set_unavailable(a, Tick(NOW.0 + 9)), Some(NOW));
-    table.clear_unavailable(a);
-    assert_eq!(table.unavailable_since(a), None);
+    let blank = Record::default();
+    assert_eq!(table.record(a), blank);
+    let down = Record { down_since: Some(NOW), ..blank };
+    assert_eq!(table.update_record(a, |_| down), Some((blank, down)));
+    assert_eq!((table.record(a), table.record(b)), (down, blank));
+    assert_eq!(table.update_record(a, |_| blank), Some((down, blank)));
+    assert_eq!(table.record(a), blank);
     for number in 0..1000 {
         create(&table, number, if number % 3 == 0 { a } else { b }, NOW);
     }

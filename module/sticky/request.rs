@@ -1,8 +1,9 @@
 //! One request on its way through `sticky cookie` or `sticky route`.
 
+use core::mem;
 use core::ptr;
 
-use affinity::policy::{Absence, Status};
+use affinity::policy::Status;
 use nginx_sys::{
     ngx_http_get_flushed_variable, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
     ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_table_elt_t, ngx_uint_t,
@@ -11,9 +12,10 @@ use nginx_sys::{
 
 use super::Sticky;
 use crate::conf::UpstreamConf;
+use crate::evidence::Failure;
 use crate::hooks::{self, Hooked, Inner};
 use crate::nginx::{self, ERROR, OK};
-use crate::peers;
+use crate::peers::{self, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::values::OutOfMemory;
 
@@ -26,6 +28,8 @@ pub struct Choice {
     /// The id of the server that the request asks for; empty if it asks for none.
     wanted: &'static [u8],
     status: Status,
+    /// A kept connection that its server had closed was forgiven.
+    forgiven: bool,
     /// Our header of the response, once there is one.
     header: *mut ngx_table_elt_t,
 }
@@ -65,6 +69,7 @@ pub unsafe extern "C" fn init_peer(
             inner: Inner::of(peer),
             wanted: wanted(&conf.sticky, r),
             status: Status::None,
+            forgiven: false,
             header: ptr::null_mut(),
         });
         match choice {
@@ -96,8 +101,8 @@ unsafe fn wanted<'a>(sticky: &Sticky, r: *mut ngx_http_request_t) -> &'a [u8] {
 }
 
 impl Hooked for Choice {
-    fn inner(&self) -> &Inner {
-        &self.inner
+    fn inner(&self) -> Option<&Inner> {
+        Some(&self.inner)
     }
 
     unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
@@ -125,8 +130,11 @@ impl Hooked for Choice {
         let mut state = state;
         // SAFETY: called from `peer.free`; nginx passes its connection as it is.
         unsafe {
-            if self.status == Status::Hit && hooks::is_stale(pc, self.upstream, state) {
-                // The server has closed an idle connection: no failure, it is tried anew.
+            let stale = self.status == Status::Hit
+                && Failure::of(pc, self.upstream, state) == Failure::Stale;
+            if stale && !mem::replace(&mut self.forgiven, true) {
+                // The server has closed an idle connection, or does so whenever it gets this request:
+                // once that is no failure, and it is tried anew.
                 state &= !(nginx_sys::NGX_PEER_FAILED as ngx_uint_t);
                 peers::forget_try(self.inner.data);
             }
@@ -194,7 +202,7 @@ impl Choice {
         };
         self.status = match &taken {
             Ok(()) => Status::Hit,
-            Err(missing) if matches!(missing.absence, Absence::Removed) => Status::Unknown,
+            Err(missing) if *missing == Missing::Removed => Status::Unknown,
             Err(_) => Status::Unavailable,
         };
         taken.is_ok()

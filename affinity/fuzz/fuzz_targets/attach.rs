@@ -56,7 +56,7 @@ fn read_everything(table: &Table) {
     for server in table.servers() {
         table.address(server, &mut buffer);
         table.server_stats(server);
-        table.unavailable_since(server);
+        table.record(server);
         table.server_flags(server);
         table.count_hit(server);
     }

@@ -4,8 +4,8 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::{
-    Holder, OutOfMemory, Output, Refusal, Report, Resource, Server, Text, Upstream, Utc, Zone,
-    NO_SERVER, NO_UPSTREAM, NO_ZONE,
+    Admin, Holder, OutOfMemory, Output, Refusal, Report, Resource, Server, Text, Upstream, Utc,
+    Zone, NO_SERVER, NO_UPSTREAM, NO_ZONE,
 };
 
 /// What is sent.
@@ -210,23 +210,33 @@ impl Serialize for Server<'_> {
             address: Text<'a>,
             route: Option<Text<'a>>,
             state: &'static str,
+            reason: Option<&'static str>,
+            since: Option<Utc>,
+            seen_by: Option<&'static str>,
+            last_failure: Option<Utc>,
+            last_success: Option<Utc>,
+            admin: &'static str,
             backup: bool,
             live: u64,
             hits: u64,
             drain: bool,
             drain_deadline: Option<Utc>,
-            unavailable_since: Option<Utc>,
         }
         Shown {
             address: self.address,
             route: self.route,
             state: self.state.as_str(),
+            reason: self.reason.as_str(),
+            since: self.since,
+            seen_by: self.seen_by.as_str(),
+            last_failure: self.last_failure,
+            last_success: self.last_success,
+            admin: self.admin.as_str(),
             backup: self.backup,
             live: self.live,
             hits: self.hits,
-            drain: self.drain,
+            drain: self.admin == Admin::Draining,
             drain_deadline: self.drain_deadline,
-            unavailable_since: self.unavailable_since,
         }
         .serialize(serializer)
     }

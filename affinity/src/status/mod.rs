@@ -21,6 +21,7 @@ pub use request::{
 pub use text::{Text, Utc};
 
 use crate::policy::{Rejection, Status};
+use crate::servers::{Known, Reason, Source};
 use crate::table::{ServerStats, Stats};
 
 /// Everything, at one moment.
@@ -86,46 +87,51 @@ pub struct Server<'a> {
     pub address: Text<'a>,
     /// Of `sticky route`.
     pub route: Option<Text<'a>>,
-    /// Whether it can be had.
-    pub state: State,
+    /// What is known of it.
+    pub state: Known,
+    /// Why.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Option<Utc>,
+    /// Where that was seen.
+    pub seen_by: Source,
+    /// When it failed last, and when it was seen to answer or to accept a connection.
+    pub last_failure: Option<Utc>,
+    /// See above.
+    pub last_success: Option<Utc>,
+    /// What the administrator wants.
+    pub admin: Admin,
     /// Whether it is a backup server.
     pub backup: bool,
     /// Its sessions in the upstream's zone.
     pub live: u64,
     /// Requests that it got because it holds their session.
     pub hits: u64,
-    /// Whether it gets no new sessions.
-    pub drain: bool,
     /// When the sessions that are left will be forgotten.
     pub drain_deadline: Option<Utc>,
-    /// Since when requests of its sessions have not reached it.
-    pub unavailable_since: Option<Utc>,
 }
 
-/// Whether a server can be had.
+/// What the administrator wants of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// For all requests.
-    Up,
-    /// For those of its sessions only.
+pub enum Admin {
+    /// That it gets new sessions.
+    InService,
+    /// That it gets none, and keeps those that it has.
     Draining,
-    /// Not now.
-    Unavailable,
-    /// It is in no upstream of its zone any more.
-    Gone,
+    /// That it gets no requests.
+    Down,
 }
 
-impl State {
+impl Admin {
     /// All of them.
-    pub const ALL: [State; 4] = [State::Up, State::Draining, State::Unavailable, State::Gone];
+    pub const ALL: [Admin; 3] = [Admin::InService, Admin::Draining, Admin::Down];
 
     /// The text of the field.
     pub const fn as_str(self) -> &'static str {
         match self {
-            State::Up => "up",
-            State::Draining => "draining",
-            State::Unavailable => "unavailable",
-            State::Gone => "gone",
+            Admin::InService => "in_service",
+            Admin::Draining => "draining",
+            Admin::Down => "down",
         }
     }
 }

@@ -5,7 +5,8 @@
 
 use core::fmt::{self, Write};
 
-use super::{Holder, OutOfMemory, Output, Report, State, Text, Zone};
+use super::{Admin, Holder, OutOfMemory, Output, Report, Server, Text, Utc, Zone};
+use crate::servers::Known;
 
 impl Report<'_> {
     /// The text of it.
@@ -52,18 +53,41 @@ impl Report<'_> {
 
         self.of_holders(out, &SERVER_GAUGES, gauge)?;
         self.of_holders(out, &SERVER_COUNTERS, counter)?;
-        gauge(out, "server_state", "1 for the state that a server of an upstream is in.")?;
+        gauge(out, "server_state", "1 for what is known of a server, by why that is so.")?;
+        self.of_servers(|labels, server| {
+            for state in Known::ALL {
+                let is_it = server.state == state;
+                let reason = server.reason.as_str().filter(|_| is_it).unwrap_or_default();
+                let labels = labels.with([("state", state.as_str()), ("reason", reason)]);
+                sample(out, "server_state", &labels, u64::from(is_it))?;
+            }
+            Ok(())
+        })?;
+        gauge(out, "server_state_since_seconds", "When that began (Unix time), if it has.")?;
+        self.of_servers(|labels, server| match server.since {
+            Some(Utc(since)) => sample(out, "server_state_since_seconds", &labels.0, since),
+            None => Ok(()),
+        })?;
+        gauge(out, "server_admin", "1 for what the administrator wants of a server.")?;
+        self.of_servers(|labels, server| {
+            for admin in Admin::ALL {
+                let [labels @ .., _] = labels.with([("admin", admin.as_str()), ("", "")]);
+                sample(out, "server_admin", &labels, u64::from(server.admin == admin))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Calls `f` with the labels of each server of each upstream.
+    fn of_servers(&self, mut f: impl FnMut(Labels<'_>, &Server<'_>) -> fmt::Result) -> fmt::Result {
         for upstream in &self.upstreams {
             for server in &upstream.servers {
-                for state in State::ALL {
-                    let labels = [
-                        ("upstream", upstream.name),
-                        ("zone", upstream.zone),
-                        ("server", server.address),
-                        ("state", Text(state.as_str().as_bytes())),
-                    ];
-                    sample(out, "server_state", &labels, u64::from(server.state == state))?;
-                }
+                let labels = [
+                    ("upstream", upstream.name),
+                    ("zone", upstream.zone),
+                    ("server", server.address),
+                ];
+                f(Labels(labels), server)?;
             }
         }
         Ok(())
@@ -90,6 +114,18 @@ impl Report<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// The labels of a server.
+struct Labels<'a>([(&'static str, Text<'a>); 3]);
+
+impl<'a> Labels<'a> {
+    /// With two more.
+    fn with(&self, more: [(&'static str, &'static str); 2]) -> [(&'static str, Text<'a>); 5] {
+        let [upstream, zone, server] = self.0;
+        let [one, other] = more.map(|(label, text)| (label, Text(text.as_bytes())));
+        [upstream, zone, server, one, other]
     }
 }
 

@@ -58,13 +58,17 @@ fn report() -> Report<'static> {
             servers: vec![Server {
                 address: ADDRESS,
                 route: None,
-                state: State::Draining,
+                state: Known::Unreachable,
+                reason: Reason::Refused,
+                since: Some(Utc(60)),
+                seen_by: Source::Attempt,
+                last_failure: Some(Utc(61)),
+                last_success: None,
+                admin: Admin::Draining,
                 backup: false,
                 live: 10,
                 hits: 100,
-                drain: true,
                 drain_deadline: Some(Utc(0)),
-                unavailable_since: None,
             }],
         }],
     }
@@ -92,7 +96,17 @@ fn the_whole_report_is_one_object() {
     assert_eq!(zone["rejected"], serde_json::json!({"unknown": 7, "gone": 8, "unavailable": 9}));
     assert_eq!(zone["servers"]["127.0.0.1:8001"]["moved_in"], 1);
     let server = &shown["upstreams"]["mcp"]["servers"]["127.0.0.1:8001"];
-    assert_eq!(server["state"], "draining");
+    assert_eq!((&server["state"], &server["admin"]), (&"unreachable".into(), &"draining".into()));
+    assert_eq!(
+        (&server["reason"], &server["seen_by"]),
+        (&"connection refused".into(), &"attempt".into())
+    );
+    assert_eq!(server["since"], "1970-01-01T00:01:00Z");
+    assert_eq!(server["last_failure"], "1970-01-01T00:01:01Z");
+    assert_eq!(
+        (&server["last_success"], &server["drain"]),
+        (&serde_json::Value::Null, &true.into())
+    );
     assert_eq!(server["drain_deadline"], "1970-01-01T00:00:00Z");
 }
 
@@ -156,8 +170,18 @@ fn prometheus_gets_a_line_for_each_number() {
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
     }
-    assert_eq!(text.matches(r#"state="draining"} 1"#).count(), 1);
-    assert_eq!(text.matches(r#"state="up"} 0"#).count(), 1);
+    for (end, count) in [
+        (r#",state="unreachable",reason="connection refused"} 1"#, 1),
+        (r#",state="up",reason=""} 0"#, 1),
+        (
+            r#"server_state_since_seconds{upstream="mcp",zone="a \"zone\"\\\n",server="127.0.0.1:8001"} 60"#,
+            1,
+        ),
+        (r#",admin="draining"} 1"#, 1),
+        (r#",admin="in_service"} 0"#, 1),
+    ] {
+        assert_eq!(text.matches(end).count(), count, "{end} in\n{text}");
+    }
 }
 
 #[test]

@@ -715,9 +715,8 @@ impl<'a> Translation<'a> {
     fn add(&self, server: ServerId) -> Option<ServerId> {
         let mut buffer = [0; Table::MAX_ADDRESS];
         let result = self.to.intern(self.from.address(server, &mut buffer)?, self.now)?;
-        if let Some(since) = self.from.unavailable_since(server) {
-            self.to.set_unavailable(result, since);
-        }
+        let known = self.from.record(server);
+        self.to.update_record(result, |record| if record.is_blank() { known } else { record });
         self.to.set_server_flags(result, self.from.server_flags(server), 0);
         Some(result)
     }

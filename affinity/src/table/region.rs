@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! Header | Shard × shards | Body × shards × buckets | summary (u64) × shards × buckets
-//!        | Cell × servers | print (u64) × servers | hits (u64) × servers
+//!        | Cell × servers | RecordCell × servers | print (u64) × servers | hits (u64) × servers
 //!        | Counts × shards × servers
 //! ```
 
@@ -12,13 +12,13 @@ use core::ptr::NonNull;
 use super::bucket::{Body, Buckets, SLOTS};
 use super::journal::Journal;
 use super::lock::RobustMutex;
-use super::servers::Cell;
+use super::servers::{Cell, RecordCell};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// "sessions" in ASCII.
 const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 /// Counted up when the meaning of any byte of the region changes.
-const FORMAT: u32 = 5;
+const FORMAT: u32 = 6;
 
 /// Alignment of every part, in bytes.
 pub(super) const ALIGN: usize = 128;
@@ -32,7 +32,7 @@ const SMALL_SHARD_SIZE: usize = 16 * 1024;
 const MIN_SERVERS: u32 = 16;
 const MAX_SERVERS: u32 = 4096;
 /// The server list and its counters may take this fraction of the region.
-const SERVERS_SHARE: usize = 16;
+const SERVERS_SHARE: usize = 13;
 
 /// Counters of a shard, in `Shard::totals`, and of a server in a shard, in `Region::counts`.
 /// What has an index in both is counted in both.
@@ -123,6 +123,7 @@ struct Geometry {
     bodies_at: usize,
     summaries_at: usize,
     cells_at: usize,
+    records_at: usize,
     prints_at: usize,
     hits_at: usize,
     counts_at: usize,
@@ -152,6 +153,7 @@ impl Geometry {
         let bodies_at = place(all_buckets as usize, size_of::<Body>())?;
         let summaries_at = place(all_buckets as usize, size_of::<u64>())?;
         let cells_at = place(servers_len, size_of::<Cell>())?;
+        let records_at = place(servers_len, size_of::<RecordCell>())?;
         let prints_at = place(servers_len, size_of::<u64>())?;
         let hits_at = place(servers_len, size_of::<u64>())?;
         let counts_at = place(shards_len * servers_len, COUNTERS * size_of::<u32>())?;
@@ -164,6 +166,7 @@ impl Geometry {
             bodies_at,
             summaries_at,
             cells_at,
+            records_at,
             prints_at,
             hits_at,
             counts_at,
@@ -176,6 +179,7 @@ impl Geometry {
         let few = (len / SMALL_SHARD_SIZE).clamp(1, FEW_SHARDS);
         let shards = (len / SHARD_SIZE).clamp(few, MAX_SHARDS as usize) as u32;
         let server_size = size_of::<Cell>()
+            + size_of::<RecordCell>()
             + 2 * size_of::<u64>()
             + shards as usize * COUNTERS * size_of::<u32>();
         let servers = (len / SERVERS_SHARE / server_size)
@@ -338,6 +342,13 @@ impl Region {
     pub(super) fn cells(&self) -> &[Cell] {
         // SAFETY: `Geometry` has placed that many cells there.
         unsafe { self.slice(self.geometry.cells_at, self.geometry.servers as usize) }
+    }
+
+    /// What is known of the servers, in the order of their cells.
+    #[inline]
+    pub(super) fn records(&self) -> &[RecordCell] {
+        // SAFETY: `Geometry` has placed that many records there.
+        unsafe { self.slice(self.geometry.records_at, self.geometry.servers as usize) }
     }
 
     /// Prints of the servers' addresses; zero where no server begins.

@@ -12,6 +12,7 @@ use super::region::{count_index, Counter, COUNTERS};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::time::Tick;
 use super::writer::Writer;
+use crate::servers::Record;
 
 /// Bytes of address text in a cell.
 const TEXT: usize = 48;
@@ -22,14 +23,36 @@ pub(super) struct Cell {
     shape: AtomicU32,
     /// The module's own bits.
     flags: AtomicU32,
-    /// Since when the server has been unavailable: a tick, where 1 stands for 0; 0: it is not.
-    unavailable_since: AtomicU32,
+    reserved: AtomicU32,
     /// Tick of the last time that the server was interned or got a session.
     used: AtomicU32,
     text: [AtomicU64; TEXT / 8],
 }
 
 const _: () = assert!(size_of::<Cell>() == 64);
+
+/// The words of a [`Record`], written under the list's lock.
+#[repr(C)]
+pub(super) struct RecordCell([AtomicU64; Record::WORDS]);
+
+impl RecordCell {
+    /// Reads the state first: a record that is just being written shows the old state, or the new
+    /// one with all that belongs to it.
+    fn load(&self) -> Record {
+        let mut words = [0; Record::WORDS];
+        for (word, cell) in words.iter_mut().zip(&self.0) {
+            *word = cell.load(Ordering::Acquire);
+        }
+        Record::from_words(words)
+    }
+
+    /// Writes the state last; see `load`.
+    fn store(&self, record: &Record) {
+        for (cell, word) in self.0.iter().zip(record.to_words()).rev() {
+            cell.store(word, Ordering::SeqCst);
+        }
+    }
+}
 
 impl Cell {
     fn address_len(&self) -> usize {
@@ -52,9 +75,10 @@ impl Table {
     pub const MAX_ADDRESS: usize = 255;
 
     /// The server of an address, which is added to the list if it is not there. If the list is
-    /// full, the server without sessions and flags that has been used the longest ago makes room.
+    /// full, the server without sessions, flags and record that has been used the longest ago makes
+    /// room.
     ///
-    /// None: all servers in the list have sessions or flags, the address is longer than `MAX_ADDRESS`
+    /// None: all servers in the list have one of the three, the address is longer than `MAX_ADDRESS`
     /// or empty, or the list's lock is broken. Costs a pass over the list: keep the result.
     pub fn intern(&self, address: &[u8], now: Tick) -> Option<ServerId> {
         if address.is_empty() || address.len() > Self::MAX_ADDRESS {
@@ -112,32 +136,33 @@ impl Table {
         })
     }
 
-    /// Since when the server has been unavailable; None if it is not, or is off the list.
-    pub fn unavailable_since(&self, server: ServerId) -> Option<Tick> {
-        match self.cell(server)?.unavailable_since.load(Ordering::Relaxed) {
-            0 => None,
-            tick => Some(Tick(tick)),
-        }
+    /// What is known of a server; blank if it is off the list.
+    pub fn record(&self, server: ServerId) -> Record {
+        self.record_cell(server).map(RecordCell::load).unwrap_or_default()
     }
 
-    /// The server is unavailable, since `now` unless it was before. Returns since when; None if
-    /// it is off the list.
-    pub fn set_unavailable(&self, server: ServerId, now: Tick) -> Option<Tick> {
-        let since = &self.cell(server)?.unavailable_since;
-        let now = now.0.max(1);
-        match since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => Some(Tick(now)),
-            Err(earlier) => Some(Tick(earlier)),
+    /// Changes what is known of a server; gives the record before and after. None if the server is off
+    /// the list. Takes the list's lock, unless nothing changes.
+    pub fn update_record(
+        &self,
+        server: ServerId,
+        change: impl Fn(Record) -> Record,
+    ) -> Option<(Record, Record)> {
+        let before = self.record_cell(server)?.load();
+        if change(before) == before {
+            return Some((before, before));
         }
+        let _guard = self.lock_servers()?;
+        let cell = self.record_cell(server)?;
+        let before = cell.load();
+        let after = change(before);
+        cell.store(&after);
+        Some((before, after))
     }
 
-    /// The server is available.
-    pub fn clear_unavailable(&self, server: ServerId) {
-        if let Some(cell) = self.cell(server) {
-            if cell.unavailable_since.load(Ordering::Relaxed) != 0 {
-                cell.unavailable_since.store(0, Ordering::Relaxed);
-            }
-        }
+    fn record_cell(&self, server: ServerId) -> Option<&RecordCell> {
+        self.cell(server)?;
+        self.region.records().get(usize::from(server.index))
     }
 
     /// The module's own bits of a server; zero at first, and if it is off the list.
@@ -152,7 +177,7 @@ impl Table {
         };
         let _ = cell
             .flags
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |flags| Some(flags & !clear | set));
+            .fetch_update(Ordering::SeqCst, Ordering::Relaxed, |flags| Some(flags & !clear | set));
         true
     }
 
@@ -263,7 +288,7 @@ impl Table {
         let cell = run.first()?;
         self.listing(index)?.set_address_len(address.len() as u32);
         cell.flags.store(0, Ordering::Relaxed);
-        cell.unavailable_since.store(0, Ordering::Relaxed);
+        self.region.records().get(index)?.store(&Record::default());
         cell.used.store(now.0, Ordering::Relaxed);
         for (chunk, word) in address.chunks(8).zip(run.iter().flat_map(|cell| &cell.text)) {
             let mut bytes = [0; 8];
@@ -274,12 +299,16 @@ impl Table {
         Some(server)
     }
 
-    /// Takes the server without sessions and flags that has been used the longest ago off the list.
+    /// Takes the server without sessions, flags and record that has been used the longest ago off
+    /// the list.
     /// None if there is none. The caller holds the list's lock.
     fn retire_one(&self, now: Tick) -> Option<()> {
         loop {
-            let idle =
-                |server: &ServerId| self.server_flags(*server) == 0 && self.live(server.index) == 0;
+            let idle = |server: &ServerId| {
+                self.server_flags(*server) == 0
+                    && self.record(*server).is_blank()
+                    && self.live(server.index) == 0
+            };
             let server = self.servers().filter(idle).max_by_key(|server| {
                 self.cell(*server).map(|cell| now.since(Tick(cell.used.load(Ordering::Relaxed))))
             })?;

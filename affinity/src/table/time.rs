@@ -23,7 +23,7 @@ impl Tick {
 }
 
 /// A length of time in units of 64 ms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub u32);
 
 impl Span {

@@ -1,0 +1,547 @@
+//! What nginx does by itself to know its servers: while one cannot be reached, one worker tries to
+//! connect to it, once in an interval, so that it is known to be back before a client asks, and known
+//! to be gone if it is. The same worker sees which addresses have left DNS.
+
+use core::cell::UnsafeCell;
+use core::ffi::{c_int, c_void};
+use core::mem;
+use core::ptr;
+use std::io::Error;
+
+use affinity::servers::{Event, Known, Reason, Record};
+use affinity::table::{ServerId, Span, Table, Tick};
+use nginx_sys::{
+    ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t,
+    ngx_exiting, ngx_get_connection, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_log_t, ngx_msec_t, ngx_process, sockaddr,
+    socklen_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+};
+
+use crate::addresses::Address;
+use crate::conf::{Affinity, UpstreamConf};
+use crate::evidence;
+use crate::nginx::{self, ERROR};
+use crate::worker;
+use crate::zone::{Sessions, Zone};
+
+/// Longest time between two turns (milliseconds).
+const MAX_INTERVAL: u64 = 1000;
+
+/// What a worker holds.
+struct Attempts {
+    timer: ngx_event_t,
+    /// nginx's debug log wants a connection to every timer.
+    connection: ngx_connection_t,
+    running: Vec<Box<Attempt>>,
+}
+
+/// A connection that is being made, or was.
+struct Attempt {
+    /// Null when it has ended.
+    connection: *mut ngx_connection_t,
+    /// Both live as long as the cycle.
+    cycle: *const ngx_cycle_t,
+    zone: *const Zone,
+    server: ServerId,
+}
+
+extern "C" {
+    fn sticky_learn_watch_connection(c: *mut ngx_connection_t) -> ngx_int_t;
+}
+
+struct Local(UnsafeCell<mem::MaybeUninit<Attempts>>);
+
+// SAFETY: nginx runs its event loop, and all that is called from it, in one thread.
+unsafe impl Sync for Local {}
+
+static ATTEMPTS: Local = Local(UnsafeCell::new(mem::MaybeUninit::uninit()));
+static STARTED: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+
+/// # Safety
+/// Called from nginx's event loop thread, after `start` has begun; references must not overlap.
+unsafe fn attempts<'a>() -> &'a mut Attempts {
+    // SAFETY: `start` has written it.
+    unsafe { (*ATTEMPTS.0.get()).assume_init_mut() }
+}
+
+/// Copies the addresses, and starts the timer, if the configuration has zones.
+///
+/// # Safety
+/// Called from `init_process`.
+pub unsafe fn start(cycle: *mut ngx_cycle_t) {
+    // SAFETY: by this function's contract; zeroes are an event and a connection.
+    unsafe {
+        let process = ngx_process as u32;
+        if process != NGX_PROCESS_WORKER && process != NGX_PROCESS_SINGLE {
+            return;
+        }
+        if worker::zones(cycle).is_empty() {
+            return;
+        }
+        (*ATTEMPTS.0.get()).write(Attempts {
+            timer: mem::zeroed(),
+            connection: mem::zeroed(),
+            running: Vec::new(),
+        });
+        STARTED.store(true, core::sync::atomic::Ordering::Relaxed);
+        refresh(cycle);
+        let attempts = attempts();
+        attempts.connection.fd = -1;
+        attempts.timer.data = (&raw mut attempts.connection).cast();
+        attempts.timer.log = (*cycle).log;
+        attempts.timer.handler = Some(turn);
+        attempts.timer.set_cancelable(1);
+        ngx_add_timer(&mut attempts.timer, interval(cycle));
+    }
+}
+
+/// Ends what is left when the worker exits.
+///
+/// # Safety
+/// Called from `exit_process`.
+pub unsafe fn stop() {
+    if STARTED.load(core::sync::atomic::Ordering::Relaxed) {
+        // SAFETY: by this function's contract.
+        unsafe {
+            drop_leases(ngx_cycle);
+            attempts().running.drain(..).for_each(|attempt| attempt.close());
+        }
+    }
+}
+
+/// Time between two turns.
+unsafe fn interval(cycle: *const ngx_cycle_t) -> ngx_msec_t {
+    // SAFETY: the cycle is live.
+    let zones = unsafe { worker::zones(cycle) };
+    // SAFETY: as are its zones.
+    let intervals = zones.iter().map(|&zone| unsafe { (*zone).attempt_interval() });
+    intervals.min().unwrap_or(MAX_INTERVAL) as ngx_msec_t
+}
+
+/// The upstreams of a cycle that have sessions.
+///
+/// # Safety
+/// The cycle is live.
+unsafe fn upstreams<'a>(
+    cycle: *const ngx_cycle_t,
+) -> impl Iterator<Item = (*const ngx_http_upstream_srv_conf_t, &'a UpstreamConf, &'a Affinity)> {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let main = nginx::cycle_main_conf::<ngx_http_upstream_main_conf_t>(
+            cycle,
+            &raw const ngx_http_upstream_module,
+        );
+        let all = main.map_or(&[][..], |main| {
+            main.upstreams.as_slice::<*const ngx_http_upstream_srv_conf_t>()
+        });
+        all.iter().filter_map(|&us| {
+            let conf: &UpstreamConf = UpstreamConf::of(us)?;
+            Some((us, conf, conf.affinity.as_ref()?))
+        })
+    }
+}
+
+/// Copies the addresses of all upstreams whose list has changed.
+///
+/// # Safety
+/// The cycle is the running one.
+pub unsafe fn refresh(cycle: *const ngx_cycle_t) {
+    // SAFETY: by this function's contract.
+    for (us, conf, _) in unsafe { upstreams(cycle) } {
+        if let Ok(mut addresses) = conf.addresses.try_borrow_mut() {
+            // SAFETY: as above.
+            unsafe { addresses.refresh(us) };
+        }
+    }
+}
+
+unsafe extern "C" fn turn(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls with the timer that `start` set.
+    unsafe {
+        // A process that is its own master outlives the cycle that it has started with.
+        let cycle = ngx_cycle.cast_const();
+        (*event).log = (*cycle).log;
+        let log = (*event).log;
+        let interval = interval(cycle);
+        refresh(cycle);
+        attempts().end_all(log);
+        if ngx_exiting == 0 {
+            for &zone in worker::zones(cycle) {
+                look_after(cycle, &*zone, interval as u64, log);
+            }
+        } else {
+            drop_leases(cycle);
+        }
+        ngx_add_timer(event, interval);
+    }
+}
+
+unsafe fn drop_leases(cycle: *const ngx_cycle_t) {
+    // SAFETY: the cycle is live, as are its zones.
+    unsafe {
+        for &zone in worker::zones(cycle) {
+            if let Some(sessions) = (*zone).sessions() {
+                sessions.drop_lease(std::process::id());
+            }
+        }
+    }
+}
+
+/// Does for the servers of a zone what there is to do in this turn, if that is this worker's task.
+///
+/// # Safety
+/// The cycle is the running one, the zone is its own.
+unsafe fn look_after(cycle: *const ngx_cycle_t, zone: &Zone, interval: u64, log: *mut ngx_log_t) {
+    /// Intervals after which another worker takes over.
+    const LEASE: u64 = 3;
+
+    let Some(sessions) = zone.sessions() else { return };
+    let now = nginx::now();
+    let lease = Span::from_millis(LEASE * interval);
+    if !sessions.take_lease(std::process::id(), now, lease) {
+        return;
+    }
+    for server in sessions.table.servers() {
+        let mut buffer = [0; Table::MAX_ADDRESS];
+        let Some(name) = sessions.table.address(server, &mut buffer) else { continue };
+        // SAFETY: by this function's contract.
+        unsafe { look_at(cycle, zone, sessions, server, name, now, log) };
+    }
+}
+
+/// What the upstreams of a zone have of one server.
+#[derive(Default)]
+struct Found {
+    listed: bool,
+    down: bool,
+    resolved: bool,
+    /// There is an upstream in which another server can be reached.
+    has_company: bool,
+    /// Its address is not in an answer of DNS that has others.
+    missing: bool,
+    /// Some upstream of the zone has names that are resolved.
+    maybe_resolved: bool,
+    fail_timeout: Span,
+    sockaddr: Option<([u8; 128], usize)>,
+}
+
+impl Found {
+    /// # Safety
+    /// As for [`look_after`].
+    unsafe fn search(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) -> Found {
+        let mut found = Found { missing: true, ..Found::default() };
+        // SAFETY: by this function's contract.
+        for (us, conf, affinity) in unsafe { upstreams(cycle) } {
+            let Ok(addresses) = conf.addresses.try_borrow() else { continue };
+            if !ptr::eq(affinity.zone, zone) {
+                continue;
+            }
+            found.maybe_resolved |= addresses.are_resolved();
+            found.missing &= !addresses.are_resolved() || addresses.is_missing(name);
+            if let Some(address) = addresses.find(name) {
+                found.add(address);
+                // SAFETY: as above.
+                found.has_company |= !unsafe { evidence::is_alone(us, affinity, name) };
+            }
+        }
+        found
+    }
+
+    fn add(&mut self, address: &Address) {
+        self.listed |= address.listed;
+        self.down |= address.listed && address.down;
+        self.resolved |= address.is_resolved();
+        self.fail_timeout = self.fail_timeout.max(address.fail_timeout);
+        let bytes = address.sockaddr();
+        let mut copy = [0; 128];
+        if let Some(room) = copy.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.sockaddr = Some((copy, bytes.len()));
+        }
+    }
+}
+
+/// # Safety
+/// As for [`look_after`].
+unsafe fn look_at(
+    cycle: *const ngx_cycle_t,
+    zone: &Zone,
+    sessions: &Sessions,
+    server: ServerId,
+    name: &[u8],
+    now: Tick,
+    log: *mut ngx_log_t,
+) {
+    let record = sessions.table.record(server);
+    // SAFETY: by this function's contract.
+    let found = unsafe { Found::search(cycle, zone, name) };
+    let live = || sessions.table.server_stats(server).is_some_and(|stats| stats.live > 0);
+    if found.sockaddr.is_none() && !record.resolved && !record.is_blank() && !live() {
+        // No upstream has it, and nobody asks for it any more.
+        sessions.table.update_record(server, |_| Record::default());
+        sessions.note_trouble();
+        return;
+    }
+    let down_since = found.down.then(|| record.down_since.unwrap_or(now));
+    let resolved = record.resolved || found.resolved;
+    if (down_since, resolved) != (record.down_since, record.resolved) {
+        sessions.table.update_record(server, |record| Record { down_since, resolved, ..record });
+    }
+    if resolved {
+        if !found.listed && found.missing && found.maybe_resolved {
+            if live() {
+                evidence::note(zone, server, Event::Missing, log);
+            } else {
+                // Whoever gets this address next begins anew.
+                sessions.table.update_record(server, |_| Record::default());
+                sessions.note_trouble();
+                // SAFETY: as above.
+                unsafe { drop_address(cycle, zone, name) };
+                return;
+            }
+        } else if record.missing.is_some() {
+            evidence::note(zone, server, Event::Listed, log);
+        }
+    }
+    let since_last = || record.last_failure.map_or(Span(u32::MAX), |last| now.since(last));
+    let is_due = match record.known {
+        Known::Unreachable => true,
+        Known::Gone => since_last() >= found.fail_timeout,
+        Known::Up | Known::Slow => false,
+    };
+    if let (true, false, Some((sockaddr, len))) = (is_due, found.down, found.sockaddr) {
+        // SAFETY: as above.
+        unsafe { attempts().begin(cycle, zone, server, sockaddr.get(..len), log) };
+    }
+}
+
+unsafe fn drop_address(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) {
+    // SAFETY: the cycle is the running one.
+    for (_, conf, affinity) in unsafe { upstreams(cycle) } {
+        if let (true, Ok(mut addresses)) =
+            (ptr::eq(affinity.zone, zone), conf.addresses.try_borrow_mut())
+        {
+            addresses.drop_unlisted(|other| other != name);
+        }
+    }
+}
+
+impl Attempts {
+    /// Those that have not come to an end in their time have failed.
+    ///
+    /// # Safety
+    /// Called in the event loop.
+    unsafe fn end_all(&mut self, log: *mut ngx_log_t) {
+        for attempt in self.running.drain(..) {
+            if !attempt.connection.is_null() {
+                // SAFETY: by this function's contract.
+                unsafe { attempt.note(Err(Reason::TimedOut), log) };
+                attempt.close();
+            }
+        }
+    }
+
+    /// # Safety
+    /// As above; the zone is of the running cycle.
+    unsafe fn begin(
+        &mut self,
+        cycle: *const ngx_cycle_t,
+        zone: &Zone,
+        server: ServerId,
+        sockaddr: Option<&[u8]>,
+        log: *mut ngx_log_t,
+    ) {
+        let Some(address) = sockaddr else { return };
+        if self.running.try_reserve(1).is_err() {
+            return;
+        }
+        let mut attempt = Box::new(Attempt { connection: ptr::null_mut(), cycle, zone, server });
+        // SAFETY: by this function's contract; the address is a whole socket address.
+        unsafe {
+            match Socket::connect(address.as_ptr().cast(), address.len() as socklen_t) {
+                (_, Progress::Done(result)) => attempt.note(result, log),
+                (Some(socket), Progress::Begun) => {
+                    attempt.connection = socket.watch(&raw mut *attempt, log);
+                    if !attempt.connection.is_null() {
+                        self.running.push(attempt);
+                    }
+                }
+                // Something is missing on this machine: that proves nothing.
+                _ => (),
+            }
+        }
+    }
+}
+
+impl Attempt {
+    /// # Safety
+    /// Called in the event loop.
+    unsafe fn note(&self, result: Result<(), Reason>, log: *mut ngx_log_t) {
+        // SAFETY: the cycle and its zones live if it still runs; by this function's contract.
+        unsafe {
+            if !ptr::eq(self.cycle, ngx_cycle) {
+                return;
+            }
+            let zone = &*self.zone;
+            let event = match result {
+                Ok(()) => Event::Accepted,
+                Err(reason) => {
+                    let mut buffer = [0; Table::MAX_ADDRESS];
+                    let name = zone
+                        .sessions()
+                        .and_then(|sessions| sessions.table.address(self.server, &mut buffer));
+                    let Some(name) = name else { return };
+                    let alone = !Found::search(self.cycle, zone, name).has_company;
+                    Event::AttemptFailed { reason, alone }
+                }
+            };
+            evidence::note(zone, self.server, event, log);
+        }
+    }
+
+    fn close(mut self: Box<Self>) {
+        let connection = mem::replace(&mut self.connection, ptr::null_mut());
+        if !connection.is_null() {
+            // SAFETY: nobody else knows the connection.
+            unsafe { ngx_close_connection(connection) };
+        }
+    }
+}
+
+/// The connection of an attempt has come to something.
+unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
+    // SAFETY: nginx calls with an event of a connection whose data is its attempt, which lives as long
+    // as the connection.
+    unsafe {
+        let connection = (*event).data.cast::<ngx_connection_t>();
+        let attempt = &mut *(*connection).data.cast::<Attempt>();
+        let result = match socket_error((*connection).fd) {
+            0 => Ok(()),
+            error => match reason_of(error) {
+                Some(reason) => Err(reason),
+                None => {
+                    attempt.connection = ptr::null_mut();
+                    ngx_close_connection(connection);
+                    return;
+                }
+            },
+        };
+        let log = (*ngx_cycle).log;
+        attempt.connection = ptr::null_mut();
+        ngx_close_connection(connection);
+        attempt.note(result, log);
+    }
+}
+
+/// What became of a `connect`.
+enum Progress {
+    Done(Result<(), Reason>),
+    Begun,
+    /// It failed for want of something here.
+    Local,
+}
+
+struct Socket(c_int);
+
+impl Socket {
+    /// # Safety
+    /// `address` is the start of a socket address of `len` bytes.
+    unsafe fn connect(address: *const sockaddr, len: socklen_t) -> (Option<Socket>, Progress) {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let family = c_int::from((*address).sa_family);
+            let flags = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+            let socket = match libc::socket(family, flags, 0) {
+                -1 => return (None, Progress::Local),
+                number => Socket(number),
+            };
+            if libc::connect(socket.0, address.cast(), len) == 0 {
+                return (Some(socket), Progress::Done(Ok(())));
+            }
+            let progress = match Error::last_os_error().raw_os_error().unwrap_or(0) {
+                libc::EINPROGRESS => Progress::Begun,
+                error => match reason_of(error) {
+                    Some(reason) => Progress::Done(Err(reason)),
+                    None => Progress::Local,
+                },
+            };
+            (Some(socket), progress)
+        }
+    }
+
+    /// Has nginx tell what becomes of it; null if that cannot be.
+    ///
+    /// # Safety
+    /// Called in the event loop; `attempt` lives as long as the connection.
+    unsafe fn watch(self, attempt: *mut Attempt, log: *mut ngx_log_t) -> *mut ngx_connection_t {
+        // SAFETY: by this function's contract. A connection takes the socket over.
+        unsafe {
+            let connection = ngx_get_connection(self.0, log);
+            let Some(c) = connection.as_mut() else { return ptr::null_mut() };
+            mem::forget(self);
+            c.data = attempt.cast::<c_void>();
+            c.log = log;
+            for event in [c.read, c.write] {
+                (*event).handler = Some(on_event);
+                (*event).log = log;
+            }
+            let added = sticky_learn_watch_connection(connection);
+            if added == ERROR {
+                ngx_close_connection(connection);
+                return ptr::null_mut();
+            }
+            connection
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // SAFETY: the socket is nobody else's.
+        unsafe { libc::close(self.0) };
+    }
+}
+
+/// Why a server cannot be reached, if one more `connect` says so at once; `None` if it does not, or if
+/// the reason is on this machine.
+///
+/// # Safety
+/// As for [`Socket::connect`].
+pub unsafe fn connect_once(address: *const sockaddr, len: socklen_t) -> Option<Reason> {
+    if address.is_null() {
+        return None;
+    }
+    // SAFETY: by this function's contract.
+    match unsafe { Socket::connect(address, len) } {
+        (_, Progress::Done(Err(reason))) => Some(reason),
+        _ => None,
+    }
+}
+
+fn socket_error(socket: c_int) -> c_int {
+    let mut error: c_int = 0;
+    let mut len = size_of::<c_int>() as libc::socklen_t;
+    // SAFETY: both are writable, and as large as is said.
+    let result = unsafe {
+        let at = (&raw mut error).cast();
+        libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_ERROR, at, &mut len)
+    };
+    match result {
+        0 => error,
+        _ => Error::last_os_error().raw_os_error().unwrap_or(libc::EIO),
+    }
+}
+
+/// What an error of `connect` says of the server; `None` if it is about this machine (`EADDRNOTAVAIL`,
+/// `ENETUNREACH`, `EMFILE` and the like).
+fn reason_of(error: c_int) -> Option<Reason> {
+    match error {
+        // A missing file is a Unix socket that nobody listens at.
+        libc::ECONNREFUSED | libc::ENOENT => Some(Reason::Refused),
+        libc::ECONNRESET | libc::ECONNABORTED => Some(Reason::Reset),
+        // Of a Unix socket whose queue is full.
+        libc::ETIMEDOUT | libc::EAGAIN => Some(Reason::TimedOut),
+        libc::EHOSTUNREACH | libc::EHOSTDOWN => Some(Reason::NoRoute),
+        _ => None,
+    }
+}
