@@ -99,10 +99,12 @@ async def test_state_of_a_server(nginx):
         holder.stop()
         assert (await send(port, first.id)).status == 503
         shown = await api.get(path, "server")
-        assert shown["state"] == "unavailable" and shown["unavailable_since"]
+        assert (shown["state"], shown["reason"]) == ("unreachable", "connection refused")
+        assert shown["since"] and shown["last_failure"] and shown["seen_by"]
+        assert shown["admin"] == "in_service"
         await asyncio.to_thread(nginx.reload, conf(port, [other], reject))
         shown = await api.get(path, "server")
-        assert (shown["state"], shown["live"]) == ("gone", 1)
+        assert (shown["state"], shown["reason"], shown["live"]) == ("gone", "not in the configuration", 1)
         report = await api.settled(2)
         assert report["zones"]["sessions"]["rejected"] == {"unknown": 0, "gone": 0, "unavailable": 1}
 
@@ -115,7 +117,7 @@ async def test_parameters_of_a_server_are_shown(nginx):
         shown = (await Api(port).get("upstreams/mcp", "upstream"))["servers"]
         first, second = (shown[server.address] for server in servers)
         assert (first["route"], first["state"], first["drain"]) == ("a", "up", False)
-        assert (second["route"], second["state"], second["drain"]) == ("b", "draining", True)
+        assert (second["route"], second["state"], second["admin"], second["drain"]) == ("b", "up", "draining", True)
 
 
 async def test_numbers_add_up(nginx, report):

@@ -95,7 +95,7 @@ async def started(nginx: Nginx, shell: str) -> AsyncIterator[tuple[Pod, Api, str
 async def draining(api: Api, server: str) -> dict:
     """How it stands there, once it drains."""
     async with asyncio.timeout(PATIENCE):
-        while (shown := await api.get(server, "server"))["state"] != "draining":
+        while (shown := await api.get(server, "server"))["admin"] != "draining":
             await asyncio.sleep(0.01)
     return shown
 

@@ -108,10 +108,10 @@ async def test_page_is_readable(nginx, tmp_path, width, scheme):
             await api.change("PATCH", f"upstreams/mcp/servers/{servers[1].address}", "server", {"drain": True})
             await page.wait_for_selector(".state.draining")
             servers[2].stop()
-            await page.wait_for_selector(".state.unavailable")
+            await page.wait_for_selector(".state.unreachable")
             assert await page.locator(".server").count() == 4
             assert await page.locator(".state.draining").count() == 1
-            assert await page.locator(".state.unavailable").count() == 1
+            assert await page.locator(".state.unreachable").count() == 1
             # Nothing sticks out.
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
             clipped = "[...document.querySelectorAll('button, .number, .tile')].filter(e => e.scrollWidth > e.clientWidth + 1)"

@@ -55,7 +55,7 @@ async def test_drain(nginx, balancer):
         firsts = await learn(port, 60)
         target = holder_of(firsts[0], servers)
         shown = await api.change("PATCH", path_of(target), "server", {"drain": True})
-        assert (shown["state"], shown["drain"]) == ("draining", True)
+        assert (shown["state"], shown["admin"], shown["drain"]) == ("up", "draining", True)
         # No new session, on any worker; all others go on, and it says why.
         later = await learn(port, 60)
         # On a busy machine one worker may take them all.
@@ -80,7 +80,7 @@ async def test_drain_outlives_reload_and_resize(nginx):
         for size in ("1m", "2m", "256k"):
             await asyncio.to_thread(nginx.reload, conf(port, servers, size=size))
             shown = await api.get(path_of(servers[0]), "server")
-            assert (shown["state"], bool(shown["drain_deadline"])) == ("draining", True)
+            assert (shown["admin"], bool(shown["drain_deadline"])) == ("draining", True)
             assert servers[0].name not in {first.replica for first in await learn(port, 30)}
 
 
