@@ -122,15 +122,17 @@ __DATA__
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m bind=$http_x_user unavailable=rebind create=$upstream_http_x_session lookup=$http_x_session;
-        server $TEST_NGINX_A max_fails=0;
+        server $TEST_NGINX_DEAD;
         server $TEST_NGINX_B;
     }
+--- init
+    Sticky::answer_once('X-Session: one');
 --- no_error_log
 [crit]
 [alert]
 [emerg]
 --- story
-    GET /?new=one | X-User: ann                => 200 a NEW a
-    GET /drop-a | X-Session: one | X-User: ann => 200 b REBOUND b
-    GET / | X-Session: one | X-User: ann       => 200 b HIT b
-    GET / | X-Session: one | X-User: bob       => 200 * UNKNOWN -
+    GET / | X-User: ann                  => 200 dead NEW dead
+    GET / | X-Session: one | X-User: ann => 200 b REBOUND b
+    GET / | X-Session: one | X-User: ann => 200 b HIT b
+    GET / | X-Session: one | X-User: bob => 200 * UNKNOWN -

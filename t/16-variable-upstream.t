@@ -60,7 +60,7 @@ __DATA__
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
                      unknown=reject unavailable=reject;
-        server $TEST_NGINX_A max_fails=0;
+        server $TEST_NGINX_DEAD;
         server $TEST_NGINX_B;
     }
 --- config
@@ -68,15 +68,17 @@ __DATA__
         set $backend u;
         proxy_pass http://$backend;
     }
+--- init
+    Sticky::answer_once('X-Session: one');
 --- no_error_log
 [crit]
 [alert]
 [emerg]
 --- story
-    GET / | X-Session: one       => 404 - UNKNOWN -
-    GET /?new=one                => 200 a NEW a
-    GET /drop-a | X-Session: one => 503 - UNAVAILABLE a
-    GET / | X-Session: one       => 200 a HIT a
+    GET / | X-Session: two => 404 - UNKNOWN -
+    GET /                  => 200 dead NEW dead
+    GET / | X-Session: one => 503 - UNAVAILABLE dead
+    GET / | X-Session: one => 503 - UNAVAILABLE dead
 
 
 

@@ -115,18 +115,24 @@ my @lengths = (2 .. 33, 63, 64, 65, 200);
     }
     upstream v {
         sticky_learn zone=sessions create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B;
+    }
+    upstream w {
+        sticky_learn zone=sessions create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
         server $TEST_NGINX_B;
     }
 --- config
     access_log logs/sticky.log sticky;
     location / { proxy_pass http://u; }
     location /v { proxy_pass http://v; }
+    location /w { proxy_pass http://w; }
 --- request eval
-["GET /", "GET /", "GET /", "GET /drop-a", "GET /v"]
+["GET /", "GET /", "GET /", "GET /drop-a", "GET /v", "GET /w"]
 --- more_headers eval
-["X-New: s3cr3t", "X-Session: s3cr3t", "X-Session: s3cr3t-too", "X-Session: s3cr3t", "X-Session: s3cr3t"]
+["X-New: s3cr3t", "X-Session: s3cr3t", "X-Session: s3cr3t-too", "X-Session: s3cr3t", "X-Session: s3cr3t", "X-Session: s3cr3t"]
 --- error_code eval
-[200, 200, 404, 503, 404]
+[200, 200, 404, 502, 503, 404]
 --- no_error_log
 s3cr3t
 [alert]
@@ -135,6 +141,7 @@ s3cr3t
 200 NEW a
 200 HIT a
 404 UNKNOWN 
+502 HIT a
 503 UNAVAILABLE a
 404 GONE a
 
