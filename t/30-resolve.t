@@ -91,12 +91,13 @@ __DATA__
 
 
 
-=== TEST 3: an address that its name no longer has is gone
+=== TEST 3: an address that its name no longer has is reached by its sessions until gone_after, and gone then, though it answers
 --- http_config
     $TEST_NGINX_RESOLVER
     upstream u {
         zone servers 64k;
-        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=reject;
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
+                     unavailable=reject gone_after=4s;
         server moves:$TEST_NGINX_RAND_PORT_1 resolve;
     }
     server {
@@ -110,6 +111,8 @@ __DATA__
 --- story
     GET /?new=one                  => 200 a NEW a
     GET / | X-Session: one         => 200 a HIT a
+    after 4.5 GET / | X-Session: one => 200 a HIT a
+    GET /                          => 200 d NONE -
     after 5 GET / | X-Session: one => 404 - GONE a
     GET / | X-Session: one         => 200 d UNKNOWN -
     GET /?new=two                  => 200 d NEW
@@ -122,7 +125,7 @@ __DATA__
     $TEST_NGINX_RESOLVER
     upstream u {
         zone servers 64k;
-        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=rebind;
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unavailable=rebind gone_after=1s;
         server moves:$TEST_NGINX_RAND_PORT_1 resolve;
     }
     server {
@@ -132,8 +135,8 @@ __DATA__
     }
 --- init
     select undef, undef, undef, 0.5;
-    Sticky::hold('GET /slow?new=one&rate=300');
-    select undef, undef, undef, 4.5;
+    Sticky::hold('GET /slow?new=one&rate=200');
+    select undef, undef, undef, 6.5;
 --- story
     GET / | X-Session: one         => 200 d REBOUND
     after 5 GET / | X-Session: one => 200 d HIT
