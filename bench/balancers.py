@@ -43,6 +43,8 @@ class Balancer:
             )
         values = "create=$upstream_http_mcp_session_id lookup=$http_mcp_session_id timeout=1h"
         if self.module:
+            if self.name.split("-")[0] == "mcp":
+                values = "timeout=1h"
             # 32,000 sessions a megabyte.
             return f"sticky_learn zone=sessions:{max(1, -(-sessions // 31250))}m {values};"
         # nginx's own: 256 bytes a session.
@@ -71,6 +73,7 @@ def contestants(nginx, module, newer, newer_module, haproxies):
         found.append(Balancer(f"hash{suffix}", f"{title}, hash of the id", binary, rr))
         if own:
             found.append(Balancer(f"own{suffix}", f"{title}, its own sticky learn", binary, rr, sticky=True))
+        found.append(Balancer(f"mcp{suffix}", f"{title}, sticky_learn in MCP mode", binary, rr, so, sticky=True))
         found.append(Balancer(f"ours{suffix}", f"{title}, sticky_learn", binary, rr, so, sticky=True))
 
     add_nginx("", nginx, module, False)

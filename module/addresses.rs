@@ -6,6 +6,7 @@
 //! our copy until the server counts as gone. Peers are copied when a worker starts, and whenever their
 //! list has changed, with room that was made before: nothing is allocated under nginx's lock.
 
+use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr;
 
@@ -115,6 +116,9 @@ pub struct Addresses {
     hosts: Vec<*const c_void>,
     /// Of the list of peers that was copied.
     generation: Option<usize>,
+    /// How many of those in service could be reached, when the worker that makes the attempts looked
+    /// last.
+    pub reachable: Cell<usize>,
 }
 
 impl Addresses {

@@ -2,14 +2,14 @@
 //! connect to it, once in an interval, so that it is known to be back before a client asks, and known
 //! to be gone if it is. The same worker sees which addresses have left DNS.
 
-use core::cell::UnsafeCell;
+use core::cell::{Ref, UnsafeCell};
 use core::ffi::{c_int, c_void};
 use core::mem;
 use core::ptr;
 use std::io::Error;
 
 use affinity::servers::{Event, Known, Reason, Record};
-use affinity::table::{ServerId, Span, Table, Tick};
+use affinity::table::{ServerId, Span, Table};
 use nginx_sys::{
     ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t,
     ngx_exiting, ngx_get_connection, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
@@ -17,7 +17,7 @@ use nginx_sys::{
     socklen_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
-use crate::addresses::Address;
+use crate::addresses::{Address, Addresses};
 use crate::conf::{Affinity, UpstreamConf};
 use crate::evidence;
 use crate::nginx::{self, ERROR};
@@ -196,123 +196,214 @@ unsafe fn look_after(cycle: *const ngx_cycle_t, zone: &Zone, interval: u64, log:
     const LEASE: u64 = 3;
 
     let Some(sessions) = zone.sessions() else { return };
-    let now = nginx::now();
     let lease = Span::from_millis(LEASE * interval);
-    if !sessions.take_lease(std::process::id(), now, lease) {
+    let Some(is_first) = sessions.take_lease(std::process::id(), nginx::now(), lease) else {
         return;
+    };
+    let mut forgotten = Vec::new();
+    // SAFETY: by this function's contract.
+    unsafe {
+        let upstreams = Upstreams::of(cycle, zone);
+        // Mostly there is nothing to see. What another worker has left shows at the first turn.
+        if is_first || sessions.is_troubled() || upstreams.need_a_look() {
+            upstreams.look(cycle, zone, sessions, &mut forgotten, log);
+        }
     }
-    for server in sessions.table.servers() {
-        let mut buffer = [0; Table::MAX_ADDRESS];
-        let Some(name) = sessions.table.address(server, &mut buffer) else { continue };
-        // SAFETY: by this function's contract.
-        unsafe { look_at(cycle, zone, sessions, server, name, now, log) };
+    for name in &forgotten {
+        // SAFETY: as above.
+        unsafe { drop_address(cycle, zone, name) };
     }
 }
 
-/// What the upstreams of a zone have of one server.
+/// The addresses of the upstreams of a zone.
+struct Upstreams<'a>(Vec<Ref<'a, Addresses>>);
+
+/// What they have of one server.
 #[derive(Default)]
-struct Found {
+struct Found<'a> {
     listed: bool,
     down: bool,
     resolved: bool,
-    /// There is an upstream in which another server can be reached.
-    has_company: bool,
-    /// Its address is not in an answer of DNS that has others.
-    missing: bool,
-    /// Some upstream of the zone has names that are resolved.
-    maybe_resolved: bool,
     fail_timeout: Span,
-    sockaddr: Option<([u8; 128], usize)>,
+    address: Option<&'a Address>,
 }
 
-impl Found {
-    /// # Safety
-    /// As for [`look_after`].
-    unsafe fn search(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) -> Found {
-        let mut found = Found { missing: true, ..Found::default() };
-        // SAFETY: by this function's contract.
-        for (us, conf, affinity) in unsafe { upstreams(cycle) } {
-            let Ok(addresses) = conf.addresses.try_borrow() else { continue };
-            if !ptr::eq(affinity.zone, zone) {
-                continue;
-            }
-            found.maybe_resolved |= addresses.are_resolved();
-            found.missing &= !addresses.are_resolved() || addresses.is_missing(name);
-            if let Some(address) = addresses.find(name) {
-                found.add(address);
-                // SAFETY: as above.
-                found.has_company |= !unsafe { evidence::is_alone(us, affinity, name) };
+impl Found<'_> {
+    fn of<'a>(addresses: impl Iterator<Item = &'a Address>) -> Found<'a> {
+        let mut found = Found::default();
+        for address in addresses {
+            found.listed |= address.listed;
+            found.down |= address.listed && address.down;
+            found.resolved |= address.is_resolved();
+            found.fail_timeout = found.fail_timeout.max(address.fail_timeout);
+            if found.address.is_none_or(|other| other.down) {
+                found.address = Some(address);
             }
         }
         found
     }
+}
 
-    fn add(&mut self, address: &Address) {
-        self.listed |= address.listed;
-        self.down |= address.listed && address.down;
-        self.resolved |= address.is_resolved();
-        self.fail_timeout = self.fail_timeout.max(address.fail_timeout);
-        let bytes = address.sockaddr();
-        let mut copy = [0; 128];
-        if let Some(room) = copy.get_mut(..bytes.len()) {
-            room.copy_from_slice(bytes);
-            self.sockaddr = Some((copy, bytes.len()));
+impl<'a> Upstreams<'a> {
+    /// # Safety
+    /// As for [`look_after`].
+    unsafe fn of(cycle: *const ngx_cycle_t, zone: &Zone) -> Upstreams<'a> {
+        let mut all = Vec::new();
+        // SAFETY: by this function's contract.
+        for (_, conf, affinity) in unsafe { upstreams(cycle) } {
+            if let (true, Ok(addresses)) =
+                (ptr::eq(affinity.zone, zone), conf.addresses.try_borrow())
+            {
+                if all.try_reserve(1).is_ok() {
+                    all.push(addresses);
+                }
+            }
         }
+        Upstreams(all)
+    }
+
+    /// Whether any server may change its state without a request or an attempt.
+    fn need_a_look(&self) -> bool {
+        let mut all = self.0.iter().flat_map(|addresses| addresses.iter());
+        all.any(|address| address.down || address.is_resolved())
+    }
+
+    /// Whether an address that no upstream lists counts as missing in DNS.
+    fn is_missing(&self, name: &[u8]) -> bool {
+        let mut resolved = self.0.iter().filter(|addresses| addresses.are_resolved()).peekable();
+        resolved.peek().is_some() && resolved.all(|addresses| addresses.is_missing(name))
+    }
+
+    /// Looks at each server that the zone knows.
+    ///
+    /// # Safety
+    /// As for [`look_after`].
+    unsafe fn look(
+        &self,
+        cycle: *const ngx_cycle_t,
+        zone: &Zone,
+        sessions: &Sessions,
+        forgotten: &mut Vec<Vec<u8>>,
+        log: *mut ngx_log_t,
+    ) -> Option<()> {
+        let mut by_name: Vec<(&[u8], usize, &Address)> = Vec::new();
+        by_name.try_reserve(self.0.iter().map(|addresses| addresses.iter().count()).sum()).ok()?;
+        for (number, addresses) in self.0.iter().enumerate() {
+            by_name.extend(addresses.iter().map(|address| (address.name(), number, address)));
+        }
+        by_name.sort_unstable_by_key(|(name, ..)| *name);
+        let named = |name: &[u8]| {
+            let start = by_name.partition_point(|(other, ..)| *other < name);
+            let rest = by_name.get(start..).unwrap_or_default();
+            let len = rest.partition_point(|(other, ..)| *other == name);
+            rest.get(..len).unwrap_or_default()
+        };
+        let mut reachable: Vec<usize> = Vec::new();
+        reachable.try_reserve(self.0.len()).ok()?;
+        reachable.extend(self.0.iter().map(|addresses| {
+            addresses.iter().filter(|address| address.listed && !address.down).count()
+        }));
+        for server in sessions.table.servers() {
+            let mut buffer = [0; Table::MAX_ADDRESS];
+            let Some(name) = sessions.table.address(server, &mut buffer) else { continue };
+            let entries = named(name);
+            if matches!(sessions.table.record(server).known, Known::Unreachable | Known::Gone) {
+                for (_, number, _) in entries.iter().filter(|(.., it)| it.listed && !it.down) {
+                    if let Some(count) = reachable.get_mut(*number) {
+                        *count = count.saturating_sub(1);
+                    }
+                }
+            }
+            let found = Found::of(entries.iter().map(|(.., address)| *address));
+            // SAFETY: by this function's contract.
+            if unsafe { self.look_at(cycle, zone, sessions, server, name, &found, log) } {
+                forgotten.try_reserve(1).ok()?;
+                forgotten.push(name.to_vec());
+            }
+        }
+        for (addresses, count) in self.0.iter().zip(reachable) {
+            addresses.reachable.set(count);
+        }
+        Some(())
+    }
+
+    /// Notes what is to be noted of one server, and begins an attempt to reach it if one is due. True if
+    /// its address is to be dropped.
+    ///
+    /// # Safety
+    /// As for [`look_after`].
+    #[allow(clippy::too_many_arguments, reason = "one call, one place")]
+    unsafe fn look_at(
+        &self,
+        cycle: *const ngx_cycle_t,
+        zone: &Zone,
+        sessions: &Sessions,
+        server: ServerId,
+        name: &[u8],
+        found: &Found<'_>,
+        log: *mut ngx_log_t,
+    ) -> bool {
+        let now = nginx::now();
+        let record = sessions.table.record(server);
+        let has_sessions =
+            || sessions.table.server_stats(server).is_some_and(|stats| stats.live > 0);
+        let begin_anew = || {
+            if record != Record::default() {
+                sessions.table.update_record(server, |_| Record::default());
+                sessions.note_trouble();
+            }
+        };
+        if found.address.is_none() && !has_sessions() {
+            // No upstream has it, and nobody asks for it any more.
+            begin_anew();
+            return false;
+        }
+        let down_since = found.down.then(|| record.down_since.unwrap_or(now));
+        let resolved = record.resolved || found.resolved;
+        if (down_since, resolved) != (record.down_since, record.resolved) {
+            let change = |record| Record { down_since, resolved, ..record };
+            sessions.table.update_record(server, change);
+        }
+        if resolved {
+            if !found.listed && self.is_missing(name) {
+                if !has_sessions() {
+                    // Whoever gets this address next begins anew.
+                    begin_anew();
+                    return true;
+                }
+                evidence::note(zone, server, Event::Missing, log);
+            } else if record.missing.is_some() {
+                evidence::note(zone, server, Event::Listed, log);
+            }
+        }
+        let is_due = match record.known {
+            Known::Unreachable => true,
+            Known::Gone => {
+                let since = record.last_failure.map(|last| now.since(last));
+                since.is_none_or(|since| since >= found.fail_timeout)
+            }
+            Known::Up | Known::Slow => false,
+        };
+        if let (true, false, Some(address)) = (is_due, found.down, found.address) {
+            // SAFETY: by this function's contract.
+            unsafe { attempts().begin(cycle, zone, server, address.sockaddr(), log) };
+        }
+        false
     }
 }
 
+/// Whether no upstream of a zone that has a server has another one that can be reached, as seen at the
+/// last look.
+///
 /// # Safety
 /// As for [`look_after`].
-unsafe fn look_at(
-    cycle: *const ngx_cycle_t,
-    zone: &Zone,
-    sessions: &Sessions,
-    server: ServerId,
-    name: &[u8],
-    now: Tick,
-    log: *mut ngx_log_t,
-) {
-    let record = sessions.table.record(server);
+unsafe fn is_alone(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) -> bool {
     // SAFETY: by this function's contract.
-    let found = unsafe { Found::search(cycle, zone, name) };
-    let live = || sessions.table.server_stats(server).is_some_and(|stats| stats.live > 0);
-    if found.sockaddr.is_none() && !record.resolved && !record.is_blank() && !live() {
-        // No upstream has it, and nobody asks for it any more.
-        sessions.table.update_record(server, |_| Record::default());
-        sessions.note_trouble();
-        return;
-    }
-    let down_since = found.down.then(|| record.down_since.unwrap_or(now));
-    let resolved = record.resolved || found.resolved;
-    if (down_since, resolved) != (record.down_since, record.resolved) {
-        sessions.table.update_record(server, |record| Record { down_since, resolved, ..record });
-    }
-    if resolved {
-        if !found.listed && found.missing && found.maybe_resolved {
-            if live() {
-                evidence::note(zone, server, Event::Missing, log);
-            } else {
-                // Whoever gets this address next begins anew.
-                sessions.table.update_record(server, |_| Record::default());
-                sessions.note_trouble();
-                // SAFETY: as above.
-                unsafe { drop_address(cycle, zone, name) };
-                return;
-            }
-        } else if record.missing.is_some() {
-            evidence::note(zone, server, Event::Listed, log);
-        }
-    }
-    let since_last = || record.last_failure.map_or(Span(u32::MAX), |last| now.since(last));
-    let is_due = match record.known {
-        Known::Unreachable => true,
-        Known::Gone => since_last() >= found.fail_timeout,
-        Known::Up | Known::Slow => false,
+    let upstreams = unsafe { Upstreams::of(cycle, zone) };
+    let has_company = |addresses: &Ref<'_, Addresses>| {
+        addresses.reachable.get() > 0 && addresses.find(name).is_some()
     };
-    if let (true, false, Some((sockaddr, len))) = (is_due, found.down, found.sockaddr) {
-        // SAFETY: as above.
-        unsafe { attempts().begin(cycle, zone, server, sockaddr.get(..len), log) };
-    }
+    !upstreams.0.iter().any(has_company)
 }
 
 unsafe fn drop_address(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) {
@@ -348,10 +439,9 @@ impl Attempts {
         cycle: *const ngx_cycle_t,
         zone: &Zone,
         server: ServerId,
-        sockaddr: Option<&[u8]>,
+        address: &[u8],
         log: *mut ngx_log_t,
     ) {
-        let Some(address) = sockaddr else { return };
         if self.running.try_reserve(1).is_err() {
             return;
         }
@@ -391,7 +481,7 @@ impl Attempt {
                         .sessions()
                         .and_then(|sessions| sessions.table.address(self.server, &mut buffer));
                     let Some(name) = name else { return };
-                    let alone = !Found::search(self.cycle, zone, name).has_company;
+                    let alone = is_alone(self.cycle, zone, name);
                     Event::AttemptFailed { reason, alone }
                 }
             };

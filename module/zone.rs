@@ -463,17 +463,19 @@ impl Sessions {
         });
     }
 
-    /// Takes the lease on attempts for this process, or prolongs it. False if another one has it.
-    pub fn take_lease(&self, process: u32, now: Tick, length: Span) -> bool {
+    /// Takes the lease on attempts for this process, or prolongs it; `None` if another one has it. Gives
+    /// whether it is new.
+    pub fn take_lease(&self, process: u32, now: Tick, length: Span) -> Option<bool> {
         let lease = &self.notes().lease;
         let seen = lease.load(Ordering::SeqCst);
         let (holder, until) = ((seen >> 32) as u32, Tick(seen as u32));
         if holder != process && holder != 0 && until.since(now).0 > 0 {
-            return false;
+            return None;
         }
         let until = Tick(now.0.wrapping_add(length.0));
         let taken = u64::from(process) << 32 | u64::from(until.0);
-        lease.compare_exchange(seen, taken, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        let result = lease.compare_exchange(seen, taken, Ordering::SeqCst, Ordering::SeqCst);
+        result.is_ok().then_some(holder != process)
     }
 
     /// Gives the lease up, if this process has it.
