@@ -550,8 +550,8 @@ impl PeerData {
         // SAFETY: by this function's contract.
         unsafe {
             if let (Some(key), Rules::Affinity) = (self.carried.key, self.affinity.policy.rules) {
-                let table = &self.sessions().table;
-                if let Some(session) = table.visit_at_once(key, now, &self.affinity.limits) {
+                let sessions = self.sessions();
+                if let Some(session) = sessions.visit_at_once(key, now, &self.affinity.limits) {
                     return self.found(us, key, session.server, now);
                 }
             }
@@ -1139,8 +1139,7 @@ impl PeerData {
         existing: Existing,
     ) -> Option<()> {
         let now = nginx::now();
-        let table = &self.sessions().table;
-        match table.bind(key, server, ttl, now, &self.affinity.limits, existing) {
+        match self.sessions().bind(key, server, ttl, now, &self.affinity.limits, existing) {
             Bound::Created => self.status = Status::New,
             Bound::Moved => self.status = Status::Rebound,
             Bound::Refreshed => (),

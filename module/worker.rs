@@ -17,7 +17,7 @@ use nginx_sys::{
 
 use crate::conf::MainConf;
 use crate::nginx::{self, OK};
-use crate::zone::{Pass, Sessions, Zone};
+use crate::zone::{CatchUp, Pass, Sessions, Zone};
 
 /// Longest time between two turns (milliseconds).
 const MAX_INTERVAL: u64 = 1000;
@@ -53,6 +53,15 @@ struct Worker {
     /// Evictions of all zones that have been seen.
     evicted: u64,
     drains: Drains,
+    changes: Changes,
+}
+
+/// What old workers have ended and moved in the former memories of zones is done in the present ones:
+/// a pass over all in a turn. Lookups do not wait for it: they see for themselves.
+struct Changes {
+    /// Number of the zone.
+    zone: usize,
+    pass: CatchUp,
 }
 
 /// Servers whose time to drain is over lose their sessions: one after the other, each at most once
@@ -147,6 +156,7 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
             worker().zone = 0;
         }
         worker().drains.again();
+        worker().changes.again(zones);
         step(&raw mut worker().step);
         let evicted = zones.iter().map(|&zone| evictions(&*zone, now, (*event).log)).sum();
         // A full zone evicts the longest idle: what is open must not be among them.
@@ -197,8 +207,9 @@ unsafe extern "C" fn step(event: *mut ngx_event_t) {
         let worker = worker();
         worker.sweep(zones, now);
         // The first worker is enough.
-        let drains = ngx_worker == 0 && worker.drains.step(zones, now);
-        if drains || worker.zone < zones.len() {
+        let more =
+            ngx_worker == 0 && (worker.drains.step(zones, now) | worker.changes.step(zones, now));
+        if more || worker.zone < zones.len() {
             post_next(&mut *event);
         }
     }
@@ -225,6 +236,32 @@ impl Worker {
             self.zone += 1;
             self.swept = 0;
         }
+    }
+}
+
+impl Changes {
+    /// A turn begins. What is left of the last one is done first.
+    fn again(&mut self, zones: &[*mut Zone]) {
+        if self.zone >= zones.len() {
+            (self.zone, self.pass) = (0, CatchUp::default());
+        }
+    }
+
+    /// Works on some slots. Whether there is more to do in this turn.
+    ///
+    /// # Safety
+    /// The zones are those of a live cycle.
+    unsafe fn step(&mut self, zones: &[*mut Zone], now: Tick) -> bool {
+        let Some(&zone) = zones.get(self.zone) else { return false };
+        // SAFETY: by this function's contract.
+        let zone = unsafe { &*zone };
+        let catch_up =
+            |sessions: &Sessions| sessions.catch_up_some(&mut self.pass, now, zone.limits(), STEP);
+        if !zone.sessions().is_some_and(catch_up) {
+            self.zone += 1;
+            self.pass = CatchUp::default();
+        }
+        self.zone < zones.len()
     }
 }
 

@@ -14,7 +14,7 @@ use std::rc::Rc;
 use affinity::policy::{Rejection, Status};
 use affinity::servers::Rules;
 use affinity::status::{Draining, Tally};
-use affinity::table::{Key, Limits, ServerId, Session, Span, Table, Tick};
+use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize,
     ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
@@ -64,6 +64,7 @@ pub struct Sessions {
     notes: NonNull<Notes>,
     /// Where both lie, unless that is nginx's mapping.
     _pages: Option<Rc<Mapping>>,
+    /// The newest first.
     former: Vec<Rc<Former>>,
     /// Addresses of servers that this worker has asked for, by the server's number.
     addresses: RefCell<Vec<Option<Known>>>,
@@ -86,8 +87,8 @@ impl Known {
 }
 
 /// The memory that a zone had before it got its present one. Workers of former configurations go
-/// on using it until their last stream has ended: what they learn and refresh is seen through this
-/// second mapping of the same pages.
+/// on using it until their last stream has ended: what they learn, refresh, move and end is seen
+/// through this second mapping of the same pages.
 struct Former {
     table: Table,
     _pages: Mapping,
@@ -274,8 +275,18 @@ impl Zone {
 }
 
 impl Sessions {
+    /// What [`Table::visit_at_once`] finds, unless old workers may have changed the session.
+    #[inline(always)]
+    pub fn visit_at_once(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        if !self.former.is_empty() && self.is_behind(key) {
+            return None;
+        }
+        self.table.visit_at_once(key, now, limits)
+    }
+
     /// The session of a key, unless it has expired.
     pub fn lookup(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        self.catch_up(key, now, limits);
         let session = self.table.lookup_at_once(key, now, limits);
         let session = session.or_else(|| self.table.lookup(key, now, limits));
         session.or_else(|| self.lookup_former(key, now, limits))
@@ -283,10 +294,63 @@ impl Sessions {
 
     /// The same, and the session is used now; after [`Table::visit_at_once`] has found none.
     pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        self.catch_up(key, now, limits);
         self.table.visit(key, now, limits).or_else(|| {
             self.lookup_former(key, now, limits)?;
             self.table.visit(key, now, limits)
         })
+    }
+
+    /// What [`Table::bind`] does, after what old workers have done with the session.
+    pub fn bind(
+        &self,
+        key: Key,
+        server: ServerId,
+        ttl: Option<Span>,
+        now: Tick,
+        limits: &Limits,
+        existing: Existing,
+    ) -> Bound {
+        self.catch_up(key, now, limits);
+        self.table.bind(key, server, ttl, now, limits, existing)
+    }
+
+    #[inline(never)]
+    fn is_behind(&self, key: Key) -> bool {
+        self.former.iter().any(|former| former.table.is_ahead(key))
+    }
+
+    /// Does here what old workers have done with the session of a key.
+    fn catch_up(&self, key: Key, now: Tick, limits: &Limits) {
+        for (index, former) in self.former.iter().enumerate().rev() {
+            if former.table.is_ahead(key) {
+                former.table.hand_on(key, self.successors(index), now, limits);
+            }
+        }
+    }
+
+    /// Does here what old workers have done with the sessions in some slots. Whether the pass goes on.
+    pub fn catch_up_some(
+        &self,
+        pass: &mut CatchUp,
+        now: Tick,
+        limits: &Limits,
+        max_slots: usize,
+    ) -> bool {
+        let Some(former) = self.former.get(pass.former) else {
+            return false;
+        };
+        let successors = self.successors(pass.former);
+        if !former.table.hand_on_some(&mut pass.slots, successors, now, limits, max_slots) {
+            pass.former += 1;
+        }
+        pass.former < self.former.len()
+    }
+
+    /// The tables that have taken over from a former one, the oldest first.
+    fn successors(&self, former: usize) -> impl Iterator<Item = &Table> + Clone {
+        let newer = self.former.iter().take(former).rev().map(|newer| &newer.table);
+        newer.chain(iter::once(&self.table))
     }
 
     #[cold]
@@ -392,10 +456,11 @@ impl Sessions {
 
     /// Removes the session of a key.
     pub fn forget(&self, key: Key) {
-        self.table.forget(key);
-        for former in &self.former {
+        // The oldest first: what has gone here must not be found there.
+        for former in self.former.iter().rev() {
             former.table.forget(key);
         }
+        self.table.forget(key);
     }
 
     /// Removes the sessions of a server from the next `max_slots` slots. Returns how many there
@@ -511,6 +576,13 @@ pub struct Pass {
     cursor: usize,
 }
 
+/// How far a pass over the former memories of a zone has come.
+#[derive(Default)]
+pub struct CatchUp {
+    former: usize,
+    slots: HandOn,
+}
+
 impl Former {
     /// # Safety
     /// `shm` is a zone of a live configuration.
@@ -529,7 +601,11 @@ unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int
     unsafe {
         let zone = &mut *(*shm).data.cast::<Zone>();
         let mapped = match old.cast::<Zone>().as_ref() {
-            Some(Zone { state: State::Mapped(sessions), .. }) => Ok(sessions.clone()),
+            Some(Zone { state: State::Mapped(sessions), .. }) => {
+                // A reload that would have given the zone new memory may have failed.
+                sessions.table.reinstate();
+                Ok(sessions.clone())
+            }
             _ => map(&*shm, &zone.limits),
         };
         match mapped {
@@ -625,6 +701,7 @@ impl Sessions {
             );
             return;
         };
+        table.supersede();
         let live = table.stats().live;
         let taken = self.table.import(&table, nginx::now(), limits);
         for server in table.servers() {

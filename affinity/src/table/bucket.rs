@@ -199,13 +199,18 @@ impl Iterator for Slots {
 
 /// Server and time to live in one word, so that both change in one store. Bits 0..16: index of
 /// the server. Bits 16..28: time to live, a float of 5 bits of exponent and 7 of mantissa that
-/// was rounded up; 0 is none. The rest is zero.
+/// was rounded up; 0 is none. Bit 28: the session has moved, and the table's successors have not
+/// been told (`succession.rs`). The rest is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta(pub(crate) u32);
 
 impl Meta {
     const TTL_SHIFT: u32 = 16;
+    const TTL_MASK: u32 = 0xfff << Self::TTL_SHIFT;
     const MANTISSA_BITS: u32 = 7;
+    const MOVED: u32 = 1 << 28;
+    /// The server of a tombstone: a number that is on no list, so that readers find no print.
+    const NO_SERVER: u16 = u16::MAX;
 
     pub(crate) fn new(server: u16, ttl: Option<Span>) -> Meta {
         let ttl = ttl.map_or(0, Self::encode);
@@ -220,9 +225,9 @@ impl Meta {
     #[inline]
     pub(crate) fn ttl(self) -> Option<Span> {
         // The usual case, and what a request pays for.
-        match self.0 >> Self::TTL_SHIFT {
+        match self.0 & Self::TTL_MASK {
             0 => None,
-            code => Some(Self::decode(code)),
+            code => Some(Self::decode(code >> Self::TTL_SHIFT)),
         }
     }
 
@@ -238,6 +243,24 @@ impl Meta {
 
     pub(crate) fn with_server(self, server: u16) -> Meta {
         Meta(self.0 & !0xffff | u32::from(server))
+    }
+
+    pub(crate) fn is_moved(self) -> bool {
+        self.0 & Self::MOVED != 0
+    }
+
+    pub(crate) fn with_moved(self, moved: bool) -> Meta {
+        Meta(self.0 & !Self::MOVED | if moved { Self::MOVED } else { 0 })
+    }
+
+    /// Whether the session has been forgotten, and its slot is kept for the table's successors.
+    pub(crate) fn is_tombstone(self) -> bool {
+        self.server() == Self::NO_SERVER
+    }
+
+    /// The tombstone of the session. It keeps the time to live, and expires as the session would.
+    pub(crate) fn tombstone(self) -> Meta {
+        self.with_server(Self::NO_SERVER).with_moved(false)
     }
 
     /// The smallest code that decodes to no less than `span`, which counts as one tick at least.
@@ -287,6 +310,18 @@ impl Entry {
         };
         let weight = if self.used == self.created { 4 } else { 1 };
         (u64::from(idle.0) * weight) | if ended { ENDED } else { 0 }
+    }
+}
+
+impl Entry {
+    /// Whether the session was created in a later tick than `other`, a session of the same key.
+    pub(crate) fn is_later_than(&self, other: &Entry) -> bool {
+        self.created.since(other.created) > Span(0)
+    }
+
+    /// The entry with the largest value makes room for a new session: tombstones first.
+    pub(crate) fn precedence(&self, now: Tick, timeout: Span) -> (bool, u64) {
+        (self.meta.is_tombstone(), self.staleness(now, timeout))
     }
 }
 

@@ -48,6 +48,11 @@ impl Key {
     pub fn fingerprint(self) -> u64 {
         self.0.get()
     }
+
+    /// That of an entry which holds a session.
+    pub(super) fn of(entry: &Entry) -> Option<Key> {
+        NonZeroU64::new(entry.fingerprint).map(Key)
+    }
 }
 
 /// A server on the table's list. It goes stale when the server is taken off the list; all methods
@@ -366,8 +371,14 @@ impl Table {
             return None;
         }
         self.note_use(server, now);
-        if let Some((position, entry)) = writer.find(&place) {
-            if !entry.expired(now, limits) {
+        let meta = Meta::new(server.index, ttl);
+        let new = Entry { fingerprint: key.fingerprint(), meta, used: now, created: now };
+        match writer.find(&place) {
+            Some((position, entry)) if entry.meta.is_tombstone() => {
+                writer.replace(position, new)?;
+                return Some(Bound::Created);
+            }
+            Some((position, entry)) if !entry.expired(now, limits) => {
                 let moved = entry.meta.server() != server.index;
                 if moved && existing == Existing::Keep {
                     return Some(Bound::Kept);
@@ -382,18 +393,14 @@ impl Table {
                 self.touch(key, now);
                 return Some(if moved { Bound::Moved } else { Bound::Refreshed });
             }
-            writer.remove(position, entry, Counter::Expired)?;
+            Some((position, entry)) => writer.remove(position, entry, Counter::Expired)?,
+            None => (),
         }
         let position = match writer.free(&place) {
             Some(position) => position,
             None => self.make_room(&writer, &place, now, limits)?,
         };
-        let meta = Meta::new(server.index, ttl);
-        writer.insert(
-            &place,
-            position,
-            Entry { fingerprint: key.fingerprint(), meta, used: now, created: now },
-        )?;
+        writer.insert(&place, position, new)?;
         Some(Bound::Created)
     }
 
@@ -407,7 +414,7 @@ impl Table {
     ) -> Option<Position> {
         let (victim, entry) = writer
             .neighbours(place)
-            .max_by_key(|(_, entry)| entry.staleness(now, limits.timeout))?;
+            .max_by_key(|(_, entry)| entry.precedence(now, limits.timeout))?;
         // The limits are the caller's and may not be those of the victim's upstream. Whatever has
         // been idle for longer than the caller's timeout is staler than what has not, so that the
         // same session goes; a lifetime only names the reason.
@@ -425,7 +432,7 @@ impl Table {
         self.writer(key.fingerprint())
             .and_then(|writer| {
                 let (position, entry) = writer.find(&place)?;
-                writer.remove(position, entry, Counter::Forgotten)
+                (!entry.meta.is_tombstone()).then(|| writer.forget(position, entry))?
             })
             .is_some()
     }
@@ -489,7 +496,11 @@ impl Table {
             for slot in 0..SLOTS as u32 {
                 let position = Position { bucket: number as u32, slot };
                 if let Some(entry) = writer.entry(position).filter(&doomed) {
-                    removed += usize::from(writer.remove(position, entry, reason).is_some());
+                    let done = match reason {
+                        Counter::Forgotten => writer.forget(position, entry),
+                        _ => writer.remove(position, entry, reason),
+                    };
+                    removed += usize::from(done.is_some());
                 }
             }
         }
@@ -551,11 +562,12 @@ impl Table {
                 else {
                     continue;
                 };
-                if entry.expired(now, limits) {
+                if entry.meta.is_tombstone() || entry.expired(now, limits) {
                     continue;
                 }
                 let server = servers.get(ServerId { index: entry.meta.server(), print });
-                let added = server.and_then(|server| self.adopt(entry, server, now, limits));
+                let added = server
+                    .and_then(|server| self.adopt(entry, server, Existing::Keep, now, limits));
                 imported += usize::from(added == Some(true));
             }
         }
@@ -568,48 +580,74 @@ impl Table {
         if !self.hashes_as(from) {
             return false;
         }
-        let Some((entry, print, _)) = from.read(key) else {
-            return false;
-        };
-        let mut servers = Translation::new(self, from, now);
-        let server = servers.get(ServerId { index: entry.meta.server(), print });
-        server.and_then(|server| self.adopt(entry, server, now, limits)).is_some()
+        // With the lock, so that what is forgotten there meanwhile is not copied after that.
+        let place = Place::new(&from.region, key.fingerprint());
+        let added = from.writer(key.fingerprint()).and_then(|writer| {
+            let (_, entry) = writer.find(&place).filter(|(_, it)| !it.meta.is_tombstone())?;
+            let server = ServerId { index: entry.meta.server(), print: from.print_of(entry.meta) };
+            let server = Translation::new(self, from, now).get(server)?;
+            self.adopt(entry, server, Existing::Keep, now, limits)
+        });
+        added.is_some()
     }
 
     /// Whether the same key in both tables stands for the same id.
-    fn hashes_as(&self, other: &Table) -> bool {
+    pub(super) fn hashes_as(&self, other: &Table) -> bool {
         self.region.secret() == other.region.secret()
             && self.region.algorithm() == other.region.algorithm()
     }
 
     /// Adds a session of another table. False if it is here already or was used too long ago to
-    /// find room; None if that cannot be.
-    fn adopt(
+    /// find room; None if that cannot be. One that is here stays where it is, or moves to `server`
+    /// unless it was created later.
+    pub(super) fn adopt(
         &self,
         mut entry: Entry,
         server: ServerId,
+        existing: Existing,
         now: Tick,
         limits: &Limits,
     ) -> Option<bool> {
-        entry.meta = entry.meta.with_server(server.index);
+        entry.meta = entry.meta.with_server(server.index).with_moved(false);
         let place = Place::new(&self.region, entry.fingerprint);
         let writer = self.writer(entry.fingerprint)?;
         if !self.accepts_sessions(server) {
             return None;
         }
-        if writer.find(&place).is_some() {
-            if let Some(fingerprint) = NonZeroU64::new(entry.fingerprint) {
-                self.touch(Key(fingerprint), entry.used);
+        match writer.find(&place) {
+            // Forgotten here: only a session that began after that one comes.
+            Some((position, own)) if own.meta.is_tombstone() => {
+                return match entry.is_later_than(&own) {
+                    true => writer.replace(position, entry).map(|()| true),
+                    false => Some(false),
+                };
             }
-            return Some(false);
+            // It has ended, and begun again elsewhere.
+            Some((position, own)) if existing == Existing::Move && entry.is_later_than(&own) => {
+                writer.forget(position, own)?;
+                if let Some((position, _)) = writer.find(&place) {
+                    return writer.replace(position, entry).map(|()| true);
+                }
+            }
+            Some((position, own)) => {
+                let meta = own.meta.with_server(server.index);
+                let moves = existing == Existing::Move && meta != own.meta;
+                if moves && !own.is_later_than(&entry) {
+                    writer.rebind(position, own, meta)?;
+                }
+                if let Some(key) = Key::of(&entry) {
+                    self.touch(key, entry.used);
+                }
+                return Some(false);
+            }
+            None => (),
         }
         let position = match writer.free(&place) {
             Some(position) => position,
             None => {
-                let staleness = |entry: &Entry| entry.staleness(now, limits.timeout);
-                let stalest =
-                    writer.neighbours(&place).map(|(_, other)| staleness(&other)).max()?;
-                if stalest <= staleness(&entry) {
+                let precedence = |entry: &Entry| entry.precedence(now, limits.timeout);
+                let first = writer.neighbours(&place).map(|(_, other)| precedence(&other)).max()?;
+                if first <= precedence(&entry) {
                     return Some(false);
                 }
                 self.make_room(&writer, &place, now, limits)?
@@ -627,6 +665,7 @@ impl Table {
         let mut bucket = self.bucket(Place::home(&self.region, key.fingerprint()))?;
         loop {
             match bucket.read(key.fingerprint(), |meta| self.print_of(meta)) {
+                Found::Entry(entry, ..) if entry.meta.is_tombstone() => return None,
                 Found::Entry(entry, print, used) => return Some((entry, print, used)),
                 Found::Nothing(_) | Found::Changed => bucket = self.holder(key)?,
             }
@@ -658,13 +697,13 @@ impl Table {
         self.region.buckets().get(index)
     }
 
-    fn writer(&self, fingerprint: u64) -> Option<Writer<'_>> {
+    pub(super) fn writer(&self, fingerprint: u64) -> Option<Writer<'_>> {
         Writer::lock(&self.region, Place::shard(&self.region, fingerprint) as usize)
     }
 
-    /// The print of a session's server; zero only in a damaged table.
+    /// The print of a session's server; zero for a tombstone, and in a damaged table.
     #[inline]
-    fn print_of(&self, meta: Meta) -> u64 {
+    pub(super) fn print_of(&self, meta: Meta) -> u64 {
         let print = self.region.prints().get(usize::from(meta.server()));
         print.map_or(0, |print| print.load(Ordering::Relaxed))
     }

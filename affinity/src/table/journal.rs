@@ -13,7 +13,10 @@ use super::time::Tick;
 pub(crate) enum Action {
     Insert = 1,
     Remove = 2,
+    /// The meta word changes.
     Rebind = 3,
+    /// A session takes the slot of its own tombstone.
+    Replace = 4,
 }
 
 /// A change of one session. Indices are those of the whole table.
@@ -22,7 +25,7 @@ pub(crate) struct Change {
     pub(crate) action: Action,
     pub(crate) bucket: u32,
     pub(crate) slot: u32,
-    /// Of the session's line (remove and rebind).
+    /// Of the session's line (all but insert).
     pub(crate) version: u32,
     /// Of the session's bucket (insert and remove).
     pub(crate) summary: Summary,
@@ -66,6 +69,16 @@ impl Change {
                 Action::Rebind => {
                     slot.rebind(self.entry.meta);
                     slot.store_version(self.version);
+                }
+                Action::Replace => {
+                    // The version is final when the tombstone has gone.
+                    if slot.version(Ordering::Relaxed) != self.version {
+                        slot.clear();
+                        slot.store_version(self.version);
+                    }
+                    if slot.fingerprint() != self.entry.fingerprint {
+                        slot.publish(&self.entry);
+                    }
                 }
                 Action::Remove => {
                     slot.clear();
@@ -164,6 +177,7 @@ impl Journal {
             1 => Action::Insert,
             2 => Action::Remove,
             3 => Action::Rebind,
+            4 => Action::Replace,
             _ => return None,
         };
         let word = |atomic: &AtomicU32| atomic.load(Ordering::Acquire);

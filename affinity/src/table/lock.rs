@@ -1,7 +1,8 @@
 //! A mutex between processes that tells the next owner that the last one died.
 //!
 //! The kernel does the telling (robust futexes): no process id is stored or probed. Order of
-//! locks: the server list's before a shard's; never two shards'.
+//! locks: those of an older table before a newer one's; the server list's before a shard's; never two
+//! shards' of one table.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;

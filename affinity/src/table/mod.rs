@@ -28,11 +28,14 @@
 //!   taken off the list only when no shard has a session of it, expired ones included, and
 //!   [none can come](listing::Listing).
 //! - **Locks** are robust mutexes: the kernel hands a dead holder's lock to the next process that
-//!   asks, and says so. Order: the server list's lock, then one shard's; never two shards'.
+//!   asks, and says so. Order: the server list's lock, then one shard's; never two shards' of a
+//!   table. With a shard's lock of an older table, those of newer ones are taken.
 //!
 //! # What a reader can see
 //! A session *leaves* when it is removed (its slot's fingerprint becomes zero) or moved to another
-//! server (the meta word, which holds server and time to live together). When it has left, the
+//! server (the meta word, which holds server and time to live together). In a table that another
+//! has [taken over from](succession), a session that is forgotten moves to a server that is on no
+//! list: its slot holds a tombstone, for which no reader finds a print. When it has left, the
 //! writer counts up the line's version, with Release, before it does anything else. A slot is
 //! filled only when it is free: a Release fence, meta and times, and at last, with Release, the
 //! fingerprint.
@@ -76,7 +79,8 @@
 //!   was stored: the change has not begun. After it: the next holder makes the whole change again,
 //!   which gives the same result however far the dead one got; counters are final values, too, so
 //!   that nothing counts twice or not at all. Until then readers see a slot that is whole, free, or
-//!   not yet filled, and no reader waits. To replace a session is two changes, removal and creation.
+//!   not yet filled, and no reader waits. To replace a session is two changes, removal and creation;
+//!   to replace a tombstone is one.
 //! - Holding the server list's lock: a server without a print is not there, and the print is stored
 //!   last. A mark left by an unfinished recycling is cleared by the next holder.
 //! - Hits and unknown ids are counted by one atomic addition each.
@@ -100,6 +104,8 @@ mod place;
 mod region;
 #[cfg(not(loom))]
 mod servers;
+#[cfg(not(loom))]
+mod succession;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
@@ -113,3 +119,5 @@ pub use time::{Limits, Span, Tick};
 pub use handle::{Bound, Existing, Key, Kind, ServerId, ServerStats, Session, Stats, Table};
 #[cfg(not(loom))]
 pub use region::Error;
+#[cfg(not(loom))]
+pub use succession::HandOn;

@@ -99,6 +99,10 @@ pub(super) struct Shard {
     pub(super) lock: RobustMutex,
     /// By `Counter`; written under the lock.
     pub(super) totals: [AtomicU64; COUNTERS],
+    /// Not zero: another table has taken over from this one. Written under the lock.
+    pub(super) superseded: AtomicU64,
+    /// The `news` that the successors have.
+    pub(super) handed_on: AtomicU64,
     /// Written under the lock.
     pub(super) journal: Journal,
     /// Times that a holder of the lock died; written under the lock.
@@ -136,7 +140,7 @@ impl Geometry {
         let in_range = (1..=MAX_SHARDS).contains(&shards)
             && buckets != 0
             && buckets % 2 == 0
-            && (1..=1 << 16).contains(&servers);
+            && (1..=MAX_SERVERS).contains(&servers);
         if !in_range {
             return None;
         }

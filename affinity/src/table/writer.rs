@@ -133,12 +133,16 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
-    /// Takes a session away and counts it as `reason`.
+    /// Takes a session away and counts it as `reason`; a tombstone has been counted before.
     pub(super) fn remove(&self, position: Position, entry: Entry, reason: Counter) -> Option<()> {
         let home = Place::home(self.region, entry.fingerprint);
         let displaced = match are_pair(home, position.bucket) {
             true => None,
             false => Some((home, self.summary(home)?.without_displaced())),
+        };
+        let (total, count) = match entry.meta.is_tombstone() {
+            true => (None, None),
+            false => (self.total(reason), self.count(entry.meta.server(), reason)),
         };
         self.commit(Change {
             action: Action::Remove,
@@ -148,23 +152,75 @@ impl<'a> Writer<'a> {
             summary: self.summary(position.bucket)?.without(position.slot),
             home: displaced,
             entry,
-            total: self.total(reason),
-            counts: [self.count(entry.meta.server(), reason), None],
+            total,
+            counts: [count, None],
         });
         Some(())
     }
 
-    /// Gives a session another server or time to live.
+    /// Ends a session before its time. In a superseded table, a tombstone stays.
+    pub(super) fn forget(&self, position: Position, entry: Entry) -> Option<()> {
+        if !self.is_superseded() {
+            return self.remove(position, entry, Counter::Forgotten);
+        }
+        let counts = [self.count(entry.meta.server(), Counter::Forgotten), None];
+        let total = self.total(Counter::Forgotten);
+        self.set_meta(position, entry, entry.meta.tombstone(), total, counts)
+    }
+
+    /// Gives a session another server or time to live. In a superseded table, one that has moved is
+    /// marked so.
     pub(super) fn rebind(&self, position: Position, entry: Entry, meta: Meta) -> Option<()> {
         let (from, to) = (entry.meta.server(), meta.server());
-        let moved = from != to;
-        let (total, counts) = match moved {
+        let moves = from != to;
+        let (total, counts) = match moves {
             true => (
                 self.total(Counter::MovedIn),
                 [self.count(from, Counter::MovedOut), self.count(to, Counter::MovedIn)],
             ),
             false => (None, [None, None]),
         };
+        let is_moved = entry.meta.is_moved() || moves && self.is_superseded();
+        self.set_meta(position, entry, meta.with_moved(is_moved), total, counts)
+    }
+
+    /// Puts a session in place of its tombstone. It counts as moved: a successor may have it from
+    /// before.
+    pub(super) fn replace(&self, position: Position, entry: Entry) -> Option<()> {
+        let meta = entry.meta.with_moved(self.is_superseded());
+        self.commit(Change {
+            action: Action::Replace,
+            bucket: position.bucket,
+            slot: position.slot,
+            version: self.next_version(position)?,
+            summary: Summary(0),
+            home: None,
+            entry: Entry { meta, ..entry },
+            total: self.total(Counter::Created),
+            counts: [self.count(meta.server(), Counter::Created), None],
+        });
+        Some(())
+    }
+
+    /// The successors know what has become of the session: a tombstone goes, a mark is taken off.
+    pub(super) fn settle(&self, position: Position, entry: Entry) -> Option<()> {
+        match entry.meta.is_tombstone() {
+            true => self.remove(position, entry, Counter::Forgotten),
+            false => {
+                let meta = entry.meta.with_moved(false);
+                self.set_meta(position, entry, meta, None, [None, None])
+            }
+        }
+    }
+
+    fn set_meta(
+        &self,
+        position: Position,
+        entry: Entry,
+        meta: Meta,
+        total: Option<(u32, u64)>,
+        counts: [Option<(u32, u32)>; 2],
+    ) -> Option<()> {
         self.commit(Change {
             action: Action::Rebind,
             bucket: position.bucket,
@@ -177,6 +233,15 @@ impl<'a> Writer<'a> {
             counts,
         });
         Some(())
+    }
+
+    /// The shard is that of a superseded table from now on, or no longer.
+    pub(super) fn set_superseded(&self, superseded: bool) {
+        self.shard.superseded.store(superseded.into(), Ordering::Relaxed);
+    }
+
+    fn is_superseded(&self) -> bool {
+        self.shard.superseded.load(Ordering::Relaxed) != 0
     }
 
     fn commit(&self, change: Change) {

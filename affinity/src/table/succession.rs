@@ -1,0 +1,204 @@
+//! A table that has been superseded tells its successors what ends and moves in it.
+//!
+//! A reload that changes the size of a zone gives it a new table, the successor, with a copy of the
+//! sessions. Old workers go on with the old table for as long as their streams last. New workers see
+//! both, old ones only their own. So the old table keeps what its successors have to be told:
+//! - `forget` leaves a tombstone in the session's slot. No reader finds it, and it does not count as
+//!   a session.
+//! - `bind` marks a session that it moves.
+//!
+//! Each of these is one change, written into the journal like any other. The counters of the shard
+//! that are part of the change (forgotten, moved) tell that there is news: whoever looks up a session
+//! in the successor compares their sum with `handed_on` first ([`Table::is_ahead`]).
+//!
+//! [`Table::hand_on`] repeats the change in the successors and then removes the tombstone or the mark,
+//! all with the lock of the session's shard in the old table. Hence each piece of news is handed on
+//! once, whoever tries; if the process is killed in between, it is handed on again, which changes
+//! nothing more. A worker hands on the news of a key before it binds that key, so a session that is
+//! created anew is never taken for one that was forgotten before.
+//!
+//! [`Table::hand_on_some`] passes over the slots of shards with news, and at last notes in `handed_on`
+//! the sum that it has read before the pass.
+//!
+//! With that lock, the locks of successors are taken, older tables before newer ones; nobody takes
+//! them in another order. If a table is superseded whose successor does not come to life (the reload
+//! has failed), tombstones wait for nobody. They make room before any session, and expire as their
+//! sessions would have.
+
+use super::bucket::{Bucket, Entry, SLOTS};
+use super::handle::{Existing, Key, ServerId, Table};
+use super::place::Place;
+use super::region::{Counter, Shard};
+use super::sync::Ordering;
+use super::time::{Limits, Tick};
+use super::writer::{Position, Writer};
+
+/// How far `Table::hand_on_some` has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HandOn {
+    bucket: usize,
+    /// News of that bucket's shard when the pass over it began.
+    news: u64,
+}
+
+impl Shard {
+    /// Counted up with each tombstone and each mark.
+    fn news(&self) -> u64 {
+        let count = |counter| {
+            let total = self.totals.get(counter as usize);
+            total.map_or(0, |total| total.load(Ordering::Acquire))
+        };
+        count(Counter::Forgotten).wrapping_add(count(Counter::MovedIn))
+    }
+}
+
+/// Succession.
+impl Table {
+    /// Sessions of this table are about to be imported into another one, its successor. What is
+    /// forgotten or moved from now on is kept to be handed on.
+    pub fn supersede(&self) {
+        for (index, shard) in self.region.shards().iter().enumerate() {
+            // Whoever has the lock before makes its change before the import.
+            if let Some(writer) = Writer::lock(&self.region, index) {
+                shard.handed_on.store(shard.news(), Ordering::Release);
+                writer.set_superseded(true);
+            }
+        }
+    }
+
+    /// The table has no successor, or none that has come to life.
+    pub fn reinstate(&self) {
+        for index in 0..self.region.shard_count() as usize {
+            if let Some(writer) = Writer::lock(&self.region, index) {
+                writer.set_superseded(false);
+            }
+        }
+    }
+
+    /// Whether there may be news of a key that its successors do not have. Reads two cache lines.
+    #[inline]
+    pub fn is_ahead(&self, key: Key) -> bool {
+        let shard = Place::shard(&self.region, key.fingerprint());
+        self.region.shards().get(shard as usize).is_some_and(Self::has_news)
+    }
+
+    fn has_news(shard: &Shard) -> bool {
+        // In this order: news that is as old as what has been handed on, or newer.
+        let handed_on = shard.handed_on.load(Ordering::Acquire);
+        shard.news() != handed_on
+    }
+
+    /// Hands on what there is to know of a key to `successors`, the older ones first.
+    pub fn hand_on<'t>(
+        &self,
+        key: Key,
+        successors: impl Iterator<Item = &'t Table>,
+        now: Tick,
+        limits: &Limits,
+    ) {
+        let Some(writer) = self.writer(key.fingerprint()) else { return };
+        if let Some((position, entry)) = writer.find(&Place::new(&self.region, key.fingerprint())) {
+            self.hand_on_entry(&writer, position, entry, successors, now, limits);
+        }
+    }
+
+    /// Hands on the news of the next `max_slots` slots, six at least, of shards that have some.
+    /// False when the pass has seen everything; the next call begins another one.
+    pub fn hand_on_some<'t>(
+        &self,
+        pass: &mut HandOn,
+        successors: impl Iterator<Item = &'t Table> + Clone,
+        now: Tick,
+        limits: &Limits,
+        max_slots: usize,
+    ) -> bool {
+        let per_shard = self.region.buckets_per_shard() as usize;
+        let mut left = (max_slots / SLOTS).max(1);
+        while left > 0 {
+            let number = pass.bucket / per_shard;
+            let Some(shard) = self.region.shards().get(number) else {
+                *pass = HandOn::default();
+                return false;
+            };
+            if pass.bucket % per_shard == 0 {
+                // With the lock comes what a dead worker has left unfinished.
+                let is_whole = Writer::lock(&self.region, number).is_some();
+                pass.news = shard.news();
+                if !is_whole || !Self::has_news(shard) {
+                    pass.bucket += per_shard;
+                    continue;
+                }
+            }
+            self.hand_on_bucket(pass.bucket, successors.clone(), now, limits);
+            left -= 1;
+            pass.bucket += 1;
+            if pass.bucket % per_shard == 0 {
+                shard.handed_on.store(pass.news, Ordering::Release);
+            }
+        }
+        true
+    }
+
+    fn hand_on_bucket<'t>(
+        &self,
+        bucket: usize,
+        successors: impl Iterator<Item = &'t Table> + Clone,
+        now: Tick,
+        limits: &Limits,
+    ) {
+        let (number, shard) = (bucket as u32, bucket / self.region.buckets_per_shard() as usize);
+        let is_used = |bucket: Bucket<'_>| bucket.summary(Ordering::Acquire).load() > 0;
+        if !self.region.buckets().get(number).is_some_and(is_used) {
+            return;
+        }
+        let Some(writer) = Writer::lock(&self.region, shard) else { return };
+        for slot in 0..SLOTS as u32 {
+            let position = Position { bucket: number, slot };
+            if let Some(entry) = writer.entry(position) {
+                self.hand_on_entry(&writer, position, entry, successors.clone(), now, limits);
+            }
+        }
+    }
+
+    fn hand_on_entry<'t>(
+        &self,
+        writer: &Writer<'_>,
+        position: Position,
+        entry: Entry,
+        successors: impl Iterator<Item = &'t Table>,
+        now: Tick,
+        limits: &Limits,
+    ) {
+        if entry.meta.is_tombstone() || entry.meta.is_moved() {
+            for successor in successors.filter(|table| table.hashes_as(self)) {
+                successor.follow(self, entry, now, limits);
+            }
+            let _ = writer.settle(position, entry);
+        }
+    }
+
+    /// Does what has been done with a session of `from`. The caller holds its lock there.
+    fn follow(&self, from: &Table, entry: Entry, now: Tick, limits: &Limits) {
+        if !entry.meta.is_tombstone() && self.follow_move(from, entry, now, limits).is_some() {
+            return;
+        }
+        // Without room for its server, a session is better unknown than sent to the wrong one.
+        let _ = self.follow_end(entry);
+    }
+
+    fn follow_move(&self, from: &Table, entry: Entry, now: Tick, limits: &Limits) -> Option<bool> {
+        let mut buffer = [0; Table::MAX_ADDRESS];
+        let server = ServerId { index: entry.meta.server(), print: from.print_of(entry.meta) };
+        let server = self.intern(from.address(server, &mut buffer)?, now)?;
+        self.adopt(entry, server, Existing::Move, now, limits)
+    }
+
+    fn follow_end(&self, entry: Entry) -> Option<()> {
+        let writer = self.writer(entry.fingerprint)?;
+        let (position, own) = writer.find(&Place::new(&self.region, entry.fingerprint))?;
+        if own.meta.is_tombstone() || own.is_later_than(&entry) {
+            return None;
+        }
+        writer.forget(position, own)
+    }
+}
