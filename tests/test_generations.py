@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from harness.api import report_of
 from harness.conf import LEARN, listen, upstream
 from harness.http import Response, Stream, Tally, crowd, send, stream
 from harness.nginx import KILLED
@@ -179,6 +180,76 @@ async def test_stream_of_an_old_worker_keeps_its_session(nginx, report, size):
         f"{during.sticky}"
     )
     assert during.sticky == "HIT"
+
+
+@SIZES
+async def test_session_ended_by_an_old_worker_is_unknown_to_new_ones(nginx, report, size):
+    (port,) = free_ports(1)
+    firsts: list[Response] = []
+
+    async def begin(_: int) -> None:
+        firsts.append(await send(port))
+
+    async with replicas(2) as servers:
+
+        def conf(size: str) -> str:
+            return upstream("mcp", servers, f"sticky_learn zone=sessions:{size};") + listen(port, "mcp")
+
+        nginx.start(conf("1m"))
+        await crowd(40, CLIENTS, begin)
+        # The old workers get the answers, and with them the sessions' ends, when the replicas are told.
+        ends = [
+            asyncio.ensure_future(send(port, first.id, method="DELETE", headers=[("X-Wait", "1")]))
+            for first in firsts[:20]
+        ]
+        await until(lambda: sum(len(replica.waiting) for replica in servers) == len(ends))
+        await asyncio.to_thread(nginx.reload, conf(size))
+        new_workers = set(map(str, nginx.workers[-2:]))
+        for replica in servers:
+            replica.answer_now.set()
+        ended = await asyncio.gather(*ends)
+        assert {(end.status, end.sticky) for end in ended} == {(200, "HIT")}
+        assert new_workers.isdisjoint(end.worker for end in ended)
+        # Of half of them nobody asks.
+        after = [await send(port, first.id) for first in firsts[10:]]
+        assert new_workers.issuperset(response.worker for response in after)
+        await until(lambda: report_of(nginx)["zones"]["sessions"]["live"] == 20)
+    said = [(response.status, response.sticky) for response in after]
+    report(f"10 of 30 sessions ended by old workers, zone 1m -> {size}: {said.count((404, 'UNKNOWN'))} unknown")
+    assert said == [(404, "UNKNOWN")] * 10 + [(200, "HIT")] * 20
+
+
+@SIZES
+async def test_session_moved_by_an_old_worker_has_moved_for_new_ones(nginx, report, size):
+    (port,) = free_ports(1)
+    ids = [f"session-{number}" for number in range(10)]
+    async with replicas(2) as servers:
+
+        def conf(size: str) -> str:
+            learn = LEARN.replace("sticky_learn", "sticky learn").replace("1m", size)
+            return upstream("mcp", servers, f"{learn};") + listen(port, "mcp")
+
+        nginx.start(conf("1m"))
+        firsts = [await send(port, headers=[("X-Id", id)], patient=True) for id in ids]
+        # The other server's turn: it issues the same ids once more, when it is told.
+        await send(port)
+        later = []
+        for id in ids:
+            later.append(asyncio.ensure_future(send(port, headers=[("X-Id", id), ("X-Wait", "1")], patient=True)))
+            await until(lambda: sum(len(replica.waiting) for replica in servers) == len(later))
+        await asyncio.to_thread(nginx.reload, conf(size))
+        new_workers = set(map(str, nginx.workers[-2:]))
+        for replica in servers:
+            replica.answer_now.set()
+        moved = await asyncio.gather(*later)
+        assert new_workers.isdisjoint(response.worker for response in moved)
+        assert all(first.replica != second.replica for first, second in zip(firsts, moved, strict=True))
+        after = [await send(port, id.encode()) for id in ids]
+        assert new_workers.issuperset(response.worker for response in after)
+    found = [then.replica == now.replica for then, now in zip(moved, after, strict=True)]
+    report(f"10 sessions moved by old workers, zone 1m -> {size}: {found.count(True)} found where they went")
+    assert [response.sticky for response in after] == ["HIT"] * 10
+    assert all(found)
 
 
 async def known(port: int, firsts: list[Response]) -> tuple[int, Tally]:

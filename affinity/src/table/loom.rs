@@ -181,7 +181,7 @@ impl Model {
 
     /// As `Table::lookup`: the home bucket, then whichever holds the session.
     fn lookup(&self, key: u64) -> Option<(Entry, u64)> {
-        let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
+        let beside = |meta: Meta| self.print_of(meta);
         let mut bucket = self.bucket(HOME);
         if let Found::Nothing(summary) = bucket.read(key, beside) {
             match self.bucket(BESIDE).read(key, beside) {
@@ -203,10 +203,16 @@ impl Model {
 
     /// As `Table::lookup_at_once`: the bodies of the home and of the bucket beside it.
     fn lookup_at_once(&self, key: u64) -> Option<(Entry, u64)> {
-        let beside = |meta: Meta| self.prints[usize::from(meta.server())].load(Ordering::Relaxed);
+        let beside = |meta: Meta| self.print_of(meta);
         let (entry, print, _) =
             [HOME, BESIDE].iter().find_map(|&index| self.bucket(index).read_body(key, beside))?;
         Some((entry, print))
+    }
+
+    /// As `Table::print_of`.
+    fn print_of(&self, meta: Meta) -> u64 {
+        let print = self.prints.get(usize::from(meta.server()));
+        print.map_or(0, |print| print.load(Ordering::Relaxed))
     }
 
     /// As `Table::holder`.
@@ -442,6 +448,35 @@ fn a_session_comes_again_in_another_bucket() {
     }
 }
 
+/// A session is forgotten in a superseded table and begins anew in the slot of its tombstone: a
+/// reader sees the first life, the second, or nothing.
+#[test]
+fn a_tombstone_is_no_session_and_mixes_with_none() {
+    for lookup in WAYS {
+        explore(move || {
+            let model = Model::new();
+            let first = entry(KEY, 0, 10);
+            model.insert(0, first);
+            let writer = {
+                let model = model.clone();
+                thread::spawn(move || {
+                    let _guard = model.lock.lock().unwrap();
+                    let tombstone = Entry { meta: first.meta.tombstone(), ..first };
+                    model.commit(Action::Rebind, HOME, 0, tombstone);
+                    model.commit(Action::Replace, HOME, 0, entry(KEY, 1, 20));
+                })
+            };
+            // Readers take an entry without a print for nothing.
+            if let Some((found, print)) = lookup(&model, KEY).filter(|(_, print)| *print != 0) {
+                let life = (found.meta.server(), found.created.0, found.used.0, print);
+                assert!(matches!(life, (0, 10, 10, 100) | (1, 20, 20, 101)), "{life:?}");
+            }
+            writer.join().unwrap();
+            assert_eq!(lookup(&model, KEY), Some((entry(KEY, 1, 20), 101)));
+        });
+    }
+}
+
 /// Two processes touch one session: it has been used when the later one says.
 #[test]
 fn touches_keep_the_latest() {
@@ -498,22 +533,23 @@ fn interrupted_changes_are_finished() {
         (Action::Remove, HOME),
         (Action::Remove, AWAY),
         (Action::Rebind, HOME),
+        (Action::Replace, HOME),
     ] {
         for survived in 0..40 {
             explore(move || {
                 let model = Model::new();
-                let old = entry(KEY, 0, 10);
-                let new = Entry { meta: Meta::new(1, None), ..old };
+                let session = entry(KEY, 0, 10);
+                let new = Entry { meta: Meta::new(1, None), ..session };
+                let old = match action {
+                    Action::Replace => Entry { meta: session.meta.tombstone(), ..session },
+                    _ => session,
+                };
                 if action != Action::Insert {
                     model.commit(Action::Insert, bucket, 0, old);
                 }
                 let before = model.totals[0].load(Ordering::Relaxed);
-                let change = model.change(
-                    action,
-                    bucket,
-                    0,
-                    if action == Action::Rebind { new } else { old },
-                );
+                let is_change = matches!(action, Action::Rebind | Action::Replace);
+                let change = model.change(action, bucket, 0, if is_change { new } else { old });
                 let writer = {
                     let model = model.clone();
                     thread::spawn(move || {
@@ -533,6 +569,10 @@ fn interrupted_changes_are_finished() {
                         assert!(found.is_none() || found == Some(old))
                     }
                     Action::Rebind => assert!(found == Some(old) || found == Some(new)),
+                    // A tombstone is nothing to a reader.
+                    Action::Replace => {
+                        assert!(found.is_none() || found == Some(old) || found == Some(new))
+                    }
                 }
                 writer.join().unwrap();
                 let found = model.lookup(KEY).map(|(entry, _)| entry);
@@ -540,7 +580,7 @@ fn interrupted_changes_are_finished() {
                 let done = match action {
                     Action::Insert => found == Some(old),
                     Action::Remove => found.is_none(),
-                    Action::Rebind => found == Some(new),
+                    Action::Rebind | Action::Replace => found == Some(new),
                 };
                 assert_eq!(after - before, u64::from(done), "{action:?} after {survived} stores");
                 let elsewhere = model.summary(0).may_be_elsewhere(KEY);
