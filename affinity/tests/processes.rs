@@ -5,6 +5,7 @@
 
 mod common;
 
+use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -262,6 +263,11 @@ struct Props {
     new: Key,
     /// Another table, with a session of the new key and a server of its own.
     former: Table,
+    /// Another one, superseded by this one: it has a tombstone of the known key, and has moved the
+    /// session before that one to a server of its own.
+    superseded: Table,
+    /// Of that session.
+    moved: Key,
 }
 
 struct Scene {
@@ -269,7 +275,7 @@ struct Scene {
     change: fn(&Table, &Props),
 }
 
-const SCENES: [Scene; 9] = [
+const SCENES: [Scene; 13] = [
     Scene { name: "create", change: |table, props| bind(table, props.new, props.first) },
     Scene { name: "move", change: |table, props| bind(table, props.known, props.second) },
     Scene { name: "forget", change: |table, props| assert!(table.forget(props.known)) },
@@ -289,6 +295,26 @@ const SCENES: [Scene; 9] = [
         name: "import a session",
         change: |table, props| {
             assert!(table.import_session(&props.former, props.new, Tick(1000), &ENDLESS));
+        },
+    },
+    Scene {
+        name: "forget in a superseded table",
+        change: |table, props| assert!(table.forget(props.known)),
+    },
+    Scene {
+        name: "create over a tombstone in a superseded table",
+        change: |table, props| bind(table, props.known, props.second),
+    },
+    Scene {
+        name: "follow a session that was forgotten",
+        change: |table, props| {
+            props.superseded.hand_on(props.known, iter::once(table), Tick(1000), &ENDLESS);
+        },
+    },
+    Scene {
+        name: "follow a session that has moved",
+        change: |table, props| {
+            props.superseded.hand_on(props.moved, iter::once(table), Tick(1000), &ENDLESS);
         },
     },
     Scene {
@@ -314,13 +340,13 @@ fn a_death_at_any_instruction_leaves_the_table_whole() {
     // Each death takes all the steps before it once more: without the variable, some are left out.
     let every = std::env::var("EVERY_INSTRUCTION").is_ok();
     const STEPS: u64 = 30_000;
-    let (region, former) = (Mapping::new(Table::MIN_SIZE), Mapping::new(Table::MIN_SIZE));
+    let [region, former, superseded] = [(); 3].map(|()| Mapping::new(Table::MIN_SIZE));
     let former = former.table();
     let server = former.intern(&address(2), Tick(900)).unwrap();
     bind(&former, key(&former, IDS_STEPPED - 1), server);
     for scene in &SCENES {
         let started = Instant::now();
-        let (table, props) = prepare(&region, former, scene.name);
+        let (table, props) = prepare(&region, former, &superseded, scene.name);
         let length =
             step_and_kill(|| (scene.change)(&table, &props), u64::MAX).expect_err("it ends");
         let steps = if every && length < 5000 {
@@ -333,7 +359,7 @@ fn a_death_at_any_instruction_leaves_the_table_whole() {
         let stride = (length * length / 2 / steps).max(1);
         let (mut steps, mut deaths) = (0u64, 0);
         loop {
-            let (table, props) = prepare(&region, former, scene.name);
+            let (table, props) = prepare(&region, former, &superseded, scene.name);
             let before = found(&table);
             if step_and_kill(|| (scene.change)(&table, &props), steps).is_err() {
                 break;
@@ -372,7 +398,21 @@ fn a_death_at_any_instruction_leaves_the_table_whole() {
                     scene.name
                 );
             }
-            deaths += table.stats().deaths;
+            if scene.name.starts_with("follow") {
+                // Once more, whatever has been done.
+                (scene.change)(&table, &props);
+                (scene.change)(&table, &props);
+                let print = |key| Some(table.lookup(key, Tick(1000), &ENDLESS)?.server.print);
+                let is_forgotten = scene.name.contains("forgotten");
+                let (key, end) = match is_forgotten {
+                    true => (props.known, None),
+                    false => (props.moved, Some(props.second.print)),
+                };
+                assert_eq!(print(key), end, "{}, killed after {steps} steps", scene.name);
+                consistent(&table, &found(&table), scene.name, steps);
+                consistent(&props.superseded, &found(&props.superseded), scene.name, steps);
+            }
+            deaths += table.stats().deaths + props.superseded.stats().deaths;
             steps += stride;
         }
         let (name, seconds) = (scene.name, started.elapsed().as_secs_f32());
@@ -386,7 +426,7 @@ fn a_death_at_any_instruction_leaves_the_table_whole() {
 const IDS_STEPPED: u64 = 600;
 
 /// A table with servers 0 and 1, and sessions 0.. bound to server 0.
-fn prepare(region: &Mapping, former: Table, scene: &str) -> (Table, Props) {
+fn prepare(region: &Mapping, former: Table, superseded: &Mapping, scene: &str) -> (Table, Props) {
     let table = region.table();
     let server = table.intern(&address(0), Tick(900)).unwrap();
     let second = table.intern(&address(1), Tick(900)).unwrap();
@@ -406,8 +446,25 @@ fn prepare(region: &Mapping, former: Table, scene: &str) -> (Table, Props) {
             table.intern(&address(number), Tick(1000 + number as u32)).unwrap();
         }
     }
-    let (known, new) = (key(&table, 3), key(&table, IDS_STEPPED - 1));
-    (table, Props { first: server, second, known, new, former })
+    let [known, moved, new] = [3, 4, IDS_STEPPED - 1].map(|id| key(&table, id));
+    let superseded = superseded.table();
+    if scene.starts_with("follow") {
+        let servers = [1, 0].map(|number| superseded.intern(&address(number), Tick(900)).unwrap());
+        for (key, created) in [(known, 903), (moved, 904)] {
+            let created = Tick(created);
+            superseded.bind(key, servers[1], None, created, &ENDLESS, Existing::Keep);
+        }
+        superseded.supersede();
+        assert!(superseded.forget(known));
+        bind(&superseded, moved, servers[0]);
+    }
+    if scene.contains("superseded") {
+        table.supersede();
+    }
+    if scene.contains("over a tombstone") {
+        assert!(table.forget(known));
+    }
+    (table, Props { first: server, second, known, new, former, superseded, moved })
 }
 
 fn found(table: &Table) -> Vec<Option<u64>> {
