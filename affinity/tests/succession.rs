@@ -194,8 +194,9 @@ fn tombstones_make_room_and_expire_and_count_once() {
     let (mapping, other) = (Mapping::new(Table::MIN_SIZE), Mapping::new(MEGABYTE));
     let (table, new) = (mapping.table(), other.table());
     let server = table.intern(b"a:1", NOW).unwrap();
-    let fill = |from: u64| (from..from + 2000).for_each(|n| drop(create(&table, n, server, NOW)));
-    fill(0);
+    for number in 0..2000 {
+        create(&table, number, server, NOW);
+    }
     table.supersede();
     let live: Vec<u64> =
         (0..2000).filter(|&n| table.lookup(key(&table, n), NOW, &LIMITS).is_some()).collect();
@@ -204,7 +205,9 @@ fn tombstones_make_room_and_expire_and_count_once() {
     assert_eq!(new.import(&table, NOW, &LIMITS), 0, "tombstones are no sessions");
     // Nobody follows.
     let evicted = table.stats().evicted;
-    (2000..2100).for_each(|n| drop(create(&table, n, server, NOW)));
+    for number in 2000..2100 {
+        create(&table, number, server, NOW);
+    }
     assert_eq!(table.stats().evicted, evicted, "tombstones go first");
     assert_eq!(table.stats().live, 100);
     adds_up(&table);

@@ -1,29 +1,33 @@
-//! A table that has been superseded tells its successors what ends and moves in it.
+//! What ends or moves in a superseded table reaches its successors.
 //!
 //! A reload that changes the size of a zone gives it a new table, the successor, with a copy of the
-//! sessions. Old workers go on with the old table for as long as their streams last. New workers see
-//! both, old ones only their own. So the old table keeps what its successors have to be told:
+//! sessions. Old workers go on with the old table until their last stream has ended. They do not see
+//! the new table; new workers see both. So the old table keeps what its successors have to do as well:
 //! - `forget` leaves a tombstone in the session's slot. No reader finds it, and it does not count as
 //!   a session.
 //! - `bind` marks a session that it moves.
 //!
-//! Each of these is one change, written into the journal like any other. The counters of the shard
-//! that are part of the change (forgotten, moved) tell that there is news: whoever looks up a session
-//! in the successor compares their sum with `handed_on` first ([`Table::is_ahead`]).
+//! Both are one change each, written into the journal like any other. Two counters of the shard are
+//! part of these changes: sessions forgotten, and sessions moved. Their sum is compared with
+//! `handed_on` before a session is looked up or bound in the successor ([`Table::is_ahead`]).
 //!
-//! [`Table::hand_on`] repeats the change in the successors and then removes the tombstone or the mark,
-//! all with the lock of the session's shard in the old table. Hence each piece of news is handed on
-//! once, whoever tries; if the process is killed in between, it is handed on again, which changes
-//! nothing more. A worker hands on the news of a key before it binds that key, so a session that is
-//! created anew is never taken for one that was forgotten before.
+//! [`Table::hand_on`] repeats the change in the successors, then removes the tombstone or the mark. It
+//! holds the lock of the session's shard in the old table all the time, so each change is repeated
+//! once, whoever tries. If the process is killed in between, the next one repeats it again, which
+//! changes nothing more. Because `hand_on` comes before `bind`, a session that begins anew in the
+//! successor is never ended by the tombstone of an earlier one.
 //!
-//! [`Table::hand_on_some`] passes over the slots of shards with news, and at last notes in `handed_on`
-//! the sum that it has read before the pass.
+//! [`Table::hand_on_some`] passes over the slots of shards whose sum differs, and stores the sum that
+//! it has read before the pass in `handed_on`.
 //!
-//! With that lock, the locks of successors are taken, older tables before newer ones; nobody takes
-//! them in another order. If a table is superseded whose successor does not come to life (the reload
-//! has failed), tombstones wait for nobody. They make room before any session, and expire as their
-//! sessions would have.
+//! Locks: `hand_on` takes those of the successors while it holds one of the old table. No process takes
+//! a lock of an older table while it holds one of a newer table.
+//!
+//! If the reload fails after `supersede`, there is no successor and tombstones stay. They make room
+//! before any session does, and expire when their sessions would have.
+//!
+//! Limit: with three tables, the second one repeats a change only for a session that it still has. If
+//! it has evicted the session, and its worker is the first that comes, the third is not told.
 
 use super::bucket::{Bucket, Entry, SLOTS};
 use super::handle::{Existing, Key, ServerId, Table};
@@ -42,7 +46,7 @@ pub struct HandOn {
 }
 
 impl Shard {
-    /// Counted up with each tombstone and each mark.
+    /// Counted up with each tombstone and each mark, and stored after it.
     fn news(&self) -> u64 {
         let count = |counter| {
             let total = self.totals.get(counter as usize);
@@ -75,7 +79,7 @@ impl Table {
         }
     }
 
-    /// Whether there may be news of a key that its successors do not have. Reads two cache lines.
+    /// Whether there may be news of a key that its successors do not have. Reads one cache line.
     #[inline]
     pub fn is_ahead(&self, key: Key) -> bool {
         let shard = Place::shard(&self.region, key.fingerprint());
