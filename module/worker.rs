@@ -159,7 +159,7 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
         worker().changes.again(zones);
         step(&raw mut worker().step);
         let evicted = zones.iter().map(|&zone| evictions(&*zone, now, (*event).log)).sum();
-        // A full zone evicts the longest idle: what is open must not be among them.
+        // A full zone evicts what is idle: what is open must not be among it.
         let pressed = mem::replace(&mut worker().evicted, evicted) != evicted;
         let every = if pressed { Span::from_millis(1) } else { worker().refresh };
         refresh(now, every);

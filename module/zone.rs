@@ -267,7 +267,7 @@ impl Zone {
         ngx::ngx_log_error!(
             NGX_LOG_NOTICE,
             log,
-            "zone \"{}\" is full, {} longest idle sessions were evicted; increase its size",
+            "zone \"{}\" is full, {} sessions were evicted; increase its size",
             self.name(),
             evicted - told
         );

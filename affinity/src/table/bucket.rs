@@ -12,6 +12,10 @@ pub(crate) const SLOTS: usize = LINES * LINE_SLOTS;
 const LINES: usize = 2;
 /// Sessions in a cache line.
 const LINE_SLOTS: usize = 3;
+/// What a session does this long after its creation proves nothing about its further use.
+const OPENING: Span = Span::from_millis(1_000);
+/// A session that is used later than that after its creation is in use.
+const TRIAL: Span = Span::from_millis(60_000);
 
 /// A bucket of the table.
 #[derive(Clone, Copy)]
@@ -297,19 +301,31 @@ impl Entry {
             }
     }
 
-    /// How much sooner than others the session makes room for a new one: the longer it has been
-    /// idle. A session that was never used after the tick of its creation counts as idle for four
-    /// times as long, so that a flood of such sessions drives out itself and not the sessions in
-    /// use. First of all goes what has ended.
+    /// How soon the session makes room for a new one; the largest goes first. In this order:
+    /// 1. what has ended;
+    /// 2. a session that was never used later than `TRIAL` after its creation, so that a flood of
+    ///    new sessions drives out itself and not the sessions in use;
+    /// 3. any other.
+    ///
+    /// Among its like, the session that has been idle the longest goes first: a new session that
+    /// is in use outlives its trial in a flood of others. An MCP client sends two requests at
+    /// once; on trial, one that was used no later than `OPENING` after its creation counts as idle
+    /// for four times as long.
     pub(crate) fn staleness(&self, now: Tick, timeout: Span) -> u64 {
         const ENDED: u64 = 1 << 63;
+        const ON_TRIAL: u64 = 1 << 62;
         let idle = now.since(self.used);
         let ended = match self.meta.ttl() {
             Some(ttl) => now.since(self.created) > ttl,
             None => idle > timeout,
         };
-        let weight = if self.used == self.created { 4 } else { 1 };
-        (u64::from(idle.0) * weight) | if ended { ENDED } else { 0 }
+        let idle_ticks = u64::from(idle.0);
+        match self.used.since(self.created) {
+            _ if ended => ENDED | idle_ticks,
+            in_use if in_use <= OPENING => ON_TRIAL | (idle_ticks * 4),
+            in_use if in_use <= TRIAL => ON_TRIAL | idle_ticks,
+            _ => idle_ticks,
+        }
     }
 }
 

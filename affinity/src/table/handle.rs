@@ -331,9 +331,9 @@ impl Table {
     /// than `limits.lifetime`. A ttl of None leaves that of a live session as it is. It is kept with
     /// a precision of one percent, rounded up, and is one tick at least.
     ///
-    /// Where there is no room, the session that has been idle the longest makes some, of the 36
-    /// in the buckets where this one would rather be; sessions that were never used after their
-    /// creation go four times as early as others.
+    /// Where there is no room, one of the 36 sessions in the buckets where this one would rather be
+    /// makes some: first one that has ended, then one that was not used later than a minute after
+    /// its creation, then any; of each kind the one that has been idle the longest.
     pub fn bind(
         &self,
         key: Key,
@@ -415,9 +415,8 @@ impl Table {
         let (victim, entry) = writer
             .neighbours(place)
             .max_by_key(|(_, entry)| entry.precedence(now, limits.timeout))?;
-        // The limits are the caller's and may not be those of the victim's upstream. Whatever has
-        // been idle for longer than the caller's timeout is staler than what has not, so that the
-        // same session goes; a lifetime only names the reason.
+        // The limits are the caller's and may not be those of the victim's upstream: what has been
+        // idle for longer than the caller's timeout goes first. A lifetime only names the reason.
         let reason = if entry.expired(now, limits) { Counter::Expired } else { Counter::Evicted };
         writer.remove(victim, entry, reason)?;
         Some(victim)

@@ -28,9 +28,12 @@ pub struct Span(pub u32);
 
 impl Span {
     /// Rounds up to whole ticks. What is longer than 4.3 years counts as that.
-    pub fn from_millis(milliseconds: u64) -> Self {
+    pub const fn from_millis(milliseconds: u64) -> Self {
         let ticks = milliseconds.div_ceil(1 << TICK_SHIFT);
-        Span(ticks.min(i32::MAX as u64) as u32)
+        match ticks < i32::MAX as u64 {
+            true => Span(ticks as u32),
+            false => Span(i32::MAX as u32),
+        }
     }
 
     /// The span in milliseconds.
