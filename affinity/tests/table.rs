@@ -166,6 +166,35 @@ fn a_flood_of_new_sessions_spares_those_in_use() {
     }
 }
 
+/// The order of eviction is no finer than a tick. A small zone that is filled within one keeps any
+/// of its sessions; those of the next tick are all there, and those of some ticks ago are not.
+#[test]
+fn sessions_of_an_earlier_tick_are_evicted_first() {
+    for secret in 0..200 {
+        let mapping = Mapping::new(27 * 1024);
+        // SAFETY: the mapping outlives the table.
+        let table = unsafe { Table::create(mapping.start, mapping.len, [secret; 16]) }.unwrap();
+        let server = table.intern(b"a:1", NOW).unwrap();
+        let fill = |numbers: core::ops::Range<u64>, now| {
+            for number in numbers {
+                assert_eq!(create(&table, number, server, now), Bound::Created);
+            }
+        };
+        let live = |numbers: core::ops::Range<u64>, now| {
+            let is_live = |&number: &u64| table.lookup(key(&table, number), now, &LIMITS).is_some();
+            numbers.filter(is_live).count() as u64
+        };
+        let (first, batch) = (3 * table.capacity(), table.capacity() / 2);
+        fill(0..first, NOW);
+        for number in 0..6 {
+            let (now, from) = (Tick(NOW.0 + 1 + number as u32), first + number * batch);
+            fill(from..from + batch, now);
+            assert_eq!(live(from..from + batch, now), batch);
+        }
+        assert_eq!(live(0..first, Tick(NOW.0 + 6)), 0);
+    }
+}
+
 /// One second, in ticks: rounded up, as the table does.
 const SECOND: u32 = 16;
 const MINUTE: u32 = 60 * SECOND;

@@ -333,7 +333,8 @@ impl Table {
     ///
     /// Where there is no room, one of the 36 sessions in the buckets where this one would rather be
     /// makes some: first one that has ended, then one that was not used later than a minute after
-    /// its creation, then any; of each kind the one that has been idle the longest.
+    /// its creation, then any; of each kind the one that has been idle the longest. Sessions of the
+    /// same tick are equals.
     pub fn bind(
         &self,
         key: Key,
