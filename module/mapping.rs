@@ -14,6 +14,10 @@ pub struct Mapping {
 const HUGE: usize = 2 << 20;
 const SMALL: usize = 4 << 10;
 
+/// A larger zone stays in small pages, which take memory only when they are used: a huge page takes
+/// all of its own at once, and this many bytes of them half a second.
+const MOST: usize = 128 << 20;
+
 /// Of linux/mman.h; libc knows it for glibc alone.
 #[cfg(target_os = "linux")]
 const MADV_COLLAPSE: c_int = 25;
@@ -40,13 +44,13 @@ impl Mapping {
     }
 
     /// The same, where the kernel can put huge pages in their place: nginx's mapping may begin at
-    /// any small page. `None` also for a zone that is too small for that to matter.
+    /// any small page. `None` also for a zone that is too small for that to matter, or too large.
     ///
     /// # Safety
     /// As above.
     pub unsafe fn for_huge_pages(shm: &ngx_shm_zone_t) -> Option<Mapping> {
         // SAFETY: set once when nginx starts.
-        if shm.shm.size < 2 * HUGE || unsafe { ngx_pagesize } != SMALL {
+        if !(2 * HUGE..=MOST).contains(&shm.shm.size) || unsafe { ngx_pagesize } != SMALL {
             return None;
         }
         // SAFETY: by this function's contract; `room` is nobody else's, and what is mapped over its
@@ -86,12 +90,16 @@ impl Mapping {
         self.address.cast()
     }
 
-    /// Has the kernel put huge pages in the place of pages that have been written to, which takes some
-    /// milliseconds a megabyte. It may say no; Linux before 6.1 does not know how.
+    /// Has the kernel put huge pages in the place of small ones, which takes some milliseconds a
+    /// megabyte. It may say no; Linux before 6.1 does not know how.
     pub fn make_huge(&self) {
         #[cfg(target_os = "linux")]
         // SAFETY: the pages are mapped here, and what they hold stays the same.
         unsafe {
+            // The kernel refuses where no small page has been used.
+            for page in (0..self.len).step_by(HUGE) {
+                self.address().add(page).read_volatile();
+            }
             libc::madvise(self.address, self.len, MADV_COLLAPSE);
         }
     }

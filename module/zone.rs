@@ -636,6 +636,12 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
         if memory.is_null() {
             return Err("no memory for the session table".into());
         }
+        // The zone is fresh from the kernel, hence zero. What was never written takes no memory, which
+        // matters where nginx only tests a configuration; but an nginx built with NGX_DEBUG_MALLOC
+        // has filled it (`ngx_slab_init`).
+        if memory.cast::<u64>().read() != 0 {
+            memory.cast::<u8>().write_bytes(0, len);
+        }
         let pages = Mapping::for_huge_pages(shm);
         let zone = pages.as_ref().map_or(shm.shm.addr, Mapping::address);
         let offset = memory.addr() - shm.shm.addr.addr();

@@ -3,6 +3,7 @@
 import platform
 import random
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,28 @@ async def test_a_zone_that_was_another_modules_says_so(nginx):
         await site.all_are_known()
     said = [line for line in nginx.errors() if 'zone "sessions" has new memory' in line]
     assert [line.partition("memory, ")[2] for line in said] == ["the former one holds no sessions of this module"]
+
+
+async def test_memory_is_taken_when_it_is_used(nginx, report):
+    """By a test of the configuration as little as by the start."""
+    (port,) = free_ports(1)
+    peaks = {}
+    async with replicas(1) as servers:
+        site = Site(nginx, port, servers)
+        for megabytes in (1, 1024):
+            nginx.configure(site.http(megabytes))
+            peaks["nginx -t", megabytes] = nginx.check_memory()
+            begun = time.monotonic()
+            nginx.start(site.http(megabytes))
+            report(f"{megabytes}m: started after {time.monotonic() - begun:.2f} s")
+            master = int((nginx.home / "nginx.pid").read_text())
+            status = Path(f"/proc/{master}/status").read_text()
+            peaks["start", megabytes] = int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.M)[1]) << 10
+            nginx.stop()
+    report(", ".join(f"{what} with {megabytes}m: {peak >> 20} MB" for (what, megabytes), peak in peaks.items()))
+    for what in ("nginx -t", "start"):
+        # nginx's own notes are 24 bytes for each page.
+        assert peaks[what, 1024] - peaks[what, 1] < 16 * MEGABYTE
 
 
 @pytest.mark.skipif(not has_huge_pages(), reason="this kernel has no huge pages for shared memory")

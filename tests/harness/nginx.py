@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -97,6 +98,14 @@ http {{
         """`nginx -t`: what it says, empty if the configuration is good."""
         done = subprocess.run(self._command("-t"), capture_output=True, text=True, env=environment())
         return "" if done.returncode == 0 else done.stderr
+
+    def check_memory(self) -> int:
+        """Bytes that `nginx -t` has in memory at its peak, shared ones included."""
+        # A process begins with the peak of the one that it was forked from: this one's is high.
+        count = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+        count += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+        command = [sys.executable, "-I", "-S", "-c", count, *self._command("-t", "-q")]
+        return int(subprocess.run(command, stdout=subprocess.PIPE, env=environment(), check=True).stdout) << 10
 
     # Processes
 

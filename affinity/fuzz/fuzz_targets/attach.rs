@@ -6,7 +6,7 @@
 #![no_main]
 
 use core::ptr::NonNull;
-use std::alloc::{alloc, dealloc, Layout};
+use std::alloc::{alloc_zeroed, dealloc, Layout};
 
 use affinity::table::{Existing, Kind, Limits, Span, Table, Tick};
 use libfuzzer_sys::fuzz_target;
@@ -18,12 +18,11 @@ fuzz_target!(|data: &[u8]| {
     let len = if choice & 1 == 0 { Table::MIN_SIZE } else { 3 * Table::MIN_SIZE + 64 };
     let layout = Layout::from_size_align(len, Table::ALIGN).unwrap();
     // SAFETY: the size is not zero.
-    let region = NonNull::new(unsafe { alloc(layout) }).unwrap();
+    let region = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap();
     // SAFETY: freshly allocated, `len` bytes, used by nobody else.
     let bytes = unsafe { core::slice::from_raw_parts_mut(region.as_ptr(), len) };
     if choice & 2 == 0 {
         // From nothing.
-        bytes.fill(0);
         let known = damage.len().min(len);
         bytes[..known].copy_from_slice(&damage[..known]);
     } else {

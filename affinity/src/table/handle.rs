@@ -163,6 +163,7 @@ impl Table {
     /// 1. `region` is the start of `len` readable and writable bytes.
     /// 2. They stay mapped there while this handle or a copy of it is used.
     /// 3. Nobody else uses them until this returns; then, only handles of this table do.
+    /// 4. All of them are zero, as memory fresh from the kernel is.
     pub unsafe fn create(
         region: NonNull<u8>,
         len: usize,

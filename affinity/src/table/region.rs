@@ -215,11 +215,13 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Lays out an empty table.
+    /// Lays out an empty table. Writes the header and the locks only: memory that is fresh from
+    /// the kernel costs nothing until it is used.
     ///
     /// # Safety
     /// `base` is the start of `len` readable and writable bytes that stay mapped while this
-    /// region or a copy of it is used, and that nobody else uses until this returns.
+    /// region or a copy of it is used, and that nobody else uses until this returns. All of them
+    /// are zero.
     pub(super) unsafe fn create(
         base: NonNull<u8>,
         len: usize,
@@ -228,9 +230,9 @@ impl Region {
     ) -> Result<Region, Error> {
         check_place(base, len)?;
         let geometry = Geometry::fitting(len)?;
-        // SAFETY: `size` is at most `len`. Zeroes are valid for all that lies in the region.
-        unsafe { base.as_ptr().write_bytes(0, geometry.size) };
+        // Zeroes are an empty table.
         let region = Region { base, geometry };
+        debug_assert!(region.is_zero(), "the memory of a new table is zero");
         let header = region.header();
         header.format.store(FORMAT, Ordering::Relaxed);
         header.shards.store(geometry.shards, Ordering::Relaxed);
@@ -275,6 +277,13 @@ impl Region {
         })
         .ok_or(Error::Geometry)?;
         Ok(Region { base, geometry })
+    }
+
+    /// Whether all bytes are zero.
+    fn is_zero(&self) -> bool {
+        // SAFETY: the geometry's parts, and so these words, lie within the region.
+        let words: &[AtomicU64] = unsafe { self.slice(0, self.geometry.size / 8) };
+        words.iter().all(|word| word.load(Ordering::Relaxed) == 0)
     }
 
     /// # Safety
