@@ -1006,9 +1006,11 @@ impl PeerData {
         // SAFETY: by this function's contract.
         unsafe {
             if mcp::is_watched(self.request) {
-                let name = (*self.upstream()).peer.name.as_ref();
-                let intern = |name| self.sessions().table.intern(nginx::bytes(name), nginx::now());
-                self.served = name.and_then(intern);
+                let Some(name) = (*self.upstream()).peer.name.as_ref() else { return };
+                self.served = self.sessions().table.intern(nginx::bytes(name), nginx::now());
+                if self.served.is_none() {
+                    self.complain_of_full_list(nginx::bytes(name));
+                }
             }
         }
     }
@@ -1170,15 +1172,11 @@ impl PeerData {
 
     #[cold]
     fn complain_of_full_list(&self, name: &[u8]) {
+        let server = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
         // SAFETY: the request and the zone are live.
         unsafe {
-            ngx::ngx_log_error!(
-                NGX_LOG_ERR,
-                (*(*self.request).connection).log,
-                "zone \"{}\" has no room for server \"{}\", session not learned",
-                (*self.affinity.zone).name(),
-                ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() }
-            );
+            let log = (*(*self.request).connection).log;
+            (*self.affinity.zone).report_full_list(log, nginx::now(), server);
         }
     }
 }

@@ -10,7 +10,7 @@ use affinity::policy::Status;
 use nginx_sys::{
     ngx_command_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
     ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_srv_conf_t, ngx_peer_connection_t,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_peer_connection_t,
 };
 
 use crate::peers::Candidate;
@@ -21,8 +21,6 @@ mod sticky;
 
 #[cfg(not(nginx_own_sticky))]
 mod own {
-    use nginx_sys::ngx_http_upstream_server_t;
-
     pub use super::sticky::Sticky;
     use super::*;
     use crate::directives::command;
@@ -59,19 +57,6 @@ mod own {
     /// The route of a server, for as long as its group is locked.
     pub fn route<'a>(conf: &Sticky, candidate: &Candidate<'a>) -> Option<&'a [u8]> {
         conf.ids.route(candidate)
-    }
-
-    /// Whether nginx resolves a server's name while it runs.
-    pub fn is_resolved_later(server: &ngx_http_upstream_server_t) -> bool {
-        #[cfg(nginx_peer_refs)]
-        {
-            !server.host.is_empty()
-        }
-        #[cfg(not(nginx_peer_refs))]
-        {
-            let _ = server;
-            false
-        }
     }
 
     /// Which name a peer was resolved from while nginx runs, in the order of the configuration with
@@ -156,6 +141,19 @@ mod own {
 }
 
 pub use own::*;
+
+/// Whether nginx resolves a server's name while it runs.
+pub fn is_resolved_later(server: &ngx_http_upstream_server_t) -> bool {
+    #[cfg(nginx_peer_refs)]
+    {
+        !server.host.is_empty()
+    }
+    #[cfg(not(nginx_peer_refs))]
+    {
+        let _ = server;
+        false
+    }
+}
 
 /// Status and bound server of a request.
 pub type Shown<'a> = (Status, Option<&'a [u8]>);

@@ -5,9 +5,11 @@
 
 use core::cell::RefCell;
 use core::ffi::c_void;
+use core::fmt;
 use core::iter;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
+use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
 
@@ -16,14 +18,17 @@ use affinity::servers::Rules;
 use affinity::status::{Draining, Tally};
 use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
-    ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize,
-    ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
-    ngx_test_config, ngx_worker, NGX_LOG_EMERG, NGX_LOG_NOTICE,
+    ngx_conf_t, ngx_cycle, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_list_part_t,
+    ngx_log_t, ngx_pagesize, ngx_pagesize_shift, ngx_shared_memory_add, ngx_shm_zone_t,
+    ngx_slab_alloc, ngx_slab_page_t, ngx_slab_pool_t, ngx_slab_stat_t, ngx_str_t, ngx_test_config,
+    ngx_worker, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE,
 };
 
-use crate::conf::MainConf;
+use crate::conf::{MainConf, UpstreamConf};
 use crate::mapping::Mapping;
 use crate::nginx::{self, Logged, ERROR, OK};
+use crate::versions;
 
 /// nginx's own minimum for zones, in pages.
 const MIN_PAGES: usize = 8;
@@ -31,7 +36,7 @@ const MIN_PAGES: usize = 8;
 const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x03");
 /// How many former memories of a zone are kept in sight.
 const MAX_FORMER: usize = 4;
-/// How often evictions are reported (milliseconds).
+/// How often the log tells of evictions, and of a full list of servers (milliseconds).
 const REPORT_EVERY: u64 = 60_000;
 /// Sets of counters. A worker has one of its own unless there are more workers than that.
 const TALLIES: usize = 8;
@@ -39,7 +44,8 @@ const TALLIES: usize = 8;
 /// A zone of the configuration, and its memory once it has some.
 pub struct Zone {
     shm: *mut ngx_shm_zone_t,
-    /// Where the configuration mentions it first, for errors that show later.
+    /// Where the configuration gives its size, else where it is mentioned first: for errors that
+    /// show later.
     file: ngx_str_t,
     line: usize,
     /// Those of the most patient upstream.
@@ -110,6 +116,8 @@ struct Notes {
     /// Which worker makes the attempts to reach servers: its process in the upper half, and until
     /// when.
     lease: AtomicU64,
+    /// When the log has told of a server without a place in the list.
+    full_list_at: AtomicU32,
     /// What became of requests.
     tallies: [Counters; TALLIES],
 }
@@ -142,6 +150,9 @@ pub unsafe fn join(
             return Err(Logged);
         };
         if let Some(zone) = shm.data.cast::<Zone>().as_mut() {
+            if size != 0 {
+                (zone.file, zone.line) = ((*cf.conf_file).file.name, (*cf.conf_file).line);
+            }
             zone.limits = most_patient(&zone.limits, limits);
             zone.shortest_timeout = zone.shortest_timeout.min(limits.timeout);
             let (shortest, longest) = zone.gone_after;
@@ -178,29 +189,116 @@ fn most_patient(one: &Limits, other: &Limits) -> Limits {
     }
 }
 
-/// Complains of a zone that no upstream gave a size.
+/// Complains of a zone that no upstream gave a size, or that is too small for its servers.
 ///
 /// # Safety
-/// `cf` is being read, `main` belongs to it.
+/// `cf` has read all of `http {}`, `main` belongs to it.
 pub unsafe fn check(cf: &mut ngx_conf_t, main: &MainConf) -> Result<(), Logged> {
     for &zone in &main.zones {
         // SAFETY: zones live as long as the configuration.
         let zone = unsafe { &*zone };
-        if unsafe { (*zone.shm).shm.size } == 0 {
-            let (name, file, line) = (zone.name(), zone.file, zone.line);
-            ngx::ngx_log_error!(
-                NGX_LOG_EMERG,
-                cf.log,
-                "zone \"{name}\" has no size, write \"zone={name}:SIZE\" in one of its upstreams \
-                 in {file}:{line}"
-            );
-            return Err(Logged);
+        let (name, log) = (zone.name(), cf.log);
+        if zone.size() == 0 {
+            return Err(zone.conf_error(
+                log,
+                format_args!(
+                    "zone \"{name}\" has no size, write \"zone={name}:SIZE\" in one of its upstreams"
+                ),
+            ));
         }
+        // SAFETY: by this function's contract.
+        let servers = unsafe { servers(cf, zone) };
+        let cells = servers.iter().map(|address| Table::cells_for(address)).sum();
+        if cells <= Table::cells_in(table_len(zone.size())) {
+            continue;
+        }
+        let count = servers.len();
+        return Err(match size_with_cells(cells) {
+            Some(size) => zone.conf_error(
+                log,
+                format_args!(
+                    "zone \"{name}\" is too small for the {count} servers of its upstreams, it needs \
+                     {}k or more",
+                    size / 1024
+                ),
+            ),
+            None => zone.conf_error(
+                log,
+                format_args!("zone \"{name}\" has too many servers in its upstreams: {count}"),
+            ),
+        });
     }
     Ok(())
 }
 
+/// Addresses of the servers of a zone's upstreams, each once. Those that DNS gives later are not
+/// known yet.
+///
+/// # Safety
+/// `cf` has read all of `http {}`, and the zone belongs to it.
+unsafe fn servers<'a>(cf: &ngx_conf_t, zone: *const Zone) -> Vec<&'a [u8]> {
+    let module = &raw const ngx_http_upstream_module;
+    let mut addresses = Vec::new();
+    // SAFETY: by this function's contract; what the configuration holds lives as long as it does.
+    unsafe {
+        let main = nginx::main_conf::<ngx_http_upstream_main_conf_t>(cf, module);
+        let upstreams =
+            main.map(|main| main.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>());
+        for &us in upstreams.unwrap_or_default() {
+            let affinity = UpstreamConf::of(us).and_then(|conf| conf.affinity.as_ref());
+            let Some(servers) = (*us).servers.as_ref() else { continue };
+            if !affinity.is_some_and(|affinity| ptr::eq(affinity.zone, zone)) {
+                continue;
+            }
+            for server in servers.as_slice::<ngx_http_upstream_server_t>() {
+                if server.naddrs > 0 && !versions::is_resolved_later(server) {
+                    let peers = slice::from_raw_parts(server.addrs, server.naddrs);
+                    addresses.extend(peers.iter().map(|peer| nginx::bytes(&peer.name)));
+                }
+            }
+        }
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
+/// Size in bytes from which on zones have so many cells for servers, in whole pages; `None` if none
+/// has.
+fn size_with_cells(cells: usize) -> Option<usize> {
+    // SAFETY: set once when nginx starts.
+    let page = unsafe { ngx_pagesize };
+    let len = Table::len_with_cells(cells)?;
+    let enough = (MIN_PAGES..).map(|pages| pages * page).find(|size| table_len(*size) >= len)?;
+    // A region of any length may be that long, a zone only some.
+    let smaller = |size: &usize| size.checked_sub(page).filter(|size| *size >= min_size());
+    let has_room = |size: &usize| Table::cells_in(table_len(*size)) >= cells;
+    iter::successors(Some(enough), smaller).take_while(has_room).last()
+}
+
+/// Bytes that the table gets of a zone of so many: all pages that nginx's slab pool gives away
+/// (`ngx_slab_init`) but what holds the notes.
+fn table_len(size: usize) -> usize {
+    /// Set by `ngx_init_zone_pool`.
+    const MIN_SHIFT: usize = 3;
+    // SAFETY: set once when nginx starts.
+    let (page, page_shift) = unsafe { (ngx_pagesize, ngx_pagesize_shift) };
+    let note = size_of::<ngx_slab_page_t>();
+    let slot = note + size_of::<ngx_slab_stat_t>();
+    let head = size_of::<ngx_slab_pool_t>() + (page_shift - MIN_SHIFT) * slot;
+    let noted = size.saturating_sub(head) / (page + note);
+    let start = (head + noted * note).next_multiple_of(page);
+    let pages = noted.min(size.saturating_sub(start) / page);
+    (pages * page).saturating_sub(size_of::<Notes>())
+}
+
 impl Zone {
+    /// Logs a configuration error with file and line of the zone.
+    fn conf_error(&self, log: *mut ngx_log_t, message: fmt::Arguments<'_>) -> Logged {
+        ngx::ngx_log_error!(NGX_LOG_EMERG, log, "{message} in {}:{}", self.file, self.line);
+        Logged
+    }
+
     /// The sessions; `None` before the memory is mapped, which is before any request.
     pub fn sessions(&self) -> Option<&Sessions> {
         match &self.state {
@@ -249,18 +347,9 @@ impl Zone {
             return;
         };
         let notes = sessions.notes();
-        let told_at = notes.reported_at.load(Ordering::Relaxed);
-        if now.since(Tick(told_at)) < Span::from_millis(REPORT_EVERY) {
-            return;
-        }
         let told = notes.reported.load(Ordering::Relaxed);
-        // One worker wins; a report that dies with it is made up for by the next one's count.
-        if evicted <= told
-            || notes
-                .reported_at
-                .compare_exchange(told_at, now.0, Ordering::Relaxed, Ordering::Relaxed)
-                .is_err()
-        {
+        // A report that dies with its worker is made up for by the next one's count.
+        if evicted <= told || !is_time_to_report(&notes.reported_at, now) {
             return;
         }
         notes.reported.store(evicted, Ordering::Relaxed);
@@ -272,6 +361,29 @@ impl Zone {
             evicted - told
         );
     }
+
+    /// Says in the log that a server has no place in the list of the zone's servers; once a
+    /// minute, whoever calls.
+    #[cold]
+    pub fn report_full_list(&self, log: *mut ngx_log_t, now: Tick, server: ngx_str_t) {
+        let notes = self.sessions().map(Sessions::notes);
+        if notes.is_some_and(|notes| is_time_to_report(&notes.full_list_at, now)) {
+            ngx::ngx_log_error!(
+                NGX_LOG_ERR,
+                log,
+                "zone \"{}\" has no room for server \"{server}\", its sessions are not learned; \
+                 increase its size",
+                self.name()
+            );
+        }
+    }
+}
+
+/// Whether a report is due, of which `at` notes the last; true for one worker each time.
+fn is_time_to_report(at: &AtomicU32, now: Tick) -> bool {
+    let last = at.load(Ordering::Relaxed);
+    now.since(Tick(last)) >= Span::from_millis(REPORT_EVERY)
+        && at.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 impl Sessions {
@@ -656,17 +768,17 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
         };
         let table = Table::create(start, table_len, secret)
             .map_err(|error| format!("no session table: {error:?}"))?;
+        // The first reports are made at once.
+        let long_ago = nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0);
         notes.write(Notes {
             magic: AtomicU64::new(MAGIC),
             table_len: AtomicU64::new(table_len as u64),
             reported: AtomicU64::new(0),
-            // Long ago: the first evictions are told of at once.
-            reported_at: AtomicU32::new(
-                nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0),
-            ),
+            reported_at: AtomicU32::new(long_ago),
             draining: AtomicU32::new(0),
             troubled: AtomicU32::new(0),
             lease: AtomicU64::new(0),
+            full_list_at: AtomicU32::new(long_ago),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
         pool.data = memory;

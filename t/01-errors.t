@@ -377,3 +377,8 @@ unknown "no_such_thing" variable
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
     }
 --- emerg: no servers are inside upstream
+
+=== TEST 68: a zone whose upstream has more servers than any can have
+--- wrong eval
+CORE::join "\n", '        sticky_learn zone=sessions:64m;', map { '        server 127.1.' . ($_ >> 8) . '.' . ($_ & 255) . ';' } 1 .. 4096
+--- emerg: zone "sessions" has too many servers in its upstreams: 4097

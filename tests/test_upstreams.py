@@ -1,6 +1,7 @@
 """Servers that come and go by other ways than failing: backup, DNS, a reload that is refused."""
 
 import asyncio
+import re
 import socket
 import struct
 
@@ -181,35 +182,105 @@ async def test_resolved_addresses_change(nginx, report):
     assert tally.misrouted == 0 and rejected == 20
 
 
-def many(count: int, size: str, port: int, backend: int) -> str:
-    """So many servers, each of which opens a session for whoever comes."""
-    addresses = [f"127.1.{number // 250}.{number % 250 + 1}:{backend}" for number in range(count)]
+def many(servers: list[str], size: str, port: int, directive: str = "sticky_learn") -> str:
+    """Servers, each of which opens a session for whoever comes."""
     return f"""
     upstream mcp {{
-        zone mcp 1m;
-        sticky_learn zone=sessions:{size};
-        {"".join(f"server {address};" for address in addresses)}
+        zone mcp 4m;
+        {directive} zone=sessions:{size};
+        {"".join(f"server {address};" for address in servers)}
     }}
     server {{
-        {"".join(f"listen {address};" for address in addresses)}
+        {"".join(f"listen {address.split()[0]};" for address in servers)}
         add_header Mcp-Session-Id $request_id;
         location / {{ return 200 ""; }}
     }}
     """ + listen(port, "mcp")
 
 
+def hosts(count: int, backend: int, first: int = 0) -> list[str]:
+    return [f"127.1.{number // 250}.{number % 250 + 1}:{backend}" for number in range(first, first + count)]
+
+
+async def are_all_learned(port: int, count: int) -> None:
+    assert {(await send(port)).sticky for _ in range(count)} == {"NEW"}
+
+
 @pytest.mark.parametrize(("size", "servers"), [("32k", 16), ("1m", 360)])
 async def test_a_zone_has_room_for_servers(nginx, size, servers):
     """For as many as README.md says."""
     port, backend = free_ports(2)
-    nginx.start(many(servers, size, port, backend))
-    assert {(await send(port)).sticky for _ in range(servers)} == {"NEW"}
+    nginx.start(many(hosts(servers, backend), size, port))
+    await are_all_learned(port, servers)
 
 
-async def test_a_server_too_many_is_told_of(nginx):
+def size_needed(nginx, size: str, servers: int) -> str:
+    """The size that nginx asks for in place of one that is too small for so many servers."""
+    nginx.allowed.append(r"\[emerg\].* zone \"sessions\" is too small for")
+    conf = (nginx.home / "nginx.conf").read_text()
+    line = next(number for number, line in enumerate(conf.splitlines(), 1) if f"zone=sessions:{size}" in line)
+    pattern = (
+        rf'^nginx: \[emerg\] zone "sessions" is too small for the {servers} servers of its upstreams, '
+        rf"it needs (\d+k) or more in .*/nginx\.conf:{line}$"
+    )
+    return re.search(pattern, nginx.check(), re.M)[1]
+
+
+@pytest.mark.parametrize("count", [17, 24, 100, 500])
+@pytest.mark.parametrize("kind", ["address", "unix socket"])
+async def test_a_zone_too_small_for_its_servers_is_refused(nginx, report, tmp_path_factory, kind, count):
+    """With the size that is needed: there all servers get sessions, and a page less is too small as well."""
+    port, backend = free_ports(2)
+    if kind == "address":
+        servers = hosts(count, backend)
+    else:
+        # Long enough to take two cells of the zone's list, of 48 bytes each, and short enough for Linux.
+        folder = tmp_path_factory.mktemp("s")
+        servers = [f"unix:{folder}/{number}".ljust(100, "x") for number in range(count)]
+    nginx.configure(many(servers, "32k", port))
+    size = size_needed(nginx, "32k", count)
+    report(f"{count} servers, {kind}: {size}")
+    less = f"{int(size[:-1]) - 4}k"
+    nginx.configure(many(servers, less, port))
+    assert size_needed(nginx, less, count) == size
+    nginx.start(many(servers, size, port))
+    await are_all_learned(port, count)
+
+
+def test_servers_of_all_upstreams_of_a_zone_count_once(nginx):
+    (port,) = free_ports(1)
+    learn = "create=$sent_http_x lookup=$http_x"
+    first, second = hosts(10, port), hosts(16, port)
+
+    def two(first: list[str], second: list[str]) -> str:
+        return "".join(
+            f"upstream {name} {{ sticky_learn {zone} {learn}; {''.join(f'server {address};' for address in servers)} }}\n"
+            for name, zone, servers in (("u", "zone=sessions", first), ("v", "zone=sessions:32k", second))
+        )
+
+    # Backup servers get sessions, too; servers of another zone, or of none, do not count.
+    backup = [*second[:8], *(f"{address} backup" for address in second[8:])]
+    others = "".join(f"server {address};" for address in hosts(100, port, 100))
+    nginx.configure(two(first, backup) + f"upstream w {{ {others} }}")
+    assert nginx.check() == ""
+    nginx.configure(two([*first, hosts(1, port, 50)[0]], backup))
+    assert size_needed(nginx, "32k", 17)
+
+
+@pytest.mark.plus_syntax
+def test_servers_of_sticky_learn_of_nginx_plus_count(nginx):
+    (port,) = free_ports(1)
+    directive = "sticky learn create=$upstream_cookie_a lookup=$cookie_a"
+    nginx.configure(many(hosts(17, port), "32k", port, directive))
+    assert size_needed(nginx, "32k", 17)
+
+
+async def test_a_server_without_room_in_the_zone_is_told_of_once_a_minute(nginx):
+    """Here those of a reload: the servers before them still have their sessions."""
     port, backend = free_ports(2)
     nginx.allowed.append(r"\[error\].* zone \"sessions\" has no room for server")
-    nginx.start(many(17, "32k", port, backend))
-    said = [(await send(port)).sticky for _ in range(17)]
-    assert said == ["NEW"] * 16 + ["NONE"]
+    nginx.start(many(hosts(16, backend), "32k", port))
+    await are_all_learned(port, 16)
+    nginx.reload(many(hosts(16, backend, first=100), "32k", port))
+    assert {(await send(port)).sticky for _ in range(100)} == {"NONE"}
     assert len([line for line in nginx.errors() if "has no room for server" in line]) == 1

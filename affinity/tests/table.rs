@@ -497,6 +497,32 @@ fn a_full_server_list_recycles_servers_without_sessions() {
 }
 
 #[test]
+fn a_region_of_the_length_for_so_many_servers_has_room_for_them() {
+    for count in [1, 16, 17, 24, 100, 360, 361, 1000, 4096] {
+        let len = Table::len_with_cells(count).unwrap();
+        for more in [0, 1, 4096, 40_000, 250_000, 1_000_000, 3_000_000] {
+            assert!(Table::cells_in(len + more) >= count, "{count} in {len} + {more}");
+        }
+        assert!(
+            len < 2 * Table::MIN_SIZE || Table::cells_in(len - 1024) < count,
+            "{count} in {len}"
+        );
+
+        let mapping = Mapping::new(len.next_multiple_of(4096));
+        // SAFETY: the mapping outlives the table.
+        let table = unsafe { Table::create(mapping.start, len, SECRET) }.unwrap();
+        for number in 0..count as u64 {
+            let server = table.intern(format!("10.0.0.1:{number}").as_bytes(), NOW).unwrap();
+            // A server that has a session stays.
+            assert_eq!(create(&table, number, server, NOW), Bound::Created);
+        }
+        assert_eq!(table.servers().count(), count);
+    }
+    assert_eq!(Table::len_with_cells(4097), None);
+    assert_eq!([1, 48, 49, 108].map(|len| Table::cells_for(&vec![b'/'; len])), [1, 1, 2, 3]);
+}
+
+#[test]
 fn servers_keep_state_and_lose_sessions_on_demand() {
     let mapping = Mapping::new(64 * 1024);
     let table = mapping.table();

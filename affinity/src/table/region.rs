@@ -7,6 +7,7 @@
 //!        | Counts × shards × servers
 //! ```
 
+use core::iter;
 use core::ptr::NonNull;
 
 use super::bucket::{Body, Buckets, SLOTS};
@@ -198,6 +199,26 @@ impl Geometry {
             .filter(|geometry| geometry.size <= len)
             .ok_or(Error::TooLarge)
     }
+}
+
+/// Cells of the server list in a region of `len` bytes.
+pub(super) fn cells_in(len: usize) -> usize {
+    Geometry::fitting(len).map_or(0, |geometry| geometry.servers as usize)
+}
+
+/// Length of a region in which, as in any longer one, the server list has so many cells; `None` if
+/// no list has. Less than `STEP` bytes above the shortest.
+pub(super) fn len_with_cells(cells: usize) -> Option<usize> {
+    const STEP: usize = 1024;
+    if cells > MAX_SERVERS as usize {
+        return None;
+    }
+    let has_room = |len: &usize| cells_in(*len) >= cells;
+    // Another shard takes room from the list. From here on there is none.
+    let all_shards = MAX_SHARDS as usize * SHARD_SIZE;
+    let longest = iter::successors(Some(all_shards), |len| Some(2 * len)).find(has_room)?;
+    let shorter = |len: &usize| len.checked_sub(STEP).filter(|len| *len >= MIN_SIZE);
+    iter::successors(Some(longest), shorter).take_while(has_room).last()
 }
 
 /// A mapped region that holds a table. A copy of the geometry is kept beside the address: what

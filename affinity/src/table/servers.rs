@@ -8,7 +8,7 @@
 use super::handle::{ServerId, ServerStats, Table};
 use super::listing::Listing;
 use super::lock::{Guard, Locked};
-use super::region::{count_index, Counter, COUNTERS};
+use super::region::{self, count_index, Counter, COUNTERS};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 use super::time::Tick;
 use super::writer::Writer;
@@ -73,6 +73,22 @@ fn cells_for(address_len: usize) -> usize {
 impl Table {
     /// Longest address (bytes) that `intern` takes.
     pub const MAX_ADDRESS: usize = 255;
+
+    /// Cells of the server list that an address takes.
+    pub fn cells_for(address: &[u8]) -> usize {
+        cells_for(address.len())
+    }
+
+    /// Cells of the server list in a region of `len` bytes.
+    pub fn cells_in(len: usize) -> usize {
+        region::cells_in(len)
+    }
+
+    /// Length of a region, in bytes, in which, as in any longer one, the server list has so many
+    /// cells; `None` if no list has.
+    pub fn len_with_cells(cells: usize) -> Option<usize> {
+        region::len_with_cells(cells)
+    }
 
     /// The server of an address, which is added to the list if it is not there. If the list is
     /// full, the server without sessions, flags and record that has been used the longest ago makes
