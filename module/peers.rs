@@ -300,8 +300,8 @@ pub unsafe fn exclude(
             if left || following.is_null() {
                 return others;
             }
-            forget_tries(rrp, us);
-            rrp.peers = following;
+            let _lock = Lock::new(following);
+            enter(rrp, following);
         }
     }
 }
@@ -362,7 +362,7 @@ pub unsafe fn take(
     unsafe {
         let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
         let found = find(us, address)?;
-        hold(pc, u, us, rrp, &found);
+        hold(pc, u, rrp, &found);
     }
     Ok(())
 }
@@ -392,7 +392,7 @@ pub unsafe fn take_at_once(
                 if check_for_named(candidate).is_err() {
                     return false;
                 }
-                hold(pc, u, us, rrp, &Found { group, peer, place, _lock: lock });
+                hold(pc, u, rrp, &Found { group, peer, place, _lock: lock });
                 return true;
             }
             peer = candidate.next;
@@ -417,7 +417,7 @@ pub unsafe fn take_in_turn(
     unsafe {
         let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
         let found = find_in_turn(us, rrp, is_it)?;
-        hold(pc, u, us, rrp, &found);
+        hold(pc, u, rrp, &found);
     }
     Ok(())
 }
@@ -428,7 +428,6 @@ pub unsafe fn take_in_turn(
 unsafe fn hold(
     pc: &mut ngx_peer_connection_t,
     u: *const ngx_http_upstream_t,
-    us: *const ngx_http_upstream_srv_conf_t,
     rrp: &mut ngx_http_upstream_rr_peer_data_t,
     found: &Found,
 ) {
@@ -437,8 +436,7 @@ unsafe fn hold(
         let (group, peer) = (found.group, &mut *found.peer);
 
         if rrp.peers != group {
-            forget_tries(rrp, us);
-            rrp.peers = group;
+            enter(rrp, group);
         }
         if versions::is_same_list(rrp, group) {
             let (word, bit) = bit_of(found.place);
@@ -496,8 +494,8 @@ pub unsafe fn start_over(us: *const ngx_http_upstream_srv_conf_t, data: *mut c_v
         let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
         let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
         if rrp.peers != first {
-            forget_tries(rrp, us);
-            rrp.peers = first;
+            let _lock = Lock::new(first);
+            enter(rrp, first);
         }
     }
 }
@@ -517,34 +515,25 @@ unsafe fn is_tried(rrp: &ngx_http_upstream_rr_peer_data_t, place: usize) -> bool
     unsafe { *rrp.tried.add(word) & bit != 0 }
 }
 
-/// The bits of tried peers belong to one group; there are as many as the larger group needs.
+/// Goes to another group, none of whose peers is tried: the bits belong to one group at a time, as
+/// in `ngx_http_upstream_get_round_robin_peer`.
 ///
 /// # Safety
-/// `rrp` belongs to a request of the upstream.
+/// `rrp` belongs to a request of the upstream, whose `group` is locked.
 #[cold]
-unsafe fn forget_tries(
+unsafe fn enter(
     rrp: &mut ngx_http_upstream_rr_peer_data_t,
-    us: *const ngx_http_upstream_srv_conf_t,
+    group: *mut ngx_http_upstream_rr_peers_t,
 ) {
-    if ptr::eq(rrp.tried, &raw const rrp.data) {
-        rrp.data = 0;
-        return;
-    }
-    // SAFETY: nginx allocated the bits for the larger group when the request began; a list that has
-    // grown since is recognised by its generation, and then left alone.
+    rrp.peers = group;
+    // SAFETY: nginx has allocated the bits for the larger group of the request's generation. While the
+    // group is locked no peer joins it, so that `number` is that of the generation compared here. A
+    // group that has changed since is left alone; nginx sees that, too.
     unsafe {
-        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
-        if !versions::is_same_list(rrp, first) {
-            return;
-        }
-        let mut most = 0;
-        let mut group = first;
-        while let Some(peers) = group.as_ref() {
-            most = most.max(peers.number);
-            group = peers.next;
-        }
-        for word in 0..most.div_ceil(BITS) {
-            rrp.tried.add(word).write(0);
+        if versions::is_same_list(rrp, group) {
+            for word in 0..(*group).number.div_ceil(BITS) {
+                rrp.tried.add(word).write(0);
+            }
         }
     }
 }

@@ -278,3 +278,36 @@ __DATA__
     GET / | X-Session: two => 200 e HIT
     GET / | X-Session: one => 200 d HIT
     GET / | X-Session: one => 200 d HIT
+
+
+
+=== TEST 14: backup: more servers than a word has bits, and back to them
+--- http_config eval
+my $servers = CORE::join '', map { "        server 127.0.0.1:$_ down;\n" } 1 .. 66;
+"
+    upstream u {
+        zone u 256k;
+        sticky_learn zone=sessions:1m create=\$upstream_http_x_session lookup=\$http_x_session;
+$servers
+        server \$TEST_NGINX_A backup max_fails=0;
+    }
+    upstream v {
+        zone v 256k;
+        sticky_learn zone=sessions create=\$upstream_http_x_session lookup=\$http_x_session unavailable=balance;
+$servers
+        server \$TEST_NGINX_B;
+        server \$TEST_NGINX_A backup max_fails=0;
+    }
+"
+--- config
+    location / { proxy_pass http://u; }
+    location /v/ { proxy_pass http://v/; }
+--- no_error_log
+[crit]
+[alert]
+[emerg]
+--- story
+    GET /?new=one                  => 200 a NEW a
+    GET /v/ | X-Session: one       => 200 a HIT a
+    GET /v/drop-a | X-Session: one => 200 b UNAVAILABLE a
+    GET /v/ | X-Session: one       => 200 a HIT a
