@@ -20,7 +20,7 @@ so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
 
-.PHONY: help module demo test test-unit test-t test-process lint audit matrix valgrind sanitize fuzz bench bench-table clean
+.PHONY: help module demo test test-unit test-t test-process least lint audit matrix valgrind sanitize fuzz bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
 help: ## this list
@@ -44,6 +44,9 @@ test-t: $(of_branch) ## Test::Nginx suites in t/; V=1.26 for another nginx, T=t/
 
 test-process: $(of_branch) ## process-level tests in tests/; V, T as above
 	@tools/test-process "$(nginx)" $(or $(T),tests) $(ARGS)
+
+least: $(of_branch) ## compiles for an nginx without SSL, --with-compat, cache and zones; V as above
+	@tools/least "$(nginx)"
 
 matrix: ## module and suites for every branch of nginx: 1.22 1.26 1.28 1.30, or V=1.26
 	@tools/matrix $(V)

@@ -21,6 +21,7 @@ fn main() {
 
     println!("cargo::rustc-check-cfg=cfg(nginx_own_sticky)");
     println!("cargo::rustc-check-cfg=cfg(nginx_peer_refs)");
+    println!("cargo::rustc-check-cfg=cfg(nginx_peer_sessions)");
     if version >= OWN_STICKY {
         println!("cargo::rustc-cfg=nginx_own_sticky");
     }
@@ -33,6 +34,10 @@ fn main() {
     for feature in env::var("DEP_NGINX_FEATURES").unwrap_or_default().split(',') {
         if !feature.is_empty() {
             println!("cargo::rustc-cfg=ngx_feature=\"{feature}\"");
+        }
+        // `set_session` and `save_session` of a peer: `NGX_SSL || NGX_COMPAT` in nginx's headers.
+        if matches!(feature, "ssl" | "compat") {
+            println!("cargo::rustc-cfg=nginx_peer_sessions");
         }
     }
 

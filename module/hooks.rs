@@ -4,12 +4,13 @@ use core::ffi::c_void;
 use core::ptr;
 
 use nginx_sys::{
-    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt,
-    ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt, ngx_int_t,
+    ngx_event_free_peer_pt, ngx_event_get_peer_pt, ngx_event_notify_peer_pt, ngx_int_t,
     ngx_peer_connection_t, ngx_uint_t,
 };
+#[cfg(nginx_peer_sessions)]
+use nginx_sys::{ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt};
 
-use crate::nginx::{ERROR, OK};
+use crate::nginx::ERROR;
 
 /// Data of a request that stand over those of its balancer.
 pub trait Hooked {
@@ -36,7 +37,9 @@ pub struct Inner {
     free: ngx_event_free_peer_pt,
     notify: ngx_event_notify_peer_pt,
     pub data: *mut c_void,
+    #[cfg(nginx_peer_sessions)]
     set_session: ngx_event_set_peer_session_pt,
+    #[cfg(nginx_peer_sessions)]
     save_session: ngx_event_save_peer_session_pt,
 }
 
@@ -48,7 +51,9 @@ impl Inner {
             free: peer.free,
             notify: peer.notify,
             data: peer.data,
+            #[cfg(nginx_peer_sessions)]
             set_session: peer.set_session,
+            #[cfg(nginx_peer_sessions)]
             save_session: peer.save_session,
         }
     }
@@ -85,8 +90,11 @@ pub unsafe fn wrap<T: Hooked>(peer: &mut ngx_peer_connection_t, data: &mut T) {
     if peer.notify.is_some() {
         peer.notify = Some(notify::<T>);
     }
-    peer.set_session = Some(set_session::<T>);
-    peer.save_session = Some(save_session::<T>);
+    #[cfg(nginx_peer_sessions)]
+    {
+        peer.set_session = Some(set_session::<T>);
+        peer.save_session = Some(save_session::<T>);
+    }
 }
 
 unsafe extern "C" fn get<T: Hooked>(
@@ -121,6 +129,7 @@ unsafe extern "C" fn notify<T: Hooked>(
     }
 }
 
+#[cfg(nginx_peer_sessions)]
 unsafe extern "C" fn set_session<T: Hooked>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
@@ -129,11 +138,12 @@ unsafe extern "C" fn set_session<T: Hooked>(
     unsafe {
         match (*data.cast::<T>()).inner().and_then(|inner| Some((inner.set_session?, inner.data))) {
             Some((set_session, inner)) => set_session(pc, inner),
-            None => OK,
+            None => crate::nginx::OK,
         }
     }
 }
 
+#[cfg(nginx_peer_sessions)]
 unsafe extern "C" fn save_session<T: Hooked>(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
     // SAFETY: as above.
     unsafe {

@@ -13,6 +13,12 @@
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!(
+    "sticky_learn needs a 64-bit system: ngx_msec_t has 32 bits here and wraps after 49.7 days, \
+     and sessions would never expire"
+);
+
 use core::ffi::{c_char, c_void};
 use core::ptr;
 

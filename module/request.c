@@ -5,16 +5,15 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+#if (NGX_HTTP_CACHE)
+
 unsigned
 sticky_learn_is_cached(ngx_http_request_t *r)
 {
-#if (NGX_HTTP_CACHE)
     return r->cached;
-#else
-    (void) r;
-    return 0;
-#endif
 }
+
+#endif
 
 unsigned
 sticky_learn_is_header_only(ngx_http_request_t *r)

@@ -16,6 +16,7 @@ const _: () = {
 };
 
 extern "C" {
+    #[cfg(ngx_feature = "http_cache")]
     fn sticky_learn_is_cached(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_is_header_only(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_may_have_error_page(r: *const ngx_http_request_t) -> c_uint;
@@ -29,6 +30,7 @@ extern "C" {
 ///
 /// # Safety
 /// `r` is a live request; so it is in all that follows.
+#[cfg(ngx_feature = "http_cache")]
 pub unsafe fn is_cached(r: *const ngx_http_request_t) -> bool {
     // SAFETY: by this function's contract.
     unsafe { sticky_learn_is_cached(r) != 0 }

@@ -490,16 +490,16 @@ impl PeerData {
     /// # Safety
     /// The request is live.
     unsafe fn is_from_cache(&self) -> bool {
+        #[cfg(ngx_feature = "http_cache")]
         // SAFETY: by this function's contract.
-        unsafe {
-            #[cfg(ngx_feature = "http_cache")]
-            let from_cache = !(*self.request).cache.is_null()
+        let from_cache = unsafe {
+            !(*self.request).cache.is_null()
                 && (request::is_cached(self.request)
-                    || (*self.upstream()).cache_status() == nginx_sys::NGX_HTTP_CACHE_REVALIDATED);
-            #[cfg(not(ngx_feature = "http_cache"))]
-            let from_cache = false;
-            from_cache
-        }
+                    || (*self.upstream()).cache_status() == nginx_sys::NGX_HTTP_CACHE_REVALIDATED)
+        };
+        #[cfg(not(ngx_feature = "http_cache"))]
+        let from_cache = false;
+        from_cache
     }
 
     /// The data of the last upstream with sessions that a request has been to.
