@@ -8,7 +8,7 @@ use affinity::policy::Policy;
 use affinity::table::Limits;
 use nginx_sys::{
     ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt,
-    ngx_http_upstream_srv_conf_t,
+    ngx_http_upstream_srv_conf_t, ngx_int_t,
 };
 
 use crate::addresses::Addresses;
@@ -65,7 +65,12 @@ pub struct Affinity {
     pub bind: Option<Value>,
     pub limits: Limits,
     pub policy: Policy,
+    /// Place of the last handler of PRECONTENT in nginx's phase engine; set in each worker.
+    pub last_handler: Cell<ngx_int_t>,
 }
+
+/// No place in the phase engine.
+pub const NO_HANDLER: ngx_int_t = -1;
 
 /// Of one `location {}`.
 #[derive(Default)]

@@ -1,5 +1,6 @@
 //! The list of directives, and `sticky_learn`: from the words of the configuration to [`Affinity`].
 
+use core::cell::Cell;
 use core::ffi::{c_char, c_void, CStr};
 use core::ptr;
 
@@ -12,7 +13,7 @@ use nginx_sys::{
 };
 
 use crate::api;
-use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf};
+use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER};
 use crate::keepalive::keepalive;
 use crate::nginx::{self, fail, Logged};
 use crate::values::Value;
@@ -236,7 +237,8 @@ impl Parameters {
             Lookup::Values(values) => values.first().is_some_and(Value::is_request_header),
             Lookup::Mcp => true,
         };
-        Ok(Affinity { zone, create, lookup, bind: self.bind, limits, policy })
+        let last_handler = Cell::new(NO_HANDLER);
+        Ok(Affinity { zone, create, lookup, bind: self.bind, limits, policy, last_handler })
     }
 }
 

@@ -3,8 +3,11 @@
 //!
 //! Of a million sessions hardly any is in the processor's cache, and to wait for one costs more than
 //! all else that is done for it. Between its last phase before the content and the choice of a server
-//! nginx has enough to do: it makes the upstream's request. Nothing of its own changes the headers of
-//! a request then.
+//! nginx has enough to do: it makes the upstream's request.
+//!
+//! What was read here is used in `peer.init` only where nothing runs in between that can change the
+//! request's headers ([`is_settled`]). Elsewhere it is a hint for the processor's cache alone: id and
+//! `bind` are read again. `bind` decides who may use a session.
 //!
 //! Where a request will go to is not known yet: a location expects what its last request has got. A
 //! wrong guess costs a little time, nothing else.
@@ -15,13 +18,17 @@ use core::ptr;
 
 use affinity::table::Table;
 use nginx_sys::{
-    ngx_array_push, ngx_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module,
-    ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_request_t, ngx_int_t,
+    ngx_array_push, ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_core_content_phase,
+    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_phase_handler_t,
+    ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_request_body_save_filter,
+    ngx_http_request_t, ngx_http_top_request_body_filter, ngx_int_t,
 };
 
 use crate::carried::Carried;
-use crate::conf::{Affinity, LocationConf, MainConf};
+use crate::conf::{Affinity, LocationConf, MainConf, NO_HANDLER};
 use crate::nginx::{self, DECLINED, ERROR, OK};
+use crate::request;
+use crate::upstream;
 use crate::values::{OutOfMemory, Value};
 
 /// What was read of a request, for an upstream.
@@ -54,7 +61,7 @@ const MARK: *mut c_void = ptr::without_provenance_mut(1);
 /// Has each request looked at, if any upstream can profit.
 ///
 /// Handlers of a phase run in the reverse order of modules, and nearly all stand behind this one:
-/// what changes a request, or leads it elsewhere, has had its turn before.
+/// they run before it.
 pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx has made the phases, and fills them anew for each configuration.
     unsafe {
@@ -99,11 +106,64 @@ unsafe fn look_at(r: *mut ngx_http_request_t, affinity: &Affinity) -> Option<()>
         if let Some(key) = last.carried.key {
             table.prefetch(key);
         }
-        (last.request, last.affinity) = (r, affinity);
-        *nginx::context(r, &raw const crate::ngx_http_sticky_learn_module) = MARK;
+        if is_settled(r, affinity) {
+            (last.request, last.affinity) = (r, affinity);
+            *nginx::context(r, &raw const crate::ngx_http_sticky_learn_module) = MARK;
+        }
     }
     Some(())
 }
+
+/// Whether the request's headers stay as they are until `peer.init`.
+///
+/// - This is the last handler of its phase, on this run: ngx_lua moves its handler of
+///   `precontent_by_lua` behind all others when it runs first. Which handlers stand behind this one
+///   follows from its place, since handlers move within the phase only.
+/// - Nothing else holds the request: subrequests (`mirror`) share the elements of its headers, and
+///   run while its body is awaited. For a subrequest this is never true.
+/// - No filter of request bodies is loaded but nginx's own: see [`begin_worker`].
+///
+/// What leads a request elsewhere (`error_page`, `ngx.exec`, `X-Accel-Redirect`, `js_content`)
+/// empties its contexts, and with them the mark.
+///
+/// # Safety
+/// `r` is a live request at this module's handler of PRECONTENT.
+#[inline(always)]
+unsafe fn is_settled(r: *mut ngx_http_request_t, affinity: &Affinity) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { (*r).phase_handler == affinity.last_handler.get() && request::holders(r) == 1 }
+}
+
+/// Notes for each upstream which handler is the last one of PRECONTENT. None is where a filter of
+/// request bodies stands behind nginx's own, which may change headers while it reads a body.
+///
+/// # Safety
+/// Called when a worker starts with this cycle.
+pub unsafe fn begin_worker(cycle: *const ngx_cycle_t) {
+    // SAFETY: by this function's contract; nginx ends its list of handlers with an empty one.
+    unsafe {
+        let nginx_alone = ngx_http_top_request_body_filter.is_some_and(|filter| {
+            ptr::fn_addr_eq(filter, ngx_http_request_body_save_filter as BodyFilter)
+        });
+        let core = &raw const ngx_http_core_module;
+        let core = nginx::cycle_main_conf::<ngx_http_core_main_conf_t>(cycle, core);
+        let Some(core) = core.filter(|_| nginx_alone) else { return };
+        let mut handler = core.phase_engine.handlers;
+        let mut last = NO_HANDLER;
+        while let Some(checker) = (*handler).checker {
+            if ptr::fn_addr_eq(checker, ngx_http_core_content_phase as Checker) {
+                upstream::each_affinity(cycle, |affinity| affinity.last_handler.set(last));
+                return;
+            }
+            last += 1;
+            handler = handler.add(1);
+        }
+    }
+}
+
+type BodyFilter = unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_chain_t) -> ngx_int_t;
+type Checker =
+    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_phase_handler_t) -> ngx_int_t;
 
 /// Reads what a request carries, for an upstream that has not been expected. If another request is
 /// waiting, nothing is expected of that any more.

@@ -143,6 +143,7 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx calls this once in each worker, with its cycle.
     unsafe {
+        expected::begin_worker(cycle);
         attempts::start(cycle);
         worker::start(cycle)
     }

@@ -8,10 +8,11 @@ use core::mem::offset_of;
 
 use nginx_sys::{ngx_buf_t, ngx_http_request_t, ngx_http_upstream_t, ngx_peer_connection_t};
 
-// Those that begin with a word are where bindgen says.
+// Those that begin with a word are where bindgen says, as is `count`, the first of a request.
 const _: () = {
     assert!(offset_of!(ngx_buf_t, _bitfield_1) % align_of::<c_uint>() == 0);
     assert!(offset_of!(ngx_http_upstream_t, _bitfield_1) % align_of::<c_uint>() == 0);
+    assert!(offset_of!(ngx_http_request_t, _bitfield_1) % align_of::<u16>() == 0);
     assert!(offset_of!(ngx_peer_connection_t, _bitfield_1) % align_of::<c_uint>() == 0);
 };
 
@@ -52,6 +53,22 @@ pub unsafe fn is_header_only(r: *const ngx_http_request_t) -> bool {
 pub unsafe fn may_have_error_page(r: *const ngx_http_request_t) -> bool {
     // SAFETY: by this function's contract.
     unsafe { sticky_learn_may_have_error_page(r) != 0 }
+}
+
+/// How many hold the main request: itself, its subrequests, those that read its body.
+///
+/// # Safety
+/// As above.
+#[inline(always)]
+pub unsafe fn holders(r: *const ngx_http_request_t) -> u16 {
+    // SAFETY: by this function's contract; `count`, of 16 bits, is the first of these bits, and they
+    // are aligned for it. bindgen's accessor reads it byte by byte.
+    unsafe {
+        let main = (*r).main;
+        let holders = (&raw const (*main)._bitfield_1).cast::<u16>().read();
+        debug_assert_eq!(u32::from(holders), (*main).count());
+        holders
+    }
 }
 
 /// Has nginx's copy filter read into memory what lies in files.

@@ -72,6 +72,24 @@ pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> 
 /// # Safety
 /// `cycle` is complete.
 pub unsafe fn confirm_values(cycle: *const ngx_cycle_t) {
+    let confirm = |affinity: &mut Affinity| {
+        let lookup = match &mut affinity.lookup {
+            Lookup::Values(values) => &mut values[..],
+            Lookup::Mcp => &mut [],
+        };
+        let ids = affinity.create.iter_mut().chain(lookup);
+        // SAFETY: by this function's contract; the values are those of the cycle.
+        ids.chain(&mut affinity.bind).for_each(|value| unsafe { value.confirm(cycle) });
+    };
+    // SAFETY: as above.
+    unsafe { each_affinity(cycle, confirm) };
+}
+
+/// Calls `f` with what the upstreams of a cycle have asked for.
+///
+/// # Safety
+/// `cycle` is live, and nothing else uses it meanwhile.
+pub unsafe fn each_affinity(cycle: *const ngx_cycle_t, f: impl FnMut(&mut Affinity)) {
     // SAFETY: by this function's contract.
     unsafe {
         let upstreams = nginx::cycle_main_conf::<ngx_http_upstream_main_conf_t>(
@@ -79,16 +97,8 @@ pub unsafe fn confirm_values(cycle: *const ngx_cycle_t) {
             &raw const ngx_http_upstream_module,
         );
         let Some(upstreams) = upstreams else { return };
-        for &us in upstreams.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>() {
-            if let Some(affinity) = UpstreamConf::of(us).and_then(|conf| conf.affinity.as_mut()) {
-                let lookup = match &mut affinity.lookup {
-                    Lookup::Values(values) => &mut values[..],
-                    Lookup::Mcp => &mut [],
-                };
-                let ids = affinity.create.iter_mut().chain(lookup);
-                ids.chain(&mut affinity.bind).for_each(|value| value.confirm(cycle));
-            }
-        }
+        let all = upstreams.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>();
+        all.iter().filter_map(|&us| UpstreamConf::of(us)?.affinity.as_mut()).for_each(f);
     }
 }
 

@@ -51,7 +51,7 @@ def _request(method: str, path: str, id: bytes, headers: Headers, body: bytes) -
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def _parse(head: bytes) -> Response:
+def parse(head: bytes) -> Response:
     status, *lines = head.split(b"\r\n")
     headers = {}
     for line in lines:
@@ -77,7 +77,7 @@ async def send(
         reader, writer = await asyncio.open_connection("localhost" if tls else "127.0.0.1", port, ssl=tls)
         try:
             writer.write(_request(method, path, id, headers, body))
-            response = _parse((await reader.readuntil(b"\r\n\r\n"))[:-4])
+            response = parse((await reader.readuntil(b"\r\n\r\n"))[:-4])
             # Goes on the moment the last byte is there, whatever nginx has still to do for this request.
             length = response.headers.get("content-length")
             response.body = await (reader.read(-1) if length is None else reader.readexactly(int(length)))
@@ -127,7 +127,7 @@ async def stream(
         try:
             writer.write(_request(method, path, id, headers, b""))
             head = await reader.readuntil(b"\r\n\r\n")
-            response = _parse(head[:-4])
+            response = parse(head[:-4])
             if response.status != 200:
                 raise AssertionError(f"no stream but {response.status}")
             if first_event:
