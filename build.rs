@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 
 /// First version that has `sticky`, `route=` and `drain` of its own, and `hint`/`sid` of a peer.
 const OWN_STICKY: u64 = 1_029_006;
+/// First version that passes early hints (103) from upstreams.
+const EARLY_HINTS: u64 = 1_029_000;
 /// First version whose open-source peers are reference-counted and re-resolved.
 const PEER_REFS: u64 = 1_027_003;
 
@@ -20,10 +22,15 @@ fn main() {
         .expect("nginx-sys exports the version number of nginx");
 
     println!("cargo::rustc-check-cfg=cfg(nginx_own_sticky)");
+    println!("cargo::rustc-check-cfg=cfg(nginx_early_hints)");
     println!("cargo::rustc-check-cfg=cfg(nginx_peer_refs)");
     println!("cargo::rustc-check-cfg=cfg(nginx_peer_sessions)");
     if version >= OWN_STICKY {
         println!("cargo::rustc-cfg=nginx_own_sticky");
+    }
+    // Where `sticky` is nginx's own, so are its cookies.
+    if (EARLY_HINTS..OWN_STICKY).contains(&version) {
+        println!("cargo::rustc-cfg=nginx_early_hints");
     }
     if version >= PEER_REFS {
         println!("cargo::rustc-cfg=nginx_peer_refs");

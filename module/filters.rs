@@ -10,6 +10,7 @@ use crate::conf::MainConf;
 use crate::mcp;
 use crate::nginx::{self, OK};
 use crate::upstream::PeerData;
+use crate::versions;
 
 static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
@@ -42,6 +43,7 @@ pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
             NEXT_BODY = ngx_http_top_body_filter;
             ngx_http_top_body_filter = Some(body_filter);
         }
+        versions::install_filter(&*cf);
     }
     OK
 }

@@ -8,7 +8,7 @@ use core::ffi::c_void;
 
 use affinity::policy::Status;
 use nginx_sys::{
-    ngx_command_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
+    ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
     ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
     ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_peer_connection_t,
 };
@@ -41,6 +41,20 @@ mod own {
     /// What begins a request of an upstream with a method of its own, without sessions.
     pub fn init_peer(conf: &Sticky) -> ngx_http_upstream_init_peer_pt {
         conf.method.as_ref().map(|_| sticky::init_peer as _)
+    }
+
+    /// Adds a filter where nginx loses the cookies of `sticky cookie`.
+    ///
+    /// # Safety
+    /// `cf` has read all of `http {}`.
+    pub unsafe fn install_filter(cf: &ngx_conf_t) {
+        #[cfg(nginx_early_hints)]
+        // SAFETY: by this function's contract.
+        unsafe {
+            sticky::install(cf)
+        };
+        #[cfg(not(nginx_early_hints))]
+        let _ = cf;
     }
 
     /// Notes what is known of an upstream's servers.
@@ -126,6 +140,8 @@ mod own {
     pub fn init_peer(_conf: &Sticky) -> ngx_http_upstream_init_peer_pt {
         None
     }
+
+    pub unsafe fn install_filter(_cf: &ngx_conf_t) {}
 
     pub unsafe fn arrange(_us: *const ngx_http_upstream_srv_conf_t, _conf: &mut Sticky) {}
 

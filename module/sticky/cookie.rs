@@ -3,11 +3,12 @@
 use core::ptr;
 
 use nginx_sys::{
-    ngx_http_cookie_time, ngx_http_request_t, ngx_list_push, ngx_pnalloc, ngx_str_t,
+    ngx_http_cookie_time, ngx_http_request_t, ngx_list_part_t, ngx_pnalloc, ngx_str_t,
     ngx_table_elt_t, time_t,
 };
 
 use crate::peers;
+use crate::response;
 use crate::values::{OutOfMemory, Value};
 
 /// What `sticky cookie` says of it.
@@ -45,31 +46,21 @@ impl Cookie {
     /// Puts the cookie into the response's headers, or into the place that it has there.
     ///
     /// # Safety
-    /// `r` is a live request; `header` is null, or what this function has put there before.
+    /// `r` is a live request, `told` of it.
     pub unsafe fn set(
         &self,
         r: *mut ngx_http_request_t,
-        header: &mut *mut ngx_table_elt_t,
+        told: &mut Told,
         id: &[u8],
     ) -> Result<(), OutOfMemory> {
-        const NAME: &str = "Set-Cookie";
-
-        // SAFETY: the request is live; nginx's list gives room for an element, all of which is
-        // written before it is read.
+        // SAFETY: by this function's contract.
         unsafe {
             let value = self.text(r, id)?;
-            if header.is_null() {
-                let new = ngx_list_push(&raw mut (*r).headers_out.headers);
-                let new = new.cast::<ngx_table_elt_t>();
-                if new.is_null() {
-                    return Err(OutOfMemory);
-                }
-                new.write(core::mem::zeroed());
-                (*new).key = ngx_str_t { len: NAME.len(), data: NAME.as_ptr().cast_mut() };
-                *header = new;
+            match told.find(r) {
+                Some(header) => (header.hash, header.value) = (1, value),
+                None => add(r, value)?,
             }
-            (**header).hash = 1;
-            (**header).value = value;
+            told.0 = value;
         }
         Ok(())
     }
@@ -125,6 +116,84 @@ impl Cookie {
                 end = end.add(part.len());
             }
             Ok(ngx_str_t { len, data: text })
+        }
+    }
+}
+
+/// # Safety
+/// `r` is a live request, `value` lives as long.
+unsafe fn add(r: *mut ngx_http_request_t, value: ngx_str_t) -> Result<(), OutOfMemory> {
+    // SAFETY: by this function's contract.
+    unsafe { response::add_header(r, "Set-Cookie", value) }.map_err(|_| OutOfMemory)
+}
+
+/// The value of our header among those of a request's response; empty if there is none.
+///
+/// The header itself is looked up by it each time: nginx may empty the list of headers and fill its
+/// elements with others (`ngx_http_clean_header`).
+#[derive(Clone, Copy)]
+pub struct Told(ngx_str_t);
+
+impl Told {
+    pub const NOTHING: Told = Told(ngx_str_t::empty());
+
+    /// # Safety
+    /// `r` is the live request that the cookie was set for; so it is in all that follows.
+    unsafe fn find<'a>(&self, r: *mut ngx_http_request_t) -> Option<&'a mut ngx_table_elt_t> {
+        if self.0.is_empty() {
+            return None;
+        }
+        // SAFETY: by this function's contract; nginx's lists hold `nelts` elements in each part. The
+        // text is this module's, so that no other header has it for a value.
+        unsafe {
+            let mut part: *const ngx_list_part_t = &raw const (*r).headers_out.headers.part;
+            while let Some(list) = part.as_ref() {
+                let first = list.elts.cast::<ngx_table_elt_t>();
+                for place in 0..list.nelts {
+                    let header = &mut *first.add(place);
+                    if ptr::eq(header.value.data, self.0.data) {
+                        return Some(header);
+                    }
+                }
+                part = list.next;
+            }
+        }
+        None
+    }
+
+    /// Whether the response has the header.
+    ///
+    /// # Safety
+    /// As above.
+    pub unsafe fn is_there(&self, r: *mut ngx_http_request_t) -> bool {
+        // SAFETY: by this function's contract.
+        unsafe { self.find(r).is_some_and(|header| header.hash != 0) }
+    }
+
+    /// Takes the header out of the response.
+    ///
+    /// # Safety
+    /// As above.
+    pub unsafe fn take_back(&mut self, r: *mut ngx_http_request_t) {
+        // SAFETY: by this function's contract.
+        match unsafe { self.find(r) } {
+            Some(header) => header.hash = 0,
+            None => *self = Told::NOTHING,
+        }
+    }
+
+    /// Puts the header into the response again if it was taken out together with all others.
+    ///
+    /// # Safety
+    /// As above.
+    #[cfg(nginx_early_hints)]
+    pub unsafe fn restore(&self, r: *mut ngx_http_request_t) -> Result<(), OutOfMemory> {
+        // SAFETY: by this function's contract; the text lives as long as the request.
+        unsafe {
+            match self.0.is_empty() || self.find(r).is_some() {
+                true => Ok(()),
+                false => add(r, self.0),
+            }
         }
     }
 }

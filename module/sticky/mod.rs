@@ -8,11 +8,15 @@ use nginx_sys::ngx_int_t;
 
 mod cookie;
 mod directive;
+#[cfg(nginx_early_hints)]
+mod early_hints;
 mod ids;
 mod request;
 mod server;
 
 pub use directive::sticky;
+#[cfg(nginx_early_hints)]
+pub use early_hints::install;
 pub use request::{init_peer, Choice};
 pub use server::server;
 

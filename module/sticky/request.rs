@@ -1,15 +1,14 @@
 //! One request on its way through `sticky cookie` or `sticky route`.
 
 use core::mem;
-use core::ptr;
 
 use affinity::policy::Status;
 use nginx_sys::{
     ngx_http_get_flushed_variable, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_table_elt_t, ngx_uint_t,
-    NGX_LOG_ERR,
+    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t, NGX_LOG_ERR,
 };
 
+use super::cookie::Told;
 use super::Sticky;
 use crate::conf::UpstreamConf;
 use crate::evidence::Failure;
@@ -30,8 +29,7 @@ pub struct Choice {
     status: Status,
     /// A kept connection that its server had closed was forgiven.
     forgiven: bool,
-    /// Our header of the response, once there is one.
-    header: *mut ngx_table_elt_t,
+    told: Told,
 }
 
 impl Recycled for Choice {
@@ -70,7 +68,7 @@ pub unsafe extern "C" fn init_peer(
             wanted: wanted(&conf.sticky, r),
             status: Status::None,
             forgiven: false,
-            header: ptr::null_mut(),
+            told: Told::NOTHING,
         });
         match choice {
             Some(choice) => {
@@ -166,6 +164,12 @@ impl Choice {
         self.status
     }
 
+    /// What the client has been told of its server.
+    #[cfg(nginx_early_hints)]
+    pub fn told(&self) -> &Told {
+        &self.told
+    }
+
     /// The address that the client is bound to: that of the server which its cookie names now, or
     /// its route has found.
     ///
@@ -174,7 +178,7 @@ impl Choice {
     pub unsafe fn bound_address(&self) -> Option<&[u8]> {
         // SAFETY: nginx keeps the name of the last peer for its own variables.
         unsafe {
-            let told = self.header.as_ref().is_some_and(|header| header.hash != 0);
+            let told = self.told.is_there(self.request);
             if !self.is_current() || !(told || self.status == Status::Hit) {
                 return None;
             }
@@ -220,10 +224,10 @@ impl Choice {
         let Some(cookie) = sticky.method.as_ref().and_then(|method| method.cookie.as_ref()) else {
             return Ok(());
         };
-        let (r, header) = (self.request, &mut self.header);
+        let (r, told) = (self.request, &mut self.told);
         if has_server && self.status == Status::Hit {
             // SAFETY: the request is live.
-            return unsafe { cookie.set(r, header, self.wanted) };
+            return unsafe { cookie.set(r, told, self.wanted) };
         }
         if has_server {
             // SAFETY: the data are round robin's, and a peer is taken.
@@ -232,13 +236,11 @@ impl Choice {
             };
             if let Some(id) = id {
                 // SAFETY: the request is live.
-                return unsafe { cookie.set(r, header, id.as_bytes()) };
+                return unsafe { cookie.set(r, told, id.as_bytes()) };
             }
         }
-        // SAFETY: what stands there is our element of the response's headers.
-        if let Some(header) = unsafe { header.as_mut() } {
-            header.hash = 0;
-        }
+        // SAFETY: the request is live.
+        unsafe { told.take_back(r) };
         Ok(())
     }
 }
