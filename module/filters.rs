@@ -51,13 +51,32 @@ pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request; the next filter was noted by `install`.
     unsafe {
-        if let Some(data) = PeerData::current(r) {
-            data.answered();
+        if PeerData::current(r).is_some_and(|data| data.answered()) {
+            return pass_watched(r);
         }
+        pass_header(r)
+    }
+}
+
+#[inline(always)]
+unsafe fn pass_header(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: by the callers; the next filter was noted by `install`.
+    unsafe {
         match NEXT_HEADER {
             Some(next) => next(r),
             None => OK,
         }
+    }
+}
+
+/// What the other filters need of the body is known when they have seen the headers.
+#[cold]
+unsafe fn pass_watched(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: by the caller, in the header filter of a live request.
+    unsafe {
+        let rc = pass_header(r);
+        mcp::need_body(r);
+        rc
     }
 }
 

@@ -91,15 +91,19 @@ pub fn with_id<T>(request: &Request<'_>, f: impl FnOnce(Kind, &[u8]) -> T) -> Op
 struct Watched {
     reader: Reader,
     data: *mut PeerData,
+    /// The rest of the body is not read.
+    done: bool,
+    /// Nobody else needs the body in memory.
+    asked: bool,
 }
 
-/// Has the body of a response read, if it can teach.
+/// Has the body of a response read, if it can teach; [`need_body`] must follow.
 ///
 /// # Safety
 /// `r` is a live request at its header filter, and `data` its own.
 // Out of line: it needs much of the stack, which the filter would take for every response.
 #[inline(never)]
-pub unsafe fn watch(r: *mut ngx_http_request_t, outlook: Outlook, data: *mut PeerData) {
+pub unsafe fn watch(r: *mut ngx_http_request_t, outlook: Outlook, data: *mut PeerData) -> bool {
     // SAFETY: by this function's contract; strings of the response live as long as the request.
     unsafe {
         let headers = &(*r).headers_out;
@@ -110,12 +114,27 @@ pub unsafe fn watch(r: *mut ngx_http_request_t, outlook: Outlook, data: *mut Pee
             encoding: encoding.map_or(&[], |header| nginx::bytes(&header.value)),
         };
         let Some(reader) = Reader::new(outlook.teaches(&response)) else {
-            return;
+            return false;
         };
+        let watched = || Watched { reader, data, done: false, asked: false };
         // Without memory for it nothing is learned.
-        if let Some(watched) = nginx::pool_box((*r).pool, || Watched { reader, data }) {
-            request::need_body_in_memory(r);
-            *context(r) = ptr::from_mut(watched).cast();
+        let Some(watched) = nginx::pool_box((*r).pool, watched) else {
+            return false;
+        };
+        *context(r) = ptr::from_mut(watched).cast();
+        true
+    }
+}
+
+/// Asks for the body of a watched response in memory.
+///
+/// # Safety
+/// `r` is a live request at its header filter, behind those of all other filters.
+pub unsafe fn need_body(r: *mut ngx_http_request_t) {
+    // SAFETY: by this function's contract; a filter may have emptied the contexts.
+    unsafe {
+        if let Some(watched) = (*context(r)).cast::<Watched>().as_mut() {
+            watched.asked = request::ask_for_body(r);
         }
     }
 }
@@ -125,8 +144,8 @@ pub unsafe fn watch(r: *mut ngx_http_request_t, outlook: Outlook, data: *mut Pee
 /// # Safety
 /// `r` is a live request.
 pub unsafe fn is_watched(r: *mut ngx_http_request_t) -> bool {
-    // SAFETY: by this function's contract.
-    unsafe { !(*context(r)).is_null() }
+    // SAFETY: by this function's contract; only `watch` sets the context.
+    unsafe { (*context(r)).cast::<Watched>().as_ref().is_some_and(|watched| !watched.done) }
 }
 
 /// Reads a part of a body before it leaves.
@@ -138,19 +157,21 @@ pub unsafe fn read(r: *mut ngx_http_request_t, chain: *const ngx_chain_t) {
     // request, live as long.
     unsafe {
         let context = context(r);
+        let Some(watched) = (*context).cast::<Watched>().as_mut() else { return };
         let mut link = chain;
-        while let (Some(watched), Some(part)) =
-            ((*context).cast::<Watched>().as_mut(), link.as_ref())
-        {
+        while let (false, Some(part)) = (watched.done, link.as_ref()) {
             match watched.reader.feed(in_memory(&*part.buf)) {
                 Progress::More => (),
-                Progress::Nothing => *context = ptr::null_mut(),
+                Progress::Nothing => watched.done = true,
                 Progress::Found(learned) => {
                     (*watched.data).learn_from_body(&learned);
-                    *context = ptr::null_mut();
+                    watched.done = true;
                 }
             }
             link = part.next;
+        }
+        if watched.done && (!watched.asked || request::release_body(r)) {
+            *context = ptr::null_mut();
         }
     }
 }

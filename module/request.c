@@ -5,6 +5,8 @@
 #include <ngx_event.h>
 #include <ngx_http.h>
 
+extern ngx_module_t  ngx_http_copy_filter_module;
+
 #if (NGX_HTTP_CACHE)
 
 unsigned
@@ -29,10 +31,43 @@ sticky_learn_may_have_error_page(ngx_http_request_t *r)
     return !r->error_page && r->uri_changes != 0;
 }
 
-void
-sticky_learn_need_body_in_memory(ngx_http_request_t *r)
+/* Asks for the body in memory, unless another filter has done so. */
+
+unsigned
+sticky_learn_ask_for_body(ngx_http_request_t *r)
 {
+    if (r->main_filter_need_in_memory || r->filter_need_in_memory) {
+        return 0;
+    }
+
     r->filter_need_in_memory = 1;
+
+    return 1;
+}
+
+/*
+ * Takes that back: the copy filter has noted it for the whole response.  Not
+ * while a part of a file is being read for it, which would never arrive.
+ */
+
+unsigned
+sticky_learn_release_body(ngx_http_request_t *r)
+{
+    ngx_output_chain_ctx_t  *ctx;
+
+    ctx = ngx_http_get_module_ctx(r, ngx_http_copy_filter_module);
+
+    if (ctx) {
+        if (ctx->aio || ctx->buf) {
+            return 0;
+        }
+
+        ctx->need_in_memory = 0;
+    }
+
+    r->filter_need_in_memory = 0;
+
+    return 1;
 }
 
 void

@@ -21,9 +21,10 @@ extern "C" {
     fn sticky_learn_is_cached(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_is_header_only(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_may_have_error_page(r: *const ngx_http_request_t) -> c_uint;
-    fn sticky_learn_need_body_in_memory(r: *mut ngx_http_request_t);
     fn sticky_learn_was_connected(u: *const ngx_http_upstream_t) -> c_uint;
     fn sticky_learn_allow_stale(r: *mut ngx_http_request_t) -> c_uint;
+    fn sticky_learn_ask_for_body(r: *mut ngx_http_request_t) -> c_uint;
+    fn sticky_learn_release_body(r: *mut ngx_http_request_t) -> c_uint;
     fn sticky_learn_need_request_body_in_single_buf(r: *mut ngx_http_request_t);
 }
 
@@ -71,13 +72,24 @@ pub unsafe fn holders(r: *const ngx_http_request_t) -> u16 {
     }
 }
 
-/// Has nginx's copy filter read into memory what lies in files.
+/// Has nginx's copy filter read into memory what lies in files. False if another filter has asked for
+/// that already.
 ///
 /// # Safety
-/// As above.
-pub unsafe fn need_body_in_memory(r: *mut ngx_http_request_t) {
+/// As above; the other filters have seen the response's headers, and nothing of its body.
+pub unsafe fn ask_for_body(r: *mut ngx_http_request_t) -> bool {
     // SAFETY: by this function's contract.
-    unsafe { sticky_learn_need_body_in_memory(r) }
+    unsafe { sticky_learn_ask_for_body(r) != 0 }
+}
+
+/// Lets the copy filter pass files on as they are from now on, after [`ask_for_body`] was true. False
+/// while a file is being read.
+///
+/// # Safety
+/// As above; called by the body filter.
+pub unsafe fn release_body(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_release_body(r) != 0 }
 }
 
 /// Has nginx read the request's body into one buffer.

@@ -893,12 +893,13 @@ impl PeerData {
         unsafe { (*(*self.request).connection).log }
     }
 
-    /// The headers of the held peer's response are complete, and none has been sent.
+    /// The headers of the held peer's response are complete, and none has been sent. True if the
+    /// body is to be read as well.
     ///
     /// # Safety
     /// Called by the header filter.
     #[inline(always)]
-    pub unsafe fn answered(&mut self) {
+    pub unsafe fn answered(&mut self) -> bool {
         if self.sessions().is_troubled() {
             // SAFETY: by this function's contract.
             unsafe { self.note_answer() };
@@ -917,10 +918,8 @@ impl PeerData {
             // SAFETY: the response's headers are there.
             unsafe { self.learn_now(self.held) };
         }
-        if let Some(outlook) = self.carried.mcp {
-            // SAFETY: as above.
-            unsafe { mcp::watch(self.request, outlook, self) };
-        }
+        // SAFETY: as above.
+        self.carried.mcp.is_some_and(|outlook| unsafe { mcp::watch(self.request, outlook, self) })
     }
 
     /// The server has answered, whether its session or the balancer has led there.

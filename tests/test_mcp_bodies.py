@@ -5,6 +5,7 @@ import gzip
 import json
 import random
 import re
+import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from harness.conf import listen, upstream
+from harness.nginx import BINARY, was_built_with
 from harness.patience import PATIENCE
 from harness.ports import free_ports
 from harness.sdk import FRONT
@@ -262,3 +264,66 @@ async def test_what_the_server_has_packed_teaches_nothing(nginx, report):
         known = [await learned(client, port, seed) for seed in seeds_of(packed)]
     report(f"{sum(known)} of {len(known)} tasks known")
     assert known and not any(known)
+
+
+READS = "error_log debug.log debug_core;"
+LARGE = 8_000_000
+FEW = 200_000  # 64 KiB for the module, and what nginx has read by then
+
+AIO = {"": "", "threads": "aio threads;"}
+SUB = "sub_filter nothing something; sub_filter_types application/json;"
+
+
+@asynccontextmanager
+async def large_answer(start: bytes) -> AsyncIterator[tuple[Source, bytes]]:
+    """A server of one answer that is too large for nginx's buffers while the client does not read."""
+    body = start + b"x" * (LARGE - len(start))
+    source = Source(free_ports(1)[0])
+    source.sent = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body))
+        writer.write(body)
+        writer.close()
+        await writer.wait_closed()
+        source.sent.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", source.port):
+        yield source, body
+
+
+@pytest.mark.skipif(not was_built_with(BINARY, "--with-debug"), reason="only a debug log tells of reads")
+@pytest.mark.parametrize("aio", AIO)
+@pytest.mark.parametrize("needed", ["", SUB], ids=["alone", "another filter reads"])
+@pytest.mark.parametrize(
+    "start", [b'{"result":{"resultType":"task","taskId":"t-1",', b'{"result":{"text":"'], ids=["id", "no id"]
+)
+async def test_what_is_not_read_any_more_is_sent_from_its_file(nginx, report, start, needed, aio):
+    if aio and not was_built_with(BINARY, "--with-threads"):
+        pytest.skip("no threads")
+    if needed and not was_built_with(BINARY, "--with-http_sub_module"):
+        pytest.skip("no sub filter")
+    nginx.allowed.append("an upstream response is buffered to a temporary file")
+    (port,) = free_ports(1)
+    async with large_answer(start) as (source, body):
+        front = f"sendfile on; {AIO[aio]} {READS} {needed}"
+        http = upstream("sticky", [source], STICKY) + listen(port, "sticky", front)
+        nginx.start(http.replace(f":{port};", f":{port} sndbuf=16k;"), workers=1)
+        # Little of it is in the kernel's buffers.
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
+        client.connect(("127.0.0.1", port))
+        reader, writer = await asyncio.open_connection(sock=client)
+        fields = "".join(f"{name}: {value}\r\n" for name, value in CALL.items())
+        writer.write(f"POST / HTTP/1.0\r\nHost: localhost\r\n{fields}\r\n".encode())
+        async with asyncio.timeout(PATIENCE):
+            await source.sent.wait()
+            await reader.readuntil(b"\r\n\r\n")
+            got = await reader.read(-1)
+        writer.close()
+    assert got == body
+    log = (nginx.home / "debug.log").read_text()
+    read = sum(map(int, re.findall(r" (?:thread )?read: \d+, [0-9A-Fa-f]+, (\d+), \d+$", log, re.M)))
+    report(f"{read:,} of {len(body):,} bytes read from the file")
+    assert read > LARGE // 2 if needed else read < FEW
