@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_void};
 
 use affinity::status::{
     Answer, Document, Drain, Draining, Format, Id, Method, OutOfMemory, Refusal, Request, Resource,
-    Task, Text, MAX_BODY, NO_LENGTH, NO_ROOM, NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
+    Task, Text, FOREIGN, MAX_BODY, NO_LENGTH, NO_ROOM, NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
     TOO_LARGE,
 };
 use affinity::table::{Key, Limits, Span, Tick};
@@ -300,6 +300,9 @@ unsafe fn drain(
     // SAFETY: by this function's contract.
     unsafe {
         let zone = find_server(r, upstream, server)?;
+        if asked.drain && report::is_foreign(r, upstream) {
+            return Err(FOREIGN);
+        }
         let sessions = zone.sessions().ok_or(NO_ROOM)?;
         if !sessions.set_draining(server, draining, now) {
             return Err(NO_ROOM);

@@ -13,6 +13,7 @@ use nginx_sys::{
 
 use crate::addresses::Addresses;
 use crate::filters::Filters;
+use crate::foreign;
 use crate::keepalive;
 use crate::nginx;
 use crate::upstream;
@@ -44,6 +45,10 @@ pub struct UpstreamConf {
     pub wrapped: keepalive::Wrapped,
     /// The servers, where there are sessions. Each worker has its own copy.
     pub addresses: RefCell<Addresses>,
+    /// The balancer cannot be told which server to take: sessions have no effect.
+    pub foreign: bool,
+    /// The directive that says so.
+    pub foreign_directive: Option<foreign::Directive>,
 }
 
 /// What lies beneath our hooks.
@@ -106,7 +111,9 @@ impl UpstreamConf {
     /// What is to begin each request, if a directive has asked for it.
     pub fn init_peer(&self) -> ngx_http_upstream_init_peer_pt {
         match self.affinity {
+            Some(_) if self.foreign => Some(upstream::init_without_session),
             Some(_) => Some(upstream::init_peer),
+            None if self.foreign => None,
             None => versions::init_peer(&self.sticky),
         }
     }

@@ -8,12 +8,13 @@ use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
 use affinity::table::{Limits, Span};
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_parse_time, ngx_str_t, ngx_uint_t,
-    NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF,
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+    NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
+    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
 };
 
 use crate::api;
 use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER};
+use crate::foreign::balancer_by_lua;
 use crate::keepalive::keepalive;
 use crate::nginx::{self, fail, Logged};
 use crate::values::Value;
@@ -30,7 +31,7 @@ const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
 pub const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
 
 /// Those of every version, and one without a name that ends the list.
-const COMMANDS_LEN: usize = 4 + versions::COMMANDS_LEN;
+const COMMANDS_LEN: usize = 6 + versions::COMMANDS_LEN;
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let mut commands = [const { empty() }; COMMANDS_LEN];
@@ -41,7 +42,9 @@ pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
         conf: NGX_HTTP_LOC_CONF_OFFSET,
         ..command(c"sticky_api", 0, api::sticky_api)
     };
-    versions::add_commands(commands, 3)
+    commands[3] = command(c"balancer_by_lua_block", NGX_CONF_BLOCK | NGX_CONF_ANY, balancer_by_lua);
+    commands[4] = command(c"balancer_by_lua_file", NGX_CONF_ANY, balancer_by_lua);
+    versions::add_commands(commands, 5)
 };
 
 pub type Handler =

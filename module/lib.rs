@@ -35,6 +35,7 @@ mod directives;
 mod evidence;
 mod expected;
 mod filters;
+mod foreign;
 mod hooks;
 mod keepalive;
 mod later;

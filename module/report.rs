@@ -110,6 +110,19 @@ pub unsafe fn upstreams<'a>(
     }
 }
 
+/// Whether the balancer of an upstream cannot be told which server to take.
+///
+/// # Safety
+/// As above.
+pub unsafe fn is_foreign(r: *const ngx_http_request_t, name: &[u8]) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        upstreams(r).any(|(us, _)| {
+            nginx::bytes(&(*us).host) == name && UpstreamConf::of(us).is_some_and(|it| it.foreign)
+        })
+    }
+}
+
 /// The servers that a zone knows, by address: to look for one in the zone itself costs a pass over
 /// its list.
 type Members<'a> = HashMap<&'a [u8], (ServerId, ServerStats)>;

@@ -15,8 +15,8 @@ use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
     ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_log_t, ngx_peer_connection_t,
-    ngx_str_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_LOG_ERR,
-    NGX_PEER_FAILED, NGX_PEER_NEXT,
+    ngx_str_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_PEER_FAILED,
+    NGX_PEER_NEXT,
 };
 
 use crate::addresses;
@@ -24,6 +24,7 @@ use crate::carried::{read_bind, Carried};
 use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf};
 use crate::evidence::{self, Failure};
 use crate::expected;
+use crate::foreign;
 use crate::hooks::{self, Hooked, Inner};
 use crate::mcp;
 use crate::nginx::{self, Logged, BUSY, DONE, ERROR, OK};
@@ -54,6 +55,7 @@ pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> 
             let Some(conf) = UpstreamConf::of(us) else {
                 continue;
             };
+            foreign::warn_at_start(cf, us, conf);
             let beneath_keepalive = match (conf.wrapped, (*us).peer.init_upstream) {
                 (Some(wrapped), Some(outermost)) => ptr::fn_addr_eq(wrapped, outermost),
                 _ => false,
@@ -240,14 +242,61 @@ pub unsafe extern "C" fn init_peer(
         if init(r, us) != OK {
             return ERROR;
         }
+        let peer = &mut (*(*r).upstream).peer;
+        if !peers::is_round_robin(peer.data, us) {
+            return begin_without_session(r, us);
+        }
         let Some(data) = PeerData::create(r, affinity, sessions, carried) else {
             return ERROR;
         };
+        hooks::wrap(peer, data);
         match affinity.policy.unknown {
             // All that the session decides is which server to take. Until then it may still be on its
             // way from memory.
             Unknown::Balance => OK,
-            Unknown::Reject => data.begin_with_lookup(us),
+            Unknown::Reject => data.begin_with_lookup(),
+        }
+    }
+}
+
+/// Begins a request of an upstream whose balancer chooses the server itself.
+pub unsafe extern "C" fn init_without_session(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: as above.
+    unsafe {
+        match UpstreamConf::of(us).and_then(|conf| conf.balancer.init_peer) {
+            Some(init) if init(r, us) == OK => begin_without_session(r, us),
+            _ => ERROR,
+        }
+    }
+}
+
+/// Leaves a request to such a balancer: no session is looked up or learned.
+///
+/// # Safety
+/// The balancer has initialised the request's peer.
+#[cold]
+unsafe fn begin_without_session(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let Some(conf) = UpstreamConf::of(us) else {
+            return ERROR;
+        };
+        foreign::note(r, us, conf);
+        let Some(affinity) = &conf.affinity else {
+            return ERROR;
+        };
+        let Some(sessions) = (*affinity.zone).sessions() else {
+            return ERROR;
+        };
+        match PeerData::create(r, affinity, sessions, &Carried::NOTHING) {
+            Some(_) => OK,
+            None => ERROR,
         }
     }
 }
@@ -261,10 +310,10 @@ impl Hooked for PeerData {
     unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
         self.held = Held::Nothing;
         // SAFETY: called from `peer.get`, with no peer taken; the upstream is that of the request, and
-        // a session's server is a target only if the balancer's data are round robin's.
+        // the balancer's data are round robin's.
         unsafe {
             if self.target == Target::ToLookUp {
-                let route = self.look_up(self.us());
+                let route = self.look_up();
                 debug_assert!(!matches!(route, Route::Reject(_)), "unknown ids are balanced");
             }
             match (self.target, self.session) {
@@ -447,7 +496,7 @@ impl PeerData {
         }
     }
 
-    /// Makes the data of a request, and wraps what the balancer has set up.
+    /// Makes the data of a request, over what the balancer has set up.
     ///
     /// # Safety
     /// The balancer has initialised the request's peer, and has no data of ours over it yet.
@@ -459,7 +508,7 @@ impl PeerData {
     ) -> Option<&'a mut PeerData> {
         // SAFETY: the request is live; by this function's contract.
         unsafe {
-            let peer = &mut (*(*r).upstream).peer;
+            let peer = &(*(*r).upstream).peer;
             let data = recycled::make((*r).pool, || PeerData {
                 in_flight: InFlight::new(sessions),
                 request: r,
@@ -476,7 +525,6 @@ impl PeerData {
                 departed: false,
                 served: None,
             })?;
-            hooks::wrap(peer, data);
             let module = &raw const crate::ngx_http_sticky_learn_module;
             *nginx::context(r, module) = ptr::from_mut(data).cast();
             Some(data)
@@ -553,19 +601,19 @@ impl PeerData {
     /// Asks the zone where the request's id leads, and notes it as the target.
     ///
     /// # Safety
-    /// `us` is the request's upstream.
+    /// The data lie in the request's pool.
     #[inline(always)]
-    unsafe fn look_up(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> Route {
+    unsafe fn look_up(&mut self) -> Route {
         let now = nginx::now();
         // SAFETY: by this function's contract.
         unsafe {
             if let (Some(key), Rules::Affinity) = (self.carried.key, self.affinity.policy.rules) {
                 let sessions = self.sessions();
                 if let Some(session) = sessions.visit_at_once(key, now, &self.affinity.limits) {
-                    return self.found(us, key, session.server, now);
+                    return self.found(key, session.server, now);
                 }
             }
-            self.look_up_otherwise(us, now)
+            self.look_up_otherwise(now)
         }
     }
 
@@ -574,11 +622,7 @@ impl PeerData {
     /// # Safety
     /// As above.
     #[cold]
-    unsafe fn look_up_otherwise(
-        &mut self,
-        us: *const ngx_http_upstream_srv_conf_t,
-        now: Tick,
-    ) -> Route {
+    unsafe fn look_up_otherwise(&mut self, now: Tick) -> Route {
         self.target = Target::Any;
         let Some(key) = self.carried.key else {
             return self.decide(Presented::NoId);
@@ -590,7 +634,7 @@ impl PeerData {
         };
         match found {
             // SAFETY: by this function's contract.
-            Some(session) => unsafe { self.found(us, key, session.server, now) },
+            Some(session) => unsafe { self.found(key, session.server, now) },
             None => {
                 sessions.table.count_unknown(key);
                 self.decide(Presented::Stranger(self.carried.kind))
@@ -603,24 +647,14 @@ impl PeerData {
     /// # Safety
     /// As above.
     #[inline(always)]
-    unsafe fn found(
-        &mut self,
-        us: *const ngx_http_upstream_srv_conf_t,
-        key: Key,
-        server: ServerId,
-        now: Tick,
-    ) -> Route {
+    unsafe fn found(&mut self, key: Key, server: ServerId, now: Tick) -> Route {
         self.session = Some(server);
         match self.affinity.policy.rules {
             // SAFETY: the data stay where they are until their pool is destroyed.
             Rules::Affinity => unsafe { self.in_flight.hold(key, now) },
             Rules::Plus => self.in_flight.note(key),
         }
-        // SAFETY: the balancer's data are those of this request.
-        self.target = match unsafe { peers::is_round_robin(self.inner.data, us) } {
-            true => Target::SessionServer,
-            false => self.complain_of_balancer(),
-        };
+        self.target = Target::SessionServer;
         self.decide(Presented::Session)
     }
 
@@ -629,9 +663,9 @@ impl PeerData {
     /// # Safety
     /// As above.
     #[inline(never)]
-    unsafe fn begin_with_lookup(&mut self, us: *const ngx_http_upstream_srv_conf_t) -> ngx_int_t {
+    unsafe fn begin_with_lookup(&mut self) -> ngx_int_t {
         // SAFETY: by this function's contract.
-        match unsafe { self.look_up(us) } {
+        match unsafe { self.look_up() } {
             // SAFETY: as above.
             Route::Reject(why) => unsafe { self.reject_at_once(why) },
             _ => OK,
@@ -811,9 +845,6 @@ impl PeerData {
 
         let (us, data, sessions) = (self.us(), self.inner.data, self.sessions());
         // SAFETY: by this function's contract.
-        if !unsafe { peers::is_round_robin(data, us) } {
-            return true;
-        }
         let now = nginx::now();
         let heeds_evidence = self.affinity.policy.rules == Rules::Affinity;
         let rank = |candidate: &Candidate<'_>| {
@@ -1163,20 +1194,6 @@ impl PeerData {
             unsafe { self.in_flight.hold(key, now) };
         }
         Some(())
-    }
-
-    #[cold]
-    fn complain_of_balancer(&self) -> Target {
-        // SAFETY: the request and its upstream are live.
-        unsafe {
-            ngx::ngx_log_error!(
-                NGX_LOG_ERR,
-                (*(*self.request).connection).log,
-                "the balancer of upstream \"{}\" cannot be told which server to take",
-                (*self.us()).host
-            );
-        }
-        Target::Any
     }
 
     #[cold]

@@ -382,3 +382,10 @@ unknown "no_such_thing" variable
 --- wrong eval
 CORE::join "\n", '        sticky_learn zone=sessions:64m;', map { '        server 127.1.' . ($_ >> 8) . '.' . ($_ & 255) . ';' } 1 .. 4096
 --- emerg: zone "sessions" has too many servers in its upstreams: 4097
+
+
+=== TEST 69: a balancer of Lua's without Lua
+--- wrong
+        balancer_by_lua_block { return }
+--- emerg
+unknown directive "balancer_by_lua_block"

@@ -5,13 +5,14 @@ use core::mem;
 use affinity::policy::Status;
 use nginx_sys::{
     ngx_http_get_flushed_variable, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t, NGX_LOG_ERR,
+    ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
 
 use super::cookie::Told;
 use super::Sticky;
 use crate::conf::UpstreamConf;
 use crate::evidence::Failure;
+use crate::foreign;
 use crate::hooks::{self, Hooked, Inner};
 use crate::nginx::{self, ERROR, OK};
 use crate::peers::{self, Missing};
@@ -57,7 +58,7 @@ pub unsafe extern "C" fn init_peer(
         let upstream = (*r).upstream;
         let peer = &mut (*upstream).peer;
         if !peers::is_round_robin(peer.data, us) {
-            complain_of_balancer(r, us);
+            foreign::note(r, us, conf);
             return OK;
         }
         let choice = recycled::make((*r).pool, || Choice {
@@ -242,21 +243,5 @@ impl Choice {
         // SAFETY: the request is live.
         unsafe { told.take_back(r) };
         Ok(())
-    }
-}
-
-#[cold]
-unsafe fn complain_of_balancer(
-    r: *mut ngx_http_request_t,
-    us: *const ngx_http_upstream_srv_conf_t,
-) {
-    // SAFETY: the request and its upstream are live.
-    unsafe {
-        ngx::ngx_log_error!(
-            NGX_LOG_ERR,
-            (*(*r).connection).log,
-            "the balancer of upstream \"{}\" cannot be told which server to take",
-            (*us).host
-        );
     }
 }

@@ -15,8 +15,8 @@ pub use json::{Answer, Document};
 pub use negotiate::Format;
 pub use output::{OutOfMemory, Output};
 pub use request::{
-    Drain, Id, Method, Refusal, Request, Resource, Task, MAX_BODY, NO_LENGTH, NO_MEMORY, NO_ROOM,
-    NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE, RELOADING, TOO_LARGE,
+    Drain, Id, Method, Refusal, Request, Resource, Task, FOREIGN, MAX_BODY, NO_LENGTH, NO_MEMORY,
+    NO_ROOM, NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE, RELOADING, TOO_LARGE,
 };
 pub use text::{Text, Utc};
 

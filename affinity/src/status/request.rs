@@ -79,6 +79,9 @@ pub const NO_LENGTH: Refusal = refusal(411, "Content-Length is required");
 pub const TOO_LARGE: Refusal = refusal(413, "request body is too large");
 /// The body is not what it should be.
 pub const UNREADABLE: Refusal = refusal(400, "invalid request body");
+/// The upstream's balancer asks for no server of ours.
+pub const FOREIGN: Refusal =
+    refusal(409, "the balancer of this upstream is not one of nginx's own: drain has no effect");
 /// All servers that the zone has room for have sessions.
 pub const NO_ROOM: Refusal = refusal(503, "the zone has no room for the server");
 /// There is no memory for an answer.
