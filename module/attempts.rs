@@ -118,7 +118,7 @@ unsafe fn interval(cycle: *const ngx_cycle_t) -> ngx_msec_t {
     intervals.min().unwrap_or(MAX_INTERVAL) as ngx_msec_t
 }
 
-/// The upstreams of a cycle that have sessions.
+/// The upstreams of a cycle that have sessions, and a list of servers.
 ///
 /// # Safety
 /// The cycle is live.
@@ -136,7 +136,8 @@ unsafe fn upstreams<'a>(
         });
         all.iter().filter_map(|&us| {
             let conf: &UpstreamConf = UpstreamConf::of(us)?;
-            Some((us, conf, conf.affinity.as_ref()?))
+            let is_listed = conf.balancer.keeps_round_robins_list;
+            Some((us, conf, conf.affinity.as_ref().filter(|_| is_listed)?))
         })
     }
 }

@@ -60,6 +60,8 @@ pub struct Balancer {
     pub outermost: ngx_http_upstream_init_pt,
     /// Set when one of the hooks has done its work.
     pub init_peer: ngx_http_upstream_init_peer_pt,
+    /// Its servers are nginx's list of peers, as those of all stock balancers.
+    pub keeps_round_robins_list: bool,
 }
 
 /// What `sticky_learn` or `sticky learn` asked for.

@@ -306,6 +306,20 @@ pub unsafe fn exclude(
     }
 }
 
+/// Whether the servers of an upstream are such a list, as far as can be told: round robin names its
+/// list by the name of the upstream itself.
+///
+/// # Safety
+/// nginx reads its configuration; the upstream's balancer has been initialised, and what it keeps, if
+/// anything, is no smaller than a list of peers.
+pub unsafe fn are_round_robins(us: *const ngx_http_upstream_srv_conf_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let peers = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        !peers.is_null() && ptr::eq((*peers).name, &raw const (*us).host)
+    }
+}
+
 /// The number of servers of an upstream, and a number that changes with their list.
 ///
 /// # Safety

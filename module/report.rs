@@ -235,11 +235,15 @@ fn add_gone<'a>(
 /// Whether an upstream has a server of that address.
 ///
 /// # Safety
-/// `us` is an upstream of a live configuration with a stock balancer.
+/// `us` is an upstream of a live configuration.
 pub unsafe fn has_peer(us: *const ngx_http_upstream_srv_conf_t, address: &[u8]) -> bool {
     let mut found = false;
     // SAFETY: by this function's contract.
-    unsafe { peers::each(us, |peer| found |= peer.address() == address) };
+    unsafe {
+        if UpstreamConf::of(us).is_some_and(|conf| conf.balancer.keeps_round_robins_list) {
+            peers::each(us, |peer| found |= peer.address() == address);
+        }
+    }
     found
 }
 

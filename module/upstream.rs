@@ -136,6 +136,7 @@ unsafe fn init_beneath(
         let Some(conf) = UpstreamConf::of(us) else {
             return ERROR;
         };
+        conf.balancer.keeps_round_robins_list = rc == OK && peers::are_round_robins(us);
         let ours = conf.init_peer();
         if rc == OK && ours.is_some() && conf.balancer.init_peer.is_none() {
             conf.balancer.init_peer = (*us).peer.init;
