@@ -4,6 +4,8 @@ NGINX_130 an nginx that has `sticky` of its own, to compare with."""
 import asyncio
 import inspect
 import os
+import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.api import last_report, sessions_add_up  # noqa: E402
-from harness.nginx import BINARY, MODULE, OWN_STICKY, Nginx, version  # noqa: E402
+from harness.nginx import BINARY, MODULE, OWN_STICKY, ROOT, Nginx, environment, version  # noqa: E402
 from harness.patience import WHOLE_TEST  # noqa: E402
 
 numbers: list[str] = []
@@ -96,3 +98,22 @@ def own_nginx(new_nginx: Callable[..., Nginx]) -> Nginx:
     if not binary:
         pytest.skip("NGINX_130 names no nginx to compare with")
     return new_nginx(binary=binary, module=None)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Compiles a module of tests/modules/ against the sources of the nginx under test."""
+
+    def compile(name: str, *options: str) -> Path:
+        done = subprocess.run([ROOT / "tools" / "tree", BINARY], capture_output=True, text=True, env=environment())
+        if done.returncode:
+            pytest.skip(done.stderr.strip())
+        tree, objs = done.stdout.split()
+        source, to = ROOT / "tests" / "modules" / f"{name}.c", tmp_path_factory.mktemp("modules") / f"{name}.so"
+        makefile = Path(objs, "Makefile").read_text()
+        includes = re.search(r"^ALL_INCS = (.*?)\n\n", makefile, re.S | re.M)[1].replace("\\\n", " ").split()
+        command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", *options, *includes, "-I", objs, source, "-o", to]
+        subprocess.run(command, cwd=tree, check=True)
+        return to
+
+    return compile

@@ -3,16 +3,12 @@
 import asyncio
 import os
 import re
-import subprocess
 
 import pytest
 
 from harness.http import parse, send
-from harness.nginx import ROOT, environment
 from harness.patience import until
 from harness.ports import free_ports
-
-SOURCE = ROOT / "tests" / "modules" / "ngx_http_late_module.c"
 
 FORMS = {
     "mcp": "sticky_learn zone=sessions:1m bind=$http_x_user;",
@@ -22,25 +18,6 @@ FORMS = {
 
 # How the user of a token gets into the header: by a module, from the query here.
 PLACES = {"precontent": "late_header X-User $arg_user;", "body": "late_header X-User $arg_user body;"}
-
-
-@pytest.fixture(scope="session")
-def compiled(tmp_path_factory):
-    """Compiles the module that sets headers late against the sources of the nginx under test."""
-
-    def compile(nginx: str, *options: str):
-        done = subprocess.run([ROOT / "tools" / "tree", nginx], capture_output=True, text=True, env=environment())
-        if done.returncode:
-            pytest.skip(done.stderr.strip())
-        tree, objs = done.stdout.split()
-        to = tmp_path_factory.mktemp("late") / "ngx_http_late_module.so"
-        makefile = re.search(r"^ALL_INCS = (.*?)\n\n", open(f"{objs}/Makefile").read(), re.S | re.M)[1]
-        includes = makefile.replace("\\\n", " ").split()
-        command = ["cc", "-shared", "-fPIC", "-O1", "-Wall", *options, *includes, "-I", objs, SOURCE, "-o", to]
-        subprocess.run(command, cwd=tree, check=True)
-        return to
-
-    return compile
 
 
 def site(port: int, servers: list[int], form: str, directives: str, beside: str = "") -> str:
@@ -73,7 +50,7 @@ async def nobody_gets_the_session_of_another(ask) -> None:
 async def test_bind_is_what_the_request_has_at_last(nginx, compiled, form, place):
     port, *servers = free_ports(4)
     options = ["-DWITH_BODY_FILTER"] if place == "body" else []
-    nginx.modules.append(compiled(nginx.binary, *options))
+    nginx.modules.append(compiled("ngx_http_late_module", *options))
     nginx.start(site(port, servers, form, PLACES[place]), workers=1)
 
     async def ask(user: str, new: str = "", id: str = "", claims: str = ""):
