@@ -385,7 +385,8 @@ impl<'a> Upstreams<'a> {
             }
             Known::Up | Known::Slow => false,
         };
-        if let (true, false, Some(address)) = (is_due, found.down, found.address) {
+        // Another upstream may have it in service.
+        if let Some(address) = found.address.filter(|address| is_due && !address.down) {
             // SAFETY: by this function's contract.
             unsafe { attempts().begin(cycle, zone, server, address.sockaddr(), log) };
         }
