@@ -403,7 +403,7 @@ impl PeerData {
                     self.session_server_failed(failure, &mut state);
                 }
             }
-            if self.departed {
+            if mem::replace(&mut self.departed, false) {
                 pc.tries = pc.tries.saturating_sub(1);
             } else {
                 self.inner.free(pc, state);
