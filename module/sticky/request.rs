@@ -130,6 +130,7 @@ impl Hooked for Choice {
         // SAFETY: called from `peer.free`; nginx passes its connection as it is.
         unsafe {
             let stale = self.status == Status::Hit
+                && pc.cached() != 0
                 && Failure::of(pc, self.upstream, state) == Failure::Stale;
             if stale && !mem::replace(&mut self.forgiven, true) {
                 // The server has closed an idle connection, or does so whenever it gets this request:
