@@ -22,7 +22,9 @@ pub fn note(zone: &Zone, server: ServerId, event: Event, log: *mut ngx_log_t) {
         Some((sessions, before, after))
     });
     if let Some((sessions, before, after)) = changed {
-        if before.is_plain() != after.is_plain() {
+        // A worker that was killed may have noted the one and not the other.
+        let is_missed = !after.is_plain() && !sessions.is_troubled();
+        if is_missed || before.is_plain() != after.is_plain() {
             sessions.note_trouble();
         }
         if before.known != after.known {
