@@ -18,10 +18,13 @@ STREAMING = """
 """
 
 
-def upstream(name: str, replicas: Iterable[Replica], directives: str, server: str = "") -> str:
-    """`server`: parameters of each server."""
+def upstream(
+    name: str, replicas: Iterable[Replica], directives: str, server: str = "", *, shared: bool = True
+) -> str:
+    """`server`: parameters of each server; `shared`: its peers lie in memory that all workers share."""
     servers = "\n".join(f"    server {replica.address} {server};" for replica in replicas)
-    return f"upstream {name} {{\n    zone {name} 128k;\n    {directives}\n{servers}\n}}\n"
+    zone = f"zone {name} 128k;" if shared else ""
+    return f"upstream {name} {{\n    {zone}\n    {directives}\n{servers}\n}}\n"
 
 
 def listen(port: int, upstream: str, directives: str = STREAMING) -> str:

@@ -7,6 +7,7 @@ replica did not issue is answered 404, as the official SDKs do. What else it doe
     X-Stream: 1       answer with a stream, as to a GET: its first event comes at once, then it stays open
     X-Status: CODE    answer with this status
     X-Wait: 1         answer only when the replica is told to
+    X-Close: 1        close the connection instead of answering
 """
 
 import asyncio
@@ -28,6 +29,8 @@ class Replica:
         self.port = 0
         self.status = 200  # of every answer
         self.requests = 0
+        self.closed = 0  # requests that had the connection closed instead of an answer
+        self.silent = False  # as if each request had X-Wait
         self.accepted = 0  # connections
         self.sessions: set[bytes] = set()
         self.last_issued = b""
@@ -52,6 +55,10 @@ class Replica:
         if self._server:
             self._server.close()
             self._server = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Resets every connection, and takes new ones."""
         for connection in list(self._connections):
             connection.transport.abort()
 
@@ -112,7 +119,10 @@ class _Connection(asyncio.Protocol):
             self.buffer = rest[length:]
             method, _, version = request.split(b" ", 2)
             persistent = version == b"HTTP/1.1"
-            if b"x-wait" in headers:
+            if b"x-close" in headers:
+                self.replica.closed += 1
+                self.transport.close()
+            elif b"x-wait" in headers or self.replica.silent:
                 self.replica.waiting.add(self)
                 asyncio.ensure_future(self.answer_later(method, headers, persistent))
             else:

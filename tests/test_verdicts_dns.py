@@ -1,0 +1,206 @@
+"""An address that its name lacks for a while keeps its sessions; one that stays away loses them, whoever has it then."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from harness.api import Api, location
+from harness.conf import LEARN, STREAMING, listen
+from harness.crowds import Answer, ask_all, seats
+from harness.http import send
+from harness.names import NO_ERROR, NO_SUCH_NAME, SERVER_FAILURE, Names, names
+from harness.nginx import BINARY, Nginx, version
+from harness.patience import until
+from harness.ports import free_ports
+from harness.replica import Replica
+
+pytestmark = pytest.mark.skipif(version(BINARY) < (1, 27, 3), reason="resolve needs nginx 1.27.3")
+
+HOSTS = [f"127.0.0.{n}" for n in (11, 12, 13)]
+LATENCY = 2.2  # seconds until nginx has heard another answer, at most: it asks once a second
+HIT = (200, "HIT")
+
+
+@dataclass
+class Fleet:
+    nginx: Nginx
+    port: int
+    dns: Names
+    servers: list[Replica]
+    conf: str
+
+    async def state(self, replica: Replica) -> dict:
+        return await Api(self.port).get(f"upstreams/mcp/servers/{replica.address}", "server")
+
+    async def is_missing(self) -> bool:
+        """The first server's address has left its name, and nginx knows."""
+        return (await self.state(self.servers[0]))["reason"] == "not in DNS"
+
+    async def is_listed(self) -> bool:
+        shown = await self.state(self.servers[0])
+        return (shown["state"], shown["reason"]) == ("up", None)
+
+    async def ask(self, ids: list[bytes]) -> list[Answer]:
+        return await ask_all(self.port, ids)
+
+
+@pytest.fixture
+def fleet(nginx: Nginx) -> Callable:
+    """Three servers of one name, each at an address of its own."""
+
+    @asynccontextmanager
+    async def make(gone_after: str, workers: int = 2) -> AsyncIterator[Fleet]:
+        port, common = free_ports(2)
+        servers = [Replica(name) for name in ("amber", "birch", "cedar")]
+        async with names(HOSTS) as dns:
+            conf = f"""
+            {dns.resolver}
+            upstream mcp {{
+                zone mcp 256k;
+                {LEARN} unavailable=reject gone_after={gone_after};
+                server replicas.test:{common} resolve;
+            }}
+            """ + listen(port, "mcp", STREAMING + location())
+            for host, replica in zip(HOSTS, servers):
+                replica.host, replica.port = host, common
+                await replica.start()
+            try:
+                nginx.start(conf, workers=workers)
+                await dns.until_heard()
+                yield Fleet(nginx, port, dns, servers, conf)
+            finally:
+                for replica in servers:
+                    replica.stop()
+
+    return make
+
+
+def told(answers: list[Answer]) -> set[tuple[int, str]]:
+    return {(answer.status, answer.sticky) for answer in answers}
+
+
+async def test_an_address_that_is_back_in_time_has_kept_its_sessions(fleet):
+    async with fleet("30s", workers=4) as it:
+        ids = [id for of_it in (await seats(it.port, it.servers, 10)).values() for id in of_it]
+        it.dns.addresses = HOSTS[1:]
+        await until(it.is_missing)
+        meanwhile = await it.ask(ids)
+        fresh = [await send(it.port) for _ in range(8)]
+        missing = await it.state(it.servers[0])
+        it.dns.addresses = HOSTS
+        await until(it.is_listed)
+        after = await it.ask(ids)
+        await until(lambda: opens_at(it.port, it.servers[0]))
+    assert told(meanwhile) == {HIT}
+    assert {response.replica for response in fresh} == {"birch", "cedar"}
+    assert (missing["state"], missing["live"]) == ("up", 10)
+    assert told(after) == {HIT}
+
+
+async def opens_at(port: int, replica: Replica) -> bool:
+    return (await send(port)).replica == replica.name
+
+
+async def test_an_address_that_stays_away_is_gone_even_if_something_answers_there(fleet, report):
+    gone_after = 3
+    async with fleet(f"{gone_after}s") as it:
+        it.nginx.allowed.append(r'\[warn\] .* server ".*" of zone ".*" is gone: not in DNS')
+        ids = await seats(it.port, it.servers, 5)
+        own, others = ids["amber"], ids["birch"] + ids["cedar"]
+        it.dns.addresses = HOSTS[1:]
+        left = time.monotonic()
+        await until(it.is_missing)
+        before = await it.ask(own[:1])
+
+        async def is_gone() -> bool:
+            return (await it.state(it.servers[0]))["state"] == "gone"
+
+        await until(is_gone)
+        passed = time.monotonic() - left
+        seen = it.servers[0].requests
+        ended = await it.ask(own)
+        rest = await it.ask(others)
+        reached = it.servers[0].requests - seen
+        it.dns.addresses = HOSTS
+        await until(it.is_listed)
+        late = await it.ask(own)
+    report(f"gone {passed:.1f} s after the last answer with it, gone_after={gone_after}s")
+    assert told(before) == {HIT}
+    assert told(ended) == {(404, "GONE")}
+    assert reached == 0
+    assert passed > gone_after - 0.2
+    assert told(rest) == {HIT}
+    assert {answer.sticky for answer in late} == {"UNKNOWN"}
+
+
+async def test_little_traffic_and_a_reload_in_the_gap_lose_no_session(fleet):
+    """The new workers have never seen the address: they answer 503, never 404."""
+    async with fleet("60s", workers=4) as it:
+        ids = (await seats(it.port, it.servers, 8))["amber"]
+        it.dns.addresses = HOSTS[1:]
+        await until(it.is_missing)
+        before = await it.ask(ids[:1])
+        await asyncio.to_thread(it.nginx.reload)
+        await it.dns.until_heard()
+        gap = []
+        for id in ids:
+            gap += await it.ask([id])
+            await asyncio.sleep(0.3)
+        it.dns.addresses = HOSTS
+        await until(it.is_listed)
+        after = await it.ask(ids)
+    assert told(before) == {HIT}
+    assert {answer.status for answer in gap} <= {200, 503}
+    assert told(after) == {HIT}
+
+
+@pytest.mark.parametrize(
+    "answer", [(NO_SUCH_NAME, True), (NO_ERROR, True), (SERVER_FAILURE, True), (NO_ERROR, False)],
+    ids=["nxdomain", "empty", "servfail", "silence"],
+)  # fmt: skip
+async def test_a_name_without_any_address_takes_no_session_away(fleet, answer):
+    gone_after = 2
+    code, answers = answer
+    async with fleet(f"{gone_after}s") as it:
+        it.nginx.allowed += [r"could not be resolved", r"no live upstreams", r"resolv"]
+        ids = [id for of_it in (await seats(it.port, it.servers, 4)).values() for id in of_it]
+        it.dns.addresses, it.dns.code, it.dns.answers = [], code, answers
+        if answers:
+            await it.dns.until_heard()
+        began = time.monotonic()
+        meanwhile = []
+        while time.monotonic() < began + 2 * gone_after:
+            meanwhile += await it.ask(ids)
+            await asyncio.sleep(0.2)
+        it.dns.addresses, it.dns.code, it.dns.answers = HOSTS, NO_ERROR, True
+        await it.dns.until_heard()
+        after = await it.ask(ids)
+    assert told(meanwhile) == {HIT}
+    assert told(after) == {HIT}
+
+
+async def test_an_address_that_leaves_at_once_after_its_first_session_does_not_end_it(fleet):
+    """Before any worker has had a look at the list of servers."""
+    async with fleet("60s", workers=4) as it:
+        it.dns.addresses = HOSTS[1:]
+        await it.dns.until_heard()
+        it.dns.addresses = HOSTS
+        await until(lambda: opens_at(it.port, it.servers[0]))
+        fresh = []
+        while len(fresh) < 5:
+            first = await send(it.port)
+            if first.replica == "amber":
+                fresh.append(first.id)
+        it.dns.addresses = HOSTS[1:]
+        answers = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(2 * LATENCY):
+                while True:
+                    answers += await it.ask(fresh)
+                    await asyncio.sleep(0.05)
+    assert {answer.status for answer in answers} <= {200, 503}
