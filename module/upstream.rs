@@ -8,7 +8,7 @@ use affinity::policy::{
     Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
     Status, Unavailable, Unknown,
 };
-use affinity::servers::{Avoided, Event, Known};
+use affinity::servers::{Avoided, Event, Known, Record};
 use affinity::status::Draining;
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Span, Tick};
 use nginx_sys::{
@@ -19,7 +19,7 @@ use nginx_sys::{
     NGX_PEER_NEXT,
 };
 
-use crate::addresses;
+use crate::addresses::{self, Address};
 use crate::carried::{read_bind, Carried};
 use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf};
 use crate::evidence::{self, Failure};
@@ -1167,9 +1167,23 @@ impl PeerData {
     /// Binds a key to the server of that name.
     fn bind(&mut self, key: Key, name: &[u8], ttl: Option<Span>, existing: Existing) {
         let server = self.sessions().table.intern(name, nginx::now());
+        if let Some(server) = server {
+            self.note_resolved(server, name);
+        }
         let bound = server.and_then(|server| self.bind_to(key, server, ttl, existing));
         if bound.is_none() {
             self.complain_of_full_list(name);
+        }
+    }
+
+    /// Notes that a server may leave DNS, which may be before the next look at all servers.
+    fn note_resolved(&self, server: ServerId, name: &[u8]) {
+        // SAFETY: the configuration outlives its requests.
+        let conf = unsafe { UpstreamConf::of(self.us()) };
+        let Some(addresses) = conf.and_then(|conf| conf.addresses.try_borrow().ok()) else { return };
+        if addresses.are_resolved() && addresses.find(name).is_none_or(Address::is_resolved) {
+            let resolved = |record| Record { resolved: true, ..record };
+            let _ = self.sessions().table.update_record(server, resolved);
         }
     }
 
