@@ -21,6 +21,7 @@ use crate::addresses::{Address, Addresses};
 use crate::conf::{Affinity, UpstreamConf};
 use crate::evidence;
 use crate::nginx::{self, ERROR};
+use crate::report::millis;
 use crate::worker;
 use crate::zone::{Sessions, Zone};
 
@@ -33,6 +34,8 @@ struct Attempts {
     /// nginx's debug log wants a connection to every timer.
     connection: ngx_connection_t,
     running: Vec<Box<Attempt>>,
+    /// When each zone has its turn, in milliseconds of nginx's clock.
+    due: Vec<u64>,
 }
 
 /// A connection that is being made, or was.
@@ -82,6 +85,7 @@ pub unsafe fn start(cycle: *mut ngx_cycle_t) {
             timer: mem::zeroed(),
             connection: mem::zeroed(),
             running: Vec::new(),
+            due: Vec::new(),
         });
         STARTED.store(true, core::sync::atomic::Ordering::Relaxed);
         refresh(cycle);
@@ -109,7 +113,7 @@ pub unsafe fn stop() {
     }
 }
 
-/// Time between two turns.
+/// Time between two turns: the shortest of all zones.
 unsafe fn interval(cycle: *const ngx_cycle_t) -> ngx_msec_t {
     // SAFETY: the cycle is live.
     let zones = unsafe { worker::zones(cycle) };
@@ -163,17 +167,21 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
         let cycle = ngx_cycle.cast_const();
         (*event).log = (*cycle).log;
         let log = (*event).log;
-        let interval = interval(cycle);
         refresh(cycle);
-        attempts().end_all(log);
-        if ngx_exiting == 0 {
-            for &zone in worker::zones(cycle) {
-                look_after(cycle, &*zone, interval as u64, log);
+        drop_addresses(cycle);
+        let zones = worker::zones(cycle);
+        for (number, &zone) in zones.iter().enumerate() {
+            if attempts().is_due(number, (*zone).attempt_interval()) {
+                attempts().end(cycle, zone, log);
+                if ngx_exiting == 0 {
+                    look_after(cycle, &*zone, log);
+                }
             }
-        } else {
+        }
+        if ngx_exiting != 0 {
             drop_leases(cycle);
         }
-        ngx_add_timer(event, interval);
+        ngx_add_timer(event, interval(cycle));
     }
 }
 
@@ -192,27 +200,22 @@ unsafe fn drop_leases(cycle: *const ngx_cycle_t) {
 ///
 /// # Safety
 /// The cycle is the running one, the zone is its own.
-unsafe fn look_after(cycle: *const ngx_cycle_t, zone: &Zone, interval: u64, log: *mut ngx_log_t) {
+unsafe fn look_after(cycle: *const ngx_cycle_t, zone: &Zone, log: *mut ngx_log_t) {
     /// Intervals after which another worker takes over.
     const LEASE: u64 = 3;
 
     let Some(sessions) = zone.sessions() else { return };
-    let lease = Span::from_millis(LEASE * interval);
+    let lease = Span::from_millis(LEASE * zone.attempt_interval());
     let Some(is_first) = sessions.take_lease(std::process::id(), nginx::now(), lease) else {
         return;
     };
-    let mut forgotten = Vec::new();
     // SAFETY: by this function's contract.
     unsafe {
         let upstreams = Upstreams::of(cycle, zone);
         // Mostly there is nothing to see. What another worker has left shows at the first turn.
         if is_first || sessions.is_troubled() || upstreams.need_a_look() {
-            upstreams.look(cycle, zone, sessions, &mut forgotten, log);
+            upstreams.look(cycle, zone, sessions, log);
         }
-    }
-    for name in &forgotten {
-        // SAFETY: as above.
-        unsafe { drop_address(cycle, zone, name) };
     }
 }
 
@@ -284,7 +287,6 @@ impl<'a> Upstreams<'a> {
         cycle: *const ngx_cycle_t,
         zone: &Zone,
         sessions: &Sessions,
-        forgotten: &mut Vec<Vec<u8>>,
         log: *mut ngx_log_t,
     ) -> Option<()> {
         let mut by_name: Vec<(&[u8], usize, &Address)> = Vec::new();
@@ -317,10 +319,7 @@ impl<'a> Upstreams<'a> {
             }
             let found = Found::of(entries.iter().map(|(.., address)| *address));
             // SAFETY: by this function's contract.
-            if unsafe { self.look_at(cycle, zone, sessions, server, name, &found, log) } {
-                forgotten.try_reserve(1).ok()?;
-                forgotten.push(name.to_vec());
-            }
+            unsafe { self.look_at(cycle, zone, sessions, server, name, &found, log) };
         }
         for (addresses, count) in self.0.iter().zip(reachable) {
             addresses.reachable.set(count);
@@ -328,8 +327,7 @@ impl<'a> Upstreams<'a> {
         Some(())
     }
 
-    /// Notes what is to be noted of one server, and begins an attempt to reach it if one is due. True if
-    /// its address is to be dropped.
+    /// Notes what is to be noted of one server, and begins an attempt to reach it if one is due.
     ///
     /// # Safety
     /// As for [`look_after`].
@@ -343,7 +341,7 @@ impl<'a> Upstreams<'a> {
         name: &[u8],
         found: &Found<'_>,
         log: *mut ngx_log_t,
-    ) -> bool {
+    ) {
         let now = nginx::now();
         let record = sessions.table.record(server);
         let has_sessions =
@@ -356,8 +354,7 @@ impl<'a> Upstreams<'a> {
         };
         if found.address.is_none() && !has_sessions() {
             // No upstream has it, and nobody asks for it any more.
-            begin_anew();
-            return false;
+            return begin_anew();
         }
         let down_since = found.down.then(|| record.down_since.unwrap_or(now));
         let resolved = record.resolved || found.resolved;
@@ -369,8 +366,7 @@ impl<'a> Upstreams<'a> {
             if !found.listed && self.is_missing(name) {
                 if !has_sessions() {
                     // Whoever gets this address next begins anew.
-                    begin_anew();
-                    return true;
+                    return begin_anew();
                 }
                 evidence::note(zone, server, Event::Missing, log);
             } else if record.missing.is_some() {
@@ -390,7 +386,6 @@ impl<'a> Upstreams<'a> {
             // SAFETY: by this function's contract.
             unsafe { attempts().begin(cycle, zone, server, address.sockaddr(), log) };
         }
-        false
     }
 }
 
@@ -408,24 +403,59 @@ unsafe fn is_alone(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) -> bool 
     !upstreams.0.iter().any(has_company)
 }
 
-unsafe fn drop_address(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) {
-    // SAFETY: the cycle is the running one.
+/// Drops the copies of addresses that have left DNS and have no session any more.
+///
+/// # Safety
+/// The cycle is the running one.
+unsafe fn drop_addresses(cycle: *const ngx_cycle_t) {
+    // SAFETY: by this function's contract, and so are its zones.
     for (_, conf, affinity) in unsafe { upstreams(cycle) } {
-        if let (true, Ok(mut addresses)) =
-            (ptr::eq(affinity.zone, zone), conf.addresses.try_borrow_mut())
-        {
-            addresses.drop_unlisted(|other| other != name);
-        }
+        let (Some(sessions), Ok(mut addresses)) =
+            (unsafe { (*affinity.zone).sessions() }, conf.addresses.try_borrow_mut())
+        else {
+            continue;
+        };
+        addresses.drop_unlisted(|name| {
+            let server = sessions.table.find_server(name);
+            let stats = server.and_then(|server| sessions.table.server_stats(server));
+            stats.is_some_and(|stats| stats.live > 0)
+        });
     }
 }
 
 impl Attempts {
-    /// Those that have not come to an end in their time have failed.
+    /// Whether a zone has its turn; if so, the next one is an interval (milliseconds) later.
+    fn is_due(&mut self, number: usize, interval: u64) -> bool {
+        let now = millis();
+        let missing = (number + 1).saturating_sub(self.due.len());
+        if self.due.try_reserve(missing).is_err() {
+            return false;
+        }
+        self.due.extend((0..missing).map(|_| now));
+        // Turns come a little early or late: the nearest one counts.
+        match self.due.get_mut(number) {
+            Some(due) if now + interval / 8 >= *due => {
+                *due = now + interval;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Attempts of a zone that have not come to an end in their time have failed.
     ///
     /// # Safety
     /// Called in the event loop.
-    unsafe fn end_all(&mut self, log: *mut ngx_log_t) {
-        for attempt in self.running.drain(..) {
+    unsafe fn end(&mut self, cycle: *const ngx_cycle_t, zone: *const Zone, log: *mut ngx_log_t) {
+        // A former cycle's are nobody's any more.
+        let is_over = |attempt: &Attempt| attempt.zone == zone || attempt.cycle != cycle;
+        let mut index = 0;
+        while let Some(attempt) = self.running.get(index) {
+            if !is_over(attempt) {
+                index += 1;
+                continue;
+            }
+            let attempt = self.running.swap_remove(index);
             if !attempt.connection.is_null() {
                 // SAFETY: by this function's contract.
                 unsafe { attempt.note(Err(Reason::TimedOut), log) };

@@ -1180,7 +1180,9 @@ impl PeerData {
     fn note_resolved(&self, server: ServerId, name: &[u8]) {
         // SAFETY: the configuration outlives its requests.
         let conf = unsafe { UpstreamConf::of(self.us()) };
-        let Some(addresses) = conf.and_then(|conf| conf.addresses.try_borrow().ok()) else { return };
+        let Some(addresses) = conf.and_then(|conf| conf.addresses.try_borrow().ok()) else {
+            return;
+        };
         if addresses.are_resolved() && addresses.find(name).is_none_or(Address::is_resolved) {
             let resolved = |record| Record { resolved: true, ..record };
             let _ = self.sessions().table.update_record(server, resolved);

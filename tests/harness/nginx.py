@@ -24,6 +24,9 @@ HTTP2_ON = (1, 25, 1)
 # What nginx's master says of a worker that was killed; the only alert that is ever expected.
 KILLED = r"\[alert\] .* worker process \d+ exited on signal 9"
 
+# What the module says of a server that it judges; for tests that lose servers on purpose.
+SLOW, UNREACHABLE, GONE = (rf'\[warn\] .* server "\S+" of zone "\S+" is {state}: ' for state in ("slow", "unreachable", "gone"))
+
 
 def version(binary: str) -> tuple[int, ...]:
     text = subprocess.run([binary, "-v"], capture_output=True, text=True, env=environment(), check=True).stderr
@@ -127,6 +130,9 @@ http {{
 
     def signal_reload(self) -> None:
         self._process.send_signal(signal.SIGHUP)
+
+    def signal_quit(self) -> None:
+        self._process.send_signal(signal.SIGQUIT)
 
     def kill_worker(self, pid: int) -> None:
         """SIGKILL, and back when the master has put another in its place."""

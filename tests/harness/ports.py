@@ -17,6 +17,13 @@ def is_connected(port: int) -> bool:
         return any(fields[1].endswith(ending) and fields[3] == established for fields in map(str.split, lines))
 
 
+def connecting_to(port: int) -> set[str]:
+    """Local addresses from which a connection to a port of this machine is being tried."""
+    ending, syn_sent = f":{port:04X}", "02"
+    with open("/proc/net/tcp") as lines:
+        return {fields[1] for fields in map(str.split, lines) if fields[2].endswith(ending) and fields[3] == syn_sent}
+
+
 def free_ports(count: int) -> list[int]:
     found: list[int] = []
     for port in random.sample(RANGE, len(RANGE)):
