@@ -9,7 +9,7 @@ import pytest
 
 from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.http import Response, send, stream
-from harness.nginx import BINARY, OWN_STICKY, version
+from harness.nginx import BINARY, GONE, OWN_STICKY, UNREACHABLE, version
 from harness.patience import until
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
@@ -56,7 +56,7 @@ def assert_rejected(response: Response, status: int, sticky: str) -> None:
 
 async def test_reject_until_the_server_is_back(nginx, report):
     (port,) = free_ports(1)
-    nginx.allowed += [REFUSED, RESET, DISABLED]
+    nginx.allowed += [REFUSED, RESET, DISABLED, UNREACHABLE]
     async with replicas(3) as servers:
         nginx.start(conf(port, servers, f"unavailable=reject gone_after={10 * GONE_AFTER}s"))
         first, home, others = await begin(port, servers)
@@ -78,7 +78,7 @@ async def test_reject_until_the_server_is_back(nginx, report):
 
 async def test_reject_until_the_server_is_gone(nginx, report):
     (port,) = free_ports(1)
-    nginx.allowed += [REFUSED, RESET, DISABLED]
+    nginx.allowed += [REFUSED, RESET, DISABLED, UNREACHABLE, GONE]
     async with replicas(3) as servers:
         nginx.start(conf(port, servers, f"unavailable=reject gone_after={GONE_AFTER}s"))
         first, home, _ = await begin(port, servers)
@@ -102,7 +102,7 @@ async def test_reject_until_the_server_is_gone(nginx, report):
 
 async def test_a_server_that_came_back_is_not_gone_at_its_next_failure(nginx):
     (port,) = free_ports(1)
-    nginx.allowed += [REFUSED, RESET, DISABLED]
+    nginx.allowed += [REFUSED, RESET, DISABLED, UNREACHABLE]
     async with replicas(2) as servers:
         nginx.start(conf(port, servers, f"unavailable=reject gone_after={GONE_AFTER}s"))
         first, home, _ = await begin(port, servers)
@@ -156,7 +156,7 @@ async def test_a_directive_that_wraps_keepalive_once_more(nginx):
 
 async def test_reject_when_every_server_is_down(nginx):
     (port,) = free_ports(1)
-    nginx.allowed += [REFUSED, RESET, DISABLED]
+    nginx.allowed += [REFUSED, RESET, DISABLED, UNREACHABLE]
     async with replicas(2) as servers:
         nginx.start(conf(port, servers, "unavailable=reject"))
         first, *_ = await begin(port, servers)
@@ -211,7 +211,7 @@ async def test_reject_when_full(nginx):
 
 async def test_rebind_to_the_server_that_answers(nginx, report):
     (port,) = free_ports(1)
-    nginx.allowed += [REFUSED, RESET, DISABLED]
+    nginx.allowed += [REFUSED, RESET, DISABLED, UNREACHABLE]
     async with replicas(3) as servers:
         nginx.start(conf(port, servers, "unavailable=rebind"))
         first, home, _ = await begin(port, servers)
@@ -230,7 +230,7 @@ async def test_rebind_to_the_server_that_answers(nginx, report):
 
 async def test_rebind_not_to_a_server_that_knows_nothing_of_it(nginx, report):
     (port,) = free_ports(1)
-    nginx.allowed += [REFUSED, RESET, DISABLED]
+    nginx.allowed += [REFUSED, RESET, DISABLED, UNREACHABLE]
     async with replicas(3) as servers:
         nginx.start(conf(port, servers, "unavailable=rebind"))
         first, home, _ = await begin(port, servers)
@@ -246,7 +246,7 @@ async def test_rebind_not_to_a_server_that_knows_nothing_of_it(nginx, report):
 
 async def test_balance_keeps_the_session(nginx, report):
     (port,) = free_ports(1)
-    nginx.allowed += [REFUSED, RESET, DISABLED]
+    nginx.allowed += [REFUSED, RESET, DISABLED, UNREACHABLE]
     async with replicas(3) as servers:
         nginx.start(conf(port, servers, "unavailable=balance"))
         first, home, _ = await begin(port, servers)

@@ -7,6 +7,7 @@ from statistics import median
 import pytest
 
 from harness.conf import listen, upstream
+from harness.nginx import GONE, UNREACHABLE
 from harness.patience import until
 from harness.ports import free_ports
 from harness.sdk import FRONT, Server, Steady, servers
@@ -71,6 +72,7 @@ def check(steady: Steady, gone: Server, since: float, report) -> None:
 @pytest.fixture
 def nginx_that_loses_servers(nginx):
     nginx.allowed += [r"\[(error|warn)\] .*(connect\(\) failed|prematurely closed|reset by peer|temporarily disabled)"]
+    nginx.allowed += [UNREACHABLE, GONE]
     return nginx
 
 

@@ -12,7 +12,7 @@ from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.crowds import Traffic, ask, ask_all, seats, traffic
 from harness.faults import FAULTS, black_hole, picky_about_names
 from harness.http import send, stream
-from harness.nginx import BINARY, OWN_STICKY, Nginx, version
+from harness.nginx import BINARY, SLOW, UNREACHABLE, Nginx, version
 from harness.patience import WHOLE_TEST, until
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
@@ -20,14 +20,12 @@ from harness.tls import Authority
 
 LONG = bool(os.environ.get("STICKY_LONG"))
 
-# What nginx says of a call that failed, and the module of a server that it judges.
+# What nginx says of a call that failed.
 TIMED_OUT = r"upstream timed out"
 DISABLED = r"upstream server temporarily disabled"
 ALL_DISABLED = r"no live upstreams"
 CLOSED = r"upstream prematurely closed connection"
 LOST = r"connect\(\) failed|Connection reset by peer"
-SLOW = r'\[warn\] .* server ".*" of zone ".*" is slow: read timed out'
-UNREACHABLE = r'\[warn\] .* server ".*" of zone ".*" is unreachable: connect'
 
 WAIT = [("X-Wait", "1")]  # a call that gets no answer
 HIT = (200, "HIT")

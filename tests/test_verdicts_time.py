@@ -14,7 +14,7 @@ from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.crowds import ask_all, seats, traffic
 from harness.faults import black_hole
 from harness.http import send
-from harness.nginx import Nginx
+from harness.nginx import GONE, SLOW, UNREACHABLE, Nginx
 from harness.patience import until
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
@@ -22,15 +22,16 @@ from harness.replica import Replica, replicas
 LONG = bool(os.environ.get("STICKY_LONG"))
 GONE_AFTER = 3  # seconds
 ATTEMPT = GONE_AFTER / 12
+TICK = 0.1  # the module's clock is no finer
 BLIP = (0.1 * GONE_AFTER, 0.9 * GONE_AFTER)
 PAUSE = (0.3 * GONE_AFTER, 0.6 * GONE_AFTER)
 
 ALLOWED = [
     r"upstream timed out|upstream prematurely closed|temporarily disabled|no live upstreams",
     r"connect\(\) failed|reset by peer",
-    r'\[warn\] .* server ".*" of zone ".*" is (unreachable: connect|slow: read timed out)',
+    SLOW,
+    UNREACHABLE,
 ]
-GONE = r'\[warn\] .* server ".*" of zone ".*" is gone: connection refused'
 HIT = (200, "HIT")
 
 
@@ -124,25 +125,27 @@ async def test_a_server_that_dies_is_found_gone_in_time(nginx, report):
     (port,) = free_ports(1)
     nginx.allowed.append(GONE)
     async with replicas(3) as servers:
-        start(nginx, port, servers)
+        start(nginx, port, servers, workers=1)
         ids = await seats(port, servers, 5)
         dead, *alive = servers
         dead.stop()
         first = await send(port, ids[dead.name][0])
-        began = time.monotonic()
-
-        async def is_gone() -> bool:
-            return (await states(port))[dead.address] == "gone"
-
-        await until(is_gone)
-        took = time.monotonic() - began
+        polls = [time.monotonic()]
+        while (await states(port))[dead.address] != "gone":
+            polls.append(time.monotonic())
+            await asyncio.sleep(0.02)
+        took = time.monotonic() - polls[0]
+        longest_stall = max(later - earlier for earlier, later in zip(polls, [*polls[1:], time.monotonic()]))
         ended = await ask_all(port, ids[dead.name])
         others = await ask_all(port, [id for replica in alive for id in ids[replica.name]])
         await dead.start()
         unknown = await ask_all(port, ids[dead.name])
     report(f"gone {took:.2f} s after the first failure, gone_after={GONE_AFTER}s")
     assert first.status == 503
-    assert GONE_AFTER - 0.2 < took < GONE_AFTER + 2 * ATTEMPT + 1
+    assert took > GONE_AFTER - TICK
+    # A machine that stalls for a quarter of gone_after makes the span begin anew.
+    if longest_stall < ATTEMPT:
+        assert took < GONE_AFTER + 2 * ATTEMPT + TICK + longest_stall
     assert {(answer.status, answer.sticky) for answer in ended} == {(404, "GONE")}
     assert {(answer.status, answer.sticky) for answer in others} == {HIT}
     assert {answer.sticky for answer in unknown} == {"UNKNOWN"}
