@@ -46,6 +46,7 @@ struct Attempt {
     cycle: *const ngx_cycle_t,
     zone: *const Zone,
     server: ServerId,
+    begun: Tick,
 }
 
 extern "C" {
@@ -477,7 +478,8 @@ impl Attempts {
         if self.running.try_reserve(1).is_err() {
             return;
         }
-        let mut attempt = Box::new(Attempt { connection: ptr::null_mut(), cycle, zone, server });
+        let (connection, begun) = (ptr::null_mut(), nginx::now());
+        let mut attempt = Box::new(Attempt { connection, cycle, zone, server, begun });
         // SAFETY: by this function's contract; the address is a whole socket address.
         unsafe {
             match Socket::connect(address.as_ptr().cast(), address.len() as socklen_t) {
@@ -517,7 +519,7 @@ impl Attempt {
                     Event::AttemptFailed { reason, alone }
                 }
             };
-            evidence::note(zone, self.server, event, log);
+            evidence::note_begun(zone, self.server, event, self.begun, log);
         }
     }
 

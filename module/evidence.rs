@@ -2,7 +2,7 @@
 
 use affinity::servers::{Event, Known, Place, Reason, Record, View};
 use affinity::status::Text;
-use affinity::table::{ServerId, Table};
+use affinity::table::{ServerId, Table, Tick};
 use nginx_sys::{
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_log_t, ngx_peer_connection_t,
     ngx_uint_t, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PEER_FAILED,
@@ -15,9 +15,17 @@ use crate::zone::{Sessions, Zone};
 
 /// Notes what has happened with a server. What that changes for requests stands in the log.
 pub fn note(zone: &Zone, server: ServerId, event: Event, log: *mut ngx_log_t) {
+    note_begun(zone, server, event, nginx::now(), log);
+}
+
+/// The same of a connection that was begun at that time; nothing if the server has come back since.
+pub fn note_begun(zone: &Zone, server: ServerId, event: Event, begun: Tick, log: *mut ngx_log_t) {
     let (now, rules) = (nginx::now(), zone.rules());
     let changed = zone.sessions().and_then(|sessions| {
-        let change = |record: Record| record.apply(event, now, &rules);
+        let change = |record: Record| match record.is_back_since(begun) {
+            true => record,
+            false => record.apply(event, now, &rules),
+        };
         let (before, after) = sessions.table.update_record(server, change)?;
         Some((sessions, before, after))
     });

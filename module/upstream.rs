@@ -423,12 +423,17 @@ impl PeerData {
             Failure::Stale | Failure::Own => return,
         };
         let table = &self.sessions().table;
-        // SAFETY: the name is that of the server that is held; the zone and the request are live.
+        // SAFETY: the name is that of the server that is held; the zone and the request are live, and
+        // nginx has noted when it began to connect.
         unsafe {
+            let begun = match failure {
+                Failure::Unreachable(_) => Tick::from_millis((*self.upstream()).start_time as u64),
+                _ => nginx::now(),
+            };
             let name = pc.name.as_ref().map(|name| nginx::bytes(name));
             let server = name.and_then(|name| table.intern(name, nginx::now()));
             if let Some(server) = server {
-                evidence::note(&*self.affinity.zone, server, event, self.log());
+                evidence::note_begun(&*self.affinity.zone, server, event, begun, self.log());
             }
         }
     }

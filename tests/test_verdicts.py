@@ -232,6 +232,11 @@ async def test_after_an_outage_streams_and_calls_go_on_at_once(nginx, report):
     assert {answer.status for answer in posts.answers} <= {200, 502, 503}
 
 
+def unavailable(nginx: Nginx) -> list[str]:
+    """Lines of the access log, which are written when requests have ended."""
+    return [line for line in nginx.access() if "UNAVAILABLE" in line]
+
+
 async def test_no_request_waits_twice_for_a_black_hole(nginx, report):
     (port,) = free_ports(1)
     nginx.allowed += [TIMED_OUT, DISABLED, LOST, UNREACHABLE]
@@ -242,10 +247,11 @@ async def test_no_request_waits_twice_for_a_black_hole(nginx, report):
         ids = (await seats(port, servers, 20))[home.name]
         home.stop()
         with black_hole((home.host, home.port)):
-            first = await ask_all(port, ids, patient=True)
-            logged = len(nginx.access())
-            rest = [answer for _ in range(3) for answer in await ask_all(port, ids, patient=True)]
-            tried = [line for line in nginx.access()[logged:] if home.address in line]
+            first = await ask_all(port, ids)
+            await until(lambda: len(unavailable(nginx)) == len(first))
+            rest = [answer for _ in range(3) for answer in await ask_all(port, ids)]
+            await until(lambda: len(unavailable(nginx)) == len(first + rest))
+            tried = [line for line in unavailable(nginx)[len(first) :] if home.address in line]
             shown = await state(port, home)
         await home.start()
         await until(lambda: is_in_state(port, home, "up"))
@@ -255,6 +261,33 @@ async def test_no_request_waits_twice_for_a_black_hole(nginx, report):
     assert tried == []
     assert (shown["state"], shown["reason"]) == ("unreachable", "connect timed out")
     assert told(after) == {HIT}
+
+
+async def test_a_connection_that_was_begun_before_its_server_was_back_proves_nothing(nginx, report):
+    """It times out later, when others have been served again: the kernel had no reason to try once more meanwhile."""
+    (port,) = free_ports(1)
+    nginx.allowed += [TIMED_OUT, DISABLED, LOST, UNREACHABLE]
+    async with replicas(3) as servers:
+        conf = upstream("mcp", servers, f"{LEARN} unavailable=reject gone_after=2s;")
+        nginx.start(conf + front(port, "mcp", "proxy_connect_timeout 2s;"))
+        home = servers[0]
+        early, late, *ids = (await seats(port, servers, 12))[home.name]
+        home.stop()
+        with black_hole((home.host, home.port)):
+            first = asyncio.create_task(ask(port, early))
+            await asyncio.sleep(1.2)  # and the kernel tries again a second later, and then two
+            second = asyncio.create_task(ask(port, late))
+            await first
+            await asyncio.sleep(0.4)
+        await home.start()
+        await until(lambda: is_in_state(port, home, "up"))
+        async with traffic(port, ids, pause=0.05) as requests:
+            stale = await second
+            await requests.round()
+    report(f"{len(requests.answers)} answers, the stale one after {stale.took:.1f} s")
+    assert told([first.result()]) == {(503, "UNAVAILABLE")}
+    assert told([stale]) <= {(503, "UNAVAILABLE"), HIT}
+    assert told(requests.answers) == {HIT}
 
 
 # TLS to the servers

@@ -276,6 +276,12 @@ impl Record {
         self.is_plain() && self.down_since.is_none()
     }
 
+    /// Whether the server has come back since `begun`: a connection that was begun before that, and
+    /// fails later, proves nothing.
+    pub fn is_back_since(&self, begun: Tick) -> bool {
+        self.known == Known::Up && self.since.is_some_and(|since| since.since(begun) > Span(0))
+    }
+
     /// The record after an event: the table of states.
     ///
     /// | | up | slow | unreachable | gone |

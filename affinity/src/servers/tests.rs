@@ -76,6 +76,15 @@ fn three_silent_calls_in_a_row_make_a_server_slow() {
 }
 
 #[test]
+fn a_server_is_back_for_connections_that_were_begun_before() {
+    let back = in_state(Known::Unreachable).apply(Event::Accepted, at(10), &RULES);
+    assert!(back.is_back_since(at(9)));
+    assert!(!back.is_back_since(at(10)));
+    assert!(!in_state(Known::Unreachable).is_back_since(NOW));
+    assert!(!Record::default().is_back_since(NOW));
+}
+
+#[test]
 fn a_slow_server_gets_another_chance_after_fail_timeout() {
     let fail_timeout = Span(150);
     let slow = in_state(Known::Slow);
