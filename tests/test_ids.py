@@ -8,6 +8,7 @@ from itertools import pairwise
 from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.http import Tally, crowd, send
 from harness.memory import shared_memory
+from harness.nginx import UNREACHABLE
 from harness.patience import until
 from harness.ports import free_ports
 from harness.replica import replicas
@@ -71,7 +72,7 @@ async def test_no_trace_in_shared_memory_and_logs(nginx, report):
     (port,) = free_ports(1)
     ids = [secrets.token_hex(16).encode() for _ in range(200)]
     ids += [secrets.token_hex(4096).encode()]
-    nginx.allowed.append(r"Connection refused|reset by peer|temporarily disabled")
+    nginx.allowed += [r"Connection refused|reset by peer|temporarily disabled", UNREACHABLE]
 
     async with replicas(3) as servers:
         nginx.start(

@@ -15,7 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from harness.conf import SAMPLES, sample
 from harness.http import Response, send, stream
-from harness.nginx import HTTP2_ON, ROOT, Nginx
+from harness.nginx import HTTP2_ON, ROOT, UNREACHABLE, Nginx
 from harness.patience import PATIENCE, until
 from harness.ports import free_ports
 from harness.replica import Replica, replicas
@@ -77,7 +77,7 @@ def test_nginx_takes(nginx, name):
 
 async def test_a_message_goes_to_one_server_only(nginx):
     """Not to the next one when its server dies of it; to the next one when its server takes no connection."""
-    nginx.allowed = ["prematurely closed", "Connection refused", "reset by peer"]
+    nginx.allowed = ["prematurely closed", "Connection refused", "reset by peer", UNREACHABLE]
     (port,) = free_ports(1)
     async with replicas() as three:
         nginx.start(conf(nginx, "mcp.conf", port, three))
