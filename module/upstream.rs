@@ -1031,12 +1031,7 @@ impl PeerData {
         // there.
         unsafe {
             let answered = (*self.upstream()).headers_in.status_n != 0;
-            // Without having passed the header filter: `error_page` has taken the answer's place.
-            let replaced = self.carried.mcp.is_some();
-            if answered
-                && (replaced || self.affinity.policy.learn == Moment::End)
-                && !self.is_from_cache()
-            {
+            if answered && self.affinity.policy.learn == Moment::End && !self.is_from_cache() {
                 self.learn(held);
             }
         }

@@ -91,26 +91,30 @@ __DATA__
 
 
 
-=== TEST 6: a 404 of its own server ends a session, other errors do not
+=== TEST 6: no answer but that to a DELETE ends a session, a 404 of its own server least of all
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
         server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
     }
 --- story
-    POST /?mcp=one                  => 200 a NEW a
-    POST /500 | Mcp-Session-Id: one => 500 a HIT a
-    POST /401 | Mcp-Session-Id: one => 401 a HIT a
-    POST /404 | Mcp-Session-Id: one => 404 a HIT a
-    POST / | Mcp-Session-Id: one    => 404 - UNKNOWN -
+    POST /?mcp=one                    => 200 a NEW a
+    POST /500 | Mcp-Session-Id: one   => 500 a HIT a
+    POST /401 | Mcp-Session-Id: one   => 401 a HIT a
+    GET /404 | Mcp-Session-Id: one    => 404 a HIT a
+    POST /404 | Mcp-Session-Id: one   => 404 a HIT a
+    DELETE /404 | Mcp-Session-Id: one => 404 a HIT a
+    POST / | Mcp-Session-Id: one      => 200 a HIT a
 
 
 
-=== TEST 7: also if nginx puts a page of its own in its place
+=== TEST 7: nor does one that nginx puts a page of its own in the place of
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
         server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
     }
 --- config
     proxy_intercept_errors on;
@@ -118,9 +122,10 @@ __DATA__
     location / { proxy_pass http://u; }
     location = /page { internal; return 404 "page\n"; }
 --- story
-    POST /?mcp=one                  => 200 a NEW a
-    POST /404 | Mcp-Session-Id: one => 404 - * *
-    POST /204 | Mcp-Session-Id: one => 404 - UNKNOWN -
+    POST /?mcp=one                    => 200 a NEW a
+    POST /404 | Mcp-Session-Id: one   => 404 - * *
+    DELETE /404 | Mcp-Session-Id: one => 404 - * *
+    POST /204 | Mcp-Session-Id: one   => 204 a HIT a
 
 
 

@@ -110,16 +110,20 @@ __DATA__
 
 
 
-=== TEST 8: a 404 of its server ends it
+=== TEST 8: a 404 of its server does not end it, a DELETE does
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
         server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
     }
 --- story
-    GET /sse?id=one              => 200 a *
-    POST /404?sessionId=one      => 404 a HIT a
-    POST /?sessionId=one         => 404 - UNKNOWN -
+    GET /sse?id=one                => 200 a *
+    POST /404?sessionId=one        => 404 a HIT a
+    DELETE /404?sessionId=one      => 404 a HIT a
+    POST /?sessionId=one           => 200 a HIT a
+    DELETE /204?sessionId=one      => 204 a HIT a
+    POST /?sessionId=one           => 404 - UNKNOWN -
 
 
 

@@ -419,8 +419,8 @@ mod tests {
 
     #[test]
     fn only_mcp_lets_the_sessions_own_server_end_it() {
-        let mut p = policy();
-        let ending = |session| Answer { ends: true, ..answer(404, session, None) };
+        let mut p = Policy { unavailable: Unavailable::Reject, ..policy() };
+        let ending = |session| Answer { ends: true, ..answer(204, session, None) };
         assert_eq!(p.on_answer(&ending(Some(Bound::Here))), Lesson::Nothing);
         p.mcp = true;
         assert_eq!(p.on_answer(&ending(Some(Bound::Here))), Lesson::End);

@@ -136,11 +136,14 @@ impl Outlook {
         self.opens && is_success(status)
     }
 
-    /// Whether the answer of the id's own server, with this status, says that the id has come to
-    /// its end. (A task ends by itself; at its revision 404 stands for an unknown method.)
+    /// Whether the answer of the session's own server, with this status, ends the session.
+    ///
+    /// Only a `DELETE` that is answered 2xx does. A 404 ends nothing: servers also answer it to a
+    /// method that they do not have (`GET` where only `POST` is routed), to a path that does not
+    /// exist, and to a stranger who presents somebody else's id. A task is not ended by a request.
     pub fn ends(&self, kind: Kind, status: u16) -> bool {
         match kind {
-            Kind::Session | Kind::Sse => status == 404 || self.ends && is_success(status),
+            Kind::Session | Kind::Sse => self.ends && is_success(status),
             Kind::Task => false,
         }
     }
@@ -271,18 +274,17 @@ mod tests {
     }
 
     #[test]
-    fn a_session_ends_by_a_delete_that_worked_or_by_404() {
+    fn a_session_ends_by_a_delete_that_worked_and_by_nothing_else() {
         let delete = Request { verb: Verb::Delete, ..REQUEST };
         for kind in [Kind::Session, Kind::Sse] {
             for status in [200, 202, 204] {
                 assert!(delete.outlook().ends(kind, status));
                 assert!(!REQUEST.outlook().ends(kind, status));
             }
-            for status in [400, 403, 405, 500, 503] {
+            for status in [400, 403, 404, 405, 410, 500, 503] {
                 assert!(!delete.outlook().ends(kind, status));
+                assert!(!REQUEST.outlook().ends(kind, status));
             }
-            assert!(REQUEST.outlook().ends(kind, 404));
-            assert!(delete.outlook().ends(kind, 404));
         }
         assert!(!REQUEST.outlook().ends(Kind::Task, 404));
         assert!(!delete.outlook().ends(Kind::Task, 200));
