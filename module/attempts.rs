@@ -9,7 +9,7 @@ use core::ptr;
 use std::io::Error;
 
 use affinity::servers::{Event, Known, Reason, Record};
-use affinity::table::{ServerId, Span, Table};
+use affinity::table::{ServerId, Span, Table, Tick};
 use nginx_sys::{
     ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t,
     ngx_exiting, ngx_get_connection, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,

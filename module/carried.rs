@@ -13,7 +13,7 @@ use crate::values::{first_value, Read, Value};
 pub struct Carried {
     /// What its answer may teach, in MCP mode.
     pub mcp: Option<Outlook>,
-    /// What its id names.
+    /// What its id names. Of several ids it is the one that is asked for first.
     pub kind: Kind,
     /// The id, to be known again in the response; empty if there is none.
     pub presented: &'static [u8],

@@ -43,6 +43,7 @@ mod mapping;
 mod mcp;
 mod native;
 mod nginx;
+mod notices;
 mod peers;
 mod recycled;
 mod rejection;

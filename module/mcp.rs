@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use core::ptr;
 use core::slice;
 
-use affinity::mcp::{Id, Outlook, Progress, Reader, Request, Response, Verb};
+use affinity::mcp::{Id, Lines, Outlook, Progress, Reader, Request, Response, Verb};
 use affinity::table::Kind;
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_request_t, ngx_list_part_t, ngx_table_elt_t, NGX_HTTP_DELETE,
@@ -16,7 +16,8 @@ use crate::nginx;
 use crate::request;
 use crate::upstream::PeerData;
 
-/// What a request says to MCP servers. Of a header that comes twice the first counts.
+/// What a request says to MCP servers. Of a header that comes twice the first counts; lines of
+/// `Mcp-Session-Id` that differ make the request ambiguous.
 ///
 /// # Safety
 /// `r` is a live request; the result must not outlive it.
@@ -31,10 +32,12 @@ pub unsafe fn request<'a>(r: *const ngx_http_request_t) -> Request<'a> {
                 _ => Verb::Other,
             },
             session: &[],
+            lines: Lines::None,
             version: &[],
             method: &[],
             name: &[],
             query: nginx::bytes(&(*r).args),
+            target: nginx::bytes(&(*r).unparsed_uri),
         };
         let mut part: *const ngx_list_part_t = &raw const (*r).headers_in.headers.part;
         while let Some(list) = part.as_ref() {
@@ -61,7 +64,7 @@ unsafe fn note<'a>(request: &mut Request<'a>, header: &ngx_table_elt_t) {
         (slice::from_raw_parts(header.lowcase_key, header.key.len), nginx::bytes(&header.value))
     };
     let place: &mut &'a [u8] = match name {
-        b"mcp-session-id" => &mut request.session,
+        b"mcp-session-id" => return request.add_session(value),
         b"mcp-protocol-version" => &mut request.version,
         b"mcp-method" => &mut request.method,
         b"mcp-name" => &mut request.name,
@@ -87,9 +90,17 @@ pub fn with_id<T>(request: &Request<'_>, f: impl FnOnce(Kind, &[u8]) -> T) -> Op
     request.id(scratch).map(|(kind, id)| f(kind, id))
 }
 
-/// A response whose body is read as it passes; the filter module's context of its request.
+/// The same with the id that is asked for where the first one is unknown.
+pub fn with_second_id<T>(request: &Request<'_>, f: impl FnOnce(Kind, &[u8]) -> T) -> Option<T> {
+    // SAFETY: as above.
+    let scratch = unsafe { &mut *SCRATCH.0.get() };
+    request.second_id(scratch).map(|(kind, id)| f(kind, id))
+}
+
+/// A response whose body is read as it passes; the filter module's context of its request, whose URI
+/// lives as long.
 struct Watched {
-    reader: Reader,
+    reader: Reader<'static>,
     data: *mut PeerData,
     /// The rest of the body is not read.
     done: bool,
@@ -113,7 +124,8 @@ pub unsafe fn watch(r: *mut ngx_http_request_t, outlook: Outlook, data: *mut Pee
             content_type: nginx::bytes(&headers.content_type),
             encoding: encoding.map_or(&[], |header| nginx::bytes(&header.value)),
         };
-        let Some(reader) = Reader::new(outlook.teaches(&response)) else {
+        let uri = nginx::bytes(&(*r).unparsed_uri);
+        let Some(reader) = Reader::new(outlook.teaches(&response), uri) else {
             return false;
         };
         let watched = || Watched { reader, data, done: false, asked: false };
@@ -163,6 +175,10 @@ pub unsafe fn read(r: *mut ngx_http_request_t, chain: *const ngx_chain_t) {
             match watched.reader.feed(in_memory(&*part.buf)) {
                 Progress::More => (),
                 Progress::Nothing => watched.done = true,
+                Progress::Refused(why) => {
+                    (*watched.data).body_refused(why);
+                    watched.done = true;
+                }
                 Progress::Found(learned) => {
                     (*watched.data).learn_from_body(&learned);
                     watched.done = true;

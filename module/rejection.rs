@@ -12,8 +12,8 @@ use affinity::policy::Rejection;
 use nginx_sys::{
     ngx_del_timer, ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
     ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_request_t, ngx_http_send_response,
-    ngx_http_upstream_t, ngx_int_t, ngx_pnalloc, ngx_str_t, NGX_HTTP_NOT_FOUND,
-    NGX_HTTP_SERVICE_UNAVAILABLE,
+    ngx_http_upstream_t, ngx_int_t, ngx_pnalloc, ngx_str_t, NGX_HTTP_BAD_REQUEST,
+    NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
 use crate::nginx::{self, ERROR};
@@ -36,6 +36,7 @@ pub unsafe fn send(
     let status = match rejection {
         Rejection::NotFound | Rejection::Gone => NGX_HTTP_NOT_FOUND,
         Rejection::Unavailable => NGX_HTTP_SERVICE_UNAVAILABLE,
+        Rejection::Ambiguous => NGX_HTTP_BAD_REQUEST,
     } as ngx_int_t;
     // SAFETY: the request is live, and stays so until the hook's caller gives up its reference:
     // both finalisations below consume one that is taken for them here.

@@ -3,10 +3,10 @@
 use core::mem;
 use core::ptr;
 
-use affinity::mcp::Learned;
+use affinity::mcp::{Learned, Outlook, Refusal};
 use affinity::policy::{
-    Absence, Answer, Bound as Whose, Created, Lesson, Moment, Presented, Rejection, Route, Rules,
-    Status, Unavailable, Unknown,
+    Absence, Announced, Answer, Bound as Whose, Clash, Created, Lesson, Moment, Presented,
+    Rejection, Route, Rules, Status, Unavailable, Unknown,
 };
 use affinity::servers::{Avoided, Event, Known, Record};
 use affinity::status::Draining;
@@ -28,6 +28,7 @@ use crate::foreign;
 use crate::hooks::{self, Hooked, Inner};
 use crate::mcp;
 use crate::nginx::{self, Logged, BUSY, DONE, ERROR, OK};
+use crate::notices::{self, Notice};
 use crate::peers::{self, Candidate, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
@@ -192,6 +193,8 @@ enum Target {
     SessionServer,
     /// Decide what to do after the session's server could not be reached by this request.
     Failed,
+    /// None: the request's ids contradict each other.
+    Ambiguous,
 }
 
 /// Why a request of a session is not with its server.
@@ -314,8 +317,8 @@ impl Hooked for PeerData {
         // the balancer's data are round robin's.
         unsafe {
             if self.target == Target::ToLookUp {
-                let route = self.look_up();
-                debug_assert!(!matches!(route, Route::Reject(_)), "unknown ids are balanced");
+                // A request that is to be rejected has a target that says so.
+                self.look_up();
             }
             match (self.target, self.session) {
                 (Target::SessionServer, Some(server)) if self.take_at_once(pc, server) => OK,
@@ -351,6 +354,7 @@ impl PeerData {
         let absence = unsafe {
             match mem::replace(&mut self.target, Target::Any) {
                 Target::ToLookUp | Target::Any => None,
+                Target::Ambiguous => return self.reject_at_once(Rejection::Ambiguous),
                 Target::SessionServer => match self.take(pc) {
                     Ok(()) => return OK,
                     Err(absence) => Some(absence),
@@ -631,6 +635,10 @@ impl PeerData {
     unsafe fn look_up_otherwise(&mut self, now: Tick) -> Route {
         self.target = Target::Any;
         let Some(key) = self.carried.key else {
+            if self.carried.mcp.as_ref().is_some_and(Outlook::is_ambiguous) {
+                self.target = Target::Ambiguous;
+                return self.decide(Presented::Ambiguous);
+            }
             return self.decide(Presented::NoId);
         };
         let (sessions, limits) = (self.sessions(), &self.affinity.limits);
@@ -641,11 +649,37 @@ impl PeerData {
         match found {
             // SAFETY: by this function's contract.
             Some(session) => unsafe { self.found(key, session.server, now) },
-            None => {
-                sessions.table.count_unknown(key);
-                self.decide(Presented::Stranger(self.carried.kind))
+            // SAFETY: as above.
+            None => unsafe { self.look_up_second(key, now) },
+        }
+    }
+
+    /// The id that was asked for first leads nowhere.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn look_up_second(&mut self, first: Key, now: Tick) -> Route {
+        let sessions = self.sessions();
+        let mut presented = Presented::Stranger(self.carried.kind);
+        if self.carried.mcp.is_some() {
+            // SAFETY: by this function's contract; the request is live.
+            unsafe {
+                let said = mcp::request(self.request);
+                let second =
+                    mcp::with_second_id(&said, |kind, id| Some((kind, self.key(kind, id).ok()?)));
+                if let Some((kind, key)) = second.flatten() {
+                    if let Some(session) = sessions.visit(key, now, &self.affinity.limits) {
+                        self.carried.kind = kind;
+                        return self.found(key, session.server, now);
+                    }
+                }
+                presented = said.unknown();
             }
         }
+        if presented != Presented::NoId {
+            sessions.table.count_unknown(first);
+        }
+        self.decide(presented)
     }
 
     /// The id leads to a server.
@@ -1148,19 +1182,94 @@ impl PeerData {
     pub unsafe fn learn_from_body(&mut self, learned: &Learned<'_>) {
         // SAFETY: the request is live, and so is the name of a peer that is held.
         unsafe {
-            let u = &*self.upstream();
             let Ok(key) = self.key(learned.kind, learned.id) else {
                 return;
             };
-            let existing = self.affinity.policy.existing(u.headers_in.status_n as u16);
-            let name = u.peer.name.as_ref().filter(|_| self.held != Held::Nothing);
-            match (name, self.served) {
-                (Some(name), _) => self.bind(key, nginx::bytes(name), learned.ttl, existing),
-                (None, Some(server)) => {
-                    let _ = self.bind_to(key, server, learned.ttl, existing);
-                }
-                (None, None) => (),
+            let name = (*self.upstream()).peer.name.as_ref().filter(|_| self.held != Held::Nothing);
+            let table = &self.sessions().table;
+            let server = match (name, self.served) {
+                (Some(name), _) => table.intern(nginx::bytes(name), nginx::now()),
+                (None, Some(server)) => Some(server),
+                (None, None) => return,
+            };
+            let Some(server) = server else {
+                return name.map_or((), |name| self.complain_of_full_list(nginx::bytes(name)));
+            };
+            let announced = match learned.kind {
+                Kind::Sse if learned.is_target => Announced::Target,
+                Kind::Sse => Announced::Stream,
+                Kind::Session | Kind::Task => Announced::Task,
+            };
+            self.bind_announced(key, server, announced, learned.ttl);
+        }
+    }
+
+    /// Binds the id that a body gives to the server that sent it, unless another one has it.
+    ///
+    /// # Safety
+    /// The request is live.
+    unsafe fn bind_announced(
+        &mut self,
+        key: Key,
+        server: ServerId,
+        announced: Announced,
+        ttl: Option<Span>,
+    ) {
+        let holder = self.sessions().lookup(key, nginx::now(), &self.affinity.limits);
+        let clash = match holder.map(|session| session.server).filter(|holder| *holder != server) {
+            None => Clash::Keep,
+            // SAFETY: by this function's contract.
+            Some(holder) => unsafe {
+                self.affinity.policy.on_announced(announced, self.is_gone(holder))
+            },
+        };
+        let existing = match clash {
+            Clash::Keep => Existing::Keep,
+            Clash::Move => Existing::Move,
+            Clash::End => {
+                self.sessions().forget(key);
+                return self.tell(server, Notice::Shared(key));
             }
+        };
+        // A server that is no longer on the list has nothing bound to it.
+        let _ = self.bind_to(key, server, ttl, existing);
+    }
+
+    /// Whether a server counts as gone, or is no longer in the upstream.
+    ///
+    /// # Safety
+    /// The request is in its upstream.
+    unsafe fn is_gone(&self, server: ServerId) -> bool {
+        // SAFETY: by this function's contract; the configuration outlives its requests.
+        let down = unsafe { UpstreamConf::of(self.us()) }.and_then(|conf| {
+            let addresses = conf.addresses.try_borrow().ok()?;
+            let is_down = |name: &[u8]| addresses.find(name).map(|address| address.down);
+            self.sessions().with_address(server, is_down).flatten()
+        });
+        // SAFETY: as above.
+        let absence = unsafe {
+            match down {
+                Some(down) => self.known_absence(server, down),
+                None => Some(self.absence(server, Missing::Removed)),
+            }
+        };
+        absence == Some(Absence::Gone)
+    }
+
+    /// The body of the response should give an id, and gives none.
+    ///
+    /// # Safety
+    /// Called by the body filter.
+    pub unsafe fn body_refused(&self, why: Refusal) {
+        // SAFETY: the request is live, and so is the name of a peer that is held.
+        let name = unsafe {
+            let name = (*self.upstream()).peer.name.as_ref().filter(|_| self.held != Held::Nothing);
+            name.map(|name| nginx::bytes(name))
+        };
+        match (name, self.served) {
+            (Some(name), _) => notices::tell(self.zone_name(), name, Notice::Refused(why)),
+            (None, Some(server)) => self.tell(server, Notice::Refused(why)),
+            (None, None) => (),
         }
     }
 
@@ -1198,11 +1307,22 @@ impl PeerData {
         existing: Existing,
     ) -> Option<()> {
         let now = nginx::now();
+        let claimed = self.affinity.policy.mcp && self.session.is_none();
         match self.sessions().bind(key, server, ttl, now, &self.affinity.limits, existing) {
             Bound::Created => self.status = Status::New,
-            Bound::Moved => self.status = Status::Rebound,
+            Bound::Moved => {
+                self.status = Status::Rebound;
+                if claimed {
+                    self.tell(server, Notice::Moved(key));
+                }
+            }
             Bound::Refreshed => (),
-            Bound::Kept => return Some(()),
+            Bound::Kept => {
+                if claimed {
+                    self.tell(server, Notice::Kept(key));
+                }
+                return Some(());
+            }
             Bound::Refused => return None,
         }
         self.session = Some(server);
@@ -1211,6 +1331,17 @@ impl PeerData {
             unsafe { self.in_flight.hold(key, now) };
         }
         Some(())
+    }
+
+    #[cold]
+    fn tell(&self, server: ServerId, notice: Notice) {
+        let tell = |address: &[u8]| notices::tell(self.zone_name(), address, notice);
+        let _ = self.sessions().with_address(server, tell);
+    }
+
+    fn zone_name(&self) -> ngx_str_t {
+        // SAFETY: the zone lives as long as the configuration, which outlives its requests.
+        unsafe { (*self.affinity.zone).name() }
     }
 
     #[cold]

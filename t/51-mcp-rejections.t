@@ -7,6 +7,9 @@ our $not_found = '{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"S
 our $unavailable =
     '{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"Session temporarily unavailable"}}';
 
+our $ambiguous = '{"jsonrpc":"2.0","id":null,'
+    . '"error":{"code":-32600,"message":"Invalid Request: Mcp-Session-Id lines differ"}}';
+
 our $upstreams = <<'END';
     upstream u {
         sticky_learn zone=sessions:1m;
@@ -261,3 +264,41 @@ GET /denied
 Mcp-Session-Id: stranger
 --- error_code: 404
 --- response_body eval: $::not_found
+
+
+
+=== TEST 15: lines of Mcp-Session-Id that differ are 400 with a third one
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m unknown=balance;
+        server $TEST_NGINX_A;
+    }
+--- request
+POST /
+{}
+--- more_headers
+Mcp-Session-Id: one
+Mcp-Session-Id: two
+--- error_code: 400
+--- response_headers
+Content-Type: application/json
+X-Status: UNKNOWN
+! Retry-After
+--- response_body eval: $::ambiguous
+
+
+
+=== TEST 16: or with the page of error_page
+--- http_config eval: $::upstreams
+--- config
+    error_page 400 /page;
+    location / { proxy_pass http://u; }
+    location = /page { internal; return 400 "page\n"; }
+--- request
+POST /
+--- more_headers
+Mcp-Session-Id: one
+Mcp-Session-Id: two
+--- error_code: 400
+--- response_body
+page

@@ -40,17 +40,19 @@ __DATA__
 
 
 
-=== TEST 3: ids are exact, and unknown ones rejected
+=== TEST 3: ids are exact, their names caseless, and unknown ones are balanced
 --- http_config
     upstream u {
-        sticky_learn zone=sessions:1m;
+        sticky_learn zone=sessions:1m unknown=reject;
         server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
     }
 --- story
     GET /sse?id=One              => 200 a *
-    POST /?sessionId=one         => 404 - UNKNOWN -
-    POST /?sessionid=One         => 200 a NONE -
+    POST /?sessionId=one         => 200 b UNKNOWN -
     POST /?sessionId=            => 200 a NONE -
+    POST /?sessionid=One         => 200 a HIT a
+    POST /?SESSION_ID=One        => 200 a HIT a
     POST /?sessionId=One         => 200 a HIT a
 
 
@@ -65,7 +67,7 @@ __DATA__
     GET /sse?id=one              => 200 a *
     POST / | Mcp-Session-Id: one => 404 - UNKNOWN -
     POST /?mcp=two               => 200 a NEW a
-    POST /?sessionId=two         => 404 - UNKNOWN -
+    POST /?sessionId=two         => 200 a UNKNOWN -
 
 
 
@@ -91,22 +93,24 @@ __DATA__
     }
 --- story
     POST /sse?id=one             => 200 a NONE -
-    POST /?sessionId=one         => 404 - UNKNOWN -
+    POST /?sessionId=one         => 200 a UNKNOWN -
     GET /task?id=one             => 200 a NONE -
-    POST /?sessionId=one         => 404 - UNKNOWN -
+    POST /?sessionId=one         => 200 a UNKNOWN -
 
 
 
-=== TEST 7: at a revision without sessions nothing is learned and nothing followed
+=== TEST 7: whatever revision a request says it has
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
         server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
     }
 --- story
-    GET /sse?id=one | MCP-Protocol-Version: 2026-07-28       => 200 a NONE -
-    POST /?sessionId=one | MCP-Protocol-Version: 2026-07-28  => 200 a NONE -
-    POST /?sessionId=one                                     => 404 - UNKNOWN -
+    GET /sse?id=one | MCP-Protocol-Version: 2026-07-28       => 200 a *
+    POST /?sessionId=one | MCP-Protocol-Version: 2025-06-18  => 200 a HIT a
+    POST /?sessionId=one | MCP-Protocol-Version: 2026-07-28  => 200 a HIT a
+    POST /?sessionId=one                                     => 200 a HIT a
 
 
 
@@ -123,7 +127,7 @@ __DATA__
     DELETE /404?sessionId=one      => 404 a HIT a
     POST /?sessionId=one           => 200 a HIT a
     DELETE /204?sessionId=one      => 204 a HIT a
-    POST /?sessionId=one           => 404 - UNKNOWN -
+    POST /?sessionId=one           => 200 b UNKNOWN -
 
 
 
@@ -151,7 +155,7 @@ __DATA__
     location = /sse { proxy_pass http://encoding; proxy_set_header Accept-Encoding $http_accept_encoding; }
 --- story
     GET /sse?id=one | Accept-Encoding: gzip => 200 a NONE -
-    POST /?sessionId=one                    => 404 - UNKNOWN -
+    POST /?sessionId=one                    => 200 a UNKNOWN -
 
 
 
@@ -180,8 +184,137 @@ NEW
     }
 --- story
     GET /sse?id=one&encoding=br          => 200 a NONE -
-    POST /?sessionId=one                 => 404 - UNKNOWN -
+    POST /?sessionId=one                 => 200 a UNKNOWN -
     GET /sse?id=two&encoding=zstd        => 200 a NONE -
-    POST /?sessionId=two                 => 404 - UNKNOWN -
+    POST /?sessionId=two                 => 200 a UNKNOWN -
     GET /sse?id=three&encoding=Identity  => 200 a *
     POST /?sessionId=three               => 200 a HIT a
+
+
+
+=== TEST 12: known by the target of the endpoint where that is not a session id in the query
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint | X-To: /messages?clientId=one    => 200 a *
+    POST /messages?clientId=one                => 200 a HIT a
+    POST /messages?clientId=one                => 200 a HIT a
+    POST /messages?clientId=two                => 200 b NONE -
+    POST /other?clientId=one                   => 200 a NONE -
+    GET /endpoint | X-To: messages/5f0c1a2b/in      => 200 b *
+    POST /messages/5f0c1a2b/in                 => 200 b HIT b
+    POST /messages/5f0c1a2b/in                 => 200 b HIT b
+    POST /messages/5f0c1a2b                    => 200 a NONE -
+
+
+
+=== TEST 13: a target that is the same for every stream names none, and a line says so
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint | X-To: /messages => 200 a NONE -
+    POST /messages             => 200 b NONE -
+    POST /messages?mcp=one     => 200 a NEW a
+    POST /messages?mcp=two     => 200 b NEW b
+--- told
+\[info\] .*zone "sessions\w*": server "[\d.:]+" sent an endpoint event without an id of its own, not learned
+
+
+
+=== TEST 14: nor does one that two servers announce
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint | X-To: /v2beta1/messages => 200 a *
+    GET /endpoint | X-To: /v2beta1/messages => 200 b *
+    POST /v2beta1/messages             => 200 a NONE -
+    POST /v2beta1/messages             => 200 b NONE -
+--- told
+\[info\] .*zone "sessions\w*": server "[\d.:]+" sent the same endpoint as another one, not learned \(hash [0-9a-f]{16}\)
+
+
+
+=== TEST 15: an endpoint that is no URI, or too long, names none, and a line says so
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+--- request eval
+["GET /endpoint", "GET /endpoint", "POST /{/messages/5f0c1a2b}"]
+--- more_headers eval
+["X-To: {/messages/5f0c1a2b}", "X-To: /m?clientId=" . "x" x 1100, ""]
+--- response_headers eval
+["X-Status: NONE", "X-Status: NONE", "X-Status: NONE"]
+--- told
+sent an endpoint event that is no URI, not learned
+sent an id that is too long, not learned
+
+
+
+=== TEST 16: a stream whose own query has an id is balanced, and its event is read
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /sse?sessionId=mine&id=one       => 200 a *
+    POST /messages?sessionId=one         => 200 a HIT a
+    POST /messages?sessionId=one         => 200 a HIT a
+    GET /endpoint?sessionId=mine | X-To: /messages?sessionId=mine => 200 b *
+    POST /messages?sessionId=mine        => 200 b HIT b
+    POST /messages?sessionId=mine        => 200 b HIT b
+    GET /sse?sessionId=mine&id=two       => 200 b *
+    POST /messages?sessionId=two         => 200 b HIT b
+
+
+
+=== TEST 17: a prefix that proxy_pass replaces, with a relative target and with one that has the prefix
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location /api/ { proxy_pass http://u/; }
+    location /other/ { proxy_pass http://u/; }
+--- story
+    GET /api/endpoint | X-To: messages?clientId=one          => 200 a *
+    POST /api/messages?clientId=one                     => 200 a HIT a
+    POST /api/messages?clientId=one                     => 200 a HIT a
+    GET /api/endpoint | X-To: /api/messages/5f0c1a2b         => 200 b *
+    POST /api/messages/5f0c1a2b                         => 200 b HIT b
+    POST /api/messages/5f0c1a2b                         => 200 b HIT b
+    GET /api/sse?id=two                                 => 200 a *
+    # Something in front has changed the prefix.
+    POST /other/messages?x=1&sessionId=two              => 200 a HIT a
+    POST /other/messages?x=1&sessionId=two              => 200 a HIT a
+
+
+
+=== TEST 18: what is bound to somebody stays so
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m bind=$http_x_user;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint | X-To: /messages/5f0c1a2b | X-User: ann   => 200 a *
+    POST /messages/5f0c1a2b | X-User: bob               => 200 b NONE -
+    POST /messages/5f0c1a2b | X-User: ann               => 200 a HIT a

@@ -170,3 +170,55 @@ __DATA__
     POST /long-task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call => 200 a *
     POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one  => 200 a HIT a
     POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one  => 200 a HIT a
+
+
+
+=== TEST 11: a session id that is left over does not keep a task from its server
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call                                     => 200 a *
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one | Mcp-Session-Id: stranger      => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: two | Mcp-Session-Id: stranger      => 200 b UNKNOWN -
+
+
+
+=== TEST 12: a task stays where it began, whoever says its name
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m unavailable=rebind;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call            => 200 a *
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call            => 200 b *
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one        => 200 a HIT a
+--- told
+\[info\] .*zone "sessions\w*": server "[\d.:]+" answered with an id that stays bound to another one \(hash [0-9a-f]{16}\)
+
+
+
+=== TEST 13: unless that server is gone
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+    upstream without_a {
+        sticky_learn zone=sessions;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://without_a; }
+    location = /task { proxy_pass http://$which; }
+    set $which u;
+    if ($arg_at) { set $which without_a; }
+--- story
+    POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call            => 200 a *
+    POST /task?id=one&at=b | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call       => 200 b *
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one        => 200 b HIT b

@@ -57,8 +57,9 @@ pub struct Policy {
     pub unavailable: Unavailable,
     /// How long a server may be unavailable before it counts as gone.
     pub gone_after: Span,
-    /// MCP's rules hold: only 2xx teaches, an answer may end a session, and a task is never rejected
-    /// for good, since its server may share a store with others.
+    /// MCP's rules hold: only 2xx teaches, an answer may end a session, a new answer's id belongs to
+    /// the server that gave it, and a task is never rejected for good, since its server may share a
+    /// store with others.
     pub mcp: bool,
 }
 
@@ -103,6 +104,10 @@ pub enum Presented {
     NoId,
     /// The id has no session.
     Stranger(Kind),
+    /// The id has no session, and comes at a revision of MCP that has none.
+    Leftover,
+    /// There are several ids, and they contradict each other.
+    Ambiguous,
     /// The id has a session.
     Session,
 }
@@ -129,6 +134,8 @@ pub enum Rejection {
     Gone,
     /// 503 with `Retry-After`: the session's server may come back.
     Unavailable,
+    /// 400: the request's ids contradict each other. A server may go by another one than nginx.
+    Ambiguous,
 }
 
 /// Why a session's server cannot be had.
@@ -175,6 +182,28 @@ pub enum Created {
     Other,
 }
 
+/// What the body of an answer names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announced {
+    /// A task.
+    Task,
+    /// A stream of HTTP+SSE, by a session id.
+    Stream,
+    /// A stream of HTTP+SSE, by the target of its requests.
+    Target,
+}
+
+/// What becomes of a live session whose id the body of another server's answer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clash {
+    /// It stays where it is.
+    Keep,
+    /// It moves to the server that answered.
+    Move,
+    /// It ends: the text names no session, several servers have it.
+    End,
+}
+
 /// What an answer teaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lesson {
@@ -194,12 +223,12 @@ impl Policy {
         match (presented, self.unknown) {
             (Presented::NoId, _) => (Status::None, Route::Balance),
             (Presented::Session, _) => (Status::Hit, Route::Server),
-            (Presented::Stranger(Kind::Task), _) | (Presented::Stranger(_), Unknown::Balance) => {
-                (Status::Unknown, Route::Balance)
-            }
-            (Presented::Stranger(_), Unknown::Reject) => {
+            (Presented::Stranger(Kind::Session), Unknown::Reject) => {
                 (Status::Unknown, Route::Reject(Rejection::NotFound))
             }
+            // An id in a query may be a user's key that no server has issued.
+            (Presented::Stranger(_) | Presented::Leftover, _) => (Status::Unknown, Route::Balance),
+            (Presented::Ambiguous, _) => (Status::Unknown, Route::Reject(Rejection::Ambiguous)),
         }
     }
 
@@ -243,14 +272,29 @@ impl Policy {
                     (Some(Created::Presented), Some(Bound::Elsewhere)) => {
                         Lesson::BindCreated(Existing::Keep)
                     }
+                    // The newest binding wins: who answers an `initialize` holds the session.
+                    (Some(_), None) if self.mcp => Lesson::BindCreated(Existing::Move),
                     (Some(_), _) => Lesson::BindCreated(existing),
                 }
             }
         }
     }
 
+    /// What becomes of a session that another server has, when the body of an answer names it; `gone`
+    /// says whether that other server is.
+    ///
+    /// A task keeps its first server: tools repeat what they are told. A stream is announced by its own
+    /// server. A target that two servers announce is the same for every stream.
+    pub fn on_announced(&self, announced: Announced, gone: bool) -> Clash {
+        match (announced, gone) {
+            (_, true) | (Announced::Stream, false) => Clash::Move,
+            (Announced::Task, false) => Clash::Keep,
+            (Announced::Target, false) => Clash::End,
+        }
+    }
+
     /// What becomes of a session that an answer's id already has with another server.
-    pub fn existing(&self, status: u16) -> Existing {
+    fn existing(&self, status: u16) -> Existing {
         match self.rules {
             Rules::Affinity if self.unavailable != Unavailable::Rebind || !is_success(status) => {
                 Existing::Keep
@@ -406,15 +450,56 @@ mod tests {
             ..policy()
         };
         assert_eq!(p.on_lookup(Presented::Stranger(Kind::Task)), (Status::Unknown, Route::Balance));
-        assert_eq!(
-            p.on_lookup(Presented::Stranger(Kind::Sse)),
-            (Status::Unknown, Route::Reject(Rejection::NotFound))
-        );
         assert_eq!(p.on_unavailable(Kind::Task, Absence::Gone), (Status::Gone, Route::Afresh));
         assert_eq!(
             p.on_unavailable(Kind::Task, Absence::Full),
             (Status::Unavailable, Route::Reject(Rejection::Unavailable))
         );
+    }
+
+    #[test]
+    fn an_id_in_a_query_or_a_leftover_is_never_rejected_and_contradiction_always() {
+        for unknown in [Unknown::Balance, Unknown::Reject] {
+            let p = Policy { unknown, mcp: true, ..policy() };
+            for presented in [Presented::Stranger(Kind::Sse), Presented::Leftover] {
+                assert_eq!(p.on_lookup(presented), (Status::Unknown, Route::Balance));
+            }
+            assert_eq!(
+                p.on_lookup(Presented::Ambiguous),
+                (Status::Unknown, Route::Reject(Rejection::Ambiguous))
+            );
+        }
+    }
+
+    #[test]
+    fn in_mcp_the_newest_answer_to_a_request_without_session_has_the_id() {
+        for unavailable in [Unavailable::Balance, Unavailable::Rebind, Unavailable::Reject] {
+            let p = Policy { unavailable, mcp: true, ..policy() };
+            for created in [Created::Presented, Created::Other] {
+                assert_eq!(
+                    p.on_answer(&answer(200, None, Some(created))),
+                    Lesson::BindCreated(Existing::Move)
+                );
+                assert_eq!(p.on_answer(&answer(400, None, Some(created))), Lesson::Nothing);
+            }
+            let plain = Policy { mcp: false, ..p };
+            let existing = plain.existing(200);
+            assert_eq!(
+                plain.on_answer(&answer(200, None, Some(Created::Other))),
+                Lesson::BindCreated(existing)
+            );
+        }
+    }
+
+    #[test]
+    fn a_task_keeps_its_server_a_stream_follows_and_a_target_of_two_is_none() {
+        let p = Policy { mcp: true, ..policy() };
+        assert_eq!(p.on_announced(Announced::Task, false), Clash::Keep);
+        assert_eq!(p.on_announced(Announced::Stream, false), Clash::Move);
+        assert_eq!(p.on_announced(Announced::Target, false), Clash::End);
+        for announced in [Announced::Task, Announced::Stream, Announced::Target] {
+            assert_eq!(p.on_announced(announced, true), Clash::Move);
+        }
     }
 
     #[test]

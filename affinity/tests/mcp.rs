@@ -3,7 +3,9 @@
 #[path = "common/mcp.rs"]
 mod model;
 
-use affinity::mcp::{Format, Id, Progress, Reader, Request, Verb, Watch, MAX_ID, MAX_WATCHED};
+use affinity::mcp::{
+    Format, Id, Lines, Progress, Reader, Refusal, Request, Verb, Watch, MAX_ID, MAX_WATCHED,
+};
 use affinity::policy::Rejection;
 use affinity::table::{Kind, Span};
 use base64::prelude::{Engine, BASE64_STANDARD};
@@ -12,12 +14,15 @@ use proptest::prelude::*;
 /// What a body has taught: the id, and its time to live in milliseconds if there is one.
 type Taught = Option<(Kind, Vec<u8>, Option<Span>)>;
 
+/// The URI of the streams.
+const URI: &str = "/sse?key=a1b2c3d4";
+
 fn read<'b>(watch: Watch, chunks: impl IntoIterator<Item = &'b [u8]>) -> Taught {
-    let mut reader = Reader::new(watch).unwrap();
+    let mut reader = Reader::new(watch, URI.as_bytes()).unwrap();
     for chunk in chunks {
         match reader.feed(chunk) {
             Progress::More => {}
-            Progress::Nothing => return None,
+            Progress::Nothing | Progress::Refused(_) => return None,
             Progress::Found(learned) => {
                 return Some((learned.kind, learned.id.to_vec(), learned.ttl));
             }
@@ -56,8 +61,16 @@ fn task_as(format: Format, body: &str) -> Option<(String, Option<u64>)> {
 }
 
 /// A request without anything.
-const REQUEST: Request<'static> =
-    Request { verb: Verb::Other, session: b"", version: b"", method: b"", name: b"", query: b"" };
+const REQUEST: Request<'static> = Request {
+    verb: Verb::Other,
+    session: b"",
+    lines: Lines::None,
+    version: b"",
+    method: b"",
+    name: b"",
+    query: b"",
+    target: b"/mcp",
+};
 
 fn query(query: &[u8]) -> Option<Vec<u8>> {
     Request { query, ..REQUEST }.id(&mut Id::new()).map(|(_, id)| id.to_vec())
@@ -99,13 +112,77 @@ fn an_endpoint_is_absolute_or_relative_and_may_have_other_parameters_and_a_fragm
         ("m?sessionId=s#sessionId=t", Some("s")),
         ("m?a#&sessionId=s", None),
         ("m#?sessionId=s", None),
-        ("m&sessionId=s", None),
-        ("sessionId=s", None),
+        ("m&sessionId=s", Some("/m&sessionId=s")),
+        ("sessionId=s", Some("/sessionId=s")),
         ("", None),
     ] {
         let body = format!("event: endpoint\ndata: {uri}\n\n");
         assert_eq!(stream(&body).as_deref(), id, "{uri}");
     }
+}
+
+/// The id that a refusal, or a text, stands for.
+fn endpoint(data: &str, uri: &str) -> Result<String, Refusal> {
+    let body = format!("event: endpoint\ndata: {data}\n\n");
+    let mut reader = Reader::new(Watch::Endpoint, uri.as_bytes()).unwrap();
+    match reader.feed(body.as_bytes()) {
+        Progress::Found(learned) => Ok(String::from_utf8(learned.id.to_vec()).unwrap()),
+        Progress::Refused(why) => Err(why),
+        other => panic!("{data}: {other:?}"),
+    }
+}
+
+#[test]
+fn the_target_of_an_endpoint_names_its_session_whatever_it_looks_like() {
+    for (data, id) in [
+        ("/messages?sessionid=ABC", "ABC"),
+        ("/messages?SessionId=abc", "abc"),
+        ("/messages?clientId=abc", "/messages?clientId=abc"),
+        ("/messages?client_id=abc", "/messages?client_id=abc"),
+        ("/messages?session=abc", "/messages?session=abc"),
+        ("/messages;sessionId=abc", "/messages;sessionId=abc"),
+        ("/messages/5f0c1a2b", "/messages/5f0c1a2b"),
+        ("/messages/5f0c1a2b/send", "/messages/5f0c1a2b/send"),
+        ("messages/5f0c1a2b", "/api/messages/5f0c1a2b"),
+        ("./messages/5f0c1a2b", "/api/messages/5f0c1a2b"),
+        ("../messages/5f0c1a2b", "/messages/5f0c1a2b"),
+        ("http://h:1/messages/5f0c1a2b?x", "/messages/5f0c1a2b?x"),
+        ("/messages?sessionId=a&session_id=b", "a"),
+        ("/messages?sessionId=%61%2B", "a+"),
+        ("/messages?clientId=%61%2B", "/messages?clientId=%61%2B"),
+        (r#"{"url":"/m?sessionId=X"}"#, "X"),
+        (r#""/m?x=1&sessionId=X""#, "X"),
+        ("/m?sessionId=é", "é"),
+    ] {
+        assert_eq!(endpoint(data, "/api/sse").as_deref(), Ok(id), "{data}");
+    }
+}
+
+#[test]
+fn a_target_without_an_id_of_its_own_is_refused_and_says_why() {
+    for data in ["/messages", "/mcp", "/mcp/notifications", "", "?a=b", "/m?key=a1b2c3d4"] {
+        assert_eq!(endpoint(data, "/mcp?key=a1b2c3d4"), Err(Refusal::NoId), "{data}");
+    }
+    for data in [r#"{"url":"/m"}"#, "\"/messages/5f0c1a2b\"", "ftp://h/m/5f0c1a2b", "/m/5f0c1a2b x"]
+    {
+        assert_eq!(endpoint(data, "/mcp"), Err(Refusal::NoTarget), "{data}");
+    }
+    for len in [MAX_ID, 2 * MAX_ID] {
+        let data = format!("/m?clientId={}", "x".repeat(len));
+        assert_eq!(endpoint(&data, "/mcp"), Err(Refusal::TooLong));
+        let data = format!("/m?sessionId={}", "x".repeat(len + 1));
+        assert_eq!(endpoint(&data, "/mcp"), Err(Refusal::TooLong));
+    }
+}
+
+#[test]
+fn an_id_that_the_stream_has_as_well_gives_way_to_one_that_it_has_not() {
+    let uri = "/sse?sessionId=mine";
+    assert_eq!(endpoint("/m?sessionId=fresh", uri).as_deref(), Ok("fresh"));
+    assert_eq!(endpoint("/m?sessionId=mine", uri).as_deref(), Ok("mine"));
+    let both = "/m?sessionId=mine&clientId=c";
+    assert_eq!(endpoint(both, uri).as_deref(), Ok(both));
+    assert_eq!(endpoint(both, "/sse").as_deref(), Ok("mine"));
 }
 
 #[test]
@@ -138,7 +215,7 @@ fn only_the_first_endpoint_counts() {
 
 #[test]
 fn an_endpoint_is_learned_with_its_last_byte() {
-    let mut reader = Reader::new(Watch::Endpoint).unwrap();
+    let mut reader = Reader::new(Watch::Endpoint, b"/sse").unwrap();
     assert_eq!(reader.feed(b"event: endpoint\r\ndata: ?sessionId=s\r\n"), Progress::More);
     assert!(matches!(reader.feed(b"\r"), Progress::Found(learned) if learned.id == b"s"));
     assert_eq!(reader.feed(b"\n"), Progress::Nothing);
@@ -161,7 +238,8 @@ fn a_query_is_decoded_as_servers_decode_it() {
         (b"sessionId=%4%41", Some(b"%4A")),
         (b"sessionId=a=b", Some(b"a=b")),
         (b"sessionId=a%26b%00%ff", Some(b"a&b\0\xff")),
-        (b"sessionid=s", None),
+        (b"sessionid=s", Some(b"s")),
+        (b"SESSION_ID=s", Some(b"s")),
         (b"xsessionId=s", None),
         (b"sessionIdx=s", None),
         (b"x?sessionId=s", None),
@@ -353,7 +431,7 @@ fn a_text_that_is_no_json_teaches_nothing() {
 fn a_task_is_learned_with_the_last_brace() {
     let body = result(TASK);
     let (most, last) = body.split_at(body.len() - 1);
-    let mut reader = Reader::new(Watch::Task(Format::Json)).unwrap();
+    let mut reader = Reader::new(Watch::Task(Format::Json), b"").unwrap();
     assert_eq!(reader.feed(most.as_bytes()), Progress::More);
     assert!(
         matches!(reader.feed(last.as_bytes()), Progress::Found(learned) if learned.id == b"t-1")
@@ -395,7 +473,7 @@ fn a_stream_has_no_more_to_say_after_the_response() {
     assert_eq!(task_as(Format::Sse, &after(r#"{"method":"x"}"#)), t1(Some(60_032)));
     let of_another_type = format!("event: x\ndata: {{\"error\":{{}}}}\n\n{}", after("{}"));
     assert_eq!(task_as(Format::Sse, &of_another_type), t1(Some(60_032)));
-    let mut reader = Reader::new(Watch::Task(Format::Sse)).unwrap();
+    let mut reader = Reader::new(Watch::Task(Format::Sse), b"").unwrap();
     assert_eq!(reader.feed(b"data: {\"result\":{}}\n\n"), Progress::Nothing);
     assert_eq!(reader.feed(format!("data: {}\n\n", result(TASK)).as_bytes()), Progress::Nothing);
 }
@@ -434,7 +512,7 @@ fn nothing_is_looked_at_beyond_the_limit() {
         assert!(!last(watch, MAX_WATCHED + 1, end, fill));
     }
     let number = format!("{{\"a\":{}", "1".repeat(10 << 20));
-    let mut reader = Reader::new(Watch::Task(Format::Json)).unwrap();
+    let mut reader = Reader::new(Watch::Task(Format::Json), b"").unwrap();
     assert_eq!(reader.feed(number.as_bytes()), Progress::Nothing);
     assert_eq!(reader.feed(b"}"), Progress::Nothing);
 }
@@ -450,6 +528,8 @@ fn a_rejection_is_a_json_rpc_error() {
             r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#
         );
     }
+    let ambiguous = body(Rejection::Ambiguous);
+    assert!(ambiguous.starts_with(r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"#));
     assert!(body(Rejection::Unavailable).starts_with(r#"{"jsonrpc":"2.0","id":null,"error":{"#));
 }
 
@@ -480,9 +560,17 @@ proptest! {
 
     #[test]
     fn an_endpoint_is_the_one_of_the_whole_stream(words in words(ENDPOINT), cut in 1usize..20) {
-        let expected = model::endpoint(&words).map(|id| (Kind::Sse, id, None));
-        prop_assert_eq!(read(Watch::Endpoint, [&words[..]]), expected.clone());
-        prop_assert_eq!(read(Watch::Endpoint, words.chunks(cut)), expected);
+        let whole = read(Watch::Endpoint, [&words[..]]);
+        prop_assert_eq!(read(Watch::Endpoint, words.chunks(cut)), whole.clone());
+        agree_on_endpoint(whole, model::endpoint(&words, URI))?;
+    }
+
+    #[test]
+    fn a_target_is_where_the_url_crate_leads(words in words(REFERENCE), cut in 1usize..20) {
+        let event = [b"event:endpoint\ndata:", &words[..], b"\n\n"].concat();
+        let whole = read(Watch::Endpoint, [&event[..]]);
+        prop_assert_eq!(read(Watch::Endpoint, event.chunks(cut)), whole.clone());
+        agree_on_endpoint(whole, model::reference(&words, URI))?;
     }
 
     #[test]
@@ -508,6 +596,16 @@ proptest! {
         prop_assert_eq!(read(Watch::Task(Format::Sse), stream.as_bytes().chunks(cut)), whole.clone());
         agree(whole, model::messages(stream.as_bytes()))?;
     }
+}
+
+fn agree_on_endpoint(taught: Taught, meant: model::Endpoint) -> Result<(), TestCaseError> {
+    let meant = match meant {
+        model::Endpoint::None => None,
+        model::Endpoint::Id(id) | model::Endpoint::Target(id) => Some((Kind::Sse, id, None)),
+        model::Endpoint::Beyond => return Ok(()),
+    };
+    prop_assert_eq!(taught, meant);
+    Ok(())
 }
 
 fn agree(taught: Taught, meant: model::Message) -> Result<(), TestCaseError> {
@@ -550,6 +648,51 @@ const QUERY: &[&str] = &[
     "x",
     "7",
     "é",
+];
+
+const REFERENCE: &[&str] = &[
+    "/",
+    "/",
+    "?",
+    "&",
+    "=",
+    "#",
+    ";",
+    ":",
+    "//",
+    ".",
+    "..",
+    "/../",
+    "/./",
+    "%2e",
+    "%2E",
+    "%",
+    "%41",
+    "http:",
+    "https://",
+    "h",
+    "x:",
+    "messages",
+    "sse",
+    "sessionId=",
+    "session_id",
+    "clientId=",
+    "5f0c1a2b",
+    "a1b2c3d4",
+    "key=",
+    "s",
+    "é",
+    "\"",
+    "{",
+    "}",
+    "\\",
+    "'",
+    " ",
+    "\t",
+    "@",
+    "[",
+    "]",
+    "~",
 ];
 
 const ENDPOINT: &[&str] = &[

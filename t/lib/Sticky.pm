@@ -5,9 +5,10 @@ package Sticky;
 # Three servers, a, b and c, which answer with their letter, and say in X-Server who they are and in X-Reused whether
 # their connection has seen requests before. A request tells them what to do:
 #     ?new=ID, X-New: ID    issue a session, in header X-Session     ?own=ID   issue one of their own: a-ID, b-ID, c-ID
-#     ?mcp=ID, ?cookie=TEXT the same in Mcp-Session-Id, Set-Cookie
+#     ?mcp=ID, ?cookie=TEXT the same in Mcp-Session-Id, Set-Cookie   ?mcp2=ID  a second Mcp-Session-Id
+#     /blanks?mcp=ID        Mcp-Session-Id and X-Session with spaces and tabs around
 #     ?encoding=NAME        say that the body is encoded
-#     /sse?id=ID            issue a session in an endpoint event
+#     /sse?id=ID            issue a session in an endpoint event     /endpoint, X-To: DATA  the same with these data
 #     /task?id=ID&ttl=MS    issue a task; /task-in-events does so in a stream, /long-task
 #                           at the end of a long answer
 #     /404                  answer with that status                  /404-a    a answers with that status, the others 200
@@ -32,6 +33,8 @@ package Sticky;
 # are those of nginx's own sticky, too, which knows none of our variables.
 #
 # "logged" is what logs/sticky.log holds when all requests are done.
+#
+# "told" is a pattern for a line of the error log when all requests are done.
 #
 # "wrong" is a line of an upstream that nginx must refuse with one message, that of "emerg", at that line.
 
@@ -216,10 +219,13 @@ for my $letter ('a', 'b', 'c', 'x', 'y') {
         set \$ttl null;
         if (\$arg_ttl) { set \$ttl \$arg_ttl; }
         add_header X-Server $letter always;
-        add_header X-Session \$arg_new always;
+        add_header X-Session \$new always;
         add_header X-Session \$http_x_new always;
         add_header X-Session \$own always;
-        add_header Mcp-Session-Id \$arg_mcp always;
+        set \$mcp \$arg_mcp;
+        set \$new \$arg_new;
+        add_header Mcp-Session-Id \$mcp always;
+        add_header Mcp-Session-Id \$arg_mcp2 always;
         add_header Set-Cookie \$arg_cookie always;
         add_header X-Accel-Redirect \$arg_accel always;
         add_header Content-Encoding \$arg_encoding;
@@ -234,6 +240,15 @@ $answers
         location = /sse {
             default_type text/event-stream;
             return 200 ": hello\\r\\n\\r\\nevent: endpoint\\r\\ndata: /messages?sessionId=\$arg_id\\r\\n\\r\\n";
+        }
+        location = /blanks {
+            set \$mcp "\t \$arg_mcp \t";
+            set \$new " \t\$arg_new\t ";
+            return 200 "$letter\\n";
+        }
+        location = /endpoint {
+            default_type text/event-stream;
+            return 200 "event: endpoint\\ndata: \$http_x_to\\n\\n";
         }
         location = /task {
             default_type application/json;
@@ -355,6 +370,19 @@ add_test_cleanup_handler(sub {
         length $logged >= length $block->logged;
     };
     Test::More::is($logged, $block->logged, $block->name . ' - access log');
+});
+
+add_test_cleanup_handler(sub {
+    my $block = shift;
+    return unless defined $block->told;
+
+    for my $pattern (split /\n/, $block->told) {
+        my $found = wait_until {
+            open my $log, '<', $Test::Nginx::Util::ErrLogFile or die "no error log: $!";
+            grep { /$pattern/ } <$log>;
+        };
+        Test::More::ok($found, $block->name . " - told: $pattern");
+    }
 });
 
 # The servers that the story at hand has given names to, and which request names which.

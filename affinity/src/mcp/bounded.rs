@@ -28,6 +28,13 @@ impl<const N: usize> Bounded<N> {
         self.len = 0;
     }
 
+    /// Leaves the first `len` bytes of a string that is longer, and has a value.
+    pub(super) fn truncate(&mut self, len: usize) {
+        if self.len <= N {
+            self.len = self.len.min(len);
+        }
+    }
+
     pub(super) fn push(&mut self, byte: u8) {
         if let Some(room) = self.bytes.get_mut(self.len) {
             *room = byte;
@@ -67,8 +74,15 @@ mod tests {
         three.extend(b"");
         assert_eq!(three.get(), None);
         assert!(!three.is_empty());
+        three.truncate(1);
+        assert_eq!(three.get(), None);
         three.clear();
         assert_eq!(three.get(), Some(&b""[..]));
+        three.extend(b"ab");
+        three.truncate(3);
+        three.truncate(1);
+        assert_eq!(three.get(), Some(&b"a"[..]));
+        three.clear();
         three.extend(b"abcd");
         assert_eq!(three.get(), None);
     }

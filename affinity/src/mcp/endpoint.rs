@@ -1,30 +1,40 @@
-//! The session id in the `endpoint` event that begins a stream of the transport HTTP+SSE.
+//! The session that the `endpoint` event names, which begins a stream of the transport HTTP+SSE.
 
-use super::query::Query;
-use super::reader::Step;
+use super::query::{self, split};
+use super::reader::{Refusal, Step};
 use super::sse::{Piece, Stream};
+use super::target;
 use super::{Bounded, Id};
 
-/// Reads a stream up to its first event `endpoint`, whose data is a URI reference, absolute or
-/// relative.
-pub(super) struct Endpoint {
+/// The longest data of an `endpoint` event that is read, in bytes: a target, an authority before it,
+/// and parameters that do not matter.
+const MAX_DATA: usize = 2048;
+
+/// Reads a stream up to its first event `endpoint`, whose data is a URI reference. Which text of it
+/// names the session says [`target`].
+pub(super) struct Endpoint<'a> {
     stream: Stream,
     kind: Bounded<8>,
     in_kind: bool,
     has_data: bool,
-    query: Query,
+    data: Bounded<MAX_DATA>,
+    /// The URI of the stream as its request line has it.
+    uri: &'a [u8],
     id: Id,
+    is_target: bool,
 }
 
-impl Endpoint {
-    pub(super) fn new() -> Self {
+impl<'a> Endpoint<'a> {
+    pub(super) fn new(uri: &'a [u8]) -> Self {
         Endpoint {
             stream: Stream::new(),
             kind: Bounded::new(),
             in_kind: false,
             has_data: false,
-            query: Query::of_uri(),
+            data: Bounded::new(),
+            uri,
             id: Id::new(),
+            is_target: false,
         }
     }
 
@@ -35,42 +45,81 @@ impl Endpoint {
                     self.in_kind = true;
                     self.kind.clear();
                 }
-                // A line end in a URI is ignored, by those who resolve it, too.
+                // The line end between two lines of data is no part of a URI.
                 Piece::Data => {
                     self.in_kind = false;
                     self.has_data = true;
                 }
                 Piece::Value(value) if self.in_kind => self.kind.extend(value),
-                Piece::Value(value) => self.uri(value),
+                // Nor is a tab.
+                Piece::Value(value) => {
+                    value.split(|byte| *byte == b'\t').for_each(|part| self.data.extend(part));
+                }
+                // The type of the event may follow its data.
                 Piece::Dispatch => {
                     if self.has_data && self.kind.get() == Some(b"endpoint") {
-                        let found = self.query.finish(&mut self.id).is_some();
-                        return if found { Step::Found } else { Step::Nothing };
+                        return match self.find() {
+                            Ok(()) => Step::Found,
+                            Err(why) => Step::Refused(why),
+                        };
                     }
-                    self.clear();
+                    self.kind.clear();
+                    self.has_data = false;
+                    self.data.clear();
                 }
             }
         }
         Step::More
     }
 
-    /// The session id, once found.
+    /// The text that names the session, once found.
     pub(super) fn id(&self) -> Option<&[u8]> {
         self.id.get()
     }
 
-    /// The type of the event may follow its data, so every event's data is read.
-    fn uri(&mut self, part: &[u8]) {
-        // Blanks around a URI are stripped, and there are none in it.
-        for part in part.split(|byte| *byte <= b' ') {
-            self.query.feed(part, &mut self.id);
-        }
+    /// Whether that is the event's target.
+    pub(super) fn is_target(&self) -> bool {
+        self.is_target
     }
 
-    fn clear(&mut self) {
-        self.kind.clear();
-        self.has_data = false;
-        self.query = Query::of_uri();
-        self.id.clear();
+    fn find(&mut self) -> Result<(), Refusal> {
+        let reference = trim(self.data.get().ok_or(Refusal::TooLong)?);
+        let mut named = Id::new();
+        let id = query::session_id(query_of(reference), &mut named);
+        let mut chosen = Id::new();
+        let of_stream = split(self.uri, b'?').1.unwrap_or_default();
+        let is_new = query::session_id(of_stream, &mut chosen) != id;
+
+        let has_target = target::resolve(reference, self.uri, &mut self.id);
+        let of_target = self.id.get().filter(|_| has_target);
+        self.is_target = of_target.is_some_and(|target| target::has_own_id(target, self.uri))
+            && (id.is_none() || !is_new);
+        match (self.is_target, id) {
+            (true, _) => Ok(()),
+            (false, Some(_)) => {
+                self.id = named;
+                Ok(())
+            }
+            (false, None) if !has_target => Err(Refusal::NoTarget),
+            (false, None) if of_target.is_none() => Err(Refusal::TooLong),
+            (false, None) => Err(Refusal::NoId),
+        }
     }
+}
+
+/// The query of a reference. It ends at the fragment, and at a byte that is in no URI, so that an id in
+/// quoted text, or in JSON, ends where it ends.
+fn query_of(reference: &[u8]) -> &[u8] {
+    let (before, query) = split(reference, b'?');
+    let query = query.filter(|_| !before.contains(&b'#')).unwrap_or_default();
+    let is_end = |byte: &u8| *byte == b'#' || byte.is_ascii() && !target::is_of_uri(*byte);
+    query.split(is_end).next().unwrap_or_default()
+}
+
+/// Without the control characters and spaces around it, as the URL standard reads a URI.
+fn trim(data: &[u8]) -> &[u8] {
+    let is_text = |byte: &u8| *byte > b' ';
+    let begin = data.iter().position(is_text).unwrap_or(data.len());
+    let end = data.iter().rposition(is_text).map_or(begin, |last| last + 1);
+    data.get(begin..end).unwrap_or_default()
 }

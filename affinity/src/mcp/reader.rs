@@ -9,10 +9,10 @@ use crate::table::{Kind, Span};
 pub const MAX_WATCHED: usize = 64 * 1024;
 
 /// Reads one body, buffer by buffer. How the body is cut into buffers changes nothing.
-pub struct Reader {
+pub struct Reader<'a> {
     /// How many bytes may still be looked at; none when all is said.
     left: usize,
-    body: Body,
+    body: Body<'a>,
 }
 
 /// What a reader knows.
@@ -22,8 +22,21 @@ pub enum Progress<'a> {
     More,
     /// The body teaches nothing. Stop.
     Nothing,
+    /// The body gives no id although it is one of those that should. Stop.
+    Refused(Refusal),
     /// The body teaches this. Stop.
     Found(Learned<'a>),
+}
+
+/// Why an answer that should give an id gives none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The data of an `endpoint` event is no URI of an HTTP server.
+    NoTarget,
+    /// The target of an `endpoint` event is the same for every stream.
+    NoId,
+    /// The id, or the data that should have it, is longer than what is read.
+    TooLong,
 }
 
 /// An id that belongs to the server whose response named it.
@@ -31,14 +44,16 @@ pub enum Progress<'a> {
 pub struct Learned<'a> {
     /// What it names.
     pub kind: Kind,
-    /// The id, decoded.
+    /// The id, decoded; of a stream also its target, undecoded.
     pub id: &'a [u8],
+    /// The id is the target of an `endpoint` event.
+    pub is_target: bool,
     /// How long it lives from now on, if the server has said so.
     pub ttl: Option<Span>,
 }
 
-enum Body {
-    Endpoint(Endpoint),
+enum Body<'a> {
+    Endpoint(Endpoint<'a>),
     TaskJson(TaskJson),
     TaskSse(TaskSse),
 }
@@ -48,15 +63,17 @@ enum Body {
 pub(super) enum Step {
     More,
     Nothing,
+    Refused(Refusal),
     Found,
 }
 
-impl Reader {
-    /// A reader for a body, if there is something to look for.
-    pub fn new(watch: Watch) -> Option<Self> {
+impl<'a> Reader<'a> {
+    /// A reader for a body, if there is something to look for. `uri` is the request's, as its request
+    /// line has it.
+    pub fn new(watch: Watch, uri: &'a [u8]) -> Option<Self> {
         let body = match watch {
             Watch::Nothing => return None,
-            Watch::Endpoint => Body::Endpoint(Endpoint::new()),
+            Watch::Endpoint => Body::Endpoint(Endpoint::new(uri)),
             Watch::Task(Format::Json) => Body::TaskJson(TaskJson::new()),
             Watch::Task(Format::Sse) => Body::TaskSse(TaskSse::new()),
         };
@@ -77,23 +94,30 @@ impl Reader {
         self.left -= bytes.len();
         match step {
             Step::More if self.left > 0 => return Progress::More,
-            Step::More | Step::Nothing => {}
-            Step::Found => {
-                self.left = 0;
-                return self.learned().map_or(Progress::Nothing, Progress::Found);
-            }
+            _ => self.left = 0,
         }
-        self.left = 0;
-        Progress::Nothing
+        match step {
+            Step::More | Step::Nothing => Progress::Nothing,
+            Step::Refused(why) => Progress::Refused(why),
+            Step::Found => self.learned().map_or(Progress::Nothing, Progress::Found),
+        }
     }
 
     fn learned(&self) -> Option<Learned<'_>> {
         match &self.body {
-            Body::Endpoint(endpoint) => {
-                Some(Learned { kind: Kind::Sse, id: endpoint.id()?, ttl: None })
-            }
+            Body::Endpoint(endpoint) => Some(Learned {
+                kind: Kind::Sse,
+                id: endpoint.id()?,
+                is_target: endpoint.is_target(),
+                ttl: None,
+            }),
             Body::TaskJson(TaskJson(message)) | Body::TaskSse(TaskSse { message, .. }) => {
-                Some(Learned { kind: Kind::Task, id: message.task_id()?, ttl: message.ttl() })
+                Some(Learned {
+                    kind: Kind::Task,
+                    id: message.task_id()?,
+                    is_target: false,
+                    ttl: message.ttl(),
+                })
             }
         }
     }

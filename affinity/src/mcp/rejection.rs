@@ -13,10 +13,14 @@ const NOT_FOUND: &str =
 /// The code is JSON-RPC's "internal error", which the Python SDK's server sends with its 503s.
 const UNAVAILABLE: &str = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"Session temporarily unavailable"}}"#;
 
+/// JSON-RPC's "invalid request".
+const AMBIGUOUS: &str = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"Invalid Request: Mcp-Session-Id lines differ"}}"#;
+
 /// The body of a rejection.
 pub const fn body(rejection: Rejection) -> &'static str {
     match rejection {
         Rejection::NotFound | Rejection::Gone => NOT_FOUND,
         Rejection::Unavailable => UNAVAILABLE,
+        Rejection::Ambiguous => AMBIGUOUS,
     }
 }

@@ -1,6 +1,7 @@
 //! What a request names, what its answer can teach, and what ends.
 
-use super::{name, query, Id};
+use super::{name, query, target, Id, MAX_ID};
+use crate::policy::Presented;
 use crate::table::Kind;
 
 /// The revision that did away with sessions, and whose servers check `Mcp-Method` and `Mcp-Name`
@@ -12,8 +13,10 @@ const STATELESS: &[u8] = b"2026-07-28";
 pub struct Request<'a> {
     /// Its HTTP method.
     pub verb: Verb,
-    /// `Mcp-Session-Id`.
+    /// `Mcp-Session-Id`, the first line of it; see [`Request::add_session`].
     pub session: &'a [u8],
+    /// How many lines of that header there are.
+    pub lines: Lines,
     /// `MCP-Protocol-Version`.
     pub version: &'a [u8],
     /// `Mcp-Method`.
@@ -22,6 +25,20 @@ pub struct Request<'a> {
     pub name: &'a [u8],
     /// The query, undecoded, without its question mark.
     pub query: &'a [u8],
+    /// Path and query as the request line has them.
+    pub target: &'a [u8],
+}
+
+/// The lines of a request's `Mcp-Session-Id`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// There is none.
+    None,
+    /// There is one, or several that are equal.
+    Alike,
+    /// There are several, and not all are equal. Each server chooses one, and it may not be the one
+    /// that nginx would go by.
+    Differ,
 }
 
 /// An HTTP method.
@@ -66,39 +83,95 @@ pub enum Format {
     Sse,
 }
 
-impl Request<'_> {
-    /// The id that the request carries. An id that must be decoded is put into `scratch`.
+impl<'a> Request<'a> {
+    /// Takes a line of `Mcp-Session-Id`.
+    #[inline]
+    pub fn add_session(&mut self, line: &'a [u8]) {
+        let line = trim(line);
+        if self.lines == Lines::None {
+            (self.session, self.lines) = (line, Lines::Alike);
+        } else if self.session != line {
+            self.lines = Lines::Differ;
+        }
+    }
+
+    /// The id that is asked for first. An id that must be decoded is put into `scratch`.
     ///
-    /// At a stateless revision only a task has one. Session ids come from `initialize`, which such
-    /// a revision does not have, and the servers of the SDKs look at the version before they look
-    /// for a session: an id that comes with it all the same is a leftover.
+    /// - `Mcp-Session-Id`, at any revision. Where there is one, nothing else of the request is a
+    ///   session's: users put keys of their own into queries (`?session_id=KEY`).
+    /// - `Mcp-Name` of a request about a task, at a stateless revision.
+    /// - What names a stream of HTTP+SSE: the target, if it can have an id of its own, else the session
+    ///   id in the query (see `target.rs`).
+    ///
+    /// Neither the version nor `Accept` tells the transports apart: clients of HTTP+SSE send both.
+    #[inline]
     pub fn id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
-        if self.is_stateless() {
-            let of_task = matches!(self.method, b"tasks/get" | b"tasks/update" | b"tasks/cancel");
-            return if of_task {
-                name::decode(self.name, scratch).map(|id| (Kind::Task, id))
-            } else {
-                None
-            };
-        }
         if !self.session.is_empty() {
-            return Some((Kind::Session, self.session));
+            return (self.lines == Lines::Alike).then_some((Kind::Session, self.session));
         }
-        query::session_id(self.query, scratch).map(|id| (Kind::Sse, id))
+        if self.lines == Lines::Differ {
+            return None;
+        }
+        if self.names_task(self.is_stateless()) {
+            name::decode(self.name, scratch).map(|id| (Kind::Task, id))
+        } else if self.may_be_announced() {
+            Some((Kind::Sse, self.target))
+        } else {
+            query::session_id(self.query, scratch).map(|id| (Kind::Sse, id))
+        }
+    }
+
+    /// The id that is asked for where the first one is unknown.
+    pub fn second_id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
+        match (self.session.is_empty(), self.names_task(self.is_stateless())) {
+            // A leftover does not keep a task from its server.
+            (false, true) => name::decode(self.name, scratch).map(|id| (Kind::Task, id)),
+            (true, false) if self.may_be_announced() => {
+                query::session_id(self.query, scratch).map(|id| (Kind::Sse, id))
+            }
+            _ => None,
+        }
+    }
+
+    /// What a request is if the zone knows none of its ids.
+    pub fn unknown(&self) -> Presented {
+        let stateless = self.is_stateless();
+        match self.lines {
+            Lines::Differ => Presented::Ambiguous,
+            // Sessions begin by `initialize`, which a stateless revision does not have: a leftover.
+            Lines::Alike if !self.session.is_empty() && stateless => Presented::Leftover,
+            Lines::Alike if !self.session.is_empty() => Presented::Stranger(Kind::Session),
+            _ if self.names_task(stateless) => Presented::Stranger(Kind::Task),
+            // An unknown target may be any URI.
+            _ if query::session_id(self.query, &mut Id::new()).is_none() => Presented::NoId,
+            _ => Presented::Stranger(Kind::Sse),
+        }
     }
 
     /// What its answer may teach.
+    #[inline]
     pub fn outlook(&self) -> Outlook {
         let stateless = self.is_stateless();
         Outlook {
             opens: !stateless,
             ends: self.verb == Verb::Delete,
+            ambiguous: self.lines == Lines::Differ,
             body: match self.verb {
                 _ if stateless && self.method == b"tools/call" => Body::Task,
-                Verb::Get if !stateless && self.id(&mut Id::new()).is_none() => Body::Endpoint,
+                // Whatever id is in its query: the event may bring another.
+                Verb::Get if self.session.is_empty() => Body::Endpoint,
                 _ => Body::Nothing,
             },
         }
+    }
+
+    fn names_task(&self, stateless: bool) -> bool {
+        stateless && matches!(self.method, b"tasks/get" | b"tasks/update" | b"tasks/cancel")
+    }
+
+    /// Whether the target can be that of an `endpoint` event.
+    fn may_be_announced(&self) -> bool {
+        self.target.len() <= MAX_ID && target::has_own_id(self.target, b"")
     }
 
     /// Revisions are dates. What is none is older than the stateless ones.
@@ -119,6 +192,8 @@ pub struct Outlook {
     opens: bool,
     /// It may end the session of the request.
     ends: bool,
+    /// The request's ids contradict each other.
+    ambiguous: bool,
     body: Body,
 }
 
@@ -131,6 +206,11 @@ enum Body {
 }
 
 impl Outlook {
+    /// Whether the request is to be refused: its `Mcp-Session-Id` lines differ.
+    pub fn is_ambiguous(&self) -> bool {
+        self.ambiguous
+    }
+
     /// Whether the `Mcp-Session-Id` of an answer with this status names a session.
     pub fn opens(&self, status: u16) -> bool {
         self.opens && is_success(status)
@@ -172,6 +252,26 @@ fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
+/// Without the spaces and tabs around a header's value (RFC 9110, section 5.5), which nginx keeps in
+/// part.
+#[inline]
+pub fn trim(value: &[u8]) -> &[u8] {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    if is_blank(value.first()) || is_blank(value.last()) {
+        trim_blanks(value)
+    } else {
+        value
+    }
+}
+
+#[cold]
+fn trim_blanks(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
 /// Whether the body is in an encoding. HTTP does not want `identity` to be named, and some name it.
 fn is_encoded(encoding: &[u8]) -> bool {
     !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
@@ -191,11 +291,23 @@ mod tests {
     const REQUEST: Request<'static> = Request {
         verb: Verb::Other,
         session: b"",
+        lines: Lines::None,
         version: b"",
         method: b"",
         name: b"",
         query: b"",
+        target: b"/mcp",
     };
+
+    fn with(session: &'static [u8]) -> Request<'static> {
+        let mut request = REQUEST;
+        request.add_session(session);
+        request
+    }
+
+    fn second(request: Request) -> Option<(Kind, Vec<u8>)> {
+        request.second_id(&mut Id::new()).map(|(kind, id)| (kind, id.to_vec()))
+    }
 
     fn id(request: Request) -> Option<(Kind, Vec<u8>)> {
         request.id(&mut Id::new()).map(|(kind, id)| (kind, id.to_vec()))
@@ -207,15 +319,62 @@ mod tests {
 
     #[test]
     fn a_session_header_names_a_session_exactly() {
-        assert_eq!(id(Request { session: b"a%2B=c", ..REQUEST }), found(Kind::Session, b"a%2B=c"));
+        assert_eq!(id(with(b"a%2B=c")), found(Kind::Session, b"a%2B=c"));
+        assert_eq!(id(with(b" \ta b\t ")), found(Kind::Session, b"a b"));
+        assert_eq!(id(with(b" \t ")), None);
         assert_eq!(id(REQUEST), None);
+        assert_eq!(REQUEST.unknown(), Presented::NoId);
+        assert_eq!(with(b"").unknown(), Presented::NoId);
+        assert_eq!(with(b"s").unknown(), Presented::Stranger(Kind::Session));
+    }
+
+    #[test]
+    fn lines_that_differ_name_nothing_and_equal_ones_one_session() {
+        for lines in [&["a", "a "][..], &["\ta", "a", "a"]] {
+            let mut request = REQUEST;
+            lines.iter().for_each(|line| request.add_session(line.as_bytes()));
+            assert_eq!(id(request), found(Kind::Session, b"a"));
+            assert!(!request.outlook().is_ambiguous());
+        }
+        for lines in [&["a", "b"][..], &["a", "a", "b"], &["a", "b", "a"], &["", "a"], &["a", ""]] {
+            let mut request = Request { query: b"sessionId=s", ..REQUEST };
+            lines.iter().for_each(|line| request.add_session(line.as_bytes()));
+            assert_eq!(id(request), None, "{lines:?}");
+            assert_eq!(request.unknown(), Presented::Ambiguous);
+            assert!(request.outlook().is_ambiguous());
+        }
     }
 
     #[test]
     fn a_query_names_a_stream_unless_a_header_names_a_session() {
         let query = b"x=1&sessionId=s%31";
         assert_eq!(id(Request { query, ..REQUEST }), found(Kind::Sse, b"s1"));
-        assert_eq!(id(Request { query, session: b"h", ..REQUEST }), found(Kind::Session, b"h"));
+        assert_eq!(Request { query, ..REQUEST }.unknown(), Presented::Stranger(Kind::Sse));
+        let both = Request { query, target: b"/m?x=1&sessionId=s%31&clientId=c", ..with(b"h") };
+        assert_eq!(id(both), found(Kind::Session, b"h"));
+        assert_eq!(second(both), None);
+        assert_eq!(both.unknown(), Presented::Stranger(Kind::Session));
+    }
+
+    #[test]
+    fn a_target_with_an_id_of_its_own_is_asked_for_before_the_query() {
+        let target = b"/m/5f0c12?session_id=s";
+        let request = Request { query: b"session_id=s", target, ..REQUEST };
+        for version in [&b""[..], b"2025-06-18", NEW] {
+            let request = Request { version, ..request };
+            assert_eq!(id(request), found(Kind::Sse, target));
+            assert_eq!(second(request), found(Kind::Sse, b"s"));
+            assert_eq!(request.unknown(), Presented::Stranger(Kind::Sse));
+        }
+        let alone = Request { query: b"", target: b"/m/5f0c12", ..REQUEST };
+        assert_eq!(id(alone), found(Kind::Sse, b"/m/5f0c12"));
+        assert_eq!(second(alone), None);
+        assert_eq!(alone.unknown(), Presented::NoId);
+        let plain = Request { target: b"/m?session_id=s", ..request };
+        assert_eq!(id(plain), found(Kind::Sse, b"s"));
+        assert_eq!(second(plain), None);
+        let long = [b"/m/5f0c12?x=", &[b'x'; MAX_ID][..]].concat();
+        assert_eq!(id(Request { target: &long, ..request }), found(Kind::Sse, b"s"));
     }
 
     #[test]
@@ -225,6 +384,7 @@ mod tests {
             assert_eq!(id(Request { method, ..task }), found(Kind::Task, b"t-1"));
             assert_eq!(id(Request { method, version: b"2025-11-25", ..task }), None);
             assert_eq!(id(Request { method, version: b"", ..task }), None);
+            assert_eq!(Request { method, ..task }.unknown(), Presented::Stranger(Kind::Task));
             assert_eq!(id(Request { method, name: b"", ..task }), None);
             assert_eq!(
                 id(Request { method, name: b"=?base64?w6k=?=", ..task }),
@@ -238,12 +398,24 @@ mod tests {
     }
 
     #[test]
-    fn a_session_id_is_a_leftover_at_a_stateless_revision() {
+    fn an_id_is_asked_for_at_a_stateless_revision_and_none_is_opened() {
         for version in [&b"2026-07-28"[..], b"2026-07-29", b"2026-08-01", b"2030-01-01"] {
-            let request = Request { version, session: b"s", query: b"sessionId=q", ..REQUEST };
-            assert_eq!(id(request), None);
+            let request = Request { version, query: b"sessionId=q", ..with(b"s") };
+            assert_eq!(id(request), found(Kind::Session, b"s"));
+            assert_eq!(request.unknown(), Presented::Leftover);
             assert!(!request.outlook().opens(200));
+            let request = Request { version, query: b"sessionId=q", ..REQUEST };
+            assert_eq!(id(request), found(Kind::Sse, b"q"));
         }
+    }
+
+    #[test]
+    fn a_leftover_does_not_keep_a_task_from_its_server() {
+        let request = Request { version: NEW, method: b"tasks/get", name: b"t", ..with(b"s") };
+        assert_eq!(id(request), found(Kind::Session, b"s"));
+        assert_eq!(second(request), found(Kind::Task, b"t"));
+        let request = Request { version: b"2025-11-25", ..request };
+        assert_eq!(second(request), None);
     }
 
     #[test]
@@ -260,8 +432,8 @@ mod tests {
             b"DRAFT-2026",
             b"\xff\xff\xff\xff-\xff\xff-\xff\xff",
         ] {
-            let request = Request { version, session: b"s", ..REQUEST };
-            assert_eq!(id(request), found(Kind::Session, b"s"), "{version:?}");
+            let request = Request { version, ..with(b"s") };
+            assert_eq!(request.unknown(), Presented::Stranger(Kind::Session), "{version:?}");
             assert!(request.outlook().opens(200));
         }
     }
@@ -295,19 +467,20 @@ mod tests {
     const JSON: Response<'static> = Response { content_type: b"application/json", ..SSE };
 
     #[test]
-    fn a_stream_without_id_may_bring_an_endpoint() {
+    fn a_stream_may_bring_an_endpoint_unless_a_header_names_a_session() {
         let get = Request { verb: Verb::Get, ..REQUEST };
         assert_eq!(get.outlook().teaches(&SSE), Watch::Endpoint);
         assert_eq!(get.outlook().teaches(&JSON), Watch::Nothing);
         assert_eq!(get.outlook().teaches(&Response { status: 202, ..SSE }), Watch::Nothing);
         assert_eq!(get.outlook().teaches(&Response { content_type: b"", ..SSE }), Watch::Nothing);
         assert_eq!(REQUEST.outlook().teaches(&SSE), Watch::Nothing);
-        assert_eq!(Request { session: b"s", ..get }.outlook().teaches(&SSE), Watch::Nothing);
-        assert_eq!(
-            Request { query: b"session_id=s", ..get }.outlook().teaches(&SSE),
-            Watch::Nothing
-        );
-        assert_eq!(Request { version: NEW, ..get }.outlook().teaches(&SSE), Watch::Nothing);
+        let mut of_session = get;
+        of_session.add_session(b"s");
+        assert_eq!(of_session.outlook().teaches(&SSE), Watch::Nothing);
+        for version in [&b"2025-11-25"[..], NEW] {
+            let get = Request { version, query: b"session_id=s", ..get };
+            assert_eq!(get.outlook().teaches(&SSE), Watch::Endpoint);
+        }
     }
 
     #[test]

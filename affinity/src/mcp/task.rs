@@ -7,7 +7,7 @@
 
 use super::decimal::Decimal;
 use super::json::{self, Json, Type};
-use super::reader::Step;
+use super::reader::{Refusal, Step};
 use super::sse::{self, Stream};
 use super::{Bounded, Id};
 use crate::table::Span;
@@ -165,6 +165,8 @@ impl Message {
     fn lesson(&self) -> Step {
         if self.task_id().is_some() {
             Step::Found
+        } else if self.is_task() && self.task_id.get().is_none() {
+            Step::Refused(Refusal::TooLong)
         } else {
             Step::Nothing
         }
@@ -172,10 +174,11 @@ impl Message {
 
     /// The id, if the result is a task.
     pub(super) fn task_id(&self) -> Option<&[u8]> {
-        if self.result_type.get() != Some(b"task") {
-            return None;
-        }
-        self.task_id.get().filter(|id| !id.is_empty())
+        self.task_id.get().filter(|id| self.is_task() && !id.is_empty())
+    }
+
+    fn is_task(&self) -> bool {
+        self.result_type.get() == Some(b"task")
     }
 
     /// How long the task is kept. `null` means for ever; no time at all, or less, means nothing.

@@ -158,10 +158,11 @@ impl Tally {
         })
     }
 
-    /// The counter of a rejection.
+    /// The counter of a rejection. A request whose ids contradict each other counts as one whose id is
+    /// unknown.
     pub const fn of_rejection(rejection: Rejection) -> usize {
         match rejection {
-            Rejection::NotFound => 6,
+            Rejection::NotFound | Rejection::Ambiguous => 6,
             Rejection::Gone => 7,
             Rejection::Unavailable => 8,
         }

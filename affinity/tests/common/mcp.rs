@@ -8,6 +8,7 @@ use std::str;
 use base64::prelude::{Engine, BASE64_STANDARD};
 use percent_encoding::percent_decode;
 use serde_json::{Deserializer, Value};
+use url::Url;
 
 const MAX_ID: usize = 1024;
 const MAX_DEPTH: usize = 64;
@@ -23,9 +24,13 @@ pub fn query(query: &[u8]) -> Option<Vec<u8>> {
         let equals = parameter.iter().position(|byte| *byte == b'=')?;
         let name = decode(&parameter[..equals]);
         let value = decode(&parameter[equals + 1..]);
-        (name == b"sessionId" || name == b"session_id").then_some(value).filter(|v| !v.is_empty())
+        is_session_id(&name).then_some(value).filter(|v| !v.is_empty())
     })?;
     (id.len() <= MAX_ID).then_some(id)
+}
+
+fn is_session_id(name: &[u8]) -> bool {
+    matches!(&name.to_ascii_lowercase()[..], b"sessionid" | b"session_id")
 }
 
 /// The value of `Mcp-Name`.
@@ -88,13 +93,101 @@ pub fn events(stream: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     events
 }
 
-/// The id in the first `endpoint` of a stream.
-pub fn endpoint(stream: &[u8]) -> Option<Vec<u8>> {
-    let (_, uri) = events(stream).into_iter().find(|(kind, _)| kind == b"endpoint")?;
-    let uri: Vec<_> = uri.into_iter().filter(|byte| *byte > b' ').collect();
-    let reference = uri.split(|byte| *byte == b'#').next().unwrap();
-    let question = reference.iter().position(|byte| *byte == b'?')?;
-    query(&reference[question + 1..])
+/// What names the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Endpoint {
+    /// Nothing.
+    None,
+    /// The session id in the query of its event.
+    Id(Vec<u8>),
+    /// The target of its event.
+    Target(Vec<u8>),
+    /// It may be too long, or the `url` crate does not resolve it.
+    Beyond,
+}
+
+/// The first `endpoint` of a stream whose request line has this URI.
+pub fn endpoint(stream: &[u8], uri: &str) -> Endpoint {
+    let Some((_, data)) = events(stream).into_iter().find(|(kind, _)| kind == b"endpoint") else {
+        return Endpoint::None;
+    };
+    reference(&data, uri)
+}
+
+/// What the data of an `endpoint` event name.
+pub fn reference(data: &[u8], uri: &str) -> Endpoint {
+    if data.len() + uri.len() > MAX_ID {
+        return Endpoint::Beyond;
+    }
+    let data: Vec<_> = data.iter().copied().filter(|b| !b"\t\r\n".contains(b)).collect();
+    let is_blank = |byte: &u8| *byte <= b' ';
+    let begin = data.iter().take_while(|byte| is_blank(byte)).count();
+    let end = data.len() - data.iter().rev().take_while(|byte| is_blank(byte)).count();
+    let data = data.get(begin..end).unwrap_or_default();
+
+    let is_of_uri = |b: &u8| b.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(b);
+    let before_fragment = data.split(|byte| *byte == b'#').next().unwrap();
+    let id = before_fragment.iter().position(|byte| *byte == b'?').and_then(|question| {
+        let text = &before_fragment[question + 1..];
+        query(text.split(|byte| byte.is_ascii() && !is_of_uri(byte)).next().unwrap())
+    });
+    let id_of_stream = uri.split_once('?').and_then(|(_, text)| query(text.as_bytes()));
+    if id.is_some() && id != id_of_stream {
+        return Endpoint::Id(id.unwrap());
+    }
+    let target = match str::from_utf8(data) {
+        Ok(text) if data.iter().all(is_of_uri) => match resolve(text, uri) {
+            Ok(target) => target,
+            Err(()) => return Endpoint::Beyond,
+        },
+        _ => None,
+    };
+    match (target.filter(|target| has_own_id(target, uri)), id) {
+        (Some(target), _) => Endpoint::Target(target.into()),
+        (None, Some(id)) => Endpoint::Id(id),
+        (None, None) => Endpoint::None,
+    }
+}
+
+/// Path and query of a reference as the `url` crate resolves it; an error where it does not.
+fn resolve(reference: &str, uri: &str) -> Result<Option<String>, ()> {
+    let low = reference.to_ascii_lowercase();
+    let after = |prefix| low.strip_prefix(prefix);
+    let (scheme, rest) = match (after("http:"), after("https:")) {
+        (Some(rest), _) | (_, Some(rest)) => (true, rest),
+        _ => (false, &low[..]),
+    };
+    let has_authority = rest.starts_with("//");
+    // What browsers forgive is not read: no slashes behind the scheme, no host, a third slash.
+    let is_odd = scheme && !has_authority
+        || has_authority && matches!(rest[2..].chars().next(), None | Some('/' | '?' | '#'));
+    if is_odd {
+        return Ok(None);
+    }
+    let base = Url::parse(&format!("http://nginx.test{uri}")).map_err(|_| ())?;
+    let url = base.join(reference).map_err(|_| ())?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Ok(None);
+    }
+    Ok(Some(url[url::Position::BeforePath..url::Position::AfterQuery].to_owned()))
+}
+
+/// Whether a target has an id of its own: the rule of `target.rs`, in other words.
+fn has_own_id(target: &str, uri: &str) -> bool {
+    let of_stream: Vec<_> = uri.split(['/', '?', '&', ';', '=']).collect();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let in_path = path.split(['/', ';']).map(|text| (false, text));
+    let in_query = query.split('&').map(|text| (true, text));
+    in_path.chain(in_query).any(|(in_query, text)| {
+        let (name, value) = text.split_once('=').unwrap_or(("", text));
+        let decoded: Vec<_> = percent_decode(name.replace('+', " ").as_bytes()).collect();
+        let low = name.to_ascii_lowercase();
+        let has_digit = value.chars().any(|char| char.is_ascii_digit());
+        let is_id = value.len() >= 20
+            || value.len() >= 6 && has_digit
+            || !value.is_empty() && (low.contains("session") || low.contains("client"));
+        is_id && !of_stream.contains(&value) && !(in_query && is_session_id(&decoded))
+    })
 }
 
 /// What a JSON-RPC message says.

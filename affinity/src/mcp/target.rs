@@ -1,0 +1,287 @@
+//! Where a client of the transport HTTP+SSE sends its messages: the path and the query that the URI
+//! of the `endpoint` event gives.
+//!
+//! # Which text names the session
+//! One entry of the table stands for a stream. Its text is, of these, the first that there is:
+//! 1. The session id in the event's query ([`query::session_id`]), unless the stream's own URI has the
+//!    same one. The official SDKs write it so, and it stays the same where a proxy in front of nginx
+//!    changes the prefix of the path.
+//! 2. The target: path and query as the client will send them ([`resolve`]), if it has an id of its
+//!    own ([`has_own_id`]). A target begins with a slash.
+//! 3. The session id in the event's query although the stream's own URI has it: the client has chosen
+//!    it.
+//!
+//! A request is asked about its target first, if that can have an id of its own, and then about the
+//! session id in its query. A target is the whole of what a server has announced, an id in a query
+//! may also be what a user has put there (an account's key). Both lead to the same server unless the
+//! id in the query is shared by several streams; then the target is right.
+//!
+//! # Which target has an id of its own
+//! `/messages` and `/mcp/notifications` are the same for every stream: to learn one would lead
+//! everybody's requests to one server. A target has an id of its own if a segment of its path, or the
+//! value of a parameter (`?name=value`, `;name=value`), is not in the URI of the stream and
+//! - belongs to a parameter whose name has `session` or `client` in it, or
+//! - has [`MIN_MIXED`] bytes or more, one of them a digit, or
+//! - has [`MIN_PLAIN`] bytes or more.
+//!
+//! Session ids in the query do not count here, they have an entry of their own. What passes for an id
+//! and is none (`/v2beta1/messages`) is found out by a second server that announces it: see
+//! [`Policy::on_announced`](crate::policy::Policy::on_announced).
+//!
+//! # Prefixes
+//! All of this is in the client's terms: the URI of the stream is the request line's, and so is that
+//! of the later request. `location /api/ { proxy_pass http://u/; }` works with servers that announce
+//! relative targets (`messages?sessionId=…`), or absolute ones with the prefix (Python's `root_path`);
+//! where something behind nginx's body filters, or in front of nginx, adds the prefix, session ids in
+//! the query are known all the same.
+
+use super::query::{is_session_id, split};
+use super::Id;
+
+/// The length, in bytes, from which a text with a digit passes for an id.
+const MIN_MIXED: usize = 6;
+/// The length, in bytes, from which any text does.
+const MIN_PLAIN: usize = 20;
+
+/// Whether a byte stands in URIs (RFC 3986, section 2). Quotes and braces do not.
+pub(super) fn is_of_uri(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
+}
+
+/// Puts into `out` the path and the query of a reference, resolved against the URI of the stream as a
+/// client that follows the URL standard (WHATWG) resolves and sends it. Percent-encoding stays as it
+/// is. False if the reference is no URI that leads to an HTTP server.
+pub(super) fn resolve(reference: &[u8], stream: &[u8], out: &mut Id) -> bool {
+    out.clear();
+    if !reference.iter().all(|byte| is_of_uri(*byte)) {
+        return false;
+    }
+    let (reference, _) = split(reference, b'#');
+    let Some((from_root, reference)) = without_authority(reference) else {
+        return false;
+    };
+    let (path, mut query) = split(reference, b'?');
+    let (of_stream, query_of_stream) = split(stream, b'?');
+    match path.strip_prefix(b"/") {
+        Some(path) => push_segments(path, out),
+        None if from_root => push_segments(path, out),
+        None => {
+            push_segments(of_stream.strip_prefix(b"/").unwrap_or_default(), out);
+            if path.is_empty() {
+                query = query.or(query_of_stream);
+            } else {
+                pop_segment(out);
+                push_segments(path, out);
+            }
+        }
+    }
+    if let Some(query) = query {
+        out.push(b'?');
+        for byte in query {
+            match byte {
+                b'\'' => out.extend(b"%27"),
+                byte => out.push(*byte),
+            }
+        }
+    }
+    true
+}
+
+/// Path and query of a reference, and whether it had an authority. None if its scheme is not HTTP's.
+fn without_authority(reference: &[u8]) -> Option<(bool, &[u8])> {
+    let rest = match (reference.strip_prefix(b"//"), scheme(reference)) {
+        (Some(rest), _) => rest,
+        (None, None) => return Some((false, reference)),
+        (None, Some((scheme, rest))) => {
+            let is_http = [&b"http"[..], b"https"].iter().any(|s| s.eq_ignore_ascii_case(scheme));
+            rest.strip_prefix(b"//").filter(|_| is_http)?
+        }
+    };
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(rest.len());
+    rest.get(end..).filter(|_| end > 0).map(|rest| (true, rest))
+}
+
+/// The scheme of an absolute URI, and what follows its colon.
+fn scheme(reference: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (scheme, rest) = split(reference, b':');
+    let is_scheme = scheme.first()?.is_ascii_alphabetic()
+        && scheme.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
+    rest.filter(|_| is_scheme).map(|rest| (scheme, rest))
+}
+
+/// Adds the segments of a path, each behind a slash; `.` and `..` do what they say.
+fn push_segments(path: &[u8], out: &mut Id) {
+    let mut segments = path.split(|byte| *byte == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let is_last = segments.peek().is_none();
+        match dots(segment) {
+            0 => {
+                out.push(b'/');
+                out.extend(segment);
+            }
+            dots => {
+                if dots == 2 {
+                    pop_segment(out);
+                }
+                if is_last {
+                    out.push(b'/');
+                }
+            }
+        }
+    }
+}
+
+fn pop_segment(out: &mut Id) {
+    let last = out.get().and_then(|path| path.iter().rposition(|byte| *byte == b'/'));
+    if let Some(at) = last {
+        out.truncate(at);
+    }
+}
+
+/// 1 for the segment `.`, 2 for `..`, also where dots are encoded; 0 for any other.
+fn dots(segment: &[u8]) -> usize {
+    let mut rest = segment;
+    let mut dots = 0;
+    while !rest.is_empty() {
+        rest = match rest {
+            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
+            _ => return 0,
+        };
+        dots += 1;
+    }
+    if dots <= 2 {
+        dots
+    } else {
+        0
+    }
+}
+
+/// Whether a target has an id of its own, beside a session id in its query. See the rule above.
+///
+/// The stream's URI is searched once for each text of the target that could be an id.
+pub(super) fn has_own_id(target: &[u8], stream: &[u8]) -> bool {
+    let (path, query) = split(target, b'?');
+    path.split(|byte| matches!(byte, b'/' | b';')).any(|part| is_own_id(part, stream))
+        || query.is_some_and(|query| {
+            let mut parameters = query.split(|byte| *byte == b'&');
+            parameters.any(|part| is_own_id(part, stream) && !is_session_id(split(part, b'=').0))
+        })
+}
+
+fn is_own_id(part: &[u8], stream: &[u8]) -> bool {
+    let (name, value) = match split(part, b'=') {
+        (name, Some(value)) => (name, value),
+        (text, None) => (&b""[..], text),
+    };
+    let is_long_enough = value.len() >= MIN_MIXED && value.iter().any(u8::is_ascii_digit)
+        || value.len() >= MIN_PLAIN;
+    (is_long_enough || !value.is_empty() && names_session(name))
+        && !stream.split(|byte| b"/?&;=".contains(byte)).any(|text| text == value)
+}
+
+fn names_session(name: &[u8]) -> bool {
+    [&b"session"[..], b"client"]
+        .iter()
+        .any(|word| name.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(reference: &str, stream: &str) -> Option<String> {
+        let mut out = Id::new();
+        let found = resolve(reference.as_bytes(), stream.as_bytes(), &mut out);
+        found.then(|| String::from_utf8(out.get().unwrap().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_reference_is_resolved_against_the_uri_of_the_stream() {
+        for (reference, target) in [
+            ("/messages?a=b", "/messages?a=b"),
+            ("messages?a=b", "/api/v/messages?a=b"),
+            ("./messages", "/api/v/messages"),
+            ("../messages", "/api/messages"),
+            ("../../../messages", "/messages"),
+            ("..", "/api/"),
+            (".", "/api/v/"),
+            ("a/%2e%2E/b/.", "/api/v/b/"),
+            ("/a/.%2e/b", "/b"),
+            ("?a=b", "/api/v/sse?a=b"),
+            ("?", "/api/v/sse?"),
+            ("", "/api/v/sse?k=1"),
+            ("#a", "/api/v/sse?k=1"),
+            ("//h:80/m?x", "/m?x"),
+            ("http://h/m;s=1", "/m;s=1"),
+            ("HTTPS://[::1]:80", "/"),
+            ("http://h?x", "/?x"),
+            ("/m/%7b?q='%41#f?g", "/m/%7b?q=%27%41"),
+            ("/a//b/", "/a//b/"),
+            ("/...", "/..."),
+            ("m/a:b", "/api/v/m/a:b"),
+        ] {
+            let found = resolved(reference, "/api/v/sse?k=1");
+            assert_eq!(found.as_deref(), Some(target), "{reference}");
+        }
+        assert_eq!(resolved("m", "*").as_deref(), Some("/m"));
+        assert_eq!(resolved("m", "/a/../sse").as_deref(), Some("/m"));
+    }
+
+    #[test]
+    fn what_is_no_uri_of_an_http_server_has_no_target() {
+        for reference in [
+            r#"{"url":"/m"}"#,
+            r#""/m""#,
+            "/m n",
+            "/m\\n",
+            "/é",
+            "ftp://h/m",
+            "mailto:x",
+            "http:/m",
+            "http:m",
+            "http:///m",
+            "//",
+            "///m",
+        ] {
+            assert_eq!(resolved(reference, "/sse"), None, "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_target_longer_than_an_id_may_be_has_no_value() {
+        let mut out = Id::new();
+        assert!(resolve(format!("/{}/../m", "x".repeat(2000)).as_bytes(), b"/sse", &mut out));
+        assert_eq!(out.get(), None);
+    }
+
+    #[test]
+    fn an_id_of_its_own_is_what_the_stream_does_not_have() {
+        for (target, has) in [
+            ("/messages", false),
+            ("/mcp", false),
+            ("/mcp/notifications", false),
+            ("/v2/messages", false),
+            ("/messages?version=2", false),
+            ("/messages?transport=sse", false),
+            ("/messages?key=a1b2c3d4", false),
+            ("/tenants/tenant42/messages", false),
+            ("/messages?client=", false),
+            ("/messages?sessionId=5f0c1234", false),
+            ("/messages?session%49d=5f0c1234", false),
+            ("/messages?session=one", true),
+            ("/messages?clientId=one", true),
+            ("/messages?client_id=one", true),
+            ("/messages;sessionId=one", true),
+            ("/messages?sid=5f0c1234", true),
+            ("/messages?5f0c1234", true),
+            ("/messages/5f0c1234", true),
+            ("/messages/5f0c1234/send", true),
+            ("/messages/ABCDEFGHIJKLMNOPQRSTUVWXYZ", true),
+            ("/messages?sessionId=one&clientId=two", true),
+            ("/messages?sessionId=one&key=a1b2c3d4", false),
+        ] {
+            let stream = b"/tenants/tenant42/sse?key=a1b2c3d4";
+            assert_eq!(has_own_id(target.as_bytes(), stream), has, "{target}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Info lines of MCP mode: answers that were not understood, and ids that two servers have claimed.
+//!
+//! They name the zone, the server and the keyed hash of an id, never the id. They go to nginx's main
+//! log, since the log of a connection adds the request line, which may hold an id.
+
+use core::cell::Cell;
+
+use affinity::mcp::Refusal;
+use affinity::table::{Key, Span, Tick};
+use nginx_sys::{ngx_cycle, ngx_str_t, NGX_LOG_INFO};
+
+use crate::nginx;
+
+/// A worker writes no more than one line of a kind in this time (milliseconds).
+const EVERY: u64 = 1000;
+
+/// What there is to tell.
+#[derive(Clone, Copy)]
+pub enum Notice {
+    /// A body gives no id.
+    Refused(Refusal),
+    /// An id was bound to another server, and follows this one now.
+    Moved(Key),
+    /// An id is bound to another server, and stays there.
+    Kept(Key),
+    /// The target of an `endpoint` event has been announced by another server, and names no session.
+    Shared(Key),
+}
+
+/// How many kinds there are.
+const KINDS: usize = 6;
+
+impl Notice {
+    fn kind(self) -> usize {
+        match self {
+            Notice::Refused(Refusal::NoTarget) => 0,
+            Notice::Refused(Refusal::NoId) => 1,
+            Notice::Refused(Refusal::TooLong) => 2,
+            Notice::Moved(_) => 3,
+            Notice::Kept(_) => 4,
+            Notice::Shared(_) => 5,
+        }
+    }
+}
+
+struct Told([Cell<Option<Tick>>; KINDS]);
+
+// SAFETY: nginx runs its event loop, and all that is called from it, in one thread.
+unsafe impl Sync for Told {}
+
+/// When this worker has written the last line of each kind.
+static TOLD: Told = Told([const { Cell::new(None) }; KINDS]);
+
+/// Writes a line, unless there was one of its kind a moment ago; `server` is the one that answered.
+#[cold]
+pub fn tell(zone: ngx_str_t, server: &[u8], notice: Notice) {
+    let now = nginx::now();
+    let Some(told) = TOLD.0.get(notice.kind()) else { return };
+    if told.get().is_some_and(|last| now.since(last) < Span::from_millis(EVERY)) {
+        return;
+    }
+    told.set(Some(now));
+    let server = ngx_str_t { len: server.len(), data: server.as_ptr().cast_mut() };
+    let write = |text: &str, key: Option<Key>| {
+        // SAFETY: a process that serves requests has a cycle with a log.
+        let log = unsafe { (*ngx_cycle).log };
+        match key {
+            None => {
+                ngx::ngx_log_error!(
+                    NGX_LOG_INFO,
+                    log,
+                    "zone \"{zone}\": server \"{server}\" {text}"
+                );
+            }
+            Some(key) => {
+                let hash = key.fingerprint();
+                ngx::ngx_log_error!(
+                    NGX_LOG_INFO,
+                    log,
+                    "zone \"{zone}\": server \"{server}\" {text} (hash {hash:016x})"
+                );
+            }
+        }
+    };
+    match notice {
+        Notice::Refused(Refusal::NoTarget) => {
+            write("sent an endpoint event that is no URI, not learned", None);
+        }
+        Notice::Refused(Refusal::NoId) => {
+            write("sent an endpoint event without an id of its own, not learned", None);
+        }
+        Notice::Refused(Refusal::TooLong) => {
+            write("sent an id that is too long, not learned", None);
+        }
+        Notice::Moved(key) => {
+            write("answered with an id that was bound to another one, and has it now", Some(key));
+        }
+        Notice::Kept(key) => {
+            write("answered with an id that stays bound to another one", Some(key));
+        }
+        Notice::Shared(key) => {
+            write("sent the same endpoint as another one, not learned", Some(key));
+        }
+    }
+}
