@@ -8,6 +8,7 @@ use core::mem;
 use core::ptr;
 use core::slice;
 
+use affinity::mcp::trim;
 use nginx_sys::{
     ngx_conf_t, ngx_cycle_t, ngx_hash_key, ngx_http_compile_complex_value,
     ngx_http_compile_complex_value_t, ngx_http_complex_value, ngx_http_complex_value_t,
@@ -241,8 +242,9 @@ impl Header {
         (index >= 0).then_some(Header { list: *list, name, first, mask, hash, index })
     }
 
-    /// The header's value, possibly empty; `None` if there are several of that name, which are
-    /// joined or not as this nginx does it.
+    /// The header's value, possibly empty. Of a response the first line counts, without the blanks
+    /// around it: nginx joins several from 1.23 on. `None` if a request has several, which are joined
+    /// or not as this nginx does it.
     ///
     /// # Safety
     /// `r` is a live request.
@@ -272,6 +274,9 @@ impl Header {
                             return None;
                         }
                         found = nginx::bytes(&(*header).value);
+                        if !matches!(self.list, List::Request) && !found.is_empty() {
+                            return Some(trim(found));
+                        }
                     }
                     header = header.add(1);
                 }

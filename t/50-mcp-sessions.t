@@ -40,18 +40,31 @@ __DATA__
 
 
 
-=== TEST 3: of two ids the first counts
+=== TEST 3: lines that differ are answered 400, equal ones are one
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
+    upstream v {
+        sticky_learn zone=sessions unknown=balance bind=$http_x_user;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location = /202 { proxy_pass http://v; }
 --- story
-    POST /?mcp=one                                          => 200 a NEW a
-    POST /?mcp=two                                          => 200 b NEW b
-    GET / | Mcp-Session-Id: two | Mcp-Session-Id: one       => 200 b HIT b
-    GET / | Mcp-Session-Id: stranger | Mcp-Session-Id: one  => 404 - UNKNOWN -
+    POST /?mcp=one                                           => 200 a NEW a
+    POST /?mcp=two                                           => 200 b NEW b
+    GET / | Mcp-Session-Id: two | Mcp-Session-Id: one        => 400 - UNKNOWN -
+    GET /202 | Mcp-Session-Id: two | Mcp-Session-Id: one     => 400 - UNKNOWN -
+    GET /202 | Mcp-Session-Id: x | Mcp-Session-Id: y | X-User: ann => 400 - UNKNOWN -
+    POST /?sessionId=x | Mcp-Session-Id: a | Mcp-Session-Id: b     => 400 - UNKNOWN -
+    DELETE / | Mcp-Session-Id: one | Mcp-Session-Id: two     => 400 - UNKNOWN -
+    GET / | Mcp-Session-Id: two | Mcp-Session-Id: two        => 200 b HIT b
+    GET / | Mcp-Session-Id: one | Mcp-Session-Id: one        => 200 a HIT a
 
 
 
@@ -164,21 +177,27 @@ __DATA__
 
 
 
-=== TEST 10: a session id that comes at a revision without sessions means nothing
+=== TEST 10: a known id is honoured at a revision without sessions, an unknown one balanced, none learned
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
+        server $TEST_NGINX_C;
     }
 --- story
     POST /?mcp=one                                                          => 200 a NEW a
-    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: one         => 200 b NONE -
-    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: stranger    => 200 a NONE -
-    POST /404 | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: one      => 404 b NONE -
-    POST /?mcp=two | MCP-Protocol-Version: 2026-07-28                       => 200 a NONE -
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: one         => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: one         => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: stranger    => 200 b UNKNOWN -
+    POST /404 | MCP-Protocol-Version: 2026-07-28 | Mcp-Session-Id: one      => 404 a HIT a
+    POST /?mcp=two | MCP-Protocol-Version: 2026-07-28                       => 200 c NONE -
     POST / | MCP-Protocol-Version: 2025-11-25 | Mcp-Session-Id: two         => 404 - UNKNOWN -
     POST / | MCP-Protocol-Version: 2025-11-25 | Mcp-Session-Id: one         => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2025-06-18 | Mcp-Session-Id: one         => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2025-06-18 | Mcp-Session-Id: stranger    => 404 - UNKNOWN -
+    POST / | MCP-Protocol-Version: 2025-03-26 | Mcp-Session-Id: one         => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2025-03-26 | Mcp-Session-Id: stranger    => 404 - UNKNOWN -
 
 
 
@@ -194,3 +213,115 @@ __DATA__
     DELETE / | Mcp-Session-Id: one | X-User: mallory   => 404 - UNKNOWN -
     GET / | Mcp-Session-Id: one                        => 404 - UNKNOWN -
     GET / | Mcp-Session-Id: one | X-User: alice        => 200 a HIT a
+
+
+
+=== TEST 12: of a response's header that comes twice the first line counts, without blanks
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+    upstream v {
+        sticky_learn zone=bound:1m bind=$http_x_user;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location = /202 { proxy_pass http://v; }
+--- story
+    POST /?mcp=one&mcp2=two                      => 200 a NEW a
+    POST / | Mcp-Session-Id: one                 => 200 a HIT a
+    POST / | Mcp-Session-Id: two                 => 404 - UNKNOWN -
+    POST / | Mcp-Session-Id: one, two            => 404 - UNKNOWN -
+    POST /blanks?mcp=three&mcp2=four             => 200 b NEW b
+    POST / | Mcp-Session-Id: three               => 200 b HIT b
+    POST /?mcp=s6,%20s6                          => 200 a NEW a
+    POST / | Mcp-Session-Id: s6,%20s6            => 200 a HIT a
+    POST / | Mcp-Session-Id: s6                  => 404 - UNKNOWN -
+    POST /202?mcp=one&mcp2=two | X-User: ann     => 202 a NEW a
+    POST /202 | Mcp-Session-Id: one | X-User: ann => 202 a HIT a
+    POST /202 | Mcp-Session-Id: one | X-User: bob => 404 - UNKNOWN -
+
+
+
+=== TEST 13: so it is with a value of one's own
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unknown=reject;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+    upstream v {
+        sticky_learn zone=sessions create=$upstream_http_mcp_session_id lookup=$http_x_session unknown=reject;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location = /202 { proxy_pass http://v; }
+    location = /blanks { proxy_pass http://v; }
+--- story
+    POST /?new=one&own=two                 => 200 a NEW a
+    POST / | X-Session: one                => 200 a HIT a
+    POST / | X-Session: one, a-two         => 404 - UNKNOWN -
+    POST /202?mcp=three&mcp2=four          => 202 a NEW a
+    POST / | X-Session: three              => 200 a HIT a
+    POST /blanks?mcp=five&mcp2=six         => 200 b NEW b
+    POST / | X-Session: five               => 200 b HIT b
+
+
+
+=== TEST 14: who answers 2xx with the id of a header holds the session, whoever held it before
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?mcp=default                => 200 a NEW a
+    POST /404?mcp=default             => 404 b NONE -
+    POST / | Mcp-Session-Id: default  => 200 a HIT a
+    POST /201                         => 201 a NONE -
+    POST /201?mcp=default             => 201 b REBOUND b
+    POST / | Mcp-Session-Id: default  => 200 b HIT b
+--- told
+\[info\] .*zone "sessions\w*": server "[\d.:]+" answered with an id that was bound to another one, and has it now \(hash [0-9a-f]{16}\)
+
+
+
+=== TEST 15: also for a request whose own id is unknown
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m unknown=balance;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?mcp=one                                     => 200 a NEW a
+    POST /?mcp=one | Mcp-Session-Id: stranger          => 200 b REBOUND b
+    POST /?mcp=two | Mcp-Session-Id: two               => 200 a NEW a
+    POST / | Mcp-Session-Id: one                       => 200 b HIT b
+    POST /?mcp=two | Mcp-Session-Id: one               => 200 b HIT b
+    POST / | Mcp-Session-Id: two                       => 200 a HIT a
+
+
+
+=== TEST 16: a key that users put into the query decides nothing
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?session_id=KEY&mcp=one                      => 200 a NEW a
+    POST /?session_id=KEY                              => 200 b UNKNOWN -
+    POST /?session_id=KEY | Mcp-Session-Id: one        => 200 a HIT a
+    POST /?sessionId=KEY | Mcp-Session-Id: one         => 200 a HIT a
+    POST /?sessionId=KEY | Mcp-Session-Id: stranger    => 404 - UNKNOWN -
+    DELETE /?session_id=KEY | Mcp-Session-Id: one      => 200 a HIT a
+    POST /?session_id=KEY | Mcp-Session-Id: one        => 404 - UNKNOWN -
