@@ -22,8 +22,10 @@ use crate::versions;
 use crate::zone;
 
 /// Idle time after which a session is forgotten, if the configuration does not say
-/// (milliseconds).
+/// (milliseconds): that of NGINX Plus.
 const DEFAULT_TIMEOUT: u64 = 10 * 60 * 1000;
+/// The same in MCP mode, whose SDKs keep a session for half an hour to two.
+const DEFAULT_MCP_TIMEOUT: u64 = 60 * 60 * 1000;
 /// How long a server may be unavailable before it is gone, if the configuration does not say
 /// (milliseconds).
 const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
@@ -198,7 +200,10 @@ impl Parameters {
             fail!(cf, "\"zone\" parameter is not specified");
         };
         let limits = Limits {
-            timeout: self.timeout.unwrap_or(Span::from_millis(DEFAULT_TIMEOUT)),
+            timeout: self.timeout.unwrap_or(Span::from_millis(match mcp {
+                true => DEFAULT_MCP_TIMEOUT,
+                false => DEFAULT_TIMEOUT,
+            })),
             lifetime: self.lifetime,
         };
         let policy = Policy {
