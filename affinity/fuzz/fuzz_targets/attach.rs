@@ -31,7 +31,14 @@ fuzz_target!(|data: &[u8]| {
         let table = unsafe { Table::create(region, len, [7; 16]) }.unwrap();
         let server = table.intern(b"192.0.2.1:80", Tick(1)).unwrap();
         for id in 0..40u8 {
-            table.bind(table.key(Kind::Session, &[id], b""), server, None, Tick(1), &LIMITS, Existing::Keep);
+            table.bind(
+                table.key(Kind::Session, &[id], b""),
+                server,
+                None,
+                Tick(1),
+                &LIMITS,
+                Existing::Keep,
+            );
         }
         for hit in damage.chunks_exact(3) {
             let at = usize::from(u16::from_le_bytes([hit[0], hit[1]])) % len;

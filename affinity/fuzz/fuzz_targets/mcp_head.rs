@@ -1,4 +1,4 @@
-//! Reads the headers of a request: `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and
+//! Reads the headers of a request: `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and twice
 //! `Mcp-Session-Id`, each on a line of its own. They mean what base64 and a parsed date say.
 
 #![no_main]
@@ -6,23 +6,41 @@
 mod common;
 
 use affinity::mcp::{Id, Request};
+use affinity::policy::Presented;
 use affinity::table::Kind;
 use common::{model, REQUEST};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|head: &[u8]| {
-    let mut lines = head.splitn(4, |byte| *byte == b'\n').chain([&b""[..]; 3]);
+    let mut lines = head.splitn(5, |byte| *byte == b'\n').chain([&b""[..]; 4]);
     let mut line = || lines.next().unwrap();
-    let request =
-        Request { version: line(), method: line(), name: line(), session: line(), ..REQUEST };
+    let mut request = Request { version: line(), method: line(), name: line(), ..REQUEST };
+    let (first, second) = (line(), lines.next().filter(|line| !line.is_empty()));
+    [Some(first), second].into_iter().flatten().for_each(|line| request.add_session(line));
+    let trim = |line: &[u8]| {
+        let text = line.iter().map(|byte| *byte as char).collect::<String>();
+        text.trim_matches([' ', '\t']).chars().map(|char| char as u8).collect::<Vec<_>>()
+    };
+
     let mut scratch = Id::new();
     let id = request.id(&mut scratch).map(|(kind, id)| (kind, id.to_vec()));
-    let expected = if !model::is_stateless(request.version) {
-        Some((Kind::Session, request.session.to_vec())).filter(|(_, id)| !id.is_empty())
-    } else if [&b"tasks/get"[..], b"tasks/update", b"tasks/cancel"].contains(&request.method) {
+    let session = trim(first);
+    let of_task = || {
+        let methods = [&b"tasks/get"[..], b"tasks/update", b"tasks/cancel"];
+        if !model::is_stateless(request.version) || !methods.contains(&request.method) {
+            return None;
+        }
         model::name(request.name).map(|id| (Kind::Task, id))
-    } else {
+    };
+    let expected = if second.is_some_and(|second| trim(second) != session) {
+        assert_eq!(request.unknown(), Presented::Ambiguous);
         None
+    } else if session.is_empty() {
+        of_task()
+    } else {
+        let second = request.second_id(&mut scratch).map(|(kind, id)| (kind, id.to_vec()));
+        assert_eq!(second, of_task());
+        Some((Kind::Session, session))
     };
     assert_eq!(id, expected);
     assert_eq!(request.outlook().opens(200), !model::is_stateless(request.version));

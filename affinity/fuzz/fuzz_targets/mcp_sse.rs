@@ -6,15 +6,13 @@
 mod common;
 
 use affinity::mcp::{Format, Watch};
-use affinity::table::Kind;
-use common::{agree, model, read_cut};
+use common::{agree, agree_on_endpoint, model, read_cut, URI};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let Some((&cut, stream)) = data.split_first() else {
         return;
     };
-    let endpoint = read_cut(Watch::Endpoint, stream, cut);
-    assert_eq!(endpoint, model::endpoint(stream).map(|id| (Kind::Sse, id, None)));
+    agree_on_endpoint(read_cut(Watch::Endpoint, stream, cut), model::endpoint(stream, URI));
     agree(read_cut(Watch::Task(Format::Sse), stream, cut), model::messages(stream));
 });

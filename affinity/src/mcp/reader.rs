@@ -52,6 +52,7 @@ pub struct Learned<'a> {
     pub ttl: Option<Span>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one for each answer that is read")]
 enum Body<'a> {
     Endpoint(Endpoint<'a>),
     TaskJson(TaskJson),

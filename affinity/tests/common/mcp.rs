@@ -132,8 +132,9 @@ pub fn reference(data: &[u8], uri: &str) -> Endpoint {
         query(text.split(|byte| byte.is_ascii() && !is_of_uri(byte)).next().unwrap())
     });
     let id_of_stream = uri.split_once('?').and_then(|(_, text)| query(text.as_bytes()));
-    if id.is_some() && id != id_of_stream {
-        return Endpoint::Id(id.unwrap());
+    match &id {
+        Some(new) if id != id_of_stream => return Endpoint::Id(new.clone()),
+        _ => {}
     }
     let target = match str::from_utf8(data) {
         Ok(text) if data.iter().all(is_of_uri) => match resolve(text, uri) {
