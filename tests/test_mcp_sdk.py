@@ -1,6 +1,7 @@
 """Real clients and real servers of the official SDKs: behind nginx a session is what it is with a single server."""
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -8,7 +9,8 @@ import pytest
 
 from harness.conf import listen, sample, upstream
 from harness.ports import free_ports
-from harness.sdk import FRONT, NAMES, Server, live, poll, servers
+from harness.http import Response, send
+from harness.sdk import FRONT, NAMES, Server, call, live, poll, servers
 
 CLIENTS = 50
 MIXED = 10  # clients of each kind
@@ -23,6 +25,7 @@ PAIRS = [
     ("python-1", "sse", "python-1"),
     ("python-2", "sse", "typescript"),
     ("typescript", "sse", "typescript"),
+    ("typescript", "go", "typescript"),
 ]
 
 
@@ -85,3 +88,61 @@ async def test_by_round_robin_sessions_break(nginx, report, replicas):
     lives = await live("typescript", "http", port, CLIENTS)
     report(lives)
     assert lives.transcripts == {}
+
+
+@pytest.mark.parametrize("major", ["1", "2"])
+async def test_a_server_that_answers_404_to_get(nginx, report, replicas, major):
+    """The client of the SDK asks for a stream by itself, and once more after each call."""
+    three = replicas(f"post-only-{major}")
+    (port,) = free_ports(1)
+    nginx.start(upstream("mcp", three, STICKY) + listen(port, "mcp", FRONT))
+    lives = await call(major, port, CLIENTS)
+    report(lives)
+    assert lives.failures == []
+    assert lives.transcripts == {json.dumps([1, 404, 2, 404, 3, 404, 4, 404, 5, 404], separators=(",", ":")): CLIENTS}
+    assert set(lives.met) == set(NAMES)
+
+
+INITIALIZE = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {},
+    "clientInfo": {"name": "test", "version": "1"},
+}
+
+
+async def as_user(port: int, user: str, id: bytes = b"", message: dict | None = None, method: str = "POST") -> Response:
+    body = json.dumps({"jsonrpc": "2.0"} | message).encode() if message else b""
+    headers = [
+        ("Authorization", f"Bearer {user}"),
+        ("Accept", "application/json, text/event-stream"),
+        ("Content-Type", "application/json"),
+        ("MCP-Protocol-Version", INITIALIZE["protocolVersion"]),
+    ]
+    return await send(port, id, method=method, path="/mcp", headers=headers, body=body)
+
+
+async def test_a_stranger_with_the_id_ends_nothing(nginx, report, replicas):
+    """Sessions belong to a user: mallory, who has alice's id, is answered 404 by the server, whatever he asks for."""
+    three = replicas("principals")
+    (port,) = free_ports(1)
+    front = FRONT.replace("$http_host", f"127.0.0.1:{port}")
+    nginx.start(upstream("mcp", three, STICKY) + listen(port, "mcp", front))
+    calls = 0
+    for _ in range(len(three)):
+        first = await as_user(port, "alice", message={"id": 1, "method": "initialize", "params": INITIALIZE})
+        assert (first.status, first.sticky) == (200, "NEW")
+        ready = await as_user(port, "alice", first.id, {"method": "notifications/initialized"})
+        assert ready.status == 202
+        for method in ["GET", "POST", "DELETE"]:
+            message = {"id": 2, "method": "tools/list"} if method == "POST" else None
+            stolen = await as_user(port, "mallory", first.id, message, method)
+            assert (stolen.status, stolen.sticky) == (404, "HIT")
+            called = {"id": 3, "method": "tools/call", "params": {"name": "count", "arguments": {}}}
+            answer = await as_user(port, "alice", first.id, called)
+            assert (answer.status, answer.sticky) == (200, "HIT")
+            calls += 1
+        ended = await as_user(port, "alice", first.id, method="DELETE")
+        assert (ended.status, ended.sticky) == (200, "HIT")
+        after = await as_user(port, "alice", first.id, called)
+        assert (after.status, after.sticky) == (404, "UNKNOWN")
+    report(f"{calls} of {calls} calls answered, each after a 404 to somebody else")

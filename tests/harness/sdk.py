@@ -41,6 +41,9 @@ SERVERS = {
     "python-1": lambda: [*PYTHON_1, script("replica.py")],
     "python-2": lambda: [*PYTHON_2, script("replica.py")],
     "typescript": lambda: [*NODE, script("replica.mjs")],
+    "post-only-1": lambda: [*NODE, script("post_only.mjs")],
+    "post-only-2": lambda: [*NODE, script("post_only.mjs")],
+    "principals": lambda: [*PYTHON_1, script("principals.py")],
     "everything": lambda: [
         *NODE,
         str(PACKAGES / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"),
@@ -54,9 +57,10 @@ CLIENTS = {
     "typescript": lambda: [*NODE, script("client.mjs")],
     "tasks": lambda: [*PYTHON_2, script("task_client.py")],
     "steady": lambda: [*NODE, script("steady.mjs")],
+    "caller": lambda: [*NODE, script("caller.mjs")],
 }
 
-PATHS = {"http": "/mcp", "sse": "/sse"}
+PATHS = {"http": "/mcp", "sse": "/sse", "go": "/go"}
 
 # What a server {} in front of SDKs needs. They compare Host with where they listen; and without keepalive each
 # request is a connection of its own: it may meet another worker than the one before.
@@ -79,7 +83,7 @@ class Server:
 
     def start(self) -> None:
         """Empty, whatever it knew before, on the same port."""
-        command = [*SERVERS[self.kind](), self.name, str(self.port)]
+        command = [*SERVERS[self.kind](), self.name, str(self.port), self.kind.rpartition("-")[2]]
         environment = os.environ | {"PORT": str(self.port), "REPLICA": self.name}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, env=environment, **quiet)
@@ -191,6 +195,11 @@ async def output(client: str, *arguments: object) -> dict:
 
 async def live(client: str, transport: str, port: int, count: int) -> Lives:
     return Lives(**await output(client, transport, f"http://127.0.0.1:{port}{PATHS[transport]}", count))
+
+
+async def call(major: str, port: int, count: int) -> Lives:
+    """Clients of tests/sdk/caller.mjs."""
+    return Lives(**await output("caller", major, f"http://127.0.0.1:{port}{PATHS['http']}", count))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 //
 //     /mcp    Streamable HTTP with resumable streams
 //     /sse    HTTP+SSE of 2024-11-05
+//     /go     the same with the endpoint as the official Go SDK writes it
 
 import { randomUUID } from "node:crypto";
 import { createServer } from "node:http";
@@ -121,9 +122,21 @@ async function serveSse(request, response, query) {
   else response.writeHead(404).end();
 }
 
+// A reference that is a query alone, and another name of the id.
+async function serveGo(request, response, query) {
+  if (request.method === "GET") {
+    const write = response.write.bind(response);
+    response.write = (text, ...rest) =>
+      write(String(text).replace(/^(event: endpoint\ndata: )\S*\?sessionId=/, "$1?sessionid="), ...rest);
+  } else {
+    query.set("sessionId", query.get("sessionid"));
+  }
+  await serveSse(request, response, query);
+}
+
 createServer((request, response) => {
   const { pathname, searchParams } = new URL(request.url, "http://localhost");
-  const serve = { "/mcp": serveHttp, "/sse": serveSse, "/messages": serveSse }[pathname];
+  const serve = { "/mcp": serveHttp, "/sse": serveSse, "/messages": serveSse, "/go": serveGo }[pathname];
   if (serve) serve(request, response, searchParams).catch(() => response.destroy());
   else response.writeHead(404).end();
 }).listen(port, "127.0.0.1");
