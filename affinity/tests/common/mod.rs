@@ -27,10 +27,15 @@ impl Mapping {
         Mapping { start: NonNull::new(start.cast()).unwrap(), len }
     }
 
-    /// A new table in the whole mapping.
+    /// A new table in the whole mapping, in which there may have been another one.
     pub fn table(&self) -> Table {
-        // SAFETY: the mapping is as long as that, and the tests keep it as long as the table.
-        unsafe { Table::create(self.start, self.len, SECRET) }.unwrap()
+        // SAFETY: the mapping is as long as that, and the tests keep it as long as the table. Nobody
+        // else uses it yet.
+        unsafe {
+            self.start.as_ptr().write_bytes(0, self.len);
+            Table::create(self.start, self.len, SECRET)
+        }
+        .unwrap()
     }
 }
 
