@@ -222,7 +222,7 @@ async def test_after_an_outage_streams_and_calls_go_on_at_once(nginx, report):
             back = time.monotonic()
             await until(lambda: len(streams.open) == len(ids))
             reopened = time.monotonic() - back
-            await asyncio.sleep(max(0, back + 4 - time.monotonic()))
+            await asyncio.sleep(max(0, back + 3 - time.monotonic()))
         await streams.stop()
     late = [try_ for try_ in streams.tries if try_[1] > back + 2]
     served = [answer for answer in posts.answers if answer.status == 200 and answer.began > back]
@@ -366,7 +366,7 @@ async def test_exhausted_local_ports_take_no_session_away(nginx):
     nginx.allowed += [r"Cannot assign requested address", r"Address already in use", DISABLED]
     async with replicas(2) as servers:
         conf = upstream("mcp", servers, f"{LEARN} unavailable=reject gone_after=1s;")
-        one_port = f"location /one-port {{ proxy_bind 127.0.0.1:{local}; proxy_pass http://mcp; }}"
+        one_port = f"location /one-port {{ proxy_bind 127.0.0.77:{local}; proxy_pass http://mcp; }}"
         nginx.start(conf + front(port, "mcp", one_port))
         holder, *ids = (await seats(port, servers, 4))[servers[0].name]
         opened = await stream(port, holder, path="/one-port")

@@ -225,6 +225,7 @@ async def test_a_unix_socket_that_vanishes_and_returns(nginx):
 @contextlib.asynccontextmanager
 async def copied(path, port: int):
     """A Unix socket for what listens at a port."""
+    writers = []
 
     async def copy(reader, writer) -> None:
         with contextlib.suppress(OSError):
@@ -234,6 +235,7 @@ async def copied(path, port: int):
 
     async def handle(reader, writer) -> None:
         back_reader, back_writer = await asyncio.open_connection("127.0.0.1", port)
+        writers.extend([writer, back_writer])
         await asyncio.gather(copy(reader, back_writer), copy(back_reader, writer))
 
     server = await asyncio.start_unix_server(handle, path)
@@ -241,6 +243,8 @@ async def copied(path, port: int):
         yield
     finally:
         server.close()
+        for writer in writers:
+            writer.transport.abort()
 
 
 async def test_a_short_gone_after(nginx, report):

@@ -1,4 +1,4 @@
-"""An address that its name lacks for a while keeps its sessions; one that stays away loses them, whoever has it then."""
+"""An address that its name lacks for a while keeps its sessions; one that stays away loses them, whoever has it."""
 
 import asyncio
 import time
