@@ -118,6 +118,8 @@ pub enum Failure {
     Unreachable(Reason),
     /// It ended by the read timeout without a byte of an answer.
     Silent,
+    /// In the TLS handshake: names and certificates belong to the location, and may be the client's.
+    Handshake,
     /// By anything else, which tells nothing of the server.
     Own,
 }
@@ -144,7 +146,9 @@ impl Failure {
             let timed_out = read_timed_out || (*c.write).timedout() != 0;
             let has_answered = (*u).headers_in.status_n != 0
                 || (*u).state.as_ref().is_some_and(|state| state.bytes_received > 0);
-            if read_timed_out && !has_answered {
+            if request::is_shaking_hands(u) {
+                Failure::Handshake
+            } else if read_timed_out && !has_answered {
                 Failure::Silent
             } else if pc.cached() != 0 {
                 match timed_out || has_answered {

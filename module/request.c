@@ -89,6 +89,19 @@ sticky_learn_was_connected(ngx_http_upstream_t *u)
     return u->request_sent;
 }
 
+/* Whether a TLS handshake with the server has begun, and has not come to its end. */
+
+unsigned
+sticky_learn_is_shaking_hands(ngx_http_upstream_t *u)
+{
+#if (NGX_HTTP_SSL)
+    return u->peer.connection->ssl && !u->peer.connection->ssl->handshaked;
+#else
+    (void) u;
+    return 0;
+#endif
+}
+
 /*
  * Lets nginx answer from its cache what would be 503 else, if the configuration allows that for any of the ways in
  * which a server cannot be reached.

@@ -22,6 +22,7 @@ extern "C" {
     fn sticky_learn_is_header_only(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_may_have_error_page(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_was_connected(u: *const ngx_http_upstream_t) -> c_uint;
+    fn sticky_learn_is_shaking_hands(u: *const ngx_http_upstream_t) -> c_uint;
     fn sticky_learn_allow_stale(r: *mut ngx_http_request_t) -> c_uint;
     fn sticky_learn_ask_for_body(r: *mut ngx_http_request_t) -> c_uint;
     fn sticky_learn_release_body(r: *mut ngx_http_request_t) -> c_uint;
@@ -108,6 +109,15 @@ pub unsafe fn need_request_body_in_single_buf(r: *mut ngx_http_request_t) {
 pub unsafe fn was_connected(u: *const ngx_http_upstream_t) -> bool {
     // SAFETY: by this function's contract.
     unsafe { sticky_learn_was_connected(u) != 0 }
+}
+
+/// Whether the TLS handshake of an upstream has begun, and has not come to its end.
+///
+/// # Safety
+/// As above.
+pub unsafe fn is_shaking_hands(u: *const ngx_http_upstream_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_is_shaking_hands(u) != 0 }
 }
 
 /// Lets nginx send a stale response from its cache instead of a 503, if there is one and the

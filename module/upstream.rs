@@ -393,16 +393,21 @@ impl PeerData {
     /// Called from `peer.free`.
     #[cold]
     unsafe fn free_otherwise(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
-        let mut state = state;
+        let (mut state, has_failed) = (state, state != 0);
         // SAFETY: nginx passes its connection as it is; what is held is given back once, to the
         // balancer if it is one of its peers.
         unsafe {
-            if state == 0 {
+            if !has_failed {
                 let held = mem::replace(&mut self.held, Held::Nothing);
                 self.ended(held);
             } else {
                 let failure = Failure::of(pc, self.upstream(), state);
                 self.note_failure(pc, failure);
+                let is_judged_here = matches!(failure, Failure::Silent | Failure::Handshake);
+                if is_judged_here && self.affinity.policy.rules == Rules::Affinity {
+                    // Not for `max_fails` as well: new sessions would leave the server.
+                    state &= !(NGX_PEER_FAILED as ngx_uint_t);
+                }
                 if mem::replace(&mut self.held, Held::Nothing) == Held::SessionServer {
                     self.session_server_failed(failure, &mut state);
                 }
@@ -412,7 +417,7 @@ impl PeerData {
             } else {
                 self.inner.free(pc, state);
             }
-            self.decide_tries(pc, state);
+            self.decide_tries(pc, has_failed);
         }
     }
 
@@ -424,7 +429,7 @@ impl PeerData {
         let event = match failure {
             Failure::Unreachable(reason) => Event::Failed(reason),
             Failure::Silent => Event::Silent,
-            Failure::Stale | Failure::Own => return,
+            Failure::Stale | Failure::Handshake | Failure::Own => return,
         };
         let table = &self.sessions().table;
         // SAFETY: the name is that of the server that is held; the zone and the request are live, and
@@ -486,7 +491,7 @@ impl PeerData {
     ///
     /// # Safety
     /// Called from `peer.free`, when the server has been given back.
-    unsafe fn decide_tries(&self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
+    unsafe fn decide_tries(&self, pc: &mut ngx_peer_connection_t, has_failed: bool) {
         if self.affinity.policy.unavailable != Unavailable::Reject || self.session.is_none() {
             return;
         }
@@ -498,7 +503,7 @@ impl PeerData {
             // SAFETY: the request is live, and has its upstream.
             Target::Failed if !unsafe { request::allow_stale(self.request) } => pc.tries = 1,
             // No other server takes a session over: the failure is the answer.
-            _ if state != 0 && self.status == Status::Hit => {
+            _ if has_failed && self.status == Status::Hit => {
                 pc.tries = 0;
                 pc.set_cached(0);
             }
