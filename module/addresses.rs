@@ -8,15 +8,17 @@
 
 use core::cell::Cell;
 use core::ffi::c_void;
+use core::mem;
 use core::ptr;
 
-use affinity::table::{Span, Table};
+use affinity::table::{Span, Table, Tick};
 use nginx_sys::{
     ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_palloc, ngx_peer_connection_t, ngx_str_t,
     sockaddr, socklen_t,
 };
 
 use crate::conf::UpstreamConf;
+use crate::nginx;
 use crate::peers::{self, Candidate};
 use crate::versions;
 
@@ -58,6 +60,8 @@ pub struct Address {
     pub down: bool,
     pub draining: bool,
     pub fail_timeout: Span,
+    /// When it was seen first that nginx has it no more.
+    left: Tick,
 }
 
 impl Address {
@@ -79,6 +83,7 @@ impl Address {
             down: candidate.is_down(),
             draining: candidate.is_draining(),
             fail_timeout: fail_timeout(candidate),
+            left: nginx::now(),
         })
     }
 
@@ -116,9 +121,9 @@ pub struct Addresses {
     hosts: Vec<*const c_void>,
     /// Of the list of peers that was copied.
     generation: Option<usize>,
-    /// How many of those in service could be reached, when the worker that makes the attempts looked
-    /// last.
-    pub reachable: Cell<usize>,
+    /// When one of those in service has answered last, or accepted a connection, as the worker that
+    /// makes the attempts has seen it.
+    pub answered: Cell<Option<Tick>>,
 }
 
 impl Addresses {
@@ -178,7 +183,9 @@ impl Addresses {
         for mut old in self.list.drain(..) {
             let is_there = new.iter().any(|address| address.name() == old.name());
             if old.is_resolved() && !is_there && new.try_reserve(1).is_ok() {
-                old.listed = false;
+                if mem::replace(&mut old.listed, false) {
+                    old.left = nginx::now();
+                }
                 new.push(old);
             }
         }
@@ -197,9 +204,10 @@ impl Addresses {
         self.iter().filter(named).find(|address| !address.down).or(self.iter().find(named))
     }
 
-    /// Drops an address that its name no longer has.
-    pub fn drop_unlisted(&mut self, is_wanted: impl Fn(&[u8]) -> bool) {
-        self.list.retain(|address| address.listed || is_wanted(address.name()));
+    /// Drops addresses that their names no longer have, but for those that are wanted still; each is
+    /// shown with the time at which it left.
+    pub fn drop_unlisted(&mut self, is_wanted: impl Fn(&Address, Tick) -> bool) {
+        self.list.retain(|address| address.listed || is_wanted(address, address.left));
     }
 
     /// Whether addresses may come and go while nginx runs.

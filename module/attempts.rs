@@ -33,7 +33,9 @@ struct Attempts {
     timer: ngx_event_t,
     /// nginx's debug log wants a connection to every timer.
     connection: ngx_connection_t,
-    running: Vec<Box<Attempt>>,
+    running: Vec<*mut Attempt>,
+    /// Which of those that are due comes first.
+    next: usize,
     /// When each zone has its turn, in milliseconds of nginx's clock.
     due: Vec<u64>,
 }
@@ -86,6 +88,7 @@ pub unsafe fn start(cycle: *mut ngx_cycle_t) {
             timer: mem::zeroed(),
             connection: mem::zeroed(),
             running: Vec::new(),
+            next: 0,
             due: Vec::new(),
         });
         STARTED.store(true, core::sync::atomic::Ordering::Relaxed);
@@ -109,7 +112,7 @@ pub unsafe fn stop() {
         // SAFETY: by this function's contract.
         unsafe {
             drop_leases(ngx_cycle);
-            attempts().running.drain(..).for_each(|attempt| attempt.close());
+            attempts().running.drain(..).for_each(|attempt| Attempt::close(attempt));
         }
     }
 }
@@ -247,6 +250,18 @@ impl Found<'_> {
         }
         found
     }
+
+    /// Whether an attempt to reach it is due.
+    fn is_due(&self, record: &Record) -> bool {
+        match record.known {
+            Known::Unreachable => true,
+            Known::Gone => {
+                let since = record.last_failure.map(|last| nginx::now().since(last));
+                since.is_none_or(|since| since >= self.fail_timeout)
+            }
+            Known::Up | Known::Slow => false,
+        }
+    }
 }
 
 impl<'a> Upstreams<'a> {
@@ -273,13 +288,22 @@ impl<'a> Upstreams<'a> {
         all.any(|address| address.down || address.is_resolved())
     }
 
+    /// Notes that a server can be reached.
+    fn note_answer(&self, name: &[u8]) {
+        let has_it = |address: &Address| address.name() == name && address.listed && !address.down;
+        for addresses in self.0.iter().filter(|addresses| addresses.iter().any(has_it)) {
+            addresses.answered.set(Some(nginx::now()));
+        }
+    }
+
     /// Whether an address that no upstream lists counts as missing in DNS.
     fn is_missing(&self, name: &[u8]) -> bool {
         let mut resolved = self.0.iter().filter(|addresses| addresses.are_resolved()).peekable();
         resolved.peek().is_some() && resolved.all(|addresses| addresses.is_missing(name))
     }
 
-    /// Looks at each server that the zone knows.
+    /// Notes what is to be noted of each server that the zone knows, and begins the attempts to reach
+    /// servers that are due.
     ///
     /// # Safety
     /// As for [`look_after`].
@@ -302,40 +326,42 @@ impl<'a> Upstreams<'a> {
             let len = rest.partition_point(|(other, ..)| *other == name);
             rest.get(..len).unwrap_or_default()
         };
-        let mut reachable: Vec<usize> = Vec::new();
-        reachable.try_reserve(self.0.len()).ok()?;
-        reachable.extend(self.0.iter().map(|addresses| {
-            addresses.iter().filter(|address| address.listed && !address.down).count()
-        }));
+        let mut company: Vec<Company<'_>> = Vec::new();
+        company.try_reserve(self.0.len()).ok()?;
+        company.extend(self.0.iter().map(|_| Company::default()));
+        let mut due: Vec<(ServerId, &Address)> = Vec::new();
         for server in sessions.table.servers() {
             let mut buffer = [0; Table::MAX_ADDRESS];
             let Some(name) = sessions.table.address(server, &mut buffer) else { continue };
             let entries = named(name);
-            if matches!(sessions.table.record(server).known, Known::Unreachable | Known::Gone) {
-                for (_, number, _) in entries.iter().filter(|(.., it)| it.listed && !it.down) {
-                    if let Some(count) = reachable.get_mut(*number) {
-                        *count = count.saturating_sub(1);
-                    }
+            let found = Found::of(entries.iter().map(|(.., address)| *address));
+            self.note(zone, sessions, server, name, &found, log);
+            let record = sessions.table.record(server);
+            for (_, number, address) in entries {
+                if let Some(company) = company.get_mut(*number) {
+                    company.add(server, &record, address);
                 }
             }
-            let found = Found::of(entries.iter().map(|(.., address)| *address));
-            // SAFETY: by this function's contract.
-            unsafe { self.look_at(cycle, zone, sessions, server, name, &found, log) };
+            // Another upstream may have it in service.
+            let address = found.address.filter(|address| !address.down);
+            if let (true, Some(address)) = (found.is_due(&record), address) {
+                due.try_reserve(1).ok()?;
+                due.push((server, address));
+            }
         }
-        for (addresses, count) in self.0.iter().zip(reachable) {
-            addresses.reachable.set(count);
+        for (addresses, company) in self.0.iter().zip(&company) {
+            addresses.answered.set(company.answered);
+            due.try_reserve(1).ok()?;
+            due.extend(company.to_ask(addresses, sessions));
         }
+        // SAFETY: by this function's contract.
+        unsafe { attempts().begin_some(cycle, zone, &due, log) };
         Some(())
     }
 
-    /// Notes what is to be noted of one server, and begins an attempt to reach it if one is due.
-    ///
-    /// # Safety
-    /// As for [`look_after`].
-    #[allow(clippy::too_many_arguments, reason = "one call, one place")]
-    unsafe fn look_at(
+    /// Notes what the configuration and the resolver say of a server.
+    fn note(
         &self,
-        cycle: *const ngx_cycle_t,
         zone: &Zone,
         sessions: &Sessions,
         server: ServerId,
@@ -347,15 +373,11 @@ impl<'a> Upstreams<'a> {
         let record = sessions.table.record(server);
         let has_sessions =
             || sessions.table.server_stats(server).is_some_and(|stats| stats.live > 0);
-        let begin_anew = || {
-            if record != Record::default() {
-                sessions.table.update_record(server, |_| Record::default());
-                sessions.note_trouble();
-            }
-        };
-        if found.address.is_none() && !has_sessions() {
-            // No upstream has it, and nobody asks for it any more.
-            return begin_anew();
+        if found.address.is_none() && record != Record::default() && !has_sessions() {
+            // No upstream has it, and nobody asks for it any more: who gets the address begins anew.
+            sessions.table.update_record(server, |_| Record::default());
+            sessions.note_trouble();
+            return;
         }
         let down_since = found.down.then(|| record.down_since.unwrap_or(now));
         let resolved = record.resolved || found.resolved;
@@ -363,43 +385,79 @@ impl<'a> Upstreams<'a> {
             let change = |record| Record { down_since, resolved, ..record };
             sessions.table.update_record(server, change);
         }
-        if resolved {
-            if !found.listed && self.is_missing(name) {
-                if !has_sessions() {
-                    // Whoever gets this address next begins anew.
-                    return begin_anew();
-                }
-                evidence::note(zone, server, Event::Missing, log);
-            } else if record.missing.is_some() {
-                evidence::note(zone, server, Event::Listed, log);
-            }
-        }
-        let is_due = match record.known {
-            Known::Unreachable => true,
-            Known::Gone => {
-                let since = record.last_failure.map(|last| now.since(last));
-                since.is_none_or(|since| since >= found.fail_timeout)
-            }
-            Known::Up | Known::Slow => false,
-        };
-        // Another upstream may have it in service.
-        if let Some(address) = found.address.filter(|address| is_due && !address.down) {
-            // SAFETY: by this function's contract.
-            unsafe { attempts().begin(cycle, zone, server, address.sockaddr(), log) };
+        if resolved && !found.listed && self.is_missing(name) {
+            evidence::note(zone, server, Event::Missing, log);
+        } else if record.missing.is_some() {
+            evidence::note(zone, server, Event::Listed, log);
         }
     }
 }
 
-/// Whether no upstream of a zone that has a server has another one that can be reached, as seen at the
-/// last look.
+/// Whether anything of an upstream can be reached while some of it cannot.
+#[derive(Default)]
+struct Company<'a> {
+    /// A server of it cannot be reached.
+    fails: bool,
+    /// When one that can be reached has answered last, or accepted a connection.
+    answered: Option<Tick>,
+    /// That one, or any of which nothing bad is known.
+    server: Option<(ServerId, &'a Address)>,
+}
+
+impl<'a> Company<'a> {
+    fn add(&mut self, server: ServerId, record: &Record, address: &'a Address) {
+        if matches!(record.known, Known::Unreachable | Known::Gone) {
+            self.fails |= !address.down;
+            return;
+        }
+        if !address.listed || address.down {
+            return;
+        }
+        let is_later = match (record.last_success, self.answered) {
+            (Some(success), Some(other)) => success.since(other) > Span(0),
+            (success, None) => success.is_some() || self.server.is_none(),
+            (None, Some(_)) => false,
+        };
+        if is_later {
+            self.answered = record.last_success;
+            self.server = Some((server, address));
+        }
+    }
+
+    /// Which server to ask whether it can be reached: silence is no evidence that it can.
+    fn to_ask(
+        &self,
+        addresses: &'a Addresses,
+        sessions: &Sessions,
+    ) -> Option<(ServerId, &'a Address)> {
+        if !self.fails {
+            return None;
+        }
+        self.server.or_else(|| {
+            // One that the zone does not know yet.
+            let is_unknown = |address: &&Address| {
+                address.listed
+                    && !address.down
+                    && sessions.table.find_server(address.name()).is_none()
+            };
+            let address = addresses.iter().find(is_unknown)?;
+            Some((sessions.table.intern(address.name(), nginx::now())?, address))
+        })
+    }
+}
+
+/// Whether no upstream of a zone that has a server has another one that has answered lately: then a
+/// failed attempt proves nothing, for the fault may be nearer.
 ///
 /// # Safety
 /// As for [`look_after`].
 unsafe fn is_alone(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) -> bool {
+    let (now, pause) = (nginx::now(), zone.rules().pause);
     // SAFETY: by this function's contract.
     let upstreams = unsafe { Upstreams::of(cycle, zone) };
     let has_company = |addresses: &Ref<'_, Addresses>| {
-        addresses.reachable.get() > 0 && addresses.find(name).is_some()
+        addresses.answered.get().is_some_and(|answered| now.since(answered) <= pause)
+            && addresses.find(name).is_some()
     };
     !upstreams.0.iter().any(has_company)
 }
@@ -416,10 +474,14 @@ unsafe fn drop_addresses(cycle: *const ngx_cycle_t) {
         else {
             continue;
         };
-        addresses.drop_unlisted(|name| {
-            let server = sessions.table.find_server(name);
-            let stats = server.and_then(|server| sessions.table.server_stats(server));
-            stats.is_some_and(|stats| stats.live > 0)
+        let (now, gone_after) = (nginx::now(), affinity.policy.gone_after);
+        addresses.drop_unlisted(|address, left| {
+            // A request that is still on its way there may begin a session.
+            let stats = || {
+                let server = sessions.table.find_server(address.name())?;
+                sessions.table.server_stats(server)
+            };
+            now.since(left) <= gone_after || stats().is_some_and(|stats| stats.live > 0)
         });
     }
 }
@@ -451,22 +513,51 @@ impl Attempts {
         // A former cycle's are nobody's any more.
         let is_over = |attempt: &Attempt| attempt.zone == zone || attempt.cycle != cycle;
         let mut index = 0;
-        while let Some(attempt) = self.running.get(index) {
-            if !is_over(attempt) {
+        while let Some(&attempt) = self.running.get(index) {
+            // SAFETY: what runs is closed only here, and when the worker exits.
+            if !is_over(unsafe { &*attempt }) {
                 index += 1;
                 continue;
             }
             let attempt = self.running.swap_remove(index);
-            if !attempt.connection.is_null() {
-                // SAFETY: by this function's contract.
-                unsafe { attempt.note(Err(Reason::TimedOut), log) };
-                attempt.close();
+            // SAFETY: by this function's contract; the attempt is no other's any more.
+            unsafe {
+                if !(*attempt).connection.is_null() {
+                    (*attempt).note(Err(Reason::TimedOut), log);
+                }
+                Attempt::close(attempt);
             }
         }
     }
 
+    /// Begins attempts, as many at once as leave nginx connections enough; the others have their turn
+    /// at the next look.
+    ///
     /// # Safety
     /// As above; the zone is of the running cycle.
+    unsafe fn begin_some(
+        &mut self,
+        cycle: *const ngx_cycle_t,
+        zone: &Zone,
+        due: &[(ServerId, &Address)],
+        log: *mut ngx_log_t,
+    ) {
+        /// Part of nginx's free connections that attempts may take.
+        const SHARE: usize = 4;
+
+        // SAFETY: by this function's contract.
+        let free = unsafe { (*cycle).free_connection_n };
+        let count = due.len().min(free / SHARE);
+        let start = if due.is_empty() { 0 } else { self.next % due.len() };
+        for (server, address) in due.iter().cycle().skip(start).take(count) {
+            // SAFETY: as above.
+            unsafe { self.begin(cycle, zone, *server, address.sockaddr(), log) };
+        }
+        self.next = start + count;
+    }
+
+    /// # Safety
+    /// As above.
     unsafe fn begin(
         &mut self,
         cycle: *const ngx_cycle_t,
@@ -479,19 +570,21 @@ impl Attempts {
             return;
         }
         let (connection, begun) = (ptr::null_mut(), nginx::now());
-        let mut attempt = Box::new(Attempt { connection, cycle, zone, server, begun });
-        // SAFETY: by this function's contract; the address is a whole socket address.
+        let attempt = Box::into_raw(Box::new(Attempt { connection, cycle, zone, server, begun }));
+        // SAFETY: by this function's contract; the address is a whole socket address. What nginx
+        // calls back with lives until it is closed.
         unsafe {
             match Socket::connect(address.as_ptr().cast(), address.len() as socklen_t) {
-                (_, Progress::Done(result)) => attempt.note(result, log),
+                (_, Progress::Done(result)) => (*attempt).note(result, log),
                 (Some(socket), Progress::Begun) => {
-                    attempt.connection = socket.watch(&raw mut *attempt, log);
-                    if !attempt.connection.is_null() {
-                        self.running.push(attempt);
-                    }
+                    (*attempt).connection = socket.watch(attempt, log);
                 }
                 // Something is missing on this machine: that proves nothing.
                 _ => (),
+            }
+            match (*attempt).connection.is_null() {
+                true => Attempt::close(attempt),
+                false => self.running.push(attempt),
             }
         }
     }
@@ -507,14 +600,16 @@ impl Attempt {
                 return;
             }
             let zone = &*self.zone;
+            let mut buffer = [0; Table::MAX_ADDRESS];
+            let sessions = zone.sessions();
+            let name = sessions.and_then(|it| it.table.address(self.server, &mut buffer));
+            let Some(name) = name else { return };
             let event = match result {
-                Ok(()) => Event::Accepted,
+                Ok(()) => {
+                    Upstreams::of(self.cycle, zone).note_answer(name);
+                    Event::Accepted
+                }
                 Err(reason) => {
-                    let mut buffer = [0; Table::MAX_ADDRESS];
-                    let name = zone
-                        .sessions()
-                        .and_then(|sessions| sessions.table.address(self.server, &mut buffer));
-                    let Some(name) = name else { return };
                     let alone = is_alone(self.cycle, zone, name);
                     Event::AttemptFailed { reason, alone }
                 }
@@ -523,11 +618,16 @@ impl Attempt {
         }
     }
 
-    fn close(mut self: Box<Self>) {
-        let connection = mem::replace(&mut self.connection, ptr::null_mut());
-        if !connection.is_null() {
-            // SAFETY: nobody else knows the connection.
-            unsafe { ngx_close_connection(connection) };
+    /// # Safety
+    /// Called once, in the event loop.
+    unsafe fn close(attempt: *mut Attempt) {
+        // SAFETY: by this function's contract; `begin` has made the box. Nobody else knows the
+        // connection.
+        unsafe {
+            let attempt = Box::from_raw(attempt);
+            if !attempt.connection.is_null() {
+                ngx_close_connection(attempt.connection);
+            }
         }
     }
 }
@@ -539,6 +639,12 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
     unsafe {
         let connection = (*event).data.cast::<ngx_connection_t>();
         let attempt = &mut *(*connection).data.cast::<Attempt>();
+        if (*connection).close() != 0 {
+            // The worker is shutting down: that says nothing of the server.
+            attempt.connection = ptr::null_mut();
+            ngx_close_connection(connection);
+            return;
+        }
         let result = match socket_error((*connection).fd) {
             0 => Ok(()),
             error => match reason_of(error) {

@@ -365,3 +365,23 @@ fn nothing_is_missed_while_all_are_at_work() {
     adds_up(&old);
     adds_up(&new);
 }
+
+#[test]
+fn what_ends_with_its_former_server_goes_on_where_it_has_moved() {
+    let zone = zone();
+    let other = zone.new.intern(b"b:1", NOW).unwrap();
+    assert_eq!(rebind(&zone.new, 1, other, NOW), Bound::Moved);
+    // The drain of its former server comes to its end in the old table.
+    let mut cursor = 0;
+    loop {
+        zone.old.forget_server(zone.one, &mut cursor, 240);
+        if cursor == 0 {
+            break;
+        }
+    }
+    assert_eq!(zone.lookup(1, LATER).map(|session| session.server), Some(other));
+    assert_eq!(zone.lookup(2, LATER), None);
+    zone.pass(LATER);
+    assert_eq!(zone.new.stats().live, 1);
+    zone.add_up();
+}

@@ -43,7 +43,11 @@ impl Report<'_> {
                 sample(out, "requests_total", &labels, count)?;
             }
         }
-        counter(out, "rejected_requests_total", "Requests answered with 404, 503 or 400, by reason.")?;
+        counter(
+            out,
+            "rejected_requests_total",
+            "Requests answered with 404, 503 or 400, by reason.",
+        )?;
         for zone in &self.zones {
             for (reason, count) in zone.rejected() {
                 let labels = [("zone", zone.name), ("reason", Text(reason.as_bytes()))];

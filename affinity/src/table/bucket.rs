@@ -213,8 +213,8 @@ impl Meta {
     const TTL_MASK: u32 = 0xfff << Self::TTL_SHIFT;
     const MANTISSA_BITS: u32 = 7;
     const MOVED: u32 = 1 << 28;
-    /// The server of a tombstone: a number that is on no list, so that readers find no print.
-    const NO_SERVER: u16 = u16::MAX;
+    /// Set in the number of a tombstone's server, which is on no list then: readers find no print.
+    const ENDED: u16 = 1 << 15;
 
     pub(crate) fn new(server: u16, ttl: Option<Span>) -> Meta {
         let ttl = ttl.map_or(0, Self::encode);
@@ -259,12 +259,17 @@ impl Meta {
 
     /// Whether the session has been forgotten, and its slot is kept for the table's successors.
     pub(crate) fn is_tombstone(self) -> bool {
-        self.server() == Self::NO_SERVER
+        self.server() & Self::ENDED != 0
+    }
+
+    /// The server that the session of a tombstone had.
+    pub(crate) fn former_server(self) -> u16 {
+        self.server() & !Self::ENDED
     }
 
     /// The tombstone of the session. It keeps the time to live, and expires as the session would.
     pub(crate) fn tombstone(self) -> Meta {
-        self.with_server(Self::NO_SERVER).with_moved(false)
+        self.with_server(self.server() | Self::ENDED).with_moved(false)
     }
 
     /// The smallest code that decodes to no less than `span`, which counts as one tick at least.

@@ -187,7 +187,7 @@ impl Table {
             return;
         }
         // Without room for its server, a session is better unknown than sent to the wrong one.
-        let _ = self.follow_end(entry);
+        let _ = self.follow_end(from, entry);
     }
 
     fn follow_move(&self, from: &Table, entry: Entry, now: Tick, limits: &Limits) -> Option<bool> {
@@ -197,10 +197,16 @@ impl Table {
         self.adopt(entry, server, Existing::Move, now, limits)
     }
 
-    fn follow_end(&self, entry: Entry) -> Option<()> {
+    fn follow_end(&self, from: &Table, entry: Entry) -> Option<()> {
         let writer = self.writer(entry.fingerprint)?;
         let (position, own) = writer.find(&Place::new(&self.region, entry.fingerprint))?;
         if own.meta.is_tombstone() || own.is_later_than(&entry) {
+            return None;
+        }
+        // A session that has moved since has ended at its former server only. The same address has the
+        // same print in both tables.
+        let print = from.print_of(entry.meta.with_server(entry.meta.former_server()));
+        if entry.meta.is_tombstone() && print != 0 && print != self.print_of(own.meta) {
             return None;
         }
         writer.forget(position, own)
