@@ -214,3 +214,32 @@ async def test_an_address_that_leaves_at_once_after_its_first_session_does_not_e
         while time.monotonic() < left + 1:
             answers += await it.ask(fresh[-5:])
     assert {answer.status for answer in answers} <= {200, 503}
+
+
+async def test_a_session_that_begins_at_an_address_which_has_just_left_goes_on_there(fleet):
+    """The answer that opens it comes when no session of its server is left."""
+    async with fleet("60s", workers=1) as it:
+        waiting = [asyncio.ensure_future(send(it.port, headers=[("X-Wait", "1")])) for _ in range(6)]
+        await until(lambda: sum(len(replica.waiting) for replica in it.servers) == len(waiting))
+        it.dns.addresses = HOSTS[1:]
+        await it.dns.until_heard()
+        await asyncio.sleep(LATENCY)
+        for replica in it.servers:
+            replica.answer_now.set()
+        firsts = [first for first in await asyncio.gather(*waiting) if first.replica == "amber"]
+        answers = await it.ask([first.id for first in firsts])
+    assert firsts
+    assert told(answers) == {HIT}
+
+
+async def test_addresses_that_have_left_are_forgotten(fleet):
+    async with fleet("1s") as it:
+        for number in range(21, 29):
+            await it.dns.tell([f"127.0.0.{number}"])
+        await it.dns.tell(HOSTS)
+
+        async def are_forgotten() -> bool:
+            shown = (await Api(it.port).get("upstreams/mcp", "upstream"))["servers"]
+            return set(shown) == {replica.address for replica in it.servers}
+
+        await until(are_forgotten)
