@@ -6,8 +6,7 @@
 use core::ffi::{c_char, c_void};
 
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_str_t,
-    NGX_LOG_WARN,
+    ngx_command_t, ngx_conf_t, ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_str_t, NGX_LOG_WARN,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
@@ -71,13 +70,14 @@ pub unsafe fn warn_at_start(
     );
 }
 
-/// Notes that an upstream turns out to have such a balancer; the log has it once for each worker.
+/// Notes that an upstream turns out to have such a balancer; the log has it once for
+/// each worker, or at the start if that shows it.
 ///
 /// # Safety
-/// `r` is a live request on its way to the upstream `us`, `conf` our configuration of that.
+/// `us` is an upstream, `conf` our configuration of it.
 #[cold]
 pub unsafe fn note(
-    r: *const ngx_http_request_t,
+    log: *mut ngx_log_t,
     us: *const ngx_http_upstream_srv_conf_t,
     conf: &mut UpstreamConf,
 ) {
@@ -89,7 +89,7 @@ pub unsafe fn note(
     unsafe {
         ngx::ngx_log_error!(
             NGX_LOG_WARN,
-            (*(*r).connection).log,
+            log,
             "\"{sticky}\" has no effect in upstream \"{}\": its balancer is not one of nginx's own, \
              remove one of the two",
             (*us).host

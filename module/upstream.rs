@@ -9,7 +9,6 @@ use affinity::policy::{
     Rejection, Route, Rules, Status, Unavailable, Unknown,
 };
 use affinity::servers::{Avoided, Event, Known, Record};
-use affinity::status::Draining;
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Span, Tick};
 use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
@@ -138,11 +137,17 @@ unsafe fn init_beneath(
             return ERROR;
         };
         conf.balancer.keeps_round_robins_list = rc == OK && peers::are_round_robins(us);
-        let ours = conf.init_peer();
-        if rc == OK && ours.is_some() && conf.balancer.init_peer.is_none() {
-            conf.balancer.init_peer = (*us).peer.init;
-            (*us).peer.init = ours;
-            versions::arrange(us, &mut conf.sticky);
+        let asks_for_us = conf.init_peer().is_some() && conf.balancer.init_peer.is_none();
+        if rc == OK && asks_for_us {
+            if conf.balancer.keeps_round_robins_list {
+                versions::arrange(us, &mut conf.sticky);
+            } else {
+                foreign::note((*cf).log, us, conf);
+            }
+            if let Some(ours) = conf.init_peer() {
+                conf.balancer.init_peer = (*us).peer.init;
+                (*us).peer.init = Some(ours);
+            }
         }
         rc
     }
@@ -291,7 +296,7 @@ unsafe fn begin_without_session(
         let Some(conf) = UpstreamConf::of(us) else {
             return ERROR;
         };
-        foreign::note(r, us, conf);
+        foreign::note((*(*r).connection).log, us, conf);
         let Some(affinity) = &conf.affinity else {
             return ERROR;
         };
@@ -883,33 +888,18 @@ impl PeerData {
     /// slow or cannot be reached. False if all drain.
     ///
     /// # Safety
-    /// Called from `peer.get` with no peer taken.
+    /// Called from `peer.get` with no peer taken; the balancer's data are round robin's.
     #[cold]
     unsafe fn avoid(&self) -> bool {
-        const DRAINS: u8 = 3;
-
-        let (us, data, sessions) = (self.us(), self.inner.data, self.sessions());
-        // SAFETY: by this function's contract.
-        let now = nginx::now();
+        let (us, data) = (self.us(), self.inner.data);
         let heeds_evidence = self.affinity.policy.rules == Rules::Affinity;
-        let rank = |candidate: &Candidate<'_>| {
-            let Some(server) = sessions.table.find_server(candidate.address()) else { return 0 };
-            if Draining(sessions.table.server_flags(server)).is_on() {
-                return DRAINS;
-            }
-            let record = sessions.table.record(server);
-            match record.avoids_new(addresses::fail_timeout(candidate), now) {
-                _ if !heeds_evidence => 0,
-                Avoided::No => u8::from(record.missing.is_some()),
-                Avoided::Slow => 1,
-                Avoided::Unreachable => 2,
-            }
-        };
-        let mut best = DRAINS - 1;
-        // SAFETY: as above.
+        // Collected before nginx's lock is taken: mostly it is one server of many.
+        let Some(avoided) = self.sessions().avoided(heeds_evidence) else { return true };
+        let mut best = Avoided::Unreachable;
+        // SAFETY: by this function's contract.
         unsafe {
-            peers::each_left(us, data, |candidate| best = best.min(rank(candidate)));
-            peers::exclude(us, data, |candidate| rank(candidate) > best)
+            peers::each_left(us, data, |candidate| best = best.min(avoided.rank(candidate)));
+            peers::exclude(us, data, |candidate| avoided.rank(candidate) > best)
         }
     }
 

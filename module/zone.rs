@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
 
 use affinity::policy::{Rejection, Status};
-use affinity::servers::Rules;
+use affinity::servers::{Avoided, Record, Rules};
 use affinity::status::{Draining, Tally};
 use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
@@ -25,9 +25,11 @@ use nginx_sys::{
     ngx_worker, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE,
 };
 
+use crate::addresses;
 use crate::conf::{MainConf, UpstreamConf};
 use crate::mapping::Mapping;
 use crate::nginx::{self, Logged, ERROR, OK};
+use crate::peers::Candidate;
 use crate::versions;
 
 /// nginx's own minimum for zones, in pages.
@@ -633,6 +635,23 @@ impl Sessions {
         self.notes().troubled.load(Ordering::Relaxed) != 0
     }
 
+    /// The servers that new sessions are to avoid, and why; `None` without memory for them.
+    pub fn avoided(&self, heeds_evidence: bool) -> Option<AvoidedServers> {
+        let mut list = Vec::new();
+        for server in self.table.servers() {
+            let record = self.table.record(server);
+            let drains = Draining(self.table.server_flags(server)).is_on();
+            if drains || (heeds_evidence && !record.is_plain()) {
+                let mut text = [0; Table::MAX_ADDRESS];
+                let len = self.table.address(server, &mut text).map_or(0, <[u8]>::len);
+                list.try_reserve(1).ok()?;
+                list.push(AvoidedServer { text, len, drains, record });
+            }
+        }
+        list.sort_unstable_by(|one, other| one.address().cmp(other.address()));
+        Some(AvoidedServers(list))
+    }
+
     /// What is known of a server has changed.
     pub fn note_trouble(&self) {
         note(&self.notes().troubled, || {
@@ -662,6 +681,36 @@ impl Sessions {
         if (seen >> 32) as u32 == process {
             // If another one has taken it meanwhile, it stays.
             let _ = lease.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Servers that new sessions are to avoid, by address.
+pub struct AvoidedServers(Vec<AvoidedServer>);
+
+struct AvoidedServer {
+    text: [u8; Table::MAX_ADDRESS],
+    len: usize,
+    drains: bool,
+    record: Record,
+}
+
+impl AvoidedServer {
+    fn address(&self) -> &[u8] {
+        self.text.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl AvoidedServers {
+    /// Whether and why one of an upstream's servers is to be avoided.
+    pub fn rank(&self, candidate: &Candidate<'_>) -> Avoided {
+        let found = self.0.binary_search_by(|server| server.address().cmp(candidate.address()));
+        match found.ok().and_then(|place| self.0.get(place)) {
+            None => Avoided::No,
+            Some(AvoidedServer { drains: true, .. }) => Avoided::Draining,
+            Some(server) => {
+                server.record.avoids_new(addresses::fail_timeout(candidate), nginx::now())
+            }
         }
     }
 }

@@ -47,3 +47,15 @@ async def test_a_cookie_is_not_set(nginx, compiled):
         response = await send(port)
         assert response.status == 200 and "set-cookie" not in response.headers
     assert len([line for line in nginx.errors() if HAS_NO_EFFECT in line]) == 1
+
+
+@pytest.mark.parametrize("sticky", ["sticky_learn zone=sessions:1m;", pytest.param("sticky cookie srv;", marks=pytest.mark.plus_syntax)])
+async def test_a_list_of_its_own_is_left_alone(nginx, compiled, sticky):
+    port, server = free_ports(2)
+    nginx.modules.append(compiled("ngx_http_own_balancer_module"))
+    nginx.allowed.append(HAS_NO_EFFECT)
+    nginx.start(site(port, server, sticky).replace("own_balancer;", "own_balancer list;"), workers=1)
+    assert (await send(port)).status == 200
+    assert (await send(port, path="/sticky/upstreams", method="GET")).status == 200
+    # A worker that has crashed would have been replaced.
+    assert not [line for line in nginx.errors() if "exited on signal" in line]

@@ -473,8 +473,8 @@ fn code(tick: Tick) -> u32 {
     tick.0.max(1)
 }
 
-/// Whether and why new sessions go elsewhere.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether and why new sessions go elsewhere; the larger, the rather.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Avoided {
     /// They do not.
     No,
@@ -482,6 +482,8 @@ pub enum Avoided {
     Slow,
     /// It cannot be connected to.
     Unreachable,
+    /// It drains: it gets none, also when there is no other server.
+    Draining,
 }
 
 #[cfg(test)]

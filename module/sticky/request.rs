@@ -58,7 +58,7 @@ pub unsafe extern "C" fn init_peer(
         let upstream = (*r).upstream;
         let peer = &mut (*upstream).peer;
         if !peers::is_round_robin(peer.data, us) {
-            foreign::note(r, us, conf);
+            foreign::note((*(*r).connection).log, us, conf);
             return OK;
         }
         let choice = recycled::make((*r).pool, || Choice {

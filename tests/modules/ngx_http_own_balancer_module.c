@@ -1,7 +1,8 @@
 /*
  * For tests: a balancer with data of its own, which are not round robin's.
  *
- *     own_balancer;    in an upstream; every request goes to its first server
+ *     own_balancer;         in an upstream; every request goes to its first server
+ *     own_balancer list;    its servers are not round robin's list either
  */
 
 #include <ngx_config.h>
@@ -13,6 +14,12 @@ typedef struct {
     void                          *nothing[8];
     ngx_http_upstream_rr_peer_t   *peer;
 } own_data_t;
+
+
+typedef struct {
+    ngx_uint_t                     marks[32];
+    ngx_http_upstream_rr_peers_t  *peers;
+} own_list_t;
 
 
 static ngx_int_t
@@ -49,6 +56,9 @@ init_peer(ngx_http_request_t *r, ngx_http_upstream_srv_conf_t *us)
     }
 
     peers = us->peer.data;
+    if (((own_list_t *) us->peer.data)->marks[0] == (ngx_uint_t) -1) {
+        peers = ((own_list_t *) us->peer.data)->peers;
+    }
     own->peer = peers->peer;
 
     r->upstream->peer.data = own;
@@ -73,13 +83,36 @@ init_upstream(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
 }
 
 
+static ngx_int_t
+init_upstream_with_list(ngx_conf_t *cf, ngx_http_upstream_srv_conf_t *us)
+{
+    own_list_t  *list;
+
+    if (init_upstream(cf, us) != NGX_OK) {
+        return NGX_ERROR;
+    }
+
+    list = ngx_palloc(cf->pool, sizeof(own_list_t));
+    if (list == NULL) {
+        return NGX_ERROR;
+    }
+
+    /* No address is like that: who takes it for a list of peers crashes. */
+    ngx_memset(list->marks, 0xff, sizeof(list->marks));
+    list->peers = us->peer.data;
+    us->peer.data = list;
+
+    return NGX_OK;
+}
+
+
 static char *
 own_balancer(ngx_conf_t *cf, ngx_command_t *command, void *conf)
 {
     ngx_http_upstream_srv_conf_t  *us;
 
     us = ngx_http_conf_get_module_srv_conf(cf, ngx_http_upstream_module);
-    us->peer.init_upstream = init_upstream;
+    us->peer.init_upstream = (cf->args->nelts == 2) ? init_upstream_with_list : init_upstream;
 
     return NGX_CONF_OK;
 }
@@ -88,7 +121,7 @@ own_balancer(ngx_conf_t *cf, ngx_command_t *command, void *conf)
 static ngx_command_t  commands[] = {
 
     { ngx_string("own_balancer"),
-      NGX_HTTP_UPS_CONF|NGX_CONF_NOARGS,
+      NGX_HTTP_UPS_CONF|NGX_CONF_NOARGS|NGX_CONF_TAKE1,
       own_balancer,
       0,
       0,
