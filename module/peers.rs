@@ -241,7 +241,7 @@ pub unsafe fn each_left(
         let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
         let mut group = rrp.peers;
         while !group.is_null() {
-            let _lock = Lock::new(group);
+            let _lock = Lock::shared(group);
             let knows_tries = group == rrp.peers && versions::is_same_list(rrp, group);
             let mut candidate = Candidate::first_of(group, first);
             while let Some(found) = candidate {

@@ -28,7 +28,7 @@ use crate::hooks::{self, Hooked, Inner};
 use crate::mcp;
 use crate::nginx::{self, Logged, BUSY, DONE, ERROR, OK};
 use crate::notices::{self, Notice};
-use crate::peers::{self, Candidate, Missing};
+use crate::peers::{self, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
 use crate::request;
@@ -1060,6 +1060,10 @@ impl PeerData {
         // there.
         unsafe {
             let answered = (*self.upstream()).headers_in.status_n != 0;
+            if answered && self.sessions().is_troubled() {
+                // What `error_page` replaces does not pass the header filter.
+                self.note_answer();
+            }
             if answered && self.affinity.policy.learn == Moment::End && !self.is_from_cache() {
                 self.learn(held);
             }
