@@ -62,6 +62,8 @@ pub struct Address {
     pub fail_timeout: Span,
     /// When it was seen first that nginx has it no more.
     left: Tick,
+    /// When a request has tried it last though it could not be reached.
+    tried: Cell<Option<Tick>>,
 }
 
 impl Address {
@@ -84,6 +86,7 @@ impl Address {
             draining: candidate.is_draining(),
             fail_timeout: fail_timeout(candidate),
             left: nginx::now(),
+            tried: Cell::new(None),
         })
     }
 
@@ -99,6 +102,15 @@ impl Address {
     /// The bytes of the socket address.
     pub fn sockaddr(&self) -> &[u8] {
         self.sockaddr.get(..self.socklen as usize).unwrap_or_default()
+    }
+
+    /// Whether so long a time has passed since this was so last.
+    pub fn is_due(&self, now: Tick, interval: Span) -> bool {
+        let is_due = self.tried.get().is_none_or(|tried| now.since(tried) >= interval);
+        if is_due {
+            self.tried.set(Some(now));
+        }
+        is_due
     }
 
     /// Whether nginx resolves its name while it runs.

@@ -791,7 +791,10 @@ impl PeerData {
         }
         // SAFETY: as above.
         if let Some(absence) = unsafe { self.known_absence(server, false) } {
-            return Err(absence);
+            // SAFETY: as above.
+            if pc.local.is_null() || !unsafe { self.is_to_try(server, absence) } {
+                return Err(absence);
+            }
         }
         // SAFETY: as above.
         let take = |address: &[u8]| unsafe { peers::take(pc, u, us, data, address) };
@@ -877,6 +880,34 @@ impl PeerData {
             Known::Unreachable => Some(Absence::Unreachable),
             Known::Gone => Some(Absence::Gone),
         }
+    }
+
+    /// Whether a request with an address of its own (`proxy_bind`) is to try a server that nginx's
+    /// attempts do not reach: they come from another address, which the server may not admit. One
+    /// request of a worker does so in the time between two attempts, and each before it would take the
+    /// server for gone.
+    ///
+    /// # Safety
+    /// The request is in its upstream.
+    unsafe fn is_to_try(&self, server: ServerId, absence: Absence) -> bool {
+        // What has left DNS is gone whoever asks.
+        if self.sessions().table.record(server).missing.is_some() {
+            return false;
+        }
+        if absence == Absence::Gone {
+            return true;
+        }
+        // SAFETY: by this function's contract; the configuration outlives its requests.
+        let (conf, interval) =
+            unsafe { (UpstreamConf::of(self.us()), (*self.affinity.zone).attempt_interval()) };
+        let Some(addresses) = conf.and_then(|conf| conf.addresses.try_borrow().ok()) else {
+            return false;
+        };
+        let is_due = |name: &[u8]| {
+            let address = addresses.find(name)?;
+            address.is_due(nginx::now(), Span::from_millis(interval)).then_some(())
+        };
+        self.sessions().with_address(server, is_due).flatten().is_some()
     }
 
     /// Whether there may be servers that new sessions are to avoid.

@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+import pytest
+
 from harness.api import Api, location
 from harness.conf import LEARN, STREAMING, listen, upstream
 from harness.crowds import ask_all, seats
@@ -134,3 +136,24 @@ async def test_a_drain_that_ends_takes_no_session_that_has_moved_since_the_zone_
 
 async def is_up(api: Api, replica: Replica) -> bool:
     return (await api.get(f"upstreams/mcp/servers/{replica.address}", "server"))["state"] == "up"
+
+
+@pytest.mark.parametrize("bind, tries", [("", 1), ("proxy_bind 127.0.0.9;", 3)], ids=["without", "with"])
+async def test_with_proxy_bind_requests_try_as_well(nginx, bind, tries):
+    """nginx's own attempts come from another address, which the server may not admit."""
+    (port,) = free_ports(1)
+    nginx.allowed += ALLOWED
+    async with replicas(2) as servers:
+        front = listen(port, "mcp", STREAMING + bind)
+        nginx.start(upstream("mcp", servers, f"{REJECT} gone_after=60s;") + front, workers=1)
+        ids = await seats(port, servers, 1)
+        servers[0].stop()
+        answers = []
+        away = time.monotonic()
+        while time.monotonic() < away + 3.5:
+            answers += await ask_all(port, ids["amber"])
+            await asyncio.sleep(0.1)
+    tried = [line for line in nginx.errors() if "connect() failed" in line and "while connecting to upstream" in line]
+    assert said(answers) == {(503, "UNAVAILABLE")}
+    assert len(tried) >= tries if bind else len(tried) == tries
+    assert len(tried) < len(answers) / 2
