@@ -4,6 +4,8 @@
 #![warn(missing_docs)]
 
 #[cfg(not(loom))]
+pub mod cookies;
+#[cfg(not(loom))]
 pub mod mcp;
 #[cfg(not(loom))]
 pub mod policy;
