@@ -436,6 +436,61 @@ pub unsafe fn take_in_turn(
     Ok(())
 }
 
+/// Takes a backup server if none of the others is left for a balancer: of those that are left the one
+/// with the highest `rank`. False if it has taken none.
+///
+/// # Safety
+/// As above; `rank` asks for no peers.
+#[cold]
+pub unsafe fn take_backup(
+    pc: &mut ngx_peer_connection_t,
+    u: *const ngx_http_upstream_t,
+    us: *const ngx_http_upstream_srv_conf_t,
+    data: *mut c_void,
+    rank: impl Fn(&Candidate<'_>) -> u64,
+) -> bool {
+    // SAFETY: by this function's contract; as in `find_in_turn`.
+    unsafe {
+        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
+        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        let mut best = None;
+        let mut group = rrp.peers;
+        while !group.is_null() {
+            let lock = Lock::new(group);
+            let knows_tries = group == rrp.peers && versions::is_same_list(rrp, group);
+            let mut candidate = Candidate::first_of(group, first);
+            while let Some(found) = candidate {
+                let is_tried = knows_tries && is_tried(rrp, found.place);
+                if !is_tried && found.peer.down == 0 && check(found.peer).is_ok() {
+                    if !found.is_backup() {
+                        return false;
+                    }
+                    let rank = rank(&found);
+                    if best.is_none_or(|(most, _, _)| rank > most) {
+                        best = Some((rank, ptr::from_ref(found.peer).cast_mut(), found.place));
+                    }
+                }
+                candidate = found.next();
+            }
+            if let Some((_, peer, place)) = best {
+                hold(pc, u, rrp, &Found { group, peer, place, _lock: lock });
+                return true;
+            }
+            group = (*group).next;
+        }
+    }
+    false
+}
+
+/// Whether the server that a balancer has chosen is a backup server.
+///
+/// # Safety
+/// `us` has a stock balancer; `data` is round robin's, of a request that has been given a server.
+pub unsafe fn is_backup(us: *const ngx_http_upstream_srv_conf_t, data: *mut c_void) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { (*data.cast::<ngx_http_upstream_rr_peer_data_t>()).peers.cast() != (*us).peer.data }
+}
+
 /// # Safety
 /// As above; `found` holds the group's lock.
 #[inline(always)]

@@ -5,7 +5,7 @@ use core::ptr;
 
 use affinity::mcp::{Learned, Outlook, Refusal};
 use affinity::policy::{
-    Absence, Announced, Answer, Bound as Whose, Clash, Created, Lesson, Moment, Presented,
+    self, Absence, Announced, Answer, Bound as Whose, Clash, Created, Lesson, Moment, Presented,
     Rejection, Route, Rules, Status, Unavailable, Unknown,
 };
 use affinity::servers::{Avoided, Event, Known, Record};
@@ -28,7 +28,7 @@ use crate::hooks::{self, Hooked, Inner};
 use crate::mcp;
 use crate::nginx::{self, Logged, BUSY, DONE, ERROR, OK};
 use crate::notices::{self, Notice};
-use crate::peers::{self, Missing};
+use crate::peers::{self, Candidate, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
 use crate::request;
@@ -384,11 +384,30 @@ impl PeerData {
             return unsafe { self.reject(pc, Rejection::Unavailable) };
         }
         // SAFETY: as above.
+        if self.away != Away::No && unsafe { self.take_stand_in(pc) } {
+            self.held = Held::Chosen;
+            return OK;
+        }
+        // SAFETY: as above.
         let rc = unsafe { self.inner.get(pc) };
         if rc == OK || rc == DONE {
             self.held = Held::Chosen;
         }
         rc
+    }
+
+    /// Takes a backup server if there is no other one for a session without its own: the same each time.
+    ///
+    /// # Safety
+    /// As above; the session has had its server among the peers, which are round robin's.
+    unsafe fn take_stand_in(&self, pc: &mut ngx_peer_connection_t) -> bool {
+        let (Some(key), Rules::Affinity) = (self.carried.key, self.affinity.policy.rules) else {
+            return false;
+        };
+        let rank =
+            |candidate: &Candidate<'_>| policy::stand_in(key.fingerprint(), candidate.address());
+        // SAFETY: by this function's contract.
+        unsafe { peers::take_backup(pc, self.upstream(), self.us(), self.inner.data, rank) }
     }
 
     /// Gives back a peer that has failed, or whose answer is not wanted, or that is none of the
@@ -1181,12 +1200,16 @@ impl PeerData {
                 Whose::Elsewhere
             }
         });
+        // SAFETY: the request is in the upstream; that of a session that is away has round robin's peers.
+        let stands_in = self.away != Away::No
+            && held == Held::Chosen
+            && unsafe { peers::is_backup(self.us(), self.inner.data) };
         let created_is = match self.carried.presented {
             _ if created.is_empty() => None,
             presented if presented == created => Some(Created::Presented),
             _ => Some(Created::Other),
         };
-        let answer = Answer { status, session, created: created_is, ends };
+        let answer = Answer { status, session, created: created_is, ends, stands_in };
         match (self.affinity.policy.on_answer(&answer), self.in_flight.key()) {
             (Lesson::BindCreated(existing), _) => {
                 // SAFETY: the request is live.

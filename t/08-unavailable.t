@@ -76,7 +76,7 @@ __DATA__
     GET /?new=one               => 200 a NEW a
     GET /v/404 | X-Session: one => 404 b UNAVAILABLE a
     GET /v/500 | X-Session: one => 500 b UNAVAILABLE a
-    GET /v/301 | X-Session: one => 301 b UNAVAILABLE a
+    GET /v/403 | X-Session: one => 403 b UNAVAILABLE a
     GET / | X-Session: one      => 200 a HIT a
     GET /v/204 | X-Session: one => 204 b REBOUND b
     GET /v/404 | X-Session: one => 404 b HIT b

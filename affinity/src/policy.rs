@@ -19,8 +19,8 @@ pub enum Unknown {
 pub enum Unavailable {
     /// Send this request elsewhere, keep the session.
     Balance,
-    /// Send it elsewhere, and move the session to the server that answers 2xx, unless its own is only
-    /// full.
+    /// Send it elsewhere, and move the session to the server that answers below 400 (in MCP mode 2xx),
+    /// unless its own is only full, or that is a backup server.
     Rebind,
     /// Answer 503, or 404 once the server is gone.
     Reject,
@@ -160,6 +160,8 @@ pub struct Answer {
     pub created: Option<Created>,
     /// The session ends with it, if its own server says so.
     pub ends: bool,
+    /// It is that of a backup server, which stands in for the session's own.
+    pub stands_in: bool,
 }
 
 /// Whether a session's own server answered.
@@ -261,7 +263,10 @@ impl Policy {
                 (None, None) => Lesson::Nothing,
             },
             Rules::Affinity => {
-                let existing = self.existing(answer.status);
+                let existing = match answer.stands_in {
+                    true => Existing::Keep,
+                    false => self.existing(answer.status),
+                };
                 match (answer.created, answer.session) {
                     // The lookup has refreshed it already.
                     (None | Some(Created::Presented), Some(Bound::Here)) => Lesson::Nothing,
@@ -274,6 +279,10 @@ impl Policy {
                     }
                     // The newest binding wins: who answers an `initialize` holds the session.
                     (Some(_), None) if self.mcp => Lesson::BindCreated(Existing::Move),
+                    // The client made the id, and has perhaps sent it with several requests at once.
+                    (Some(Created::Presented), None) if !self.mcp => {
+                        Lesson::BindCreated(Existing::Keep)
+                    }
                     (Some(_), _) => Lesson::BindCreated(existing),
                 }
             }
@@ -296,12 +305,39 @@ impl Policy {
     /// What becomes of a session that an answer's id already has with another server.
     fn existing(&self, status: u16) -> Existing {
         match self.rules {
-            Rules::Affinity if self.unavailable != Unavailable::Rebind || !is_success(status) => {
+            Rules::Affinity if self.unavailable != Unavailable::Rebind || !self.moves(status) => {
                 Existing::Keep
             }
             _ => Existing::Move,
         }
     }
+
+    /// Whether an answer shows that its server has taken a session over.
+    fn moves(&self, status: u16) -> bool {
+        if self.mcp {
+            is_success(status)
+        } else {
+            (100..400).contains(&status)
+        }
+    }
+}
+
+/// A number for each backup server: that with the highest stands in for a session. While the servers
+/// stay the same the session gets the same one, and when one goes only its sessions get others.
+pub fn stand_in(session: u64, server: &[u8]) -> u64 {
+    // The finalizer of MurmurHash3: each bit of the sum changes each bit of the result.
+    let mut mixed = session ^ digest(&[server]);
+    for factor in [0xff51_afd7_ed55_8ccd_u64, 0xc4ce_b9fe_1a85_ec53] {
+        mixed = (mixed ^ mixed >> 33).wrapping_mul(factor);
+    }
+    mixed ^ mixed >> 33
+}
+
+/// A number for some texts, for [`stand_in`] where there is no session (FNV-1a).
+pub fn digest(texts: &[&[u8]]) -> u64 {
+    texts.iter().copied().flatten().fold(0xcbf2_9ce4_8422_2325, |sum, &byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// HTTP's 2xx.
@@ -325,7 +361,7 @@ mod tests {
     }
 
     fn answer(status: u16, session: Option<Bound>, created: Option<Created>) -> Answer {
-        Answer { status, session, created, ends: false }
+        Answer { status, session, created, ends: false, stands_in: false }
     }
 
     #[test]
@@ -386,10 +422,21 @@ mod tests {
     }
 
     #[test]
-    fn only_rebind_and_2xx_move_a_session_and_only_if_its_server_could_not_be_reached() {
+    fn only_rebind_and_below_400_move_a_session_and_only_if_its_server_could_not_be_reached() {
         let instead = Some(Bound::Instead);
         let mut p = policy();
-        assert_eq!(p.on_answer(&answer(200, instead, None)), Lesson::BindPresented(Existing::Move));
+        for status in [101, 200, 204, 302, 304, 399] {
+            assert_eq!(
+                p.on_answer(&answer(status, instead, None)),
+                Lesson::BindPresented(Existing::Move),
+                "{status}"
+            );
+        }
+        for status in [400, 401, 404, 500, 503] {
+            assert_eq!(p.on_answer(&answer(status, instead, None)), Lesson::Nothing, "{status}");
+        }
+        let mcp = Policy { mcp: true, ..policy() };
+        assert_eq!(mcp.on_answer(&answer(302, instead, None)), Lesson::Nothing);
         assert_eq!(p.on_answer(&answer(404, instead, None)), Lesson::Nothing);
         assert_eq!(
             p.on_answer(&answer(404, instead, Some(Created::Presented))),
@@ -409,6 +456,47 @@ mod tests {
                 Lesson::BindCreated(Existing::Keep)
             );
         }
+    }
+
+    #[test]
+    fn a_backup_that_stands_in_takes_no_session_over_and_gets_those_that_begin_there() {
+        let p = policy();
+        for session in [Some(Bound::Instead), Some(Bound::Elsewhere)] {
+            let by = |created| Answer { stands_in: true, ..answer(200, session, created) };
+            let keep = Lesson::BindCreated(Existing::Keep);
+            assert_eq!(p.on_answer(&by(None)), Lesson::Nothing);
+            assert_eq!(p.on_answer(&by(Some(Created::Presented))), keep);
+            assert_eq!(p.on_answer(&by(Some(Created::Other))), keep);
+        }
+    }
+
+    #[test]
+    fn of_several_requests_with_an_id_that_the_client_made_the_first_binds_it() {
+        let mut p = policy();
+        let again = answer(200, None, Some(Created::Presented));
+        assert_eq!(p.on_answer(&again), Lesson::BindCreated(Existing::Keep));
+        // There any server may claim an id.
+        p.mcp = true;
+        assert_eq!(p.on_answer(&again), Lesson::BindCreated(Existing::Move));
+    }
+
+    #[test]
+    fn the_same_backup_stands_in_for_a_session_and_all_have_their_share() {
+        let servers: [&[u8]; 3] = [b"10.0.0.1:80", b"10.0.0.2:80", b"unix:/run/app.sock"];
+        let best = |session: u64, servers: &[&'static [u8]]| {
+            servers.iter().copied().max_by_key(|server| stand_in(session, server)).unwrap()
+        };
+        let mut share = [0; 3];
+        for session in 0..3000 {
+            let chosen = best(session, &servers);
+            share[servers.iter().position(|server| *server == chosen).unwrap()] += 1;
+            // Without another one nothing changes.
+            if chosen != servers[2] {
+                assert_eq!(best(session, &servers[..2]), chosen);
+            }
+        }
+        assert!(share.iter().all(|share| (900..1100).contains(share)), "{share:?}");
+        assert_ne!(digest(&[b"a", b"1"]), digest(&[b"b", b"1"]));
     }
 
     #[test]

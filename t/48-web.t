@@ -1,0 +1,194 @@
+# Sessions of web applications: cookies, backup servers, redirects.
+
+use lib 't/lib';
+use Sticky;
+
+also_with_two_workers;
+plan 'no_plan';
+
+our $home = '
+    upstream u {
+        zone servers 64k;
+        sticky_learn zone=sessions:1m create=$upstream_cookie_sid lookup=$cookie_sid;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+';
+
+our $places = '
+    location / { proxy_pass http://u; }
+    location /v/ { proxy_pass http://v/; }
+';
+
+run_tests();
+
+__DATA__
+
+=== TEST 1: backup: one stands in, and the session keeps its home
+--- http_config eval
+$::home . '
+    upstream v {
+        sticky_learn zone=sessions create=$upstream_cookie_sid lookup=$cookie_sid gone_after=1s;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B down;
+        server $TEST_NGINX_C backup;
+    }
+'
+--- config eval: $::places
+--- story
+    GET /?cookie=sid=one                       => 200 a NEW a
+    GET /v/ | Cookie: sid=one                  => 200 c UNAVAILABLE a
+    GET /v/?cookie=sid=one | Cookie: sid=one   => 200 c UNAVAILABLE a
+    GET / | Cookie: sid=one                    => 200 a HIT a
+    after 2 GET /v/ | Cookie: sid=one          => 200 c GONE a
+    GET /v/ | Cookie: sid=one                  => 200 c GONE a
+    GET / | Cookie: sid=one                    => 200 a HIT a
+
+
+
+=== TEST 2: backup: a session that begins at one is bound to it, also that of a client who had another
+--- http_config eval
+$::home . '
+    upstream v {
+        sticky_learn zone=sessions create=$upstream_cookie_sid lookup=$cookie_sid;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B down;
+        server $TEST_NGINX_C backup;
+    }
+    upstream w {
+        sticky_learn zone=sessions create=$upstream_cookie_sid lookup=$cookie_sid;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+        server $TEST_NGINX_C backup;
+    }
+'
+--- config
+    location / { proxy_pass http://w; }
+    location /v/ { proxy_pass http://v/; }
+--- story
+    GET /v/?cookie=sid=one                     => 200 c NEW c
+    GET / | Cookie: sid=one                    => 200 c HIT c
+    GET /?cookie=sid=two                       => 200 a NEW a
+    GET /v/?cookie=sid=three | Cookie: sid=two => 200 c NEW c
+    GET / | Cookie: sid=three                  => 200 c HIT c
+    GET / | Cookie: sid=two                    => 200 a HIT a
+
+
+
+=== TEST 3: backup: the same one for the same session
+--- http_config eval
+$::home . '
+    upstream v {
+        zone v 64k;
+        sticky_learn zone=sessions create=$upstream_cookie_sid lookup=$cookie_sid;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B down;
+        server $TEST_NGINX_X backup;
+        server $TEST_NGINX_Y backup;
+        server $TEST_NGINX_C backup;
+    }
+'
+--- config eval: $::places
+--- story
+    GET /?cookie=sid=one      => 200 a NEW a
+    GET /?cookie=sid=two      => 200 b NEW b
+    GET /?cookie=sid=three    => 200 a NEW a
+    GET /v/ | Cookie: sid=one   => 200 P UNAVAILABLE a
+    GET /v/ | Cookie: sid=two   => 200 Q UNAVAILABLE b
+    GET /v/ | Cookie: sid=three => 200 R UNAVAILABLE a
+    GET /v/ | Cookie: sid=one   => 200 P UNAVAILABLE a
+    GET /v/ | Cookie: sid=one   => 200 P UNAVAILABLE a
+    GET /v/ | Cookie: sid=two   => 200 Q UNAVAILABLE b
+    GET /v/ | Cookie: sid=three => 200 R UNAVAILABLE a
+    GET /v/                     => 200 * NONE -
+    GET /v/ | Cookie: sid=three => 200 R UNAVAILABLE a
+    GET /v/ | Cookie: sid=two   => 200 Q UNAVAILABLE b
+    GET / | Cookie: sid=one     => 200 a HIT a
+
+
+
+=== TEST 4: backup: after the home has refused, in the same request and from then on
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$upstream_cookie_sid lookup=$cookie_sid;
+        server $TEST_NGINX_DEAD;
+        server $TEST_NGINX_C backup;
+    }
+--- init
+    Sticky::answer_once('Set-Cookie: sid=one');
+--- no_error_log
+[crit]
+[alert]
+[emerg]
+--- story
+    GET /                   => 200 dead NEW dead
+    GET / | Cookie: sid=one => 200 c UNAVAILABLE dead
+    GET / | Cookie: sid=one => 200 c UNAVAILABLE dead
+    GET / | Cookie: sid=one => 200 c UNAVAILABLE dead
+
+
+
+=== TEST 5: rebind: to whatever answers below 400
+--- http_config eval
+$::home . '
+    upstream v {
+        sticky_learn zone=sessions create=$upstream_cookie_sid lookup=$cookie_sid;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B;
+        server $TEST_NGINX_C;
+    }
+'
+--- config eval: $::places
+--- story
+    GET /?cookie=sid=one            => 200 a NEW a
+    GET /v/404 | Cookie: sid=one    => 404 P UNAVAILABLE a
+    GET /v/403 | Cookie: sid=one    => 403 * UNAVAILABLE a
+    GET /v/304 | Cookie: sid=one    => 304 * REBOUND *
+    GET /v/ | Cookie: sid=one       => 200 Q HIT *
+    GET /v/ | Cookie: sid=one       => 200 Q HIT *
+    GET /?cookie=sid=x              => 200 * NEW *
+    GET /?cookie=sid=two            => 200 a NEW a
+    GET /v/301 | Cookie: sid=two    => 301 * REBOUND *
+    GET /v/ | Cookie: sid=two       => 200 R HIT *
+    GET /v/ | Cookie: sid=two       => 200 R HIT *
+    GET /v/404 | Cookie: sid=two    => 404 R HIT *
+
+
+
+=== TEST 6: an answer of another server after the home has had the request moves nothing
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$upstream_cookie_sid lookup=$cookie_sid;
+        server $TEST_NGINX_A max_fails=0;
+        server $TEST_NGINX_B;
+    }
+--- config
+    proxy_next_upstream error timeout http_500;
+    location / { proxy_pass http://u; }
+--- no_error_log
+[crit]
+[alert]
+[emerg]
+--- story
+    GET /?cookie=sid=one          => 200 a NEW a
+    GET /500-a | Cookie: sid=one  => 200 b UNAVAILABLE a
+    GET / | Cookie: sid=one       => 200 a HIT a
+    GET /drop-a | Cookie: sid=one => 200 b UNAVAILABLE a
+    GET / | Cookie: sid=one       => 200 a HIT a
+
+
+
+=== TEST 7: an id that its client made: the first binding stands
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$http_x_new lookup=$http_x_new;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- init
+    Sticky::hold('GET /slow | X-New: one', 0.5);
+    Sticky::hold('GET /slow | X-New: one', 0.5);
+--- story
+    GET / | X-New: one         => 200 a HIT a
+    after 4 GET / | X-New: one => 200 a HIT a
+    GET / | X-New: one         => 200 a HIT a
