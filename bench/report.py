@@ -227,7 +227,15 @@ def summary(results):
     return "\n\n".join(parts) + "\n"
 
 
-COLOURS = {"ours": "#0b7a3b", "own": "#b4532a", "haproxy": "#3b5b92", "rr": "#8a8a8a", "loaded": "#b8b8b8", "hash": "#d0c39a"}
+COLOURS = {
+    "ours": "#0b7a3b",
+    "mcp": "#5f9e76",
+    "own": "#b4532a",
+    "haproxy": "#3b5b92",
+    "rr": "#8a8a8a",
+    "loaded": "#b8b8b8",
+    "hash": "#d0c39a",
+}
 
 
 def colour(name):
