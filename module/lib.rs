@@ -31,6 +31,7 @@ mod api;
 mod attempts;
 mod carried;
 mod conf;
+mod cookies;
 mod directives;
 mod evidence;
 mod expected;

@@ -3,13 +3,14 @@
 use core::mem;
 use core::ptr;
 
+use affinity::cookies::Few;
 use affinity::mcp::{Learned, Outlook, Refusal};
 use affinity::policy::{
     self, Absence, Announced, Answer, Bound as Whose, Clash, Created, Lesson, Moment, Presented,
     Rejection, Route, Rules, Status, Unavailable, Unknown,
 };
 use affinity::servers::{Avoided, Event, Known, Record};
-use affinity::table::{Bound, Existing, Key, Kind, ServerId, Span, Tick};
+use affinity::table::{Bound, Existing, Key, Kind, ServerId, Session, Span, Tick};
 use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
     ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
@@ -663,23 +664,30 @@ impl PeerData {
     #[cold]
     unsafe fn look_up_otherwise(&mut self, now: Tick) -> Route {
         self.target = Target::Any;
-        let Some(key) = self.carried.key else {
-            if self.carried.mcp.as_ref().is_some_and(Outlook::is_ambiguous) {
-                self.target = Target::Ambiguous;
-                return self.decide(Presented::Ambiguous);
-            }
-            return self.decide(Presented::NoId);
-        };
         let (sessions, limits) = (self.sessions(), &self.affinity.limits);
-        let found = match self.affinity.policy.rules {
+        let visit = |key| match self.affinity.policy.rules {
             Rules::Affinity => sessions.visit(key, now, limits),
             Rules::Plus => sessions.lookup(key, now, limits),
         };
-        match found {
+        let first = self.carried.key;
+        if let Some((key, session)) = first.and_then(|key| Some((key, visit(key)?))) {
             // SAFETY: by this function's contract.
-            Some(session) => unsafe { self.found(key, session.server, now) },
+            return unsafe { self.found(key, session.server, now) };
+        }
+        // SAFETY: the request is live.
+        if let Some((id, key, session)) = unsafe { self.find_other_cookie(visit) } {
+            (self.carried.presented, self.carried.key) = (id, Some(key));
+            // SAFETY: by this function's contract.
+            return unsafe { self.found(key, session.server, now) };
+        }
+        match first {
             // SAFETY: as above.
-            None => unsafe { self.look_up_second(key, now) },
+            Some(key) => unsafe { self.look_up_second(key, now) },
+            None if self.carried.mcp.as_ref().is_some_and(Outlook::is_ambiguous) => {
+                self.target = Target::Ambiguous;
+                self.decide(Presented::Ambiguous)
+            }
+            None => self.decide(Presented::NoId),
         }
     }
 
@@ -709,6 +717,33 @@ impl PeerData {
             sessions.table.count_unknown(first);
         }
         self.decide(presented)
+    }
+
+    /// The first of the request's other cookies of the same name that is the id of a session: a browser
+    /// sends several if they have been set with different paths or domains.
+    ///
+    /// # Safety
+    /// The request is live.
+    unsafe fn find_other_cookie(
+        &self,
+        visit: impl Fn(Key) -> Option<Session>,
+    ) -> Option<(&'static [u8], Key, Session)> {
+        let Lookup::Values(values) = &self.affinity.lookup else { return None };
+        // SAFETY: the request is live, and outlives its cookies; the strings are those of its headers.
+        unsafe {
+            let place = values.iter().position(|value| value.cookie().is_some())?;
+            let before = values.get(..place)?;
+            let is_given = |value: &Value| value.eval(self.request).is_ok_and(|id| !id.is_empty());
+            if before.iter().any(is_given) {
+                return None;
+            }
+            let cookies = values.get(place)?.cookie()?.carried(self.request)?;
+            let others = cookies.iter().filter(|id| *id != self.carried.presented);
+            others.into_iter().find_map(|id| {
+                let key = self.key(Kind::Session, id).ok()?;
+                Some((id, key, visit(key)?))
+            })
+        }
     }
 
     /// The id leads to a server.
@@ -1204,28 +1239,48 @@ impl PeerData {
         let stands_in = self.away != Away::No
             && held == Held::Chosen
             && unsafe { peers::is_backup(self.us(), self.inner.data) };
-        let created_is = match self.carried.presented {
-            _ if created.is_empty() => None,
-            presented if presented == created => Some(Created::Presented),
-            _ => Some(Created::Other),
-        };
-        let answer = Answer { status, session, created: created_is, ends, stands_in };
-        match (self.affinity.policy.on_answer(&answer), self.in_flight.key()) {
-            (Lesson::BindCreated(existing), _) => {
-                // SAFETY: the request is live.
-                if let Ok(key) = unsafe { self.key(Kind::Session, created) } {
-                    self.bind(key, name, None, existing);
+        // SAFETY: the request is live.
+        let others = unsafe { self.created_besides(created) };
+        for created in core::iter::once(created).chain(others.iter()) {
+            let created_is = match self.carried.presented {
+                _ if created.is_empty() => None,
+                presented if presented == created => Some(Created::Presented),
+                _ => Some(Created::Other),
+            };
+            let answer = Answer { status, session, created: created_is, ends, stands_in };
+            match (self.affinity.policy.on_answer(&answer), self.in_flight.key()) {
+                (Lesson::BindCreated(existing), _) => {
+                    // SAFETY: the request is live.
+                    if let Ok(key) = unsafe { self.key(Kind::Session, created) } {
+                        self.bind(key, name, None, existing);
+                    }
                 }
-            }
-            (Lesson::BindPresented(existing), Some(key)) => {
-                let now = nginx::now();
-                if self.sessions().lookup(key, now, &self.affinity.limits).is_some() {
-                    self.bind(key, name, None, existing);
+                (Lesson::BindPresented(existing), Some(key)) => {
+                    let now = nginx::now();
+                    if self.sessions().lookup(key, now, &self.affinity.limits).is_some() {
+                        self.bind(key, name, None, existing);
+                    }
                 }
+                (Lesson::End, _) => self.forget(),
+                _ => (),
             }
-            (Lesson::End, _) => self.forget(),
-            _ => (),
         }
+    }
+
+    /// Further ids of the response beside the first: cookies of the same name.
+    ///
+    /// # Safety
+    /// As for `learn`.
+    unsafe fn created_besides(&self, first: &[u8]) -> Few<'static> {
+        if first.is_empty() {
+            return Few::default();
+        }
+        // SAFETY: the request is live, and so are the headers of its upstream's response.
+        let cookies = self.affinity.create.iter().find_map(|value| unsafe {
+            let cookies = value.cookie()?.set(self.request)?;
+            cookies.iter().next().is_some_and(|id| id == first).then_some(cookies)
+        });
+        cookies.map(|cookies| cookies.without(first)).unwrap_or_default()
     }
 
     /// The body of the response gives an id.

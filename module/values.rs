@@ -17,12 +17,14 @@ use nginx_sys::{
     ngx_list_part_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
+use crate::cookies::Cookie;
 use crate::nginx::{self, fail, Logged, OK};
 
 /// A string with variables, compiled.
 pub struct Value {
     compiled: ngx_http_complex_value_t,
     header: Option<Header>,
+    cookie: Option<Cookie>,
 }
 
 /// A value that is one header and nothing else.
@@ -89,6 +91,7 @@ impl Value {
     /// As above.
     pub unsafe fn compile_any(cf: &mut ngx_conf_t, mut text: ngx_str_t) -> Result<Value, Logged> {
         let header = Header::parse(cf, text.as_bytes());
+        let cookie = Cookie::parse(cf, text.as_bytes());
         // SAFETY: both structures are plain data, and nginx fills in what `ccv` points to.
         unsafe {
             let mut compiled: ngx_http_complex_value_t = mem::zeroed();
@@ -99,7 +102,7 @@ impl Value {
             if ngx_http_compile_complex_value(&mut ccv) != OK {
                 return Err(Logged);
             }
-            Ok(Value { compiled, header })
+            Ok(Value { compiled, header, cookie })
         }
     }
 
@@ -123,6 +126,7 @@ impl Value {
                 variable.is_some_and(|v| v.data == &raw const v.name as usize)
             };
             self.header = self.header.take().filter(|header| is_header(header.index));
+            self.cookie = self.cookie.take().filter(|cookie| is_header(cookie.index));
         }
     }
 
@@ -158,12 +162,22 @@ impl Value {
         header.and_then(|header| unsafe { header.find(r) }).ok_or(NotInHeaders)
     }
 
-    /// The value as nginx's script engine gives it.
+    /// The cookie that the value is, if it is one and nothing else.
+    pub fn cookie(&self) -> Option<&Cookie> {
+        self.cookie.as_ref()
+    }
+
+    /// The value as nginx's script engine gives it; of cookies that a response sets, the first that
+    /// counts.
     ///
     /// # Safety
     /// As above.
     #[cold]
     unsafe fn run<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], OutOfMemory> {
+        // SAFETY: by this function's contract.
+        if let Some(set) = self.cookie.as_ref().and_then(|cookie| unsafe { cookie.set(r) }) {
+            return Ok(set.iter().next().unwrap_or_default());
+        }
         let mut text = ngx_str_t::empty();
         // SAFETY: nginx does not write to a compiled value; the result lies in the request's pool
         // or in memory that lives as long as the request.

@@ -178,7 +178,99 @@ $::home . '
 
 
 
-=== TEST 7: an id that its client made: the first binding stands
+=== TEST 7: cookies of one name in a request: the first that is a session's id, of four, over all lines
+--- http_config eval: $::home
+--- story
+    GET /?cookie=sid=one                                           => 200 a NEW a
+    GET /?cookie=sid=two                                           => 200 b NEW b
+    GET / | Cookie: sid=stale; sid=one                             => 200 a HIT a
+    GET / | Cookie: sid=one; sid=stale                             => 200 a HIT a
+    GET / | Cookie: sid=two; sid=one                               => 200 b HIT b
+    GET / | Cookie: sid=; sid=two                                  => 200 b HIT b
+    GET / | Cookie: x=1; sid=stale; SID=old | Cookie: y=2; sid=one => 200 a HIT a
+    GET / | Cookie: sid=1; sid=2; sid=3; sid=one                   => 200 a HIT a
+    GET / | Cookie: sid=1; sid=2; sid=3; sid=4; sid=one            => 200 * UNKNOWN -
+    GET / | Cookie: xsid=one; sid2=one; sid=stale                  => 200 * UNKNOWN -
+    GET / | Cookie: sid=; x=one                                    => 200 * NONE -
+
+
+
+=== TEST 8: cookies of one name in a request: none is known
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$upstream_cookie_sid lookup=$cookie_sid lookup=$arg_sid unknown=reject;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /?cookie=sid=one                         => 200 a NEW a
+    GET / | Cookie: sid=stale; sid=one           => 200 a HIT a
+    GET / | Cookie: sid=stale; sid=old           => 404 - UNKNOWN -
+    GET /?sid=one                                => 200 a HIT a
+    GET /?sid=one | Cookie: sid=stale; sid=old   => 404 - UNKNOWN -
+
+
+
+=== TEST 9: cookies of one name in a request: another value comes before them
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$upstream_cookie_sid lookup=$arg_sid lookup=$cookie_sid;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /?cookie=sid=one                         => 200 a NEW a
+    GET / | Cookie: sid=stale; sid=one           => 200 a HIT a
+    GET /?sid=stale | Cookie: sid=old; sid=one   => 200 b UNKNOWN -
+
+
+
+=== TEST 10: cookies of one name in a request: a map has made the variable something else
+--- http_config eval
+$::home . '
+    map $arg_sid $cookie_sid { default $arg_sid; }
+'
+--- story
+    GET /?cookie=sid=one                         => 200 a NEW a
+    GET /?sid=one                                => 200 a HIT a
+    GET /?sid=stale | Cookie: sid=old; sid=one   => 200 b UNKNOWN -
+
+
+
+=== TEST 11: cookies of one name in an answer: each that is set is learned
+--- http_config eval: $::home
+--- story
+    GET /?cookie=sid=one&cookie2=sid=two         => 200 a NEW a
+    GET / | Cookie: sid=one                      => 200 a HIT a
+    GET / | Cookie: sid=two                      => 200 a HIT a
+    GET /                                        => 200 b NONE -
+    GET / | Cookie: sid=one                      => 200 a HIT a
+    GET / | Cookie: sid=two                      => 200 a HIT a
+    GET /?cookie=sid=one&cookie2=sid=three | Cookie: sid=one => 200 a NEW a
+    GET / | Cookie: sid=three                    => 200 a HIT a
+
+
+
+=== TEST 12: cookies of one name in an answer: not one that is deleted
+--- http_config eval: $::home
+--- story
+    GET /?cookie=sid=abc;Path=/&cookie2=sid=;Path=/old;Max-Age=0       => 200 a NEW a
+    GET /                                                              => 200 b NONE -
+    GET / | Cookie: sid=abc                                            => 200 a HIT a
+    GET /?cookie=sid=;Max-Age=0&cookie2=sid=def                        => 200 * NEW *
+    GET / | Cookie: sid=def                                            => 200 P HIT *
+    GET / | Cookie: sid=def                                            => 200 P HIT *
+    GET /?cookie=sid=deleted;Max-Age=0                                 => 200 * NONE -
+    GET / | Cookie: sid=deleted                                        => 200 * UNKNOWN -
+    GET /?cookie=sid=gone;Expires=Thu,01-Jan-1970-00:00:01-GMT         => 200 * NONE -
+    GET / | Cookie: sid=gone                                           => 200 * UNKNOWN -
+    GET /?cookie=sid=far;Expires=Fri,01-Jan-2100-00:00:00-GMT          => 200 Q NEW *
+    GET / | Cookie: sid=far                                            => 200 Q HIT *
+    GET / | Cookie: sid=far                                            => 200 Q HIT *
+
+
+
+=== TEST 13: an id that its client made: the first binding stands
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$http_x_new lookup=$http_x_new;

@@ -7,6 +7,7 @@ package Sticky;
 #     ?new=ID, X-New: ID    issue a session, in header X-Session     ?own=ID   issue one of their own: a-ID, b-ID, c-ID
 #     ?mcp=ID, ?cookie=TEXT the same in Mcp-Session-Id, Set-Cookie   ?mcp2=ID  a second Mcp-Session-Id
 #     /blanks?mcp=ID        Mcp-Session-Id and X-Session with spaces and tabs around
+#     ?cookie2=TEXT         a second Set-Cookie
 #     ?encoding=NAME        say that the body is encoded
 #     /sse?id=ID            issue a session in an endpoint event     /endpoint, X-To: DATA  the same with these data
 #     /task?id=ID&ttl=MS    issue a task; /task-in-events does so in a stream, /long-task
@@ -227,6 +228,7 @@ for my $letter ('a', 'b', 'c', 'x', 'y') {
         add_header Mcp-Session-Id \$mcp always;
         add_header Mcp-Session-Id \$arg_mcp2 always;
         add_header Set-Cookie \$arg_cookie always;
+        add_header Set-Cookie \$arg_cookie2 always;
         add_header X-Accel-Redirect \$arg_accel always;
         add_header Content-Encoding \$arg_encoding;
         add_header X-Reused \$connection_reused always;
