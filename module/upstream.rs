@@ -15,8 +15,8 @@ use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
     ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_log_t, ngx_peer_connection_t,
-    ngx_str_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_PEER_FAILED,
-    NGX_PEER_NEXT,
+    ngx_str_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT,
+    NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT, NGX_PEER_FAILED, NGX_PEER_NEXT,
 };
 
 use crate::addresses::{self, Address};
@@ -1149,9 +1149,24 @@ impl PeerData {
                 // What `error_page` replaces does not pass the header filter.
                 self.note_answer();
             }
-            if answered && self.affinity.policy.learn == Moment::End && !self.is_from_cache() {
+            let learns = self.affinity.policy.learn == Moment::End || self.is_redirected();
+            if answered && learns && !self.is_from_cache() {
                 self.learn(held);
             }
+        }
+    }
+
+    /// Whether nginx goes on elsewhere, with the response's cookies but without its other headers.
+    ///
+    /// # Safety
+    /// The request is live.
+    unsafe fn is_redirected(&self) -> bool {
+        // SAFETY: by this function's contract.
+        unsafe {
+            let u = &*self.upstream();
+            let ignored =
+                (*u.conf).ignore_headers & NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT as ngx_uint_t;
+            !u.headers_in.x_accel_redirect.is_null() && ignored == 0
         }
     }
 

@@ -1,4 +1,4 @@
-# What teaches nothing: answers from a cache, answers of nginx itself, answers that lead elsewhere.
+# What teaches nothing: answers from a cache, answers of nginx itself. And what does: answers that lead elsewhere.
 
 use lib 't/lib';
 use Sticky;
@@ -131,7 +131,7 @@ __DATA__
 
 
 
-=== TEST 5: a response that leads to a file of nginx's
+=== TEST 5: a response that leads to a file of nginx's does teach
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
@@ -145,12 +145,13 @@ __DATA__
         return 200 "file\n";
     }
 --- story
-    GET /?accel=/file&new=one => 200 - *
-    GET / | X-Session: one    => 200 b UNKNOWN -
+    GET /?accel=/file&new=one => 200 - NEW a
+    GET / | X-Session: one    => 200 a HIT a
+    GET / | X-Session: one    => 200 a HIT a
 
 
 
-=== TEST 6: a response that leads to another server: that one teaches
+=== TEST 6: a response that leads to another server: each teaches what it has given itself
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
@@ -170,9 +171,9 @@ __DATA__
     location /v/ { proxy_pass http://v/; }
 --- story
     GET /?accel=/next&new=one => 200 b NEW b
-    GET /v/ | X-Session: one  => 200 c UNKNOWN -
     GET /v/ | X-Session: two  => 200 b HIT b
     GET /v/ | X-Session: two  => 200 b HIT b
+    GET / | X-Session: one    => 200 a HIT a
 
 
 
@@ -190,7 +191,7 @@ __DATA__
     }
 --- story
     GET /?accel=/next&new=one => 200 c *
-    GET / | X-Session: one    => 200 a UNKNOWN -
+    GET / | X-Session: one    => 200 a HIT a
     GET / | X-Session: two    => 200 a UNKNOWN -
 
 

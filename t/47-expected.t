@@ -439,6 +439,6 @@ __DATA__
     location = /inner { internal; proxy_pass http://u/; }
 --- story
     GET /?new=one               => 200 a NEW a
-    GET /?new=one&accel=/inner  => 200 * NONE -
-    GET /?new=one&accel=/inner  => 200 * NONE -
+    GET /?new=two&accel=/inner  => 200 * NONE -
+    GET /?new=two&accel=/inner  => 200 * NONE -
     GET / | X-Session: one      => 200 a HIT a

@@ -270,7 +270,57 @@ $::home . '
 
 
 
-=== TEST 13: an id that its client made: the first binding stands
+=== TEST 13: X-Accel-Redirect: to a file, to the same upstream, to another one
+--- http_config eval
+$::home . '
+    upstream v {
+        sticky_learn zone=sessions create=$upstream_cookie_sid lookup=$cookie_sid;
+        server $TEST_NGINX_C;
+    }
+'
+--- config
+    location / { proxy_pass http://u; }
+    location = /file { internal; return 200 "file\n"; }
+    location = /same { internal; proxy_pass http://u/; }
+    location = /other { internal; proxy_pass http://v/; }
+    location = /both { internal; proxy_pass http://v/?cookie=sid=four; }
+    location /v/ { proxy_pass http://v/; }
+--- story
+    GET /?cookie=sid=one&accel=/file   => 200 - NEW a    | sid=one
+    GET / | Cookie: sid=one            => 200 a HIT a
+    GET /?cookie=sid=two&accel=/other  => 200 c NONE -   | sid=two
+    GET / | Cookie: sid=two            => 200 b HIT b
+    GET / | Cookie: sid=two            => 200 b HIT b
+    GET /?cookie=sid=three&accel=/same => 200 b NONE -   | sid=three
+    GET / | Cookie: sid=three          => 200 a HIT a
+    GET / | Cookie: sid=three          => 200 a HIT a
+    GET /?cookie=sid=five&accel=/both  => 200 c NEW c    | sid=five + sid=four
+    GET / | Cookie: sid=five           => 200 P HIT *
+    GET / | Cookie: sid=five           => 200 P HIT *
+    GET /v/ | Cookie: sid=four         => 200 c HIT c
+
+
+
+=== TEST 14: X-Accel-Redirect: what is not followed teaches as any other, and what is kept from the client nothing
+--- http_config eval: $::home
+--- config
+    location / { proxy_pass http://u; proxy_ignore_headers X-Accel-Redirect; }
+    location = /404 {
+        proxy_ignore_headers X-Accel-Redirect;
+        proxy_intercept_errors on;
+        error_page 404 /own;
+        proxy_pass http://u;
+    }
+    location = /own { internal; return 404 "own\n"; }
+--- story
+    GET /?cookie=sid=one&accel=/file    => 200 a NEW a
+    GET /404?cookie=sid=two&accel=/file => 404 - NONE -
+    GET / | Cookie: sid=one             => 200 a HIT a
+    GET / | Cookie: sid=two             => 200 * UNKNOWN -
+
+
+
+=== TEST 15: an id that its client made: the first binding stands
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$http_x_new lookup=$http_x_new;
