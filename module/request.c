@@ -18,6 +18,12 @@ sticky_learn_is_cached(ngx_http_request_t *r)
 #endif
 
 unsigned
+sticky_learn_is_internal(ngx_http_request_t *r)
+{
+    return r->internal;
+}
+
+unsigned
 sticky_learn_is_header_only(ngx_http_request_t *r)
 {
     return r->header_only;

@@ -19,6 +19,7 @@ const _: () = {
 extern "C" {
     #[cfg(ngx_feature = "http_cache")]
     fn sticky_learn_is_cached(r: *const ngx_http_request_t) -> c_uint;
+    fn sticky_learn_is_internal(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_is_header_only(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_may_have_error_page(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_was_connected(u: *const ngx_http_upstream_t) -> c_uint;
@@ -37,6 +38,16 @@ extern "C" {
 pub unsafe fn is_cached(r: *const ngx_http_request_t) -> bool {
     // SAFETY: by this function's contract.
     unsafe { sticky_learn_is_cached(r) != 0 }
+}
+
+/// Whether nginx has redirected the request, or made it.
+///
+/// # Safety
+/// As above.
+#[cfg(not(nginx_own_sticky))]
+pub unsafe fn is_internal(r: *const ngx_http_request_t) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { sticky_learn_is_internal(r) != 0 }
 }
 
 /// Whether the response has no body.

@@ -82,12 +82,12 @@ __DATA__
     proxy_next_upstream error timeout http_503;
     location / { proxy_pass http://u; }
 --- story
-    GET /503 | Cookie: srv=a    => 503 b UNAVAILABLE b | srv=b
-    GET /503 | Cookie: srv=dead => 503 b UNAVAILABLE b | srv=b
+    GET /503 | Cookie: srv=a    => 503 b UNAVAILABLE - | -
+    GET /503 | Cookie: srv=dead => 503 b UNAVAILABLE - | -
     GET /503 | Cookie: srv=b    => 503 b HIT b         | srv=b
 --- logged
-3 503, 502, 503 UNAVAILABLE srv=b
-3 502, 503, 503 UNAVAILABLE srv=b
+3 503, 502, 503 UNAVAILABLE -
+3 502, 503, 503 UNAVAILABLE -
 3 503, 502, 503 HIT srv=b
 
 

@@ -43,6 +43,11 @@ const MAX: &[u8] = b"; expires=Thu, 31-Dec-37 23:55:55 GMT; max-age=315360000";
 const MAX_TIME: usize = 64;
 
 impl Cookie {
+    /// Its name.
+    pub fn own_name(&self) -> &[u8] {
+        self.name.strip_suffix(b"=").unwrap_or(&self.name)
+    }
+
     /// Puts the cookie into the response's headers, or into the place that it has there.
     ///
     /// # Safety
@@ -168,6 +173,17 @@ impl Told {
     pub unsafe fn is_there(&self, r: *mut ngx_http_request_t) -> bool {
         // SAFETY: by this function's contract.
         unsafe { self.find(r).is_some_and(|header| header.hash != 0) }
+    }
+
+    /// Takes the header out of the response, of which nothing more is known here.
+    ///
+    /// # Safety
+    /// As above.
+    pub unsafe fn hide(&self, r: *mut ngx_http_request_t) {
+        // SAFETY: by this function's contract.
+        if let Some(header) = unsafe { self.find(r) } {
+            header.hash = 0;
+        }
     }
 
     /// Takes the header out of the response.

@@ -36,7 +36,11 @@ pub struct Method {
 }
 
 impl Sticky {
+    fn cookie(&self) -> Option<&cookie::Cookie> {
+        self.method.as_ref()?.cookie.as_ref()
+    }
+
     fn sets_cookie(&self) -> bool {
-        self.method.as_ref().is_some_and(|method| method.cookie.is_some())
+        self.cookie().is_some()
     }
 }

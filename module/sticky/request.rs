@@ -2,21 +2,23 @@
 
 use core::mem;
 
-use affinity::policy::Status;
+use affinity::policy::{self, Status};
 use nginx_sys::{
     ngx_http_get_flushed_variable, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
     ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
 
-use super::cookie::Told;
+use super::cookie::{Cookie, Told};
 use super::Sticky;
 use crate::conf::UpstreamConf;
+use crate::cookies;
 use crate::evidence::Failure;
 use crate::foreign;
 use crate::hooks::{self, Hooked, Inner};
 use crate::nginx::{self, ERROR, OK};
 use crate::peers::{self, Missing};
 use crate::recycled::{self, Recycled, Spare};
+use crate::request;
 use crate::values::OutOfMemory;
 
 /// Lives as long as the request's pool.
@@ -28,6 +30,10 @@ pub struct Choice {
     /// The id of the server that the request asks for; empty if it asks for none.
     wanted: &'static [u8],
     status: Status,
+    /// The request asks for a server of the upstream, whether that can be had or not.
+    known: bool,
+    /// Another server serves it for the moment only, so that its cookie stays.
+    stays: bool,
     /// A kept connection that its server had closed was forgiven.
     forgiven: bool,
     told: Told,
@@ -68,6 +74,8 @@ pub unsafe extern "C" fn init_peer(
             inner: Inner::of(peer),
             wanted: wanted(&conf.sticky, r),
             status: Status::None,
+            known: false,
+            stays: false,
             forgiven: false,
             told: Told::NOTHING,
         });
@@ -112,7 +120,7 @@ impl Hooked for Choice {
         };
         // SAFETY: called from `peer.get`, with no peer taken.
         let rc = unsafe {
-            if self.take(pc, sticky) {
+            if self.take(pc, sticky) || self.stand_in(pc, sticky) {
                 OK
             } else {
                 self.inner.get(pc)
@@ -194,24 +202,94 @@ impl Choice {
     /// # Safety
     /// Called from `peer.get`, with no peer taken.
     unsafe fn take(&mut self, pc: &mut ngx_peer_connection_t, sticky: &mut Sticky) -> bool {
-        if self.wanted.is_empty() {
-            if sticky.sets_cookie() {
-                self.status = Status::New;
-            }
-            return false;
-        }
-        // SAFETY: by this function's contract; the data are round robin's.
-        let taken = unsafe {
-            peers::take_in_turn(pc, self.upstream, self.us, self.inner.data, |candidate| {
-                sticky.ids.is(candidate, self.wanted)
-            })
+        self.stays = false;
+        // SAFETY: by this function's contract.
+        let mut taken = match self.wanted {
+            [] => Err(Missing::Removed),
+            wanted => unsafe { self.take_wanted(pc, sticky, wanted) },
         };
-        self.status = match &taken {
+        if taken == Err(Missing::Removed) && !self.known {
+            // SAFETY: as above.
+            taken = unsafe { self.take_other(pc, sticky) };
+        }
+        self.known |= taken != Err(Missing::Removed);
+        self.status = match taken {
             Ok(()) => Status::Hit,
-            Err(missing) if *missing == Missing::Removed => Status::Unknown,
-            Err(_) => Status::Unavailable,
+            Err(Missing::Removed) if self.wanted.is_empty() && !sticky.sets_cookie() => {
+                Status::None
+            }
+            Err(Missing::Removed) if self.wanted.is_empty() => Status::New,
+            Err(Missing::Removed) if !self.known => Status::Unknown,
+            Err(missing) => {
+                self.stays = missing == Missing::Full;
+                Status::Unavailable
+            }
         };
         taken.is_ok()
+    }
+
+    /// Takes the server of an id.
+    ///
+    /// # Safety
+    /// As above; the data are round robin's.
+    unsafe fn take_wanted(
+        &self,
+        pc: &mut ngx_peer_connection_t,
+        sticky: &mut Sticky,
+        wanted: &[u8],
+    ) -> Result<(), Missing> {
+        // SAFETY: by this function's contract.
+        unsafe {
+            peers::take_in_turn(pc, self.upstream, self.us, self.inner.data, |candidate| {
+                sticky.ids.is(candidate, wanted)
+            })
+        }
+    }
+
+    /// Takes the server that another cookie of the same name asks for: a browser sends several if they
+    /// have been set with different paths or domains.
+    ///
+    /// # Safety
+    /// As above.
+    #[cold]
+    unsafe fn take_other(
+        &mut self,
+        pc: &mut ngx_peer_connection_t,
+        sticky: &mut Sticky,
+    ) -> Result<(), Missing> {
+        let Some(cookie) = sticky.cookie() else { return Err(Missing::Removed) };
+        // SAFETY: the request is live, and outlives its cookies.
+        let cookies = unsafe { cookies::carried(self.request, cookie.own_name()) };
+        for other in cookies.without(self.wanted).iter() {
+            // SAFETY: by this function's contract.
+            let taken = unsafe { self.take_wanted(pc, sticky, other) };
+            if taken != Err(Missing::Removed) {
+                self.wanted = other;
+                return taken;
+            }
+        }
+        Err(Missing::Removed)
+    }
+
+    /// Takes a backup server if there is no other one for a client without its own: the same each time.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn stand_in(&mut self, pc: &mut ngx_peer_connection_t, sticky: &Sticky) -> bool {
+        if self.status != Status::Unavailable || !sticky.sets_cookie() {
+            return false;
+        }
+        // SAFETY: the request and its connection are live; the data are round robin's.
+        unsafe {
+            // Clients of one server have the same cookie, and shall not all have the same backup.
+            let client = nginx::bytes(&(*(*self.request).connection).addr_text);
+            let session = policy::digest(&[self.wanted, client]);
+            let rank =
+                |candidate: &peers::Candidate<'_>| policy::stand_in(session, candidate.address());
+            let taken = peers::take_backup(pc, self.upstream, self.us, self.inner.data, rank);
+            self.stays |= taken;
+            taken
+        }
     }
 
     /// Puts the server's id into the client's cookie; none if there is no server.
@@ -226,6 +304,12 @@ impl Choice {
         let Some(cookie) = sticky.method.as_ref().and_then(|method| method.cookie.as_ref()) else {
             return Ok(());
         };
+        // SAFETY: the request is live.
+        if self.stays || unsafe { request::is_internal(self.request) && self.is_told(cookie) } {
+            // SAFETY: as above.
+            unsafe { self.told.take_back(self.request) };
+            return Ok(());
+        }
         let (r, told) = (self.request, &mut self.told);
         if has_server && self.status == Status::Hit {
             // SAFETY: the request is live.
@@ -244,5 +328,34 @@ impl Choice {
         // SAFETY: the request is live.
         unsafe { told.take_back(r) };
         Ok(())
+    }
+
+    /// Whether an earlier upstream of the request has set the cookie, so that it stands: there is one of
+    /// a name. If the client's own was valid here only, that one stands.
+    ///
+    /// # Safety
+    /// As above.
+    #[cold]
+    unsafe fn is_told(&self, cookie: &Cookie) -> bool {
+        // SAFETY: the request is live, and the configuration of its upstreams as well.
+        unsafe {
+            let sets_the_same = |us| {
+                let conf = UpstreamConf::of(us);
+                let other = conf.as_deref().and_then(|conf| conf.sticky.cookie());
+                other.is_some_and(|other| other.name == cookie.name)
+            };
+            let earlier = recycled::find::<Choice>((*self.request).pool, |choice| {
+                choice.request == self.request
+                    && choice.upstream != self.upstream
+                    && choice.told.is_there(self.request)
+                    && sets_the_same(choice.us)
+            });
+            let Some(earlier) = earlier else { return false };
+            if self.status == Status::Hit && earlier.status != Status::Hit {
+                earlier.told.hide(self.request);
+                return false;
+            }
+            true
+        }
     }
 }
