@@ -19,6 +19,7 @@ const _: () = {
 extern "C" {
     #[cfg(ngx_feature = "http_cache")]
     fn sticky_learn_is_cached(r: *const ngx_http_request_t) -> c_uint;
+    #[cfg(not(nginx_own_sticky))]
     fn sticky_learn_is_internal(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_is_header_only(r: *const ngx_http_request_t) -> c_uint;
     fn sticky_learn_may_have_error_page(r: *const ngx_http_request_t) -> c_uint;
