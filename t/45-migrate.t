@@ -25,10 +25,19 @@ my @stories = (
         GET / | Cookie: srv_id=b => 200 b HIT b | srv_id=b$cookie
     "],
     ['the route of NGINX Plus', '
-        GET / | Cookie: JSESSIONID=1.b => 200 b HIT b
-        GET / | Cookie: JSESSIONID=1.b => 200 b HIT b
-        GET /x;jsessionid=2.a          => 200 a HIT a
-        GET /x;jsessionid=2.b          => 200 b HIT b
+        GET / | Cookie: JSESSIONID=1.node-b           => 200 b HIT b
+        GET / | Cookie: JSESSIONID=1.node-b           => 200 b HIT b
+        GET /x;jsessionid=2.a                         => 200 a HIT a
+        GET /x;jsessionid=2.node-b                    => 200 b HIT b
+        GET /x;jsessionid=2.node-b?page=2             => 200 b HIT b
+        GET /x;jsessionid=2.node-b?page=2             => 200 b HIT b
+        GET /x;jsessionid=2.node-b;v=1                => 200 b HIT b
+        GET /x;v=1;jsessionid=2.node-b;w=2/y?f=x.a    => 200 b HIT b
+        GET /x?f=x.node-b                             => 200 * NONE -
+        GET /x?f=;jsessionid=2.node-b                 => 200 * NONE -
+        GET /x;jsessionid=2                           => 200 * NONE -
+        GET /x;jsessionid=2.a?f=;jsessionid=2.node-b  => 200 a HIT a
+        GET /x;jsessionid=2.a | Cookie: JSESSIONID=1  => 200 a HIT a
     '],
     ['learned sessions of NGINX Plus', $learned],
     ['the same with sticky_learn', $learned],
