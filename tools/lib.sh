@@ -157,16 +157,17 @@ venv() {
     cp "$2" "$mark"
 }
 
-# node_modules FOLDER: build/node with the packages that a folder's package-lock.json names.
+# node_modules FOLDER [TO]: build/node, or another folder there, with the packages that a folder's package-lock.json names.
 node_modules() {
     local lock=package-lock.json
-    local mark=$build/node/installed-$lock
+    local folder=$build/${2:-node}
+    local mark=$folder/installed-$lock
     ! cmp -s "$1/$lock" "$mark" || return 0
     { have node && have npm; } || need nodejs npm
     have npm || die "no npm in PATH; install Node.js 18 or newer"
-    mkdir -p "$build/node"
-    cp "$1/package.json" "$1/$lock" "$build/node"
+    mkdir -p "$folder"
+    cp "$1/package.json" "$1/$lock" "$folder"
     say "installing ${1#"$top"/}/$lock"
-    (cd "$build/node" && npm ci --omit=dev --no-audit --no-fund --silent) >&2
+    (cd "$folder" && npm ci --omit=dev --no-audit --no-fund --silent) >&2
     cp "$1/$lock" "$mark"
 }
