@@ -4,9 +4,11 @@ import asyncio
 
 import pytest
 
-from harness.nginx import BINARY, OWN_STICKY, version
+from harness.multiplex import http2, http3
+from harness.nginx import BINARY, HTTP2_ON, OWN_STICKY, version, was_built_with
 from harness.patience import until
 from harness.ports import free_ports
+from harness.tls import Authority
 from harness.webapp import App, Browser, apps
 
 LEARN = "create=$upstream_cookie_sid lookup=$cookie_sid"
@@ -262,6 +264,36 @@ async def test_40_of_40_with_a_stale_cookie_in_either_order(nginx, report):
     report(right)
     assert set(right.values()) == {40}
     assert (many.status, many.sticky) == (200, "UNKNOWN")
+
+
+@pytest.mark.parametrize("client", [http2, http3])
+async def test_cookies_that_come_as_crumbs(nginx, client):
+    option = f"--with-http_v{client.__name__[-1]}_module"
+    if not was_built_with(BINARY, option):
+        pytest.skip(f"nginx was built without {option}")
+    authority = Authority(nginx.home, "ca")
+    authority.issue("front", "localhost")
+    port, secure = free_ports(2)
+    listen = f"listen 127.0.0.1:{secure} ssl http2;"
+    if client is http3:
+        listen = f"listen 127.0.0.1:{secure} quic reuseport;"
+    elif nginx.version >= HTTP2_ON:
+        listen = f"listen 127.0.0.1:{secure} ssl; http2 on;"
+    front = f"""server {{
+        {listen}
+        ssl_certificate {nginx.home}/front.pem;
+        ssl_certificate_key {nginx.home}/front.key;
+        ssl_protocols TLSv1.2 TLSv1.3;
+        location / {{ proxy_pass http://app; }}
+    }}"""
+    async with apps("a", "b", "c") as servers:
+        nginx.start(site(port, servers, f"sticky_learn zone=s:1m {LEARN};", http=front))
+        browsers = await visit(port, 12)
+        async with client(secure, nginx.home / "ca.pem") as connection:
+            for browser, home in browsers:
+                crumbs = ["a=b", "sid=stale", f"sid={browser.jar['sid']}"]
+                answer = await connection.send_whole("GET", "/plain", headers=[("cookie", crumb) for crumb in crumbs])
+                assert (answer.status, answer.sticky, answer.replica) == (200, "HIT", home)
 
 
 async def test_60_of_60_sessions_regenerated_in_the_answer_that_began_them(nginx, report):
