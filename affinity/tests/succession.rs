@@ -385,3 +385,19 @@ fn what_ends_with_its_former_server_goes_on_where_it_has_moved() {
     assert_eq!(zone.new.stats().live, 1);
     zone.add_up();
 }
+
+#[test]
+fn a_session_that_has_moved_or_begun_again_before_it_ended_has_ended_for_the_successor() {
+    for begins_again in [false, true] {
+        let zone = zone();
+        if begins_again {
+            assert!(zone.old.forget(key(&zone.old, 1)));
+            assert_eq!(create(&zone.old, 1, zone.other, LATER), Bound::Created);
+        } else {
+            assert_eq!(rebind(&zone.old, 1, zone.other, LATER), Bound::Moved);
+        }
+        assert!(zone.old.forget(key(&zone.old, 1)));
+        assert_eq!(zone.lookup(1, LATER), None);
+        zone.add_up();
+    }
+}

@@ -267,9 +267,10 @@ impl Meta {
         self.server() & !Self::ENDED
     }
 
-    /// The tombstone of the session. It keeps the time to live, and expires as the session would.
+    /// The tombstone of the session. It keeps the time to live, and expires as the session would; the
+    /// mark of a move that was not handed on stays as well.
     pub(crate) fn tombstone(self) -> Meta {
-        self.with_server(self.server() | Self::ENDED).with_moved(false)
+        self.with_server(self.server() | Self::ENDED)
     }
 
     /// The smallest code that decodes to no less than `span`, which counts as one tick at least.

@@ -377,7 +377,8 @@ impl Table {
         let new = Entry { fingerprint: key.fingerprint(), meta, used: now, created: now };
         match writer.find(&place) {
             Some((position, entry)) if entry.meta.is_tombstone() => {
-                writer.replace(position, new)?;
+                // Marked, for the end of the session before was perhaps not handed on.
+                writer.replace(position, Entry { meta: meta.with_moved(true), ..new })?;
                 return Some(Bound::Created);
             }
             Some((position, entry)) if !entry.expired(now, limits) => {

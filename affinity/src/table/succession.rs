@@ -206,7 +206,8 @@ impl Table {
         // A session that has moved since has ended at its former server only. The same address has the
         // same print in both tables.
         let print = from.print_of(entry.meta.with_server(entry.meta.former_server()));
-        if entry.meta.is_tombstone() && print != 0 && print != self.print_of(own.meta) {
+        let ends_there_only = entry.meta.is_tombstone() && !entry.meta.is_moved() && print != 0;
+        if ends_there_only && print != self.print_of(own.meta) {
             return None;
         }
         writer.forget(position, own)
