@@ -116,7 +116,8 @@ impl Cookie {
                 return Err(OutOfMemory);
             }
             let mut end = text;
-            for part in parts {
+            // Most are empty.
+            for part in parts.into_iter().filter(|part| !part.is_empty()) {
                 ptr::copy_nonoverlapping(part.as_ptr(), end, part.len());
                 end = end.add(part.len());
             }

@@ -203,13 +203,32 @@ impl Choice {
     /// Called from `peer.get`, with no peer taken.
     unsafe fn take(&mut self, pc: &mut ngx_peer_connection_t, sticky: &mut Sticky) -> bool {
         self.stays = false;
-        // SAFETY: by this function's contract.
-        let mut taken = match self.wanted {
-            [] => Err(Missing::Removed),
-            wanted => unsafe { self.take_wanted(pc, sticky, wanted) },
-        };
+        let mut taken = Err(Missing::Removed);
+        if !self.wanted.is_empty() {
+            // SAFETY: by this function's contract.
+            taken = unsafe { self.take_wanted(pc, sticky, self.wanted) };
+            if taken.is_ok() {
+                (self.known, self.status) = (true, Status::Hit);
+                return true;
+            }
+        }
+        // SAFETY: as above.
+        unsafe { self.take_otherwise(pc, sticky, taken) }
+    }
+
+    /// Takes the server of another cookie, or none, where that of the first has been `taken` or not.
+    ///
+    /// # Safety
+    /// As above.
+    #[cold]
+    unsafe fn take_otherwise(
+        &mut self,
+        pc: &mut ngx_peer_connection_t,
+        sticky: &mut Sticky,
+        mut taken: Result<(), Missing>,
+    ) -> bool {
         if taken == Err(Missing::Removed) && !self.known {
-            // SAFETY: as above.
+            // SAFETY: by this function's contract.
             taken = unsafe { self.take_other(pc, sticky) };
         }
         self.known |= taken != Err(Missing::Removed);
