@@ -85,6 +85,7 @@ class Announcer:
     ids: dict[str, str] = field(default_factory=ids)
     port: int = field(default_factory=lambda: free_ports(1)[0])
     headers: str = ""
+    status: int = 200  # of the answers to POSTs
     posts: list[str] = field(default_factory=list)
 
     @property
@@ -97,7 +98,8 @@ class Announcer:
                 method, path = head.split(b" ", 2)[:2]
                 if length := re.search(rb"(?i)content-length: (\d+)", head):
                     await reader.readexactly(int(length[1]))
-                writer.write(f"HTTP/1.1 200 OK\r\nX-Replica: {self.name}\r\n".encode())
+                status = 200 if method == b"GET" else self.status
+                writer.write(f"HTTP/1.1 {status} Status\r\nX-Replica: {self.name}\r\n".encode())
                 if method == b"GET":
                     event = f"event: endpoint\ndata: {self.data.format(**self.ids)}\n\n".encode()
                     writer.write(b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -203,3 +205,21 @@ async def test_an_endpoint_is_read_also_where_the_stream_has_an_id(nginx, data):
             assert {(answer.status, answer.replica) for answer in answers} == {(200, announcer.name)}
             opened.close()
         assert {opened.response.replica for opened in streams} == {one.name for one in three}
+
+
+@pytest.mark.parametrize("data", ["/messages?sessionId={uuid}", "/messages/{hex}"])
+async def test_a_404_while_the_stream_is_open_ends_nothing(nginx, data):
+    (port,) = free_ports(1)
+    async with announcers(data) as servers:
+        nginx.start(upstream("mcp", servers, STICKY) + listen(port, "mcp"))
+        opened = [await stream(port, path="/sse") for _ in servers]
+        owner = next(server for server in servers if server.name == opened[0].response.replica)
+        target = data.format(**owner.ids)
+        owner.status = 404
+        refused = await send(port, path=target)
+        owner.status = 200
+        after = [await send(port, path=target) for _ in range(POSTS)]
+        for one in opened:
+            one.close()
+    assert (refused.status, refused.replica) == (404, owner.name)
+    assert {(answer.status, answer.replica) for answer in after} == {(200, owner.name)}
