@@ -247,3 +247,31 @@ $::two . '
 --- story
     GET /                  => 200 c NEW c         | srv=c; path=/
     GET / | Cookie: srv=a  => 200 c UNKNOWN c     | srv=c; path=/
+
+
+
+=== TEST 12: two upstreams in one request: the second where a server of the first has refused
+--- http_config
+    upstream u {
+        zone servers 64k;
+        sticky cookie srv path=/;
+        server $TEST_NGINX_DEAD route=dead max_fails=0;
+    }
+    upstream v {
+        zone v 64k;
+        sticky cookie srv path=/;
+        server $TEST_NGINX_A route=a;
+        server $TEST_NGINX_B route=b;
+    }
+--- config
+    error_page 502 = @next;
+    location / { proxy_pass http://u; }
+    location @next { proxy_pass http://v; }
+--- no_error_log
+[crit]
+[alert]
+[emerg]
+--- story
+    GET /                    => 200 a NEW a     | srv=a; path=/
+    GET / | Cookie: srv=a    => 200 a HIT a     | srv=a; path=/
+    GET / | Cookie: srv=dead => 200 b UNKNOWN b | srv=b; path=/

@@ -36,6 +36,8 @@ pub struct Choice {
     stays: bool,
     /// A kept connection that its server had closed was forgiven.
     forgiven: bool,
+    /// The server that it had last has failed.
+    failed: bool,
     told: Told,
 }
 
@@ -77,6 +79,7 @@ pub unsafe extern "C" fn init_peer(
             known: false,
             stays: false,
             forgiven: false,
+            failed: false,
             told: Told::NOTHING,
         });
         match choice {
@@ -135,6 +138,7 @@ impl Hooked for Choice {
 
     unsafe fn free(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
         let mut state = state;
+        self.failed = state & nginx_sys::NGX_PEER_FAILED as ngx_uint_t != 0;
         // SAFETY: called from `peer.free`; nginx passes its connection as it is.
         unsafe {
             let stale = self.status == Status::Hit
@@ -350,7 +354,8 @@ impl Choice {
     }
 
     /// Whether an earlier upstream of the request has set the cookie, so that it stands: there is one of
-    /// a name. If the client's own was valid here only, that one stands.
+    /// a name. If the client's own was valid here only, that one stands; nor does one stand whose server
+    /// has failed (`error_page 502 = @other`).
     ///
     /// # Safety
     /// As above.
@@ -370,7 +375,7 @@ impl Choice {
                     && sets_the_same(choice.us)
             });
             let Some(earlier) = earlier else { return false };
-            if self.status == Status::Hit && earlier.status != Status::Hit {
+            if earlier.failed || self.status == Status::Hit && earlier.status != Status::Hit {
                 earlier.told.hide(self.request);
                 return false;
             }
