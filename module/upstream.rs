@@ -731,13 +731,13 @@ impl PeerData {
         let Lookup::Values(values) = &self.affinity.lookup else { return None };
         // SAFETY: the request is live, and outlives its cookies; the strings are those of its headers.
         unsafe {
-            let place = values.iter().position(|value| value.cookie().is_some())?;
-            let before = values.get(..place)?;
-            let is_given = |value: &Value| value.eval(self.request).is_ok_and(|id| !id.is_empty());
-            if before.iter().any(is_given) {
-                return None;
-            }
-            let cookies = values.get(place)?.cookie()?.carried(self.request)?;
+            // Those of the value that counts, which is the first that is given.
+            let cookies = values.iter().find_map(|value| {
+                let cookies = value.cookie().and_then(|cookie| cookie.carried(self.request));
+                let cookies = cookies.unwrap_or_default();
+                let is_given = || value.eval(self.request).is_ok_and(|id| !id.is_empty());
+                (cookies.iter().next().is_some() || is_given()).then_some(cookies)
+            })?;
             let others = cookies.iter().filter(|id| *id != self.carried.presented);
             others.into_iter().find_map(|id| {
                 let key = self.key(Kind::Session, id).ok()?;

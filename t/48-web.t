@@ -334,3 +334,19 @@ $::home . '
     GET / | X-New: one         => 200 a HIT a
     after 4 GET / | X-New: one => 200 a HIT a
     GET / | X-New: one         => 200 a HIT a
+
+
+
+=== TEST 16: cookies of one name in a request: the second of two names
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$upstream_cookie_sid create=$upstream_cookie_io
+                     lookup=$cookie_sid lookup=$cookie_io;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /?cookie=io=one                          => 200 a NEW a
+    GET / | Cookie: io=stale; io=one             => 200 a HIT a
+    GET / | Cookie: sid=; io=stale; io=one       => 200 a HIT a
+    GET / | Cookie: sid=stale; io=one            => 200 b UNKNOWN -
