@@ -176,7 +176,7 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
         let zones = worker::zones(cycle);
         for (number, &zone) in zones.iter().enumerate() {
             if attempts().is_due(number, (*zone).attempt_interval()) {
-                attempts().end(cycle, zone, log);
+                attempts().end(cycle, zone);
                 if ngx_exiting == 0 {
                     look_after(cycle, &*zone, log);
                 }
@@ -335,7 +335,7 @@ impl<'a> Upstreams<'a> {
             let Some(name) = sessions.table.address(server, &mut buffer) else { continue };
             let entries = named(name);
             let found = Found::of(entries.iter().map(|(.., address)| *address));
-            self.note(zone, sessions, server, name, &found, log);
+            self.note(zone, sessions, server, name, &found);
             let record = sessions.table.record(server);
             for (_, number, address) in entries {
                 if let Some(company) = company.get_mut(*number) {
@@ -367,7 +367,6 @@ impl<'a> Upstreams<'a> {
         server: ServerId,
         name: &[u8],
         found: &Found<'_>,
-        log: *mut ngx_log_t,
     ) {
         let now = nginx::now();
         let record = sessions.table.record(server);
@@ -386,9 +385,9 @@ impl<'a> Upstreams<'a> {
             sessions.table.update_record(server, change);
         }
         if resolved && !found.listed && self.is_missing(name) {
-            evidence::note(zone, server, Event::Missing, log);
+            evidence::note(zone, server, Event::Missing);
         } else if record.missing.is_some() {
-            evidence::note(zone, server, Event::Listed, log);
+            evidence::note(zone, server, Event::Listed);
         }
     }
 }
@@ -509,7 +508,7 @@ impl Attempts {
     ///
     /// # Safety
     /// Called in the event loop.
-    unsafe fn end(&mut self, cycle: *const ngx_cycle_t, zone: *const Zone, log: *mut ngx_log_t) {
+    unsafe fn end(&mut self, cycle: *const ngx_cycle_t, zone: *const Zone) {
         // A former cycle's are nobody's any more.
         let is_over = |attempt: &Attempt| attempt.zone == zone || attempt.cycle != cycle;
         let mut index = 0;
@@ -523,7 +522,7 @@ impl Attempts {
             // SAFETY: by this function's contract; the attempt is no other's any more.
             unsafe {
                 if !(*attempt).connection.is_null() {
-                    (*attempt).note(Err(Reason::TimedOut), log);
+                    (*attempt).note(Err(Reason::TimedOut));
                 }
                 Attempt::close(attempt);
             }
@@ -575,7 +574,7 @@ impl Attempts {
         // calls back with lives until it is closed.
         unsafe {
             match Socket::connect(address.as_ptr().cast(), address.len() as socklen_t) {
-                (_, Progress::Done(result)) => (*attempt).note(result, log),
+                (_, Progress::Done(result)) => (*attempt).note(result),
                 (Some(socket), Progress::Begun) => {
                     (*attempt).connection = socket.watch(attempt, log);
                 }
@@ -593,7 +592,7 @@ impl Attempts {
 impl Attempt {
     /// # Safety
     /// Called in the event loop.
-    unsafe fn note(&self, result: Result<(), Reason>, log: *mut ngx_log_t) {
+    unsafe fn note(&self, result: Result<(), Reason>) {
         // SAFETY: the cycle and its zones live if it still runs; by this function's contract.
         unsafe {
             if !ptr::eq(self.cycle, ngx_cycle) {
@@ -614,7 +613,7 @@ impl Attempt {
                     Event::AttemptFailed { reason, alone }
                 }
             };
-            evidence::note_begun(zone, self.server, event, self.begun, log);
+            evidence::note_begun(zone, self.server, event, self.begun);
         }
     }
 
@@ -656,10 +655,9 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
                 }
             },
         };
-        let log = (*ngx_cycle).log;
         attempt.connection = ptr::null_mut();
         ngx_close_connection(connection);
-        attempt.note(result, log);
+        attempt.note(result);
     }
 }
 

@@ -4,7 +4,7 @@ use affinity::servers::{Event, Known, Place, Reason, Record, View};
 use affinity::status::Text;
 use affinity::table::{ServerId, Table, Tick};
 use nginx_sys::{
-    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_log_t, ngx_peer_connection_t,
+    ngx_cycle, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_peer_connection_t,
     ngx_uint_t, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PEER_FAILED,
 };
 
@@ -14,12 +14,12 @@ use crate::request;
 use crate::zone::{Sessions, Zone};
 
 /// Notes what has happened with a server. What that changes for requests stands in the log.
-pub fn note(zone: &Zone, server: ServerId, event: Event, log: *mut ngx_log_t) {
-    note_begun(zone, server, event, nginx::now(), log);
+pub fn note(zone: &Zone, server: ServerId, event: Event) {
+    note_begun(zone, server, event, nginx::now());
 }
 
 /// The same of a connection that was begun at that time; nothing if the server has come back since.
-pub fn note_begun(zone: &Zone, server: ServerId, event: Event, begun: Tick, log: *mut ngx_log_t) {
+pub fn note_begun(zone: &Zone, server: ServerId, event: Event, begun: Tick) {
     let (now, rules) = (nginx::now(), zone.rules());
     let changed = zone.sessions().and_then(|sessions| {
         let change = |record: Record| match record.is_back_since(begun) {
@@ -36,13 +36,16 @@ pub fn note_begun(zone: &Zone, server: ServerId, event: Event, begun: Tick, log:
             sessions.note_trouble();
         }
         if before.known != after.known {
-            tell(zone, sessions, server, &after, log);
+            tell(zone, sessions, server, &after);
         }
     }
 }
 
 #[cold]
-fn tell(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Record, log: *mut ngx_log_t) {
+fn tell(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Record) {
+    // Not the log of a connection: that adds the request line, which may hold an id.
+    // SAFETY: a process that serves requests has a cycle with a log.
+    let log = unsafe { (*ngx_cycle).log };
     let mut buffer = [0; Table::MAX_ADDRESS];
     let Some(address) = sessions.table.address(server, &mut buffer) else { return };
     let (address, name) = (Text(address), zone.name());

@@ -141,3 +141,18 @@ pub unsafe fn allow_stale(r: *mut ngx_http_request_t) -> bool {
     // SAFETY: by this function's contract.
     unsafe { sticky_learn_allow_stale(r) != 0 }
 }
+
+/// Whether a request comes from another upstream, by a redirect within nginx.
+///
+/// # Safety
+/// Called from `peer.get`: the last state of the request is that of the server to be chosen.
+#[cold]
+pub unsafe fn is_redirected(r: *const ngx_http_request_t) -> bool {
+    // SAFETY: the request is live; nginx puts a state without a peer between two upstreams.
+    unsafe {
+        let states = (*r).upstream_states.as_ref();
+        let states = states
+            .map_or(&[][..], |states| states.as_slice::<nginx_sys::ngx_http_upstream_state_t>());
+        states.split_last().is_some_and(|(_, before)| before.iter().any(|it| it.peer.is_null()))
+    }
+}

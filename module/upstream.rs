@@ -12,11 +12,11 @@ use affinity::policy::{
 use affinity::servers::{Avoided, Event, Known, Record};
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Session, Span, Tick};
 use nginx_sys::{
-    ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
+    ngx_chain_t, ngx_conf_t, ngx_cycle, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
     ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_log_t, ngx_peer_connection_t,
-    ngx_str_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT,
-    NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT, NGX_PEER_FAILED, NGX_PEER_NEXT,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
+    ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT,
+    NGX_PEER_FAILED, NGX_PEER_NEXT,
 };
 
 use crate::addresses::{self, Address};
@@ -32,6 +32,7 @@ use crate::notices::{self, Notice};
 use crate::peers::{self, Candidate, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
+use crate::report;
 use crate::request;
 use crate::values::{first_value, OutOfMemory, Value};
 use crate::versions;
@@ -210,7 +211,8 @@ enum Away {
     No,
     /// That cannot be reached: another one serves in its stead.
     Unreachable,
-    /// That is full, or has been sent the request and failed.
+    /// That is full, or has been sent the request and failed, or is in the upstream that the request
+    /// comes from (`X-Accel-Redirect`, `error_page`).
     Busy,
 }
 
@@ -467,7 +469,7 @@ impl PeerData {
             let name = pc.name.as_ref().map(|name| nginx::bytes(name));
             let server = name.and_then(|name| table.intern(name, nginx::now()));
             if let Some(server) = server {
-                evidence::note_begun(&*self.affinity.zone, server, event, begun, self.log());
+                evidence::note_begun(&*self.affinity.zone, server, event, begun);
             }
         }
     }
@@ -909,6 +911,10 @@ impl PeerData {
                     && unsafe { UpstreamConf::of(self.us()) }.is_some_and(|conf| {
                         conf.addresses.try_borrow().is_ok_and(|addresses| addresses.are_resolved())
                     });
+                // SAFETY: as above.
+                if unsafe { self.is_elsewhere(server) } {
+                    return Absence::Elsewhere;
+                }
                 if !may_return {
                     return Absence::Gone;
                 }
@@ -916,6 +922,28 @@ impl PeerData {
                 unsafe { self.known_absence(server, false) }.unwrap_or(Absence::Unreachable)
             }
         }
+    }
+
+    /// Whether another upstream of the zone has the server.
+    ///
+    /// # Safety
+    /// The request is in its upstream.
+    unsafe fn is_elsewhere(&self, server: ServerId) -> bool {
+        let has = |name: &[u8]| {
+            // SAFETY: the request is live, and so is its configuration.
+            let mut upstreams = unsafe { report::upstreams(self.request) };
+            let is_listed = upstreams.any(|(us, affinity)| {
+                // SAFETY: as above.
+                let conf = unsafe { UpstreamConf::of(us) };
+                affinity.zone == self.affinity.zone
+                    && us != self.us()
+                    && conf.and_then(|conf| conf.addresses.try_borrow().ok()).is_some_and(
+                        |addresses| addresses.find(name).is_some_and(|address| address.listed),
+                    )
+            });
+            is_listed.then_some(())
+        };
+        self.sessions().with_address(server, has).flatten().is_some()
     }
 
     /// Why the session's server is not to be tried, by what is known of it.
@@ -992,11 +1020,14 @@ impl PeerData {
     fn give_up(&mut self, absence: Absence) -> Route {
         self.away = match absence {
             Absence::Full => Away::Busy,
-            Absence::Unreachable | Absence::Gone => Away::Unreachable,
+            // SAFETY: called from `peer.get`.
+            Absence::Elsewhere if unsafe { request::is_redirected(self.request) } => Away::Busy,
+            Absence::Elsewhere | Absence::Unreachable | Absence::Gone => Away::Unreachable,
         };
         let (status, route) = self.affinity.policy.on_unavailable(self.carried.kind, absence);
         self.status = status;
-        if matches!(route, Route::Afresh | Route::Reject(Rejection::Gone)) {
+        let is_over = matches!(route, Route::Afresh | Route::Reject(Rejection::Gone));
+        if is_over && absence != Absence::Elsewhere {
             self.forget();
         }
         route
@@ -1039,11 +1070,6 @@ impl PeerData {
         unsafe { rejection::send(self.request, self.upstream(), why, RETRY_AFTER, body) }
     }
 
-    fn log(&self) -> *mut ngx_log_t {
-        // SAFETY: the request is live.
-        unsafe { (*(*self.request).connection).log }
-    }
-
     /// The headers of the held peer's response are complete, and none has been sent. True if the
     /// body is to be read as well.
     ///
@@ -1084,7 +1110,7 @@ impl PeerData {
         unsafe {
             let name = (*self.upstream()).peer.name.as_ref().map(|name| nginx::bytes(name));
             if let Some(server) = name.and_then(|name| table.find_server(name)) {
-                evidence::note(&*self.affinity.zone, server, Event::Answered, self.log());
+                evidence::note(&*self.affinity.zone, server, Event::Answered);
             }
         }
     }
@@ -1472,8 +1498,8 @@ impl PeerData {
         let server = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
         // SAFETY: the request and the zone are live.
         unsafe {
-            let log = (*(*self.request).connection).log;
-            (*self.affinity.zone).report_full_list(log, nginx::now(), server);
+            // Not the connection's log: that adds the request line, which may hold an id.
+            (*self.affinity.zone).report_full_list((*ngx_cycle).log, nginx::now(), server);
         }
     }
 }

@@ -291,6 +291,8 @@ $::home . '
     GET /?cookie=sid=two&accel=/other  => 200 c NONE -   | sid=two
     GET / | Cookie: sid=two            => 200 b HIT b
     GET / | Cookie: sid=two            => 200 b HIT b
+    GET /?accel=/other | Cookie: sid=two => 200 c GONE b
+    GET / | Cookie: sid=two            => 200 b HIT b
     GET /?cookie=sid=three&accel=/same => 200 b NONE -   | sid=three
     GET / | Cookie: sid=three          => 200 a HIT a
     GET / | Cookie: sid=three          => 200 a HIT a

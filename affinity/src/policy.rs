@@ -145,6 +145,8 @@ pub enum Absence {
     Unreachable,
     /// The same for so long that it counts as gone; or it is no longer in the upstream.
     Gone,
+    /// It is not in this upstream, but in another one of the zone: the session is no less alive.
+    Elsewhere,
     /// At `max_conns`.
     Full,
 }
@@ -236,7 +238,7 @@ impl Policy {
 
     /// Where the request goes when the server of its session, or task, cannot be had.
     pub fn on_unavailable(&self, kind: Kind, absence: Absence) -> (Status, Route) {
-        let gone = absence == Absence::Gone;
+        let gone = matches!(absence, Absence::Gone | Absence::Elsewhere);
         let status = if gone { Status::Gone } else { Status::Unavailable };
         let route = match (self.unavailable, gone) {
             (Unavailable::Balance | Unavailable::Rebind, _) => Route::Balance,

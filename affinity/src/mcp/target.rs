@@ -176,7 +176,28 @@ fn is_own_id(part: &[u8], stream: &[u8]) -> bool {
     let is_long_enough = value.len() >= MIN_MIXED && value.iter().any(u8::is_ascii_digit)
         || value.len() >= MIN_PLAIN;
     (is_long_enough || !value.is_empty() && names_session(name))
-        && !stream.split(|byte| b"/?&;=".contains(byte)).any(|text| text == value)
+        && !stream.split(|byte| b"/?&;=".contains(byte)).any(|text| is_same_text(text, value))
+}
+
+/// Whether two texts of URIs are the same to a server, which decodes them.
+fn is_same_text(one: &[u8], other: &[u8]) -> bool {
+    decoded(one).eq(decoded(other))
+}
+
+fn decoded(mut text: &[u8]) -> impl Iterator<Item = u8> + '_ {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    core::iter::from_fn(move || {
+        let (&first, rest) = text.split_first()?;
+        text = rest;
+        match (first, rest) {
+            (b'%', &[high, low, ref rest @ ..]) => {
+                let Some((high, low)) = digit(high).zip(digit(low)) else { return Some(first) };
+                text = rest;
+                u8::try_from(high * 16 + low).ok()
+            }
+            _ => Some(first),
+        }
+    })
 }
 
 fn names_session(name: &[u8]) -> bool {
@@ -279,6 +300,9 @@ mod tests {
             ("/messages/ABCDEFGHIJKLMNOPQRSTUVWXYZ", true),
             ("/messages?sessionId=one&clientId=two", true),
             ("/messages?sessionId=one&key=a1b2c3d4", false),
+            ("/messages?key=%61%31b2c3d%34", false),
+            ("/messages?client=tenant%34%32", false),
+            ("/messages?client=tenant%4", true),
         ] {
             let stream = b"/tenants/tenant42/sse?key=a1b2c3d4";
             assert_eq!(has_own_id(target.as_bytes(), stream), has, "{target}");
