@@ -10,8 +10,9 @@ use affinity::status::{
 };
 use affinity::table::{ServerId, ServerStats, Table, Tick};
 use nginx_sys::{
-    ngx_current_msec, ngx_cycle, ngx_http_request_t, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_pool_t, ngx_str_t, NGINX_VERSION,
+    ngx_cached_time, ngx_current_msec, ngx_cycle, ngx_http_request_t,
+    ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_srv_conf_t,
+    ngx_pool_t, ngx_str_t, NGINX_VERSION,
 };
 
 use crate::attempts;
@@ -302,9 +303,10 @@ fn shown_as<'a>(sessions: &Sessions, known: &Members<'_>, address: Text<'a>) -> 
 /// The time of day of a moment.
 fn utc(tick: Tick) -> Utc {
     let now = nginx::now();
-    let seconds = u64::try_from(peers::now()).unwrap_or(0);
-    let (passed, left) = (now.since(tick).as_millis(), tick.since(now).as_millis());
-    Utc((seconds + left.div_ceil(1000)).saturating_sub(passed / 1000))
+    // SAFETY: nginx always points it to a valid slot.
+    let (seconds, millis) = unsafe { ((*ngx_cached_time).sec, (*ngx_cached_time).msec) };
+    let time = u64::try_from(seconds).unwrap_or(0) * 1000 + millis as u64;
+    Utc::from_millis(time + tick.since(now).as_millis(), now.since(tick).as_millis())
 }
 
 /// # Safety

@@ -30,6 +30,14 @@ impl Serialize for Text<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Utc(pub u64);
 
+impl Utc {
+    /// The second of a moment that was `ago` before a time; both are in milliseconds, since whole
+    /// seconds would give one moment now this second and now the next.
+    pub fn from_millis(time: u64, ago: u64) -> Utc {
+        Utc(time.saturating_sub(ago) / 1000)
+    }
+}
+
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (days, second) = (self.0 / 86_400, self.0 % 86_400);
@@ -75,6 +83,14 @@ fn date(mut days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_moment_is_in_one_second_whenever_it_is_looked_at() {
+        for ago in 0..3000 {
+            assert_eq!(Utc::from_millis(60_900 + ago, ago).0, 60, "{ago} ms later");
+        }
+        assert_eq!(Utc::from_millis(1, 2).0, 0);
+    }
 
     #[test]
     fn times_are_those_of_the_calendar() {
