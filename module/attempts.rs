@@ -6,6 +6,7 @@ use core::cell::{Ref, UnsafeCell};
 use core::ffi::{c_int, c_void};
 use core::mem;
 use core::ptr;
+use std::alloc::{alloc, Layout};
 use std::io::Error;
 
 use affinity::servers::{Event, Known, Reason, Record};
@@ -450,7 +451,7 @@ impl<'a> Company<'a> {
 ///
 /// # Safety
 /// As for [`look_after`].
-unsafe fn is_alone(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) -> bool {
+unsafe fn lacks_company(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) -> bool {
     let (now, pause) = (nginx::now(), zone.rules().pause);
     // SAFETY: by this function's contract.
     let upstreams = unsafe { Upstreams::of(cycle, zone) };
@@ -569,10 +570,16 @@ impl Attempts {
             return;
         }
         let (connection, begun) = (ptr::null_mut(), nginx::now());
-        let attempt = Box::into_raw(Box::new(Attempt { connection, cycle, zone, server, begun }));
-        // SAFETY: by this function's contract; the address is a whole socket address. What nginx
-        // calls back with lives until it is closed.
+        // `Box::new` would end the worker where there is no memory.
+        // SAFETY: an attempt has a size.
+        let attempt = unsafe { alloc(Layout::new::<Attempt>()) }.cast::<Attempt>();
+        if attempt.is_null() {
+            return;
+        }
+        // SAFETY: it has room for an attempt, as a box has. By this function's contract; the address is a
+        // whole socket address. What nginx calls back with lives until it is closed.
         unsafe {
+            attempt.write(Attempt { connection, cycle, zone, server, begun });
             match Socket::connect(address.as_ptr().cast(), address.len() as socklen_t) {
                 (_, Progress::Done(result)) => (*attempt).note(result),
                 (Some(socket), Progress::Begun) => {
@@ -609,7 +616,7 @@ impl Attempt {
                     Event::Accepted
                 }
                 Err(reason) => {
-                    let alone = is_alone(self.cycle, zone, name);
+                    let alone = lacks_company(self.cycle, zone, name);
                     Event::AttemptFailed { reason, alone }
                 }
             };
@@ -620,7 +627,7 @@ impl Attempt {
     /// # Safety
     /// Called once, in the event loop.
     unsafe fn close(attempt: *mut Attempt) {
-        // SAFETY: by this function's contract; `begin` has made the box. Nobody else knows the
+        // SAFETY: by this function's contract; `begin` has allocated it as a box is. Nobody else knows the
         // connection.
         unsafe {
             let attempt = Box::from_raw(attempt);

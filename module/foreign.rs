@@ -74,7 +74,8 @@ pub unsafe fn warn_at_start(
 /// each worker, or at the start if that shows it.
 ///
 /// # Safety
-/// `us` is an upstream, `conf` our configuration of it.
+/// `us` is an upstream, `conf` our configuration of it. The log is not a connection's: that adds the
+/// request line, which may hold an id.
 #[cold]
 pub unsafe fn note(
     log: *mut ngx_log_t,

@@ -299,7 +299,7 @@ unsafe fn begin_without_session(
         let Some(conf) = UpstreamConf::of(us) else {
             return ERROR;
         };
-        foreign::note((*(*r).connection).log, us, conf);
+        foreign::note((*ngx_cycle).log, us, conf);
         let Some(affinity) = &conf.affinity else {
             return ERROR;
         };

@@ -303,3 +303,44 @@ __DATA__
 --- story
     GET /                    => 502 - NONE -
     GET /v/ | X-Session: one => 200 a UNKNOWN -
+
+
+
+=== TEST 5: a stale response from the cache, where the session's server is away and no other may answer
+--- http_config
+    proxy_cache_path cache keys_zone=cache:64k;
+    upstream u {
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session
+                     unavailable=reject;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B;
+    }
+    upstream v {
+        sticky_learn zone=sessions create=$upstream_http_x_session lookup=$http_x_session;
+        server $TEST_NGINX_A;
+    }
+--- config
+    proxy_cache cache;
+    proxy_cache_key $request_method;
+    proxy_cache_valid 1s;
+    proxy_cache_use_stale error;
+    add_header X-Cache $upstream_cache_status always;
+    location = /fill { proxy_pass http://$TEST_NGINX_C/; }
+    location = /stale { proxy_pass http://u/; }
+    location = /rejected { proxy_cache off; proxy_pass http://u/; }
+    location / {
+        proxy_cache off;
+        proxy_pass http://v;
+    }
+--- no_error_log
+[crit]
+[alert]
+[emerg]
+--- request eval
+["GET /?new=one", "GET /fill", ["G", { value => "ET /stale", delay_before => 2.1 }], "GET /rejected"]
+--- more_headers eval
+["", "", "X-Session: one", "X-Session: one"]
+--- error_code eval
+[200, 200, 200, 503]
+--- response_headers eval
+["X-Status: NEW", "X-Cache: MISS", "X-Cache: STALE", "X-Status: UNAVAILABLE"]

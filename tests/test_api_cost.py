@@ -107,5 +107,6 @@ async def test_an_answer_grows_with_the_servers(new_nginx, report, form):
         running.append((nginx, port))
     some, many = await costs(running, form, ASKED // 5)
     report(f"as {form}, for {GROWTH[0]:,} servers: {some:.3f} ms of a worker; for {GROWTH[1]:,}: {many:.3f} ms")
+    assert many < MOST
     # Ten times as many cost about ten times as much.
     assert many < 20 * some

@@ -4,7 +4,7 @@ use core::mem;
 
 use affinity::policy::{self, Status};
 use nginx_sys::{
-    ngx_http_get_flushed_variable, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
+    ngx_cycle, ngx_http_get_flushed_variable, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
     ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_uint_t,
 };
 
@@ -66,7 +66,7 @@ pub unsafe extern "C" fn init_peer(
         let upstream = (*r).upstream;
         let peer = &mut (*upstream).peer;
         if !peers::is_round_robin(peer.data, us) {
-            foreign::note((*(*r).connection).log, us, conf);
+            foreign::note((*ngx_cycle).log, us, conf);
             return OK;
         }
         let choice = recycled::make((*r).pool, || Choice {
