@@ -318,3 +318,21 @@ sent an id that is too long, not learned
     GET /endpoint | X-To: /messages/5f0c1a2b | X-User: ann   => 200 a *
     POST /messages/5f0c1a2b | X-User: bob               => 200 b NONE -
     POST /messages/5f0c1a2b | X-User: ann               => 200 a HIT a
+
+
+
+=== TEST 19: what is told of a server has no request line, which may hold an id
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_DEAD;
+        server $TEST_NGINX_A;
+    }
+--- no_error_log
+[crit]
+[alert]
+[emerg]
+--- story
+    GET /?sessionId=secret => 200 a UNKNOWN -
+--- told
+\[warn\] .*server "[\d.:]+" of zone "sessions\w*" is unreachable: connection refused$
