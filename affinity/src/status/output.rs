@@ -24,6 +24,17 @@ impl Output {
         }
     }
 
+    /// Adds another text.
+    pub fn append(&mut self, other: &Output) {
+        self.failed |= other.failed;
+        self.push(&other.text);
+    }
+
+    /// Begins anew, in the memory that it has.
+    pub fn clear(&mut self) {
+        self.text.clear();
+    }
+
     fn push(&mut self, bytes: &[u8]) {
         self.failed |= self.text.try_reserve(bytes.len()).is_err();
         if !self.failed {

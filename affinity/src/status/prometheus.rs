@@ -62,36 +62,39 @@ impl Report<'_> {
             for state in Known::ALL {
                 let is_it = server.state == state;
                 let reason = server.reason.as_str().filter(|_| is_it).unwrap_or_default();
-                let labels = labels.with([("state", state.as_str()), ("reason", reason)]);
-                sample(out, "server_state", &labels, u64::from(is_it))?;
+                let more = [("state", state.as_str()), ("reason", reason)];
+                labels.sample(out, "server_state", &more, u64::from(is_it))?;
             }
             Ok(())
         })?;
         gauge(out, "server_state_since_seconds", "When that began (Unix time), if it has.")?;
         self.of_servers(|labels, server| match server.since {
-            Some(Utc(since)) => sample(out, "server_state_since_seconds", &labels.0, since),
+            Some(Utc(since)) => labels.sample(out, "server_state_since_seconds", &[], since),
             None => Ok(()),
         })?;
         gauge(out, "server_admin", "1 for what the administrator wants of a server.")?;
         self.of_servers(|labels, server| {
             for admin in Admin::ALL {
-                let [labels @ .., _] = labels.with([("admin", admin.as_str()), ("", "")]);
-                sample(out, "server_admin", &labels, u64::from(server.admin == admin))?;
+                let more = [("admin", admin.as_str())];
+                labels.sample(out, "server_admin", &more, u64::from(server.admin == admin))?;
             }
             Ok(())
         })
     }
 
     /// Calls `f` with the labels of each server of each upstream.
-    fn of_servers(&self, mut f: impl FnMut(Labels<'_>, &Server<'_>) -> fmt::Result) -> fmt::Result {
+    fn of_servers(&self, mut f: impl FnMut(&Labels, &Server<'_>) -> fmt::Result) -> fmt::Result {
+        let mut labels = Labels::default();
         for upstream in &self.upstreams {
             for server in &upstream.servers {
-                let labels = [
+                labels.0.clear();
+                let own = [
                     ("upstream", upstream.name),
                     ("zone", upstream.zone),
                     ("server", server.address),
                 ];
-                f(Labels(labels), server)?;
+                write_labels(&mut labels.0, &own)?;
+                f(&labels, server)?;
             }
         }
         Ok(())
@@ -121,15 +124,30 @@ impl Report<'_> {
     }
 }
 
-/// The labels of a server.
-struct Labels<'a>([(&'static str, Text<'a>); 3]);
+/// The labels of a server, as text: it has several samples of each metric.
+#[derive(Default)]
+struct Labels(Output);
 
-impl<'a> Labels<'a> {
-    /// With two more.
-    fn with(&self, more: [(&'static str, &'static str); 2]) -> [(&'static str, Text<'a>); 5] {
-        let [upstream, zone, server] = self.0;
-        let [one, other] = more.map(|(label, text)| (label, Text(text.as_bytes())));
-        [upstream, zone, server, one, other]
+impl Labels {
+    /// Writes a sample with some words as further labels.
+    fn sample(
+        &self,
+        out: &mut Output,
+        name: &str,
+        words: &[(&str, &str)],
+        value: u64,
+    ) -> fmt::Result {
+        out.write_str(PREFIX)?;
+        out.write_str(name)?;
+        out.append(&self.0);
+        for (label, word) in words {
+            out.write_str(",")?;
+            out.write_str(label)?;
+            out.write_str("=\"")?;
+            out.write_str(word)?;
+            out.write_str("\"")?;
+        }
+        writeln!(out, "}} {value}")
     }
 }
 
@@ -197,6 +215,13 @@ fn sample(
     // Not in one `write!`: a report has a dozen of these for each server, and formatting is slow.
     out.write_str(PREFIX)?;
     out.write_str(name)?;
+    write_labels(out, labels)?;
+    let after = if labels.is_empty() { "" } else { "}" };
+    writeln!(out, "{after} {value}")
+}
+
+/// Writes labels up to where the next one may follow.
+fn write_labels(out: &mut Output, labels: &[(&str, Text<'_>)]) -> fmt::Result {
     for (place, (label, text)) in labels.iter().enumerate() {
         out.write_str(if place == 0 { "{" } else { "," })?;
         out.write_str(label)?;
@@ -204,8 +229,7 @@ fn sample(
         write!(Escaped(out), "{text}")?;
         out.write_str("\"")?;
     }
-    let after = if labels.is_empty() { "" } else { "}" };
-    writeln!(out, "{after} {value}")
+    Ok(())
 }
 
 /// What must not stand in the value of a label, and what stands there instead.
