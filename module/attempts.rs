@@ -13,9 +13,8 @@ use affinity::servers::{Event, Known, Reason, Record};
 use affinity::table::{ServerId, Span, Table, Tick};
 use nginx_sys::{
     ngx_add_timer, ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t,
-    ngx_exiting, ngx_get_connection, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_log_t, ngx_msec_t, ngx_process, sockaddr,
-    socklen_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_exiting, ngx_get_connection, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_log_t,
+    ngx_msec_t, ngx_process, sockaddr, socklen_t, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
 use crate::addresses::{Address, Addresses};
@@ -136,14 +135,9 @@ unsafe fn upstreams<'a>(
 ) -> impl Iterator<Item = (*const ngx_http_upstream_srv_conf_t, &'a UpstreamConf, &'a Affinity)> {
     // SAFETY: by this function's contract.
     unsafe {
-        let main = nginx::cycle_main_conf::<ngx_http_upstream_main_conf_t>(
-            cycle,
-            &raw const ngx_http_upstream_module,
-        );
-        let all = main.map_or(&[][..], |main| {
-            main.upstreams.as_slice::<*const ngx_http_upstream_srv_conf_t>()
-        });
+        let all = nginx::upstreams(nginx::cycle_main_conf(cycle, nginx::upstream_module()));
         all.iter().filter_map(|&us| {
+            let us = us.cast_const();
             let conf: &UpstreamConf = UpstreamConf::of(us)?;
             let is_listed = conf.balancer.keeps_round_robins_list;
             Some((us, conf, conf.affinity.as_ref().filter(|_| is_listed)?))

@@ -7,8 +7,9 @@ use core::ptr;
 use affinity::table::Tick;
 use nginx_sys::{
     ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module,
-    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_palloc,
-    ngx_pmemalign, ngx_pool_cleanup_t, ngx_pool_t, ngx_str_t, NGX_LOG_EMERG,
+    ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_palloc, ngx_pmemalign,
+    ngx_pool_cleanup_t, ngx_pool_t, ngx_str_t, NGX_LOG_EMERG,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::HttpModuleConfExt;
@@ -168,6 +169,23 @@ pub unsafe fn cycle_main_conf<'a, T>(
         }
         Some((*cycle).http_main_conf_unchecked::<T>(&*module)?.as_mut())
     }
+}
+
+/// The upstreams of a configuration: of what nginx reads ([`main_conf`]), of a cycle
+/// ([`cycle_main_conf`]), or of a request ([`request_main_conf`]).
+///
+/// # Safety
+/// The array is as nginx fills it.
+pub unsafe fn upstreams(
+    main: Option<&mut ngx_http_upstream_main_conf_t>,
+) -> &[*mut ngx_http_upstream_srv_conf_t] {
+    // SAFETY: by this function's contract.
+    main.map_or(&[][..], |main| unsafe { main.upstreams.as_slice() })
+}
+
+/// The module that holds them.
+pub fn upstream_module() -> *const ngx_module_t {
+    &raw const ngx_http_upstream_module
 }
 
 /// A module's main configuration, as a request has it.

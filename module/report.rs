@@ -10,8 +10,7 @@ use affinity::status::{
 };
 use affinity::table::{ServerId, ServerStats, Table, Tick};
 use nginx_sys::{
-    ngx_cached_time, ngx_current_msec, ngx_cycle, ngx_http_request_t,
-    ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_srv_conf_t,
+    ngx_cached_time, ngx_current_msec, ngx_cycle, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
     ngx_pool_t, ngx_str_t, NGINX_VERSION,
 };
 
@@ -100,14 +99,9 @@ pub unsafe fn upstreams<'a>(
 ) -> impl Iterator<Item = (*const ngx_http_upstream_srv_conf_t, &'a Affinity)> {
     // SAFETY: as above.
     unsafe {
-        let main = nginx::request_main_conf::<ngx_http_upstream_main_conf_t>(
-            r,
-            &raw const ngx_http_upstream_module,
-        );
-        let all = main.map_or(&[][..], |main| {
-            main.upstreams.as_slice::<*const ngx_http_upstream_srv_conf_t>()
-        });
-        all.iter().filter_map(|&us| Some((us, UpstreamConf::of(us)?.affinity.as_ref()?)))
+        let all = nginx::upstreams(nginx::request_main_conf(r, nginx::upstream_module()));
+        all.iter()
+            .filter_map(|&us| Some((us.cast_const(), UpstreamConf::of(us)?.affinity.as_ref()?)))
     }
 }
 

@@ -13,10 +13,9 @@ use affinity::servers::{Avoided, Event, Known, Record};
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Session, Span, Tick};
 use nginx_sys::{
     ngx_chain_t, ngx_conf_t, ngx_cycle, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
-    ngx_http_upstream_init_round_robin, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
-    ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT,
-    NGX_PEER_FAILED, NGX_PEER_NEXT,
+    ngx_http_upstream_init_round_robin, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
+    ngx_int_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED,
+    NGX_HTTP_NO_CONTENT, NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT, NGX_PEER_FAILED, NGX_PEER_NEXT,
 };
 
 use crate::addresses::{self, Address};
@@ -46,14 +45,7 @@ use crate::zone::Sessions;
 pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> {
     // SAFETY: by this function's contract.
     unsafe {
-        let upstreams = nginx::main_conf::<ngx_http_upstream_main_conf_t>(
-            cf,
-            &raw const ngx_http_upstream_module,
-        );
-        let Some(upstreams) = upstreams else {
-            return Err(Logged);
-        };
-        for &us in upstreams.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>() {
+        for &us in nginx::upstreams(nginx::main_conf(cf, nginx::upstream_module())) {
             let Some(conf) = UpstreamConf::of(us) else {
                 continue;
             };
@@ -96,12 +88,7 @@ pub unsafe fn confirm_values(cycle: *const ngx_cycle_t) {
 pub unsafe fn each_affinity(cycle: *const ngx_cycle_t, f: impl FnMut(&mut Affinity)) {
     // SAFETY: by this function's contract.
     unsafe {
-        let upstreams = nginx::cycle_main_conf::<ngx_http_upstream_main_conf_t>(
-            cycle,
-            &raw const ngx_http_upstream_module,
-        );
-        let Some(upstreams) = upstreams else { return };
-        let all = upstreams.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>();
+        let all = nginx::upstreams(nginx::cycle_main_conf(cycle, nginx::upstream_module()));
         all.iter().filter_map(|&us| UpstreamConf::of(us)?.affinity.as_mut()).for_each(f);
     }
 }

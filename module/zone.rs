@@ -18,11 +18,10 @@ use affinity::servers::{Avoided, Record, Rules};
 use affinity::status::{Draining, Tally};
 use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
-    ngx_conf_t, ngx_cycle, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_list_part_t,
-    ngx_log_t, ngx_pagesize, ngx_pagesize_shift, ngx_shared_memory_add, ngx_shm_zone_t,
-    ngx_slab_alloc, ngx_slab_page_t, ngx_slab_pool_t, ngx_slab_stat_t, ngx_str_t, ngx_test_config,
-    ngx_worker, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE,
+    ngx_conf_t, ngx_cycle, ngx_http_upstream_server_t, ngx_int_t, ngx_list_part_t, ngx_log_t,
+    ngx_pagesize, ngx_pagesize_shift, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc,
+    ngx_slab_page_t, ngx_slab_pool_t, ngx_slab_stat_t, ngx_str_t, ngx_test_config, ngx_worker,
+    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE,
 };
 
 use crate::addresses;
@@ -239,14 +238,10 @@ pub unsafe fn check(cf: &mut ngx_conf_t, main: &MainConf) -> Result<(), Logged> 
 /// # Safety
 /// `cf` has read all of `http {}`, and the zone belongs to it.
 unsafe fn servers<'a>(cf: &ngx_conf_t, zone: *const Zone) -> Vec<&'a [u8]> {
-    let module = &raw const ngx_http_upstream_module;
     let mut addresses = Vec::new();
     // SAFETY: by this function's contract; what the configuration holds lives as long as it does.
     unsafe {
-        let main = nginx::main_conf::<ngx_http_upstream_main_conf_t>(cf, module);
-        let upstreams =
-            main.map(|main| main.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>());
-        for &us in upstreams.unwrap_or_default() {
+        for &us in nginx::upstreams(nginx::main_conf(cf, nginx::upstream_module())) {
             let affinity = UpstreamConf::of(us).and_then(|conf| conf.affinity.as_ref());
             let Some(servers) = (*us).servers.as_ref() else { continue };
             if !affinity.is_some_and(|affinity| ptr::eq(affinity.zone, zone)) {

@@ -5,8 +5,7 @@
 
 use nginx_sys::{
     ngx_conf_t, ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter,
-    ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_http_upstream_srv_conf_t,
-    ngx_int_t,
+    ngx_http_upstream_srv_conf_t, ngx_int_t,
 };
 
 use super::Choice;
@@ -24,12 +23,11 @@ static mut NEEDED: bool = false;
 pub unsafe fn install(cf: &ngx_conf_t) {
     // SAFETY: nginx reads its configuration in one thread, and chains filters anew each time.
     unsafe {
-        let upstreams = &raw const ngx_http_upstream_module;
-        let upstreams = nginx::main_conf::<ngx_http_upstream_main_conf_t>(cf, upstreams);
+        let upstreams = nginx::upstreams(nginx::main_conf(cf, nginx::upstream_module()));
         let sets_cookie = |&us: &*mut ngx_http_upstream_srv_conf_t| {
             UpstreamConf::of(us).is_some_and(|conf| conf.sticky.sets_cookie())
         };
-        NEEDED |= upstreams.is_some_and(|main| main.upstreams.as_slice().iter().any(sets_cookie));
+        NEEDED |= upstreams.iter().any(sets_cookie);
         if NEEDED {
             NEXT = ngx_http_top_header_filter;
             ngx_http_top_header_filter = Some(filter);
