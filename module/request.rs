@@ -145,9 +145,9 @@ pub unsafe fn allow_stale(r: *mut ngx_http_request_t) -> bool {
 /// Whether a request comes from another upstream, by a redirect within nginx.
 ///
 /// # Safety
-/// Called from `peer.get`: the last state of the request is that of the server to be chosen.
+/// The request is in an upstream: its last state is that of the server which is held, or to be chosen.
 #[cold]
-pub unsafe fn is_redirected(r: *const ngx_http_request_t) -> bool {
+pub unsafe fn comes_from_upstream(r: *const ngx_http_request_t) -> bool {
     // SAFETY: the request is live; nginx puts a state without a peer between two upstreams.
     unsafe {
         let states = (*r).upstream_states.as_ref();

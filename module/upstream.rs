@@ -899,7 +899,9 @@ impl PeerData {
                         conf.addresses.try_borrow().is_ok_and(|addresses| addresses.are_resolved())
                     });
                 // SAFETY: as above.
-                if unsafe { self.is_elsewhere(server) } {
+                if unsafe {
+                    request::comes_from_upstream(self.request) && self.is_elsewhere(server)
+                } {
                     return Absence::Elsewhere;
                 }
                 if !may_return {
@@ -1006,10 +1008,8 @@ impl PeerData {
     /// Decides what to do without the session's server.
     fn give_up(&mut self, absence: Absence) -> Route {
         self.away = match absence {
-            Absence::Full => Away::Busy,
-            // SAFETY: called from `peer.get`.
-            Absence::Elsewhere if unsafe { request::is_redirected(self.request) } => Away::Busy,
-            Absence::Elsewhere | Absence::Unreachable | Absence::Gone => Away::Unreachable,
+            Absence::Full | Absence::Elsewhere => Away::Busy,
+            Absence::Unreachable | Absence::Gone => Away::Unreachable,
         };
         let (status, route) = self.affinity.policy.on_unavailable(self.carried.kind, absence);
         self.status = status;

@@ -228,7 +228,7 @@ __DATA__
 
 
 
-=== TEST 9: a session whose server one upstream does not have is alive for the other
+=== TEST 9: a session that one upstream rejects as gone is gone for the other
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
@@ -245,4 +245,4 @@ __DATA__
 --- story
     GET /?new=one            => 200 a NEW a
     GET /v/ | X-Session: one => 404 - GONE a
-    GET / | X-Session: one   => 200 a HIT a
+    GET / | X-Session: one   => 200 b UNKNOWN -

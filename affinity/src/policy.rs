@@ -145,7 +145,8 @@ pub enum Absence {
     Unreachable,
     /// The same for so long that it counts as gone; or it is no longer in the upstream.
     Gone,
-    /// It is not in this upstream, but in another one of the zone: the session is no less alive.
+    /// It is not in this upstream, but in another one of the zone, and nginx has redirected the request
+    /// here from an upstream (`X-Accel-Redirect`, `error_page`): the session is no less alive.
     Elsewhere,
     /// At `max_conns`.
     Full,
