@@ -16,7 +16,7 @@ use nginx_sys::{
     NGX_HTTP_SPECIAL_RESPONSE, NGX_LOG_NOTICE,
 };
 
-use crate::conf::{Api, LocationConf};
+use crate::conf::{self, Api, LocationConf};
 use crate::later::{self, Job, Target};
 use crate::nginx::{self, fail, Logged, DONE, OK};
 use crate::report;
@@ -267,7 +267,7 @@ unsafe fn find_server(
 ) -> Result<&'static Zone, Refusal> {
     // SAFETY: by this function's contract, the configuration lives as long.
     unsafe {
-        let named = report::upstreams(r).find(|(us, _)| nginx::bytes(&(**us).host) == upstream);
+        let named = conf::upstreams(r).find(|(us, _)| nginx::bytes(&(**us).host) == upstream);
         let (us, affinity) = named.ok_or(NO_UPSTREAM)?;
         let zone = &*affinity.zone;
         let known = || {
@@ -366,9 +366,7 @@ fn forget(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Ref
 /// `r` is a live request of a location with our handler.
 unsafe fn may_write(r: *const ngx_http_request_t) -> bool {
     // SAFETY: by this function's contract.
-    let conf = unsafe {
-        nginx::request_loc_conf::<LocationConf>(r, &raw const crate::ngx_http_sticky_learn_module)
-    };
+    let conf = unsafe { LocationConf::of(r) };
     conf.and_then(|conf| conf.api).is_some_and(|api| api.write)
 }
 

@@ -18,11 +18,9 @@ use nginx_sys::{
 };
 
 use crate::addresses::{Address, Addresses};
-use crate::conf::{Affinity, UpstreamConf};
+use crate::conf::{self, Affinity, UpstreamConf};
 use crate::evidence;
-use crate::nginx::{self, ERROR};
-use crate::report::millis;
-use crate::worker;
+use crate::nginx::{self, millis, ERROR};
 use crate::zone::{Sessions, Zone};
 
 /// Longest time between two turns (milliseconds).
@@ -81,7 +79,7 @@ pub unsafe fn start(cycle: *mut ngx_cycle_t) {
         if process != NGX_PROCESS_WORKER && process != NGX_PROCESS_SINGLE {
             return;
         }
-        if worker::zones(cycle).is_empty() {
+        if conf::zones(cycle).is_empty() {
             return;
         }
         (*ATTEMPTS.0.get()).write(Attempts {
@@ -120,7 +118,7 @@ pub unsafe fn stop() {
 /// Time between two turns: the shortest of all zones.
 unsafe fn interval(cycle: *const ngx_cycle_t) -> ngx_msec_t {
     // SAFETY: the cycle is live.
-    let zones = unsafe { worker::zones(cycle) };
+    let zones = unsafe { conf::zones(cycle) };
     // SAFETY: as are its zones.
     let intervals = zones.iter().map(|&zone| unsafe { (*zone).attempt_interval() });
     intervals.min().unwrap_or(MAX_INTERVAL) as ngx_msec_t
@@ -168,7 +166,7 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
         let log = (*event).log;
         refresh(cycle);
         drop_addresses(cycle);
-        let zones = worker::zones(cycle);
+        let zones = conf::zones(cycle);
         for (number, &zone) in zones.iter().enumerate() {
             if attempts().is_due(number, (*zone).attempt_interval()) {
                 attempts().end(cycle, zone);
@@ -187,7 +185,7 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
 unsafe fn drop_leases(cycle: *const ngx_cycle_t) {
     // SAFETY: the cycle is live, as are its zones.
     unsafe {
-        for &zone in worker::zones(cycle) {
+        for &zone in conf::zones(cycle) {
             if let Some(sessions) = (*zone).sessions() {
                 sessions.drop_lease(std::process::id());
             }

@@ -3,20 +3,18 @@
 use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::ptr;
+use core::slice;
 
 use affinity::policy::Policy;
 use affinity::table::Limits;
 use nginx_sys::{
-    ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt,
-    ngx_http_upstream_srv_conf_t, ngx_int_t,
+    ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
+    ngx_http_upstream_init_pt, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_int_t,
 };
 
 use crate::addresses::Addresses;
-use crate::filters::Filters;
 use crate::foreign;
-use crate::keepalive;
 use crate::nginx;
-use crate::upstream;
 use crate::values::Value;
 use crate::versions;
 use crate::zone::Zone;
@@ -32,6 +30,13 @@ pub struct MainConf {
     pub expects: bool,
 }
 
+/// Which of nginx's chains we stand in.
+#[derive(Default)]
+pub struct Filters {
+    pub header: bool,
+    pub body: bool,
+}
+
 /// Of one `upstream {}` (nginx makes one for each `server {}`, too, where it stays empty).
 #[derive(Default)]
 pub struct UpstreamConf {
@@ -42,7 +47,7 @@ pub struct UpstreamConf {
     pub sticky: versions::Sticky,
     pub balancer: Balancer,
     /// What a `keepalive` directive has put over our hook.
-    pub wrapped: keepalive::Wrapped,
+    pub wrapped: ngx_http_upstream_init_pt,
     /// The servers, where there are sessions. Each worker has its own copy.
     pub addresses: RefCell<Addresses>,
     /// The balancer cannot be told which server to take: sessions have no effect.
@@ -102,23 +107,109 @@ pub enum Lookup {
     Mcp,
 }
 
+impl MainConf {
+    /// # Safety
+    /// `cf` is being read.
+    pub unsafe fn of<'a>(cf: &ngx_conf_t) -> Option<&'a mut MainConf> {
+        // SAFETY: `create_main` made what stands in our place.
+        unsafe { nginx::own_main_conf(cf) }
+    }
+
+    /// # Safety
+    /// `cycle` is live.
+    pub unsafe fn of_cycle<'a>(cycle: *const ngx_cycle_t) -> Option<&'a MainConf> {
+        // SAFETY: as above.
+        unsafe { nginx::own_cycle_main_conf(cycle) }
+    }
+
+    /// # Safety
+    /// `r` is a live request.
+    pub unsafe fn of_request<'a>(r: *const ngx_http_request_t) -> Option<&'a MainConf> {
+        // SAFETY: as above.
+        unsafe { nginx::own_request_main_conf(r) }
+    }
+}
+
+impl LocationConf {
+    /// # Safety
+    /// `r` is a live request.
+    pub unsafe fn of<'a>(r: *const ngx_http_request_t) -> Option<&'a LocationConf> {
+        // SAFETY: `create_location` made what stands in our place.
+        unsafe { nginx::own_request_loc_conf(r) }
+    }
+}
+
 impl UpstreamConf {
     /// # Safety
     /// `us` belongs to a live configuration.
     pub unsafe fn of<'a>(us: *const ngx_http_upstream_srv_conf_t) -> Option<&'a mut UpstreamConf> {
         // SAFETY: `create_upstream` made what stands in our place.
-        unsafe { nginx::upstream_conf(us, &raw const crate::ngx_http_sticky_learn_module) }
+        unsafe { nginx::upstream_conf(us) }
     }
+}
 
-    /// What is to begin each request, if a directive has asked for it.
-    pub fn init_peer(&self) -> ngx_http_upstream_init_peer_pt {
-        match self.affinity {
-            Some(_) if self.foreign => Some(upstream::init_without_session),
-            Some(_) => Some(upstream::init_peer),
-            None if self.foreign => None,
-            None => versions::init_peer(&self.sticky),
+/// The zones of a cycle.
+///
+/// # Safety
+/// The cycle is live.
+pub unsafe fn zones<'a>(cycle: *const ngx_cycle_t) -> &'a [*mut Zone] {
+    // SAFETY: by this function's contract.
+    unsafe { MainConf::of_cycle(cycle) }.map_or(&[][..], |main| &main.zones)
+}
+
+/// Calls `f` with what the upstreams of a cycle have asked for.
+///
+/// # Safety
+/// `cycle` is live, and nothing else uses it meanwhile.
+pub unsafe fn each_affinity(cycle: *const ngx_cycle_t, f: impl FnMut(&mut Affinity)) {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let all = nginx::upstreams(nginx::cycle_main_conf(cycle, nginx::upstream_module()));
+        all.iter().filter_map(|&us| UpstreamConf::of(us)?.affinity.as_mut()).for_each(f);
+    }
+}
+
+/// The upstreams of a request's configuration that have sessions.
+///
+/// # Safety
+/// `r` is a live request.
+pub unsafe fn upstreams<'a>(
+    r: *const ngx_http_request_t,
+) -> impl Iterator<Item = (*const ngx_http_upstream_srv_conf_t, &'a Affinity)> {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let all = nginx::upstreams(nginx::request_main_conf(r, nginx::upstream_module()));
+        all.iter()
+            .filter_map(|&us| Some((us.cast_const(), UpstreamConf::of(us)?.affinity.as_ref()?)))
+    }
+}
+
+/// Addresses of the servers of a zone's upstreams, each once. Those that DNS gives later are not
+/// known yet.
+///
+/// # Safety
+/// `cf` has read all of `http {}`, and the zone belongs to it.
+pub unsafe fn servers<'a>(cf: &ngx_conf_t, zone: *const Zone) -> Vec<&'a [u8]> {
+    let mut addresses = Vec::new();
+    // SAFETY: by this function's contract; what the configuration holds lives as long as it does.
+    unsafe {
+        for &us in nginx::upstreams(nginx::main_conf(cf, nginx::upstream_module())) {
+            let affinity = UpstreamConf::of(us).and_then(|conf| conf.affinity.as_ref());
+            let Some(servers) = (*us).servers.as_ref() else { continue };
+            if !affinity.is_some_and(|affinity| ptr::eq(affinity.zone, zone)) {
+                continue;
+            }
+            for server in servers.as_slice::<ngx_http_upstream_server_t>() {
+                if server.naddrs > 0 && !versions::is_resolved_later(server) {
+                    let peers = slice::from_raw_parts(server.addrs, server.naddrs);
+                    addresses.extend(peers.iter().map(|peer| nginx::bytes(&peer.name)));
+                }
+            }
         }
     }
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
 
 pub unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {

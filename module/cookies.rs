@@ -9,7 +9,6 @@ use nginx_sys::{
 use affinity::cookies::Few;
 
 use crate::nginx;
-use crate::peers;
 
 /// A value that is one cookie and nothing else.
 pub struct Cookie {
@@ -70,7 +69,7 @@ impl Cookie {
         // SAFETY: by this function's contract.
         unsafe {
             if let Some(upstream) = (*r).upstream.as_ref() {
-                let now = peers::now();
+                let now = nginx::seconds();
                 each_line(&upstream.headers_in.headers.part, b"set-cookie", |line| {
                     few.add_set(line, &self.name, now);
                     !few.is_full()

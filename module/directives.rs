@@ -223,14 +223,12 @@ impl Parameters {
             mcp,
         };
         // SAFETY: by this function's contract.
-        let (zone, main) = unsafe {
-            let module = &raw const crate::ngx_http_sticky_learn_module;
-            (
-                zone::join(cf, name, size, &limits, policy.gone_after)?,
-                nginx::main_conf::<MainConf>(cf, module),
-            )
-        };
+        let ((zone, is_new), main) =
+            unsafe { (zone::join(cf, name, size, &limits, policy.gone_after)?, MainConf::of(cf)) };
         let Some(main) = main else { return Err(Logged) };
+        if is_new {
+            main.zones.push(zone);
+        }
         main.filters.header = true;
         main.filters.body |= mcp || policy.learn == Moment::End;
         let (mut create, mut lookup) = (self.create, Lookup::Values(self.lookup));

@@ -13,7 +13,6 @@
 //! wrong guess costs a little time, nothing else.
 
 use core::cell::UnsafeCell;
-use core::ffi::c_void;
 use core::ptr;
 
 use affinity::table::Table;
@@ -25,10 +24,10 @@ use nginx_sys::{
 };
 
 use crate::carried::Carried;
-use crate::conf::{Affinity, LocationConf, MainConf, NO_HANDLER};
+use crate::conf::{self, Affinity, LocationConf, MainConf, NO_HANDLER};
 use crate::nginx::{self, DECLINED, ERROR, OK};
 use crate::request;
-use crate::upstream;
+use crate::upstream::MARK;
 use crate::values::{OutOfMemory, Value};
 
 /// What was read of a request, for an upstream.
@@ -55,9 +54,6 @@ static LAST: Last = Last(UnsafeCell::new(Expected {
     carried: Carried::NOTHING,
 }));
 
-/// In place of our context of a request: it was expected. No pointer is as low as that, but null.
-const MARK: *mut c_void = ptr::without_provenance_mut(1);
-
 /// Has each request looked at, if any upstream can profit.
 ///
 /// Handlers of a phase run in the reverse order of modules, and nearly all stand behind this one:
@@ -65,8 +61,8 @@ const MARK: *mut c_void = ptr::without_provenance_mut(1);
 pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx has made the phases, and fills them anew for each configuration.
     unsafe {
-        let (cf, module) = (&*cf, &raw const crate::ngx_http_sticky_learn_module);
-        if !nginx::main_conf::<MainConf>(cf, module).is_some_and(|main| main.expects) {
+        let cf = &*cf;
+        if !MainConf::of(cf).is_some_and(|main| main.expects) {
             return OK;
         }
         let core = &raw const ngx_http_core_module;
@@ -108,7 +104,7 @@ unsafe fn look_at(r: *mut ngx_http_request_t, affinity: &Affinity) -> Option<()>
         }
         if is_settled(r, affinity) {
             (last.request, last.affinity) = (r, affinity);
-            *nginx::context(r, &raw const crate::ngx_http_sticky_learn_module) = MARK;
+            *nginx::context(r, &nginx::MODULE) = MARK;
         }
     }
     Some(())
@@ -152,7 +148,7 @@ pub unsafe fn begin_worker(cycle: *const ngx_cycle_t) {
         let mut last = NO_HANDLER;
         while let Some(checker) = (*handler).checker {
             if ptr::fn_addr_eq(checker, ngx_http_core_content_phase as Checker) {
-                upstream::each_affinity(cycle, |affinity| affinity.last_handler.set(last));
+                conf::each_affinity(cycle, |affinity| affinity.last_handler.set(last));
                 return;
             }
             last += 1;
@@ -204,7 +200,7 @@ pub unsafe fn carried<'a>(
     // SAFETY: by this function's contract; see `Expected`.
     unsafe {
         let last = &*LAST.0.get();
-        let is_marked = *nginx::context(r, &raw const crate::ngx_http_sticky_learn_module) == MARK;
+        let is_marked = *nginx::context(r, &nginx::MODULE) == MARK;
         let is_it = is_marked && ptr::eq(last.request, r) && ptr::eq(last.affinity, affinity);
         is_it.then_some(&last.carried)
     }
@@ -221,24 +217,7 @@ pub unsafe fn note(r: *const ngx_http_request_t, affinity: &'static Affinity) {
     }
 }
 
-/// Our context of a request; `None` if all that is there is our mark.
-///
-/// # Safety
-/// `r` is a live request, `T` is what its context was set to.
-pub unsafe fn context<'a, T>(r: *const ngx_http_request_t) -> Option<&'a mut T> {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let context = *nginx::context(r, &raw const crate::ngx_http_sticky_learn_module);
-        // One comparison, for the mark and for null.
-        if context > MARK {
-            Some(&mut *context.cast())
-        } else {
-            None
-        }
-    }
-}
-
 unsafe fn location<'a>(r: *const ngx_http_request_t) -> Option<&'a LocationConf> {
     // SAFETY: by the callers.
-    unsafe { nginx::request_loc_conf(r, &raw const crate::ngx_http_sticky_learn_module) }
+    unsafe { LocationConf::of(r) }
 }

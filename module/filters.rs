@@ -6,9 +6,9 @@ use nginx_sys::{
     ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t,
 };
 
-use crate::conf::MainConf;
+use crate::conf::{Filters, MainConf};
 use crate::mcp;
-use crate::nginx::{self, OK};
+use crate::nginx::OK;
 use crate::upstream::PeerData;
 use crate::versions;
 
@@ -18,20 +18,11 @@ static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
 /// chains behind, and workers that start anew with the former one go through them.
 static mut NEEDED: Filters = Filters { header: false, body: false };
 
-/// Which of nginx's chains we stand in.
-#[derive(Default)]
-pub struct Filters {
-    pub header: bool,
-    pub body: bool,
-}
-
 /// Puts into nginx's chains the filters that any upstream needs.
 pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx reads its configuration in one thread, and chains filters anew each time.
     unsafe {
-        let main =
-            nginx::main_conf::<MainConf>(&*cf, &raw const crate::ngx_http_sticky_learn_module);
-        if let Some(main) = main {
+        if let Some(main) = MainConf::of(&*cf) {
             NEEDED.header |= main.filters.header;
             NEEDED.body |= main.filters.body;
         }
@@ -51,8 +42,12 @@ pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request; the next filter was noted by `install`.
     unsafe {
-        if PeerData::current(r).is_some_and(|data| data.answered()) {
-            return pass_watched(r);
+        if let Some(data) = PeerData::current(r) {
+            if let Some(outlook) = data.answered() {
+                if mcp::watch(r, outlook, data) {
+                    return pass_watched(r);
+                }
+            }
         }
         pass_header(r)
     }

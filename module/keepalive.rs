@@ -7,15 +7,12 @@
 
 use core::ffi::{c_char, c_void};
 
-use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_http_upstream_init_pt};
+use nginx_sys::{ngx_command_t, ngx_conf_t};
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
 use crate::conf::UpstreamConf;
 use crate::native::{self, Native};
 use crate::upstream::init_upstream;
-
-/// What the directive has made of an upstream, once it was read.
-pub type Wrapped = ngx_http_upstream_init_pt;
 
 /// nginx's own `keepalive`, with our hook beneath it.
 pub unsafe extern "C" fn keepalive(

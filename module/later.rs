@@ -16,7 +16,6 @@ use nginx_sys::{
 
 use crate::api;
 use crate::nginx::{self, DONE};
-use crate::report;
 use crate::zone::{Pass, Sessions, Zone};
 
 /// Time between two looks at a server that has sessions (milliseconds).
@@ -45,7 +44,7 @@ pub enum Job {
 impl Job {
     /// Waits for so many milliseconds at most.
     pub fn wait(timeout: u64) -> Job {
-        Job::Wait { until: report::millis().saturating_add(timeout) }
+        Job::Wait { until: nginx::millis().saturating_add(timeout) }
     }
 
     pub fn forget() -> Job {
@@ -120,7 +119,7 @@ impl Later {
         };
         match &mut self.job {
             Job::Wait { until } => {
-                if self.target.live(sessions) > 0 && report::millis() < *until {
+                if self.target.live(sessions) > 0 && nginx::millis() < *until {
                     // SAFETY: a plain word of this process.
                     if unsafe { ngx_exiting } != 0 {
                         return Some(Err(RELOADING));

@@ -87,7 +87,7 @@ pub static mut ngx_module_order: [*const c_char; 5] = [
 static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(variables::add),
     postconfiguration: Some(expected::install),
-    create_main_conf: Some(conf::create_main),
+    create_main_conf: Some(create_main),
     init_main_conf: Some(init_main),
     create_srv_conf: Some(conf::create_upstream),
     merge_srv_conf: None,
@@ -124,13 +124,24 @@ pub static mut ngx_http_sticky_learn_filter_module: ngx_module_t = ngx_module_t 
     ..ngx_module_t::default()
 };
 
+/// Runs first of all that nginx calls for a configuration.
+unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx has counted its modules, and passes a configuration that it begins to read.
+    unsafe {
+        nginx::MODULE.set(ngx_http_sticky_learn_module.ctx_index);
+        nginx::FILTER_MODULE.set(ngx_http_sticky_learn_filter_module.ctx_index);
+        conf::create_main(cf)
+    }
+}
+
 /// Runs before nginx's own `init_main_conf` of upstreams.
 unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, main: *mut c_void) -> *mut c_char {
     // SAFETY: nginx passes the configuration that `create_main` made, while it reads its own.
     let result = unsafe {
         let cf = &mut *cf;
         let main = &mut *main.cast::<conf::MainConf>();
-        zone::check(cf, main).and_then(|()| upstream::wire(cf, main))
+        zone::check(cf, &main.zones, |cf, zone| conf::servers(cf, zone))
+            .and_then(|()| upstream::wire(cf, main))
     };
     nginx::conf_result(result)
 }

@@ -134,6 +134,7 @@ pub unsafe fn watch(r: *mut ngx_http_request_t, outlook: Outlook, data: *mut Pee
             return false;
         };
         *context(r) = ptr::from_mut(watched).cast();
+        (*data).watching = true;
         true
     }
 }
@@ -149,15 +150,6 @@ pub unsafe fn need_body(r: *mut ngx_http_request_t) {
             watched.asked = request::ask_for_body(r);
         }
     }
-}
-
-/// Whether the body of the request's response is still being read.
-///
-/// # Safety
-/// `r` is a live request.
-pub unsafe fn is_watched(r: *mut ngx_http_request_t) -> bool {
-    // SAFETY: by this function's contract; only `watch` sets the context.
-    unsafe { (*context(r)).cast::<Watched>().as_ref().is_some_and(|watched| !watched.done) }
 }
 
 /// Reads a part of a body before it leaves.
@@ -186,6 +178,7 @@ pub unsafe fn read(r: *mut ngx_http_request_t, chain: *const ngx_chain_t) {
             }
             link = part.next;
         }
+        (*watched.data).watching = !watched.done;
         if watched.done && (!watched.asked || request::release_body(r)) {
             *context = ptr::null_mut();
         }
@@ -210,5 +203,5 @@ unsafe fn in_memory<'a>(buffer: &ngx_buf_t) -> &'a [u8] {
 /// `r` is a live request.
 unsafe fn context(r: *mut ngx_http_request_t) -> *mut *mut c_void {
     // SAFETY: by this function's contract.
-    unsafe { nginx::context(r, &raw const crate::ngx_http_sticky_learn_filter_module) }
+    unsafe { nginx::context(r, &nginx::FILTER_MODULE) }
 }

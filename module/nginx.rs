@@ -3,13 +3,14 @@
 use core::ffi::{c_char, c_void};
 use core::fmt;
 use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use affinity::table::Tick;
 use nginx_sys::{
-    ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module,
-    ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_cached_time, ngx_conf_t, ngx_current_msec, ngx_cycle_t, ngx_http_conf_ctx_t,
+    ngx_http_module, ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
     ngx_http_upstream_srv_conf_t, ngx_int_t, ngx_module_t, ngx_palloc, ngx_pmemalign,
-    ngx_pool_cleanup_t, ngx_pool_t, ngx_str_t, NGX_LOG_EMERG,
+    ngx_pool_cleanup_t, ngx_pool_t, ngx_str_t, ngx_uint_t, time_t, NGX_LOG_EMERG,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 use ngx::http::HttpModuleConfExt;
@@ -49,6 +50,48 @@ pub fn conf_result(result: Result<(), Logged>) -> *mut c_char {
 pub fn now() -> Tick {
     // SAFETY: a plain word, written by this process's event loop only.
     Tick::from_millis(unsafe { ngx_current_msec } as u64)
+}
+
+/// nginx's monotonic time in milliseconds.
+pub fn millis() -> u64 {
+    // SAFETY: a plain word, written by this process's event loop only.
+    unsafe { ngx_current_msec as u64 }
+}
+
+/// nginx's cached time in seconds, in which it counts `fail_timeout`.
+pub fn seconds() -> time_t {
+    // SAFETY: nginx always points it to a valid slot.
+    unsafe { (*ngx_cached_time).sec }
+}
+
+/// Where a module of this object stands among nginx's http modules.
+pub struct Place(AtomicUsize);
+
+/// The place of `ngx_http_sticky_learn_module`: of its configurations and its contexts.
+pub static MODULE: Place = Place::new();
+/// The place of `ngx_http_sticky_learn_filter_module`.
+pub static FILTER_MODULE: Place = Place::new();
+
+impl Place {
+    const fn new() -> Place {
+        Place(AtomicUsize::new(0))
+    }
+
+    /// Notes the place, which nginx has given the module before it reads a configuration. It is the same
+    /// in all configurations of a process.
+    pub fn set(&self, ctx_index: ngx_uint_t) {
+        self.0.store(ctx_index, Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// What nginx knows the module's shared memory by: an address that nobody else has.
+    pub fn tag(&'static self) -> *mut c_void {
+        ptr::from_ref(self).cast_mut().cast()
+    }
 }
 
 /// The words of the directive being read; the first is its name.
@@ -129,18 +172,15 @@ pub fn is_same(one: &[u8], other: &[u8]) -> bool {
 /// This module's configuration of an upstream; `None` for one without an `upstream {}` block.
 ///
 /// # Safety
-/// `us` is an upstream of a live configuration, `T` is what `module` made for it.
-pub unsafe fn upstream_conf<'a, T>(
-    us: *const ngx_http_upstream_srv_conf_t,
-    module: *const ngx_module_t,
-) -> Option<&'a mut T> {
+/// `us` is an upstream of a live configuration, `T` is what this module made for it.
+pub unsafe fn upstream_conf<'a, T>(us: *const ngx_http_upstream_srv_conf_t) -> Option<&'a mut T> {
     // SAFETY: by this function's contract.
     unsafe {
         let srv_conf = (*us).srv_conf;
         if srv_conf.is_null() {
             return None;
         }
-        (*srv_conf.add((*module).ctx_index)).cast::<T>().as_mut()
+        (*srv_conf.add(MODULE.get())).cast::<T>().as_mut()
     }
 }
 
@@ -151,6 +191,49 @@ pub unsafe fn upstream_conf<'a, T>(
 pub unsafe fn main_conf<'a, T>(cf: &ngx_conf_t, module: *const ngx_module_t) -> Option<&'a mut T> {
     // SAFETY: by this function's contract.
     unsafe { Some(cf.http_main_conf_unchecked::<T>(&*module)?.as_mut()) }
+}
+
+/// This module's main configuration, while nginx reads its own.
+///
+/// # Safety
+/// `cf` is the one that nginx passed, `T` is what this module made.
+pub unsafe fn own_main_conf<'a, T>(cf: &ngx_conf_t) -> Option<&'a mut T> {
+    // SAFETY: by this function's contract, the context is that of http.
+    unsafe {
+        let ctx = cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref()?;
+        (*ctx.main_conf.add(MODULE.get())).cast::<T>().as_mut()
+    }
+}
+
+/// This module's main configuration in a cycle; `None` if it has no `http {}`.
+///
+/// # Safety
+/// `cycle` is a live cycle, `T` is what this module made.
+pub unsafe fn own_cycle_main_conf<'a, T>(cycle: *const ngx_cycle_t) -> Option<&'a T> {
+    // SAFETY: by this function's contract; a cycle without http has a null context.
+    unsafe {
+        let all = (*cycle).conf_ctx.as_ref().map(|_| (*cycle).conf_ctx)?;
+        let ctx = (*all.add(ngx_http_module.index)).cast::<ngx_http_conf_ctx_t>().as_ref()?;
+        (*ctx.main_conf.add(MODULE.get())).cast::<T>().as_ref()
+    }
+}
+
+/// This module's main configuration, as a request has it.
+///
+/// # Safety
+/// `r` is a live request, `T` is what this module made.
+pub unsafe fn own_request_main_conf<'a, T>(r: *const ngx_http_request_t) -> Option<&'a T> {
+    // SAFETY: nginx gives each http module a place.
+    unsafe { (*(*r).main_conf.add(MODULE.get())).cast::<T>().as_ref() }
+}
+
+/// This module's configuration of a request's location.
+///
+/// # Safety
+/// As above.
+pub unsafe fn own_request_loc_conf<'a, T>(r: *const ngx_http_request_t) -> Option<&'a T> {
+    // SAFETY: as above.
+    unsafe { (*(*r).loc_conf.add(MODULE.get())).cast::<T>().as_ref() }
 }
 
 /// A module's main configuration in a cycle; `None` if it has no `http {}`.
@@ -228,12 +311,9 @@ pub unsafe fn loc_conf<'a, T>(cf: &ngx_conf_t, module: *const ngx_module_t) -> O
 ///
 /// # Safety
 /// `r` is a live request.
-pub unsafe fn context(
-    r: *const ngx_http_request_t,
-    module: *const ngx_module_t,
-) -> *mut *mut c_void {
+pub unsafe fn context(r: *const ngx_http_request_t, module: &Place) -> *mut *mut c_void {
     // SAFETY: nginx gives each request a place for each http module.
-    unsafe { (*r).ctx.add((*module).ctx_index) }
+    unsafe { (*r).ctx.add(module.get()) }
 }
 
 unsafe extern "C" fn drop_value<T>(data: *mut c_void) {

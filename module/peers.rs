@@ -7,9 +7,9 @@ use core::ffi::c_void;
 use core::ptr;
 
 use nginx_sys::{
-    ngx_cached_time, ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t,
-    ngx_http_upstream_rr_peers_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
-    ngx_peer_connection_t, ngx_str_t, ngx_uint_t, time_t,
+    ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_peer_connection_t, ngx_str_t,
+    ngx_uint_t,
 };
 
 use crate::nginx;
@@ -526,7 +526,7 @@ unsafe fn hold(
         pc.name = &mut peer.name;
 
         peer.conns += 1;
-        let now = now();
+        let now = nginx::seconds();
         if now - peer.checked > peer.fail_timeout {
             peer.checked = now;
         }
@@ -612,7 +612,7 @@ fn check(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), Missing> {
     let is_failed = || {
         peer.max_fails != 0
             && peer.fails >= peer.max_fails
-            && now() - peer.checked <= peer.fail_timeout
+            && nginx::seconds() - peer.checked <= peer.fail_timeout
     };
     match check_for_named(peer) {
         Err(Missing::Down) => Err(Missing::Down),
@@ -631,12 +631,6 @@ fn check_for_named(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), Missing> {
         return Err(Missing::Full);
     }
     Ok(())
-}
-
-/// nginx's cached time in seconds, in which it counts `fail_timeout`.
-pub fn now() -> time_t {
-    // SAFETY: nginx always points it to a valid slot.
-    unsafe { (*ngx_cached_time).sec }
 }
 
 /// The lock of a group, taken as nginx's round robin takes it.

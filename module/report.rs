@@ -10,12 +10,12 @@ use affinity::status::{
 };
 use affinity::table::{ServerId, ServerStats, Table, Tick};
 use nginx_sys::{
-    ngx_cached_time, ngx_current_msec, ngx_cycle, ngx_http_request_t, ngx_http_upstream_srv_conf_t,
-    ngx_pool_t, ngx_str_t, NGINX_VERSION,
+    ngx_cached_time, ngx_cycle, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_pool_t,
+    ngx_str_t, NGINX_VERSION,
 };
 
 use crate::attempts;
-use crate::conf::{Affinity, MainConf, UpstreamConf};
+use crate::conf::{self, Affinity, MainConf, UpstreamConf};
 use crate::evidence;
 use crate::nginx;
 use crate::peers;
@@ -27,13 +27,7 @@ static STARTED: AtomicU64 = AtomicU64::new(0);
 /// Notes the time of the first configuration.
 pub fn note_start() {
     // A second configuration finds it set.
-    let _ = STARTED.compare_exchange(0, millis(), Ordering::Relaxed, Ordering::Relaxed);
-}
-
-/// nginx's monotonic time in milliseconds.
-pub fn millis() -> u64 {
-    // SAFETY: a plain word, written by this process's event loop only.
-    unsafe { ngx_current_msec as u64 }
+    let _ = STARTED.compare_exchange(0, nginx::millis(), Ordering::Relaxed, Ordering::Relaxed);
 }
 
 /// Collects all that a request's configuration has.
@@ -47,7 +41,7 @@ pub unsafe fn collect<'a>(
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         nginx_version: NGX_VERSION_TEXT,
-        uptime_ms: millis().saturating_sub(STARTED.load(Ordering::Relaxed)),
+        uptime_ms: nginx::millis().saturating_sub(STARTED.load(Ordering::Relaxed)),
         write,
         ..Report::default()
     };
@@ -57,7 +51,7 @@ pub unsafe fn collect<'a>(
         for zone in zones(r) {
             let (shown, known) = zone_report((*r).pool, zone)?;
             let first = report.upstreams.len();
-            for (us, affinity) in upstreams(r) {
+            for (us, affinity) in conf::upstreams(r) {
                 if ptr::eq(affinity.zone, zone) {
                     push(&mut report.upstreams, upstream_report(r, us, affinity, zone, &known)?)?;
                 }
@@ -83,25 +77,8 @@ const NGX_VERSION_TEXT: &str = match NGINX_VERSION.to_str() {
 pub unsafe fn zones<'a>(r: *const ngx_http_request_t) -> impl Iterator<Item = &'a Zone> {
     // SAFETY: by this function's contract; zones live as long as the configuration.
     unsafe {
-        let module = &raw const crate::ngx_http_sticky_learn_module;
-        let main = nginx::request_main_conf::<MainConf>(r, module);
-        let zones = main.map_or(&[][..], |main| &main.zones);
+        let zones = MainConf::of_request(r).map_or(&[][..], |main| &main.zones);
         zones.iter().map(|zone| &**zone)
-    }
-}
-
-/// The upstreams of a request's configuration that have sessions.
-///
-/// # Safety
-/// As above.
-pub unsafe fn upstreams<'a>(
-    r: *const ngx_http_request_t,
-) -> impl Iterator<Item = (*const ngx_http_upstream_srv_conf_t, &'a Affinity)> {
-    // SAFETY: as above.
-    unsafe {
-        let all = nginx::upstreams(nginx::request_main_conf(r, nginx::upstream_module()));
-        all.iter()
-            .filter_map(|&us| Some((us.cast_const(), UpstreamConf::of(us)?.affinity.as_ref()?)))
     }
 }
 
@@ -112,7 +89,7 @@ pub unsafe fn upstreams<'a>(
 pub unsafe fn is_foreign(r: *const ngx_http_request_t, name: &[u8]) -> bool {
     // SAFETY: as above.
     unsafe {
-        upstreams(r).any(|(us, _)| {
+        conf::upstreams(r).any(|(us, _)| {
             nginx::bytes(&(*us).host) == name && UpstreamConf::of(us).is_some_and(|it| it.foreign)
         })
     }

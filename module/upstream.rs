@@ -1,5 +1,6 @@
 //! The hooks around an upstream's balancer, and what one request keeps between them.
 
+use core::ffi::c_void;
 use core::mem;
 use core::ptr;
 
@@ -12,15 +13,16 @@ use affinity::policy::{
 use affinity::servers::{Avoided, Event, Known, Record};
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Session, Span, Tick};
 use nginx_sys::{
-    ngx_chain_t, ngx_conf_t, ngx_cycle, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_pt,
-    ngx_http_upstream_init_round_robin, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t,
-    ngx_int_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, NGX_HTTP_NOT_MODIFIED,
-    NGX_HTTP_NO_CONTENT, NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT, NGX_PEER_FAILED, NGX_PEER_NEXT,
+    ngx_chain_t, ngx_conf_t, ngx_cycle, ngx_cycle_t, ngx_http_request_t,
+    ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt, ngx_http_upstream_init_round_robin,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_peer_connection_t, ngx_str_t,
+    ngx_uint_t, NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT, NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT,
+    NGX_PEER_FAILED, NGX_PEER_NEXT,
 };
 
 use crate::addresses::{self, Address};
 use crate::carried::{read_bind, Carried};
-use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf};
+use crate::conf::{self, Affinity, Lookup, MainConf, UpstreamConf};
 use crate::evidence::{self, Failure};
 use crate::expected;
 use crate::foreign;
@@ -31,7 +33,6 @@ use crate::notices::{self, Notice};
 use crate::peers::{self, Candidate, Missing};
 use crate::recycled::{self, Recycled, Spare};
 use crate::rejection;
-use crate::report;
 use crate::request;
 use crate::values::{first_value, OutOfMemory, Value};
 use crate::versions;
@@ -54,7 +55,7 @@ pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> 
                 (Some(wrapped), Some(outermost)) => ptr::fn_addr_eq(wrapped, outermost),
                 _ => false,
             };
-            if conf.init_peer().is_some() && !beneath_keepalive {
+            if init_peer_of(conf).is_some() && !beneath_keepalive {
                 conf.balancer.outermost = (*us).peer.init_upstream;
                 (*us).peer.init_upstream = Some(init_outermost);
             }
@@ -78,18 +79,16 @@ pub unsafe fn confirm_values(cycle: *const ngx_cycle_t) {
         ids.chain(&mut affinity.bind).for_each(|value| unsafe { value.confirm(cycle) });
     };
     // SAFETY: as above.
-    unsafe { each_affinity(cycle, confirm) };
+    unsafe { conf::each_affinity(cycle, confirm) };
 }
 
-/// Calls `f` with what the upstreams of a cycle have asked for.
-///
-/// # Safety
-/// `cycle` is live, and nothing else uses it meanwhile.
-pub unsafe fn each_affinity(cycle: *const ngx_cycle_t, f: impl FnMut(&mut Affinity)) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let all = nginx::upstreams(nginx::cycle_main_conf(cycle, nginx::upstream_module()));
-        all.iter().filter_map(|&us| UpstreamConf::of(us)?.affinity.as_mut()).for_each(f);
+/// What is to begin each request of an upstream, if a directive has asked for it.
+fn init_peer_of(conf: &UpstreamConf) -> ngx_http_upstream_init_peer_pt {
+    match conf.affinity {
+        Some(_) if conf.foreign => Some(init_without_session),
+        Some(_) => Some(init_peer),
+        None if conf.foreign => None,
+        None => versions::init_peer(&conf.sticky),
     }
 }
 
@@ -126,14 +125,14 @@ unsafe fn init_beneath(
             return ERROR;
         };
         conf.balancer.keeps_round_robins_list = rc == OK && peers::are_round_robins(us);
-        let asks_for_us = conf.init_peer().is_some() && conf.balancer.init_peer.is_none();
+        let asks_for_us = init_peer_of(conf).is_some() && conf.balancer.init_peer.is_none();
         if rc == OK && asks_for_us {
             if conf.balancer.keeps_round_robins_list {
                 versions::arrange(us, &mut conf.sticky);
             } else {
                 foreign::note((*cf).log, us, conf);
             }
-            if let Some(ours) = conf.init_peer() {
+            if let Some(ours) = init_peer_of(conf) {
                 conf.balancer.init_peer = (*us).peer.init;
                 (*us).peer.init = Some(ours);
             }
@@ -166,8 +165,30 @@ pub struct PeerData {
     forgiven: bool,
     /// What it holds is no peer of the upstream, but an address that has left DNS.
     departed: bool,
+    /// The body of the response is read as it passes, and has not given its id yet.
+    pub watching: bool,
     /// The server of a response whose body still passes when its peer has been given back.
     served: Option<ServerId>,
+}
+
+/// In place of our context of a request: it was expected. No pointer is as low as that, but null.
+pub const MARK: *mut c_void = ptr::without_provenance_mut(1);
+
+/// Our context of a request; `None` if all that is there is our mark.
+///
+/// # Safety
+/// `r` is a live request, `T` is what its context was set to.
+pub unsafe fn context<'a, T>(r: *const ngx_http_request_t) -> Option<&'a mut T> {
+    // SAFETY: by this function's contract.
+    unsafe {
+        let context = *nginx::context(r, &nginx::MODULE);
+        // One comparison, for the mark and for null.
+        if context > MARK {
+            Some(&mut *context.cast())
+        } else {
+            None
+        }
+    }
 }
 
 impl Recycled for PeerData {
@@ -552,10 +573,10 @@ impl PeerData {
                 away: Away::No,
                 forgiven: false,
                 departed: false,
+                watching: false,
                 served: None,
             })?;
-            let module = &raw const crate::ngx_http_sticky_learn_module;
-            *nginx::context(r, module) = ptr::from_mut(data).cast();
+            *nginx::context(r, &nginx::MODULE) = ptr::from_mut(data).cast();
             Some(data)
         }
     }
@@ -567,7 +588,7 @@ impl PeerData {
     pub unsafe fn current<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut PeerData> {
         // SAFETY: only `create` sets the context.
         unsafe {
-            let data = expected::context::<PeerData>(r)?;
+            let data = context::<PeerData>(r)?;
             (data.held != Held::Nothing && !data.is_from_cache()).then_some(data)
         }
     }
@@ -597,7 +618,7 @@ impl PeerData {
         // SAFETY: only `create` sets the context. An internal redirect clears it, but the data
         // stay in the request's pool, the latest first.
         unsafe {
-            if let Some(data) = expected::context::<PeerData>(r) {
+            if let Some(data) = context::<PeerData>(r) {
                 return Some(data);
             }
             recycled::find::<PeerData>((*r).pool, |data| data.request == r)
@@ -920,7 +941,7 @@ impl PeerData {
     unsafe fn is_elsewhere(&self, server: ServerId) -> bool {
         let has = |name: &[u8]| {
             // SAFETY: the request is live, and so is its configuration.
-            let mut upstreams = unsafe { report::upstreams(self.request) };
+            let mut upstreams = unsafe { conf::upstreams(self.request) };
             let is_listed = upstreams.any(|(us, affinity)| {
                 // SAFETY: as above.
                 let conf = unsafe { UpstreamConf::of(us) };
@@ -1057,13 +1078,13 @@ impl PeerData {
         unsafe { rejection::send(self.request, self.upstream(), why, RETRY_AFTER, body) }
     }
 
-    /// The headers of the held peer's response are complete, and none has been sent. True if the
-    /// body is to be read as well.
+    /// The headers of the held peer's response are complete, and none has been sent. Gives what its
+    /// body may teach, in MCP mode.
     ///
     /// # Safety
     /// Called by the header filter.
     #[inline(always)]
-    pub unsafe fn answered(&mut self) -> bool {
+    pub unsafe fn answered(&mut self) -> Option<Outlook> {
         if self.sessions().is_troubled() {
             // SAFETY: by this function's contract.
             unsafe { self.note_answer() };
@@ -1082,8 +1103,7 @@ impl PeerData {
             // SAFETY: the response's headers are there.
             unsafe { self.learn_now(self.held) };
         }
-        // SAFETY: as above.
-        self.carried.mcp.is_some_and(|outlook| unsafe { mcp::watch(self.request, outlook, self) })
+        self.carried.mcp
     }
 
     /// The server has answered, whether its session or the balancer has led there.
@@ -1192,7 +1212,7 @@ impl PeerData {
     unsafe fn note_server(&mut self) {
         // SAFETY: by this function's contract.
         unsafe {
-            if mcp::is_watched(self.request) {
+            if self.watching {
                 let Some(name) = (*self.upstream()).peer.name.as_ref() else { return };
                 self.served = self.sessions().table.intern(nginx::bytes(name), nginx::now());
                 if self.served.is_none() {

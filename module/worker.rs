@@ -15,7 +15,7 @@ use nginx_sys::{
     ngx_queue_remove, ngx_queue_t, ngx_worker, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
-use crate::conf::MainConf;
+use crate::conf::zones;
 use crate::nginx::{self, OK};
 use crate::zone::{CatchUp, Pass, Sessions, Zone};
 
@@ -125,21 +125,6 @@ pub unsafe fn start(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         ngx_add_timer(&mut worker.timer, worker.interval);
     }
     OK
-}
-
-/// The zones of a cycle.
-///
-/// # Safety
-/// The cycle is live.
-pub unsafe fn zones<'a>(cycle: *const ngx_cycle_t) -> &'a [*mut Zone] {
-    // SAFETY: the cycle is live.
-    let main = unsafe {
-        nginx::cycle_main_conf::<MainConf>(cycle, &raw const crate::ngx_http_sticky_learn_module)
-    };
-    match main {
-        Some(main) => &main.zones,
-        None => &[],
-    }
 }
 
 unsafe extern "C" fn turn(event: *mut ngx_event_t) {

@@ -9,7 +9,6 @@ use core::fmt;
 use core::iter;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
-use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
 
@@ -18,18 +17,16 @@ use affinity::servers::{Avoided, Record, Rules};
 use affinity::status::{Draining, Tally};
 use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
 use nginx_sys::{
-    ngx_conf_t, ngx_cycle, ngx_http_upstream_server_t, ngx_int_t, ngx_list_part_t, ngx_log_t,
-    ngx_pagesize, ngx_pagesize_shift, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc,
-    ngx_slab_page_t, ngx_slab_pool_t, ngx_slab_stat_t, ngx_str_t, ngx_test_config, ngx_worker,
-    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE,
+    ngx_conf_t, ngx_cycle, ngx_int_t, ngx_list_part_t, ngx_log_t, ngx_pagesize, ngx_pagesize_shift,
+    ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_page_t, ngx_slab_pool_t,
+    ngx_slab_stat_t, ngx_str_t, ngx_test_config, ngx_worker, NGX_LOG_EMERG, NGX_LOG_ERR,
+    NGX_LOG_NOTICE,
 };
 
 use crate::addresses;
-use crate::conf::{MainConf, UpstreamConf};
 use crate::mapping::Mapping;
 use crate::nginx::{self, Logged, ERROR, OK};
 use crate::peers::Candidate;
-use crate::versions;
 
 /// nginx's own minimum for zones, in pages.
 const MIN_PAGES: usize = 8;
@@ -133,7 +130,8 @@ pub fn min_size() -> usize {
     MIN_PAGES * unsafe { ngx_pagesize }
 }
 
-/// Declares a zone for an upstream, or joins one (size zero: declared elsewhere).
+/// Declares a zone for an upstream, or joins one (size zero: declared elsewhere). Gives whether it is
+/// new.
 ///
 /// # Safety
 /// `cf` is being read.
@@ -143,8 +141,8 @@ pub unsafe fn join(
     size: usize,
     limits: &Limits,
     gone_after: Span,
-) -> Result<*mut Zone, Logged> {
-    let tag = (&raw mut crate::ngx_http_sticky_learn_module).cast();
+) -> Result<(*mut Zone, bool), Logged> {
+    let tag = nginx::MODULE.tag();
     // SAFETY: nginx keeps its own copy of what it needs; errors it logs itself.
     unsafe {
         let Some(shm) = ngx_shared_memory_add(cf, &mut name, size, tag).as_mut() else {
@@ -158,7 +156,7 @@ pub unsafe fn join(
             zone.shortest_timeout = zone.shortest_timeout.min(limits.timeout);
             let (shortest, longest) = zone.gone_after;
             zone.gone_after = (shortest.min(gone_after), longest.max(gone_after));
-            return Ok(zone);
+            return Ok((zone, false));
         }
         let zone = Zone {
             shm,
@@ -169,14 +167,12 @@ pub unsafe fn join(
             gone_after: (gone_after, gone_after),
             state: State::Declared,
         };
-        let main = nginx::main_conf::<MainConf>(cf, &raw const crate::ngx_http_sticky_learn_module);
-        let (Some(zone), Some(main)) = (nginx::pool_box(cf.pool, || zone), main) else {
+        let Some(zone) = nginx::pool_box(cf.pool, || zone) else {
             return Err(Logged);
         };
         shm.data = ptr::from_mut(zone).cast();
         shm.init = Some(init);
-        main.zones.push(zone);
-        Ok(zone)
+        Ok((zone, true))
     }
 }
 
@@ -193,9 +189,13 @@ fn most_patient(one: &Limits, other: &Limits) -> Limits {
 /// Complains of a zone that no upstream gave a size, or that is too small for its servers.
 ///
 /// # Safety
-/// `cf` has read all of `http {}`, `main` belongs to it.
-pub unsafe fn check(cf: &mut ngx_conf_t, main: &MainConf) -> Result<(), Logged> {
-    for &zone in &main.zones {
+/// `cf` has read all of `http {}`, `servers` gives the addresses of a zone's servers, each once.
+pub unsafe fn check<'a>(
+    cf: &mut ngx_conf_t,
+    zones: &[*mut Zone],
+    servers: impl Fn(&ngx_conf_t, *const Zone) -> Vec<&'a [u8]>,
+) -> Result<(), Logged> {
+    for &zone in zones {
         // SAFETY: zones live as long as the configuration.
         let zone = unsafe { &*zone };
         let (name, log) = (zone.name(), cf.log);
@@ -207,8 +207,7 @@ pub unsafe fn check(cf: &mut ngx_conf_t, main: &MainConf) -> Result<(), Logged> 
                 ),
             ));
         }
-        // SAFETY: by this function's contract.
-        let servers = unsafe { servers(cf, zone) };
+        let servers = servers(cf, zone);
         let cells = servers.iter().map(|address| Table::cells_for(address)).sum();
         if cells <= Table::cells_in(table_len(zone.size())) {
             continue;
@@ -230,34 +229,6 @@ pub unsafe fn check(cf: &mut ngx_conf_t, main: &MainConf) -> Result<(), Logged> 
         });
     }
     Ok(())
-}
-
-/// Addresses of the servers of a zone's upstreams, each once. Those that DNS gives later are not
-/// known yet.
-///
-/// # Safety
-/// `cf` has read all of `http {}`, and the zone belongs to it.
-unsafe fn servers<'a>(cf: &ngx_conf_t, zone: *const Zone) -> Vec<&'a [u8]> {
-    let mut addresses = Vec::new();
-    // SAFETY: by this function's contract; what the configuration holds lives as long as it does.
-    unsafe {
-        for &us in nginx::upstreams(nginx::main_conf(cf, nginx::upstream_module())) {
-            let affinity = UpstreamConf::of(us).and_then(|conf| conf.affinity.as_ref());
-            let Some(servers) = (*us).servers.as_ref() else { continue };
-            if !affinity.is_some_and(|affinity| ptr::eq(affinity.zone, zone)) {
-                continue;
-            }
-            for server in servers.as_slice::<ngx_http_upstream_server_t>() {
-                if server.naddrs > 0 && !versions::is_resolved_later(server) {
-                    let peers = slice::from_raw_parts(server.addrs, server.naddrs);
-                    addresses.extend(peers.iter().map(|peer| nginx::bytes(&peer.name)));
-                }
-            }
-        }
-    }
-    addresses.sort_unstable();
-    addresses.dedup();
-    addresses
 }
 
 /// Size in bytes from which on zones have so many cells for servers, in whole pages; `None` if none
@@ -883,8 +854,7 @@ impl Sessions {
         // SAFETY: as above; `data` of a zone with our table and our tag is a `Zone`.
         unsafe {
             self.former.extend(Former::map(old).map(Rc::new));
-            let ours = (&raw mut crate::ngx_http_sticky_learn_module).cast();
-            if old.tag == ours {
+            if old.tag == nginx::MODULE.tag() {
                 if let Some(older) = (*old.data.cast::<Zone>()).sessions() {
                     for former in &older.former {
                         self.table.import(&former.table, nginx::now(), limits);

@@ -7,7 +7,7 @@ use nginx_sys::{
     ngx_table_elt_t, time_t,
 };
 
-use crate::peers;
+use crate::nginx;
 use crate::response;
 use crate::values::{OutOfMemory, Value};
 
@@ -82,7 +82,7 @@ impl Cookie {
             Expires::After(seconds, max_age) => {
                 // SAFETY: nginx writes the time there, and returns its end.
                 let len = unsafe {
-                    let end = ngx_http_cookie_time(time.as_mut_ptr(), peers::now() + seconds);
+                    let end = ngx_http_cookie_time(time.as_mut_ptr(), nginx::seconds() + seconds);
                     end.offset_from(time.as_ptr()) as usize
                 };
                 [b"; expires=", time.get(..len).unwrap_or_default(), max_age.as_bytes()]
