@@ -60,7 +60,7 @@ fn main() {
 
 /// Allows the page its own style and script, and to ask the server that it came from.
 fn page_policy() -> String {
-    const PAGE: &str = "module/page.html";
+    const PAGE: &str = "module/api/page.html";
 
     println!("cargo::rerun-if-changed={PAGE}");
     let page = fs::read_to_string(PAGE).expect("the page is part of the sources");
@@ -79,7 +79,7 @@ fn page_policy() -> String {
 
 /// Compiles what bindgen gets wrong, as nginx itself was compiled.
 fn compile_request_bits() {
-    const SOURCE: &str = "module/request.c";
+    const SOURCE: &str = "module/nginx/bits.c";
     println!("cargo::rerun-if-changed={SOURCE}");
 
     let mut build = cc::Build::new();

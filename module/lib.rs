@@ -23,38 +23,26 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 
 use nginx_sys::{
-    ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, NGX_HTTP_MODULE,
+    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t,
+    ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
+    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
 };
 
-mod addresses;
+use nginx::command;
+
 mod api;
-mod attempts;
-mod carried;
+mod balancer;
 mod conf;
-mod cookies;
-mod directives;
-mod evidence;
-mod expected;
-mod filters;
-mod foreign;
-mod hooks;
-mod keepalive;
-mod later;
-mod mapping;
-mod mcp;
-mod native;
 mod nginx;
-mod notices;
 mod peers;
-mod recycled;
-mod rejection;
-mod report;
 mod request;
 mod response;
-mod upstream;
-mod values;
-mod variables;
-mod versions;
+mod servers;
+#[cfg(not(nginx_own_sticky))]
+mod sticky;
+#[cfg(nginx_own_sticky)]
+#[path = "sticky/absent.rs"]
+mod sticky;
 mod worker;
 mod zone;
 
@@ -84,9 +72,38 @@ pub static mut ngx_module_order: [*const c_char; 5] = [
     ptr::null(),
 ];
 
+/// Those of every version, and one without a name that ends the list.
+const COMMANDS_LEN: usize = 6 + sticky::COMMANDS_LEN;
+
+pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
+    let mut commands = [const { empty() }; COMMANDS_LEN];
+    commands[0] = command(c"sticky_learn", NGX_CONF_1MORE, conf::sticky_learn::sticky_learn);
+    commands[1] = command(c"keepalive", NGX_CONF_ANY, balancer::keepalive::keepalive);
+    commands[2] = ngx_command_t {
+        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1) as ngx_uint_t,
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        ..command(c"sticky_api", 0, api::sticky_api)
+    };
+    let balancer_by_lua: nginx::Handler = conf::foreign::balancer_by_lua;
+    commands[3] = command(c"balancer_by_lua_block", NGX_CONF_BLOCK | NGX_CONF_ANY, balancer_by_lua);
+    commands[4] = command(c"balancer_by_lua_file", NGX_CONF_ANY, balancer_by_lua);
+    sticky::add_commands(commands, 5)
+};
+
+const fn empty() -> ngx_command_t {
+    ngx_command_t {
+        name: ngx_str_t::empty(),
+        type_: 0,
+        set: None,
+        conf: 0,
+        offset: 0,
+        post: ptr::null_mut(),
+    }
+}
+
 static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
-    preconfiguration: Some(variables::add),
-    postconfiguration: Some(expected::install),
+    preconfiguration: Some(response::variables::add),
+    postconfiguration: Some(request::precontent::install),
     create_main_conf: Some(create_main),
     init_main_conf: Some(init_main),
     create_srv_conf: Some(conf::create_upstream),
@@ -98,7 +115,7 @@ static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
 #[allow(non_upper_case_globals, reason = "as nginx names its modules")]
 pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
     ctx: &raw const STICKY_LEARN_CTX as *mut c_void,
-    commands: &raw mut directives::COMMANDS as *mut _,
+    commands: &raw mut COMMANDS as *mut _,
     type_: NGX_HTTP_MODULE as _,
     init_module: Some(init_module),
     init_process: Some(init_worker),
@@ -108,7 +125,7 @@ pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
 
 static FILTER_CTX: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
-    postconfiguration: Some(filters::install),
+    postconfiguration: Some(install_filters),
     create_main_conf: None,
     init_main_conf: None,
     create_srv_conf: None,
@@ -141,29 +158,39 @@ unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, main: *mut c_void) -> *mut c
         let cf = &mut *cf;
         let main = &mut *main.cast::<conf::MainConf>();
         zone::check(cf, &main.zones, |cf, zone| conf::servers(cf, zone))
-            .and_then(|()| upstream::wire(cf, main))
+            .and_then(|()| request::wire(cf, main))
     };
     nginx::conf_result(result)
+}
+
+/// Runs when all filters that a dynamic module may follow are in place.
+unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
+    // SAFETY: nginx has read all of `http {}`.
+    unsafe {
+        let rc = response::filters::install(cf);
+        sticky::install_filter(&*cf);
+        rc
+    }
 }
 
 /// Runs when a configuration is complete, with its zones mapped.
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that it is about to run.
-    unsafe { upstream::confirm_values(cycle) };
-    report::note_start();
+    unsafe { request::confirm_values(cycle) };
+    api::report::note_start();
     nginx::OK
 }
 
 unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx calls this once in each worker, with its cycle.
     unsafe {
-        expected::begin_worker(cycle);
-        attempts::start(cycle);
+        request::precontent::begin_worker(cycle);
+        servers::attempts::start(cycle);
         worker::start(cycle)
     }
 }
 
 unsafe extern "C" fn exit_worker(_cycle: *mut ngx_cycle_t) {
     // SAFETY: nginx calls this last in each worker.
-    unsafe { attempts::stop() };
+    unsafe { servers::attempts::stop() };
 }

@@ -4,35 +4,13 @@ use core::ptr;
 
 use nginx_sys::{
     ngx_http_cookie_time, ngx_http_request_t, ngx_list_part_t, ngx_pnalloc, ngx_str_t,
-    ngx_table_elt_t, time_t,
+    ngx_table_elt_t,
 };
 
+use crate::conf::method::{Cookie, Expires};
+use crate::conf::value::{OutOfMemory, Value};
 use crate::nginx;
-use crate::response;
-use crate::values::{OutOfMemory, Value};
-
-/// What `sticky cookie` says of it.
-pub struct Cookie {
-    /// `NAME=`.
-    pub name: Vec<u8>,
-    pub expires: Expires,
-    pub domain: Option<Value>,
-    pub samesite: Option<Value>,
-    /// `; httponly; secure`, or parts of it.
-    pub flags: Vec<u8>,
-    /// `; path=PATH`, or nothing.
-    pub path: Vec<u8>,
-}
-
-/// When it ends.
-pub enum Expires {
-    /// With the client's session.
-    Session,
-    /// So many seconds from now; the text is `; max-age=SECONDS`.
-    After(time_t, String),
-    /// As late as nginx can say.
-    Max,
-}
+use crate::nginx::send;
 
 /// What `samesite` may be, in any case.
 pub const SAMESITE: [&[u8]; 3] = [b"strict", b"lax", b"none"];
@@ -43,11 +21,6 @@ const MAX: &[u8] = b"; expires=Thu, 31-Dec-37 23:55:55 GMT; max-age=315360000";
 const MAX_TIME: usize = 64;
 
 impl Cookie {
-    /// Its name.
-    pub fn own_name(&self) -> &[u8] {
-        self.name.strip_suffix(b"=").unwrap_or(&self.name)
-    }
-
     /// Puts the cookie into the response's headers, or into the place that it has there.
     ///
     /// # Safety
@@ -130,7 +103,7 @@ impl Cookie {
 /// `r` is a live request, `value` lives as long.
 unsafe fn add(r: *mut ngx_http_request_t, value: ngx_str_t) -> Result<(), OutOfMemory> {
     // SAFETY: by this function's contract.
-    unsafe { response::add_header(r, "Set-Cookie", value) }.map_err(|_| OutOfMemory)
+    unsafe { send::add_header(r, "Set-Cookie", value) }.map_err(|_| OutOfMemory)
 }
 
 /// The value of our header among those of a request's response; empty if there is none.

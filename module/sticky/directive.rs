@@ -9,12 +9,12 @@ use nginx_sys::{
     ngx_parse_time, ngx_str_t, time_t,
 };
 
-use super::cookie::{is_samesite, Cookie, Expires};
-use super::Method;
+use super::cookie::is_samesite;
+use crate::conf::method::{Cookie, Expires, Method};
+use crate::conf::sticky_learn::{self, split, Parameters};
+use crate::conf::value::{has_variables, Value};
 use crate::conf::UpstreamConf;
-use crate::directives::{self, split, Parameters};
 use crate::nginx::{self, fail, Logged};
-use crate::values::{has_variables, Value};
 use crate::zone;
 
 pub unsafe extern "C" fn sticky(
@@ -29,7 +29,7 @@ pub unsafe extern "C" fn sticky(
 /// # Safety
 /// `cf` is being read, at the directive.
 unsafe fn read(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<(), Logged> {
-    directives::refuse_second(cf, conf, "sticky")?;
+    sticky_learn::refuse_second(cf, conf, "sticky")?;
     // SAFETY: by this function's contract; nginx has counted three words at least.
     unsafe {
         let words = nginx::args(cf);
@@ -207,7 +207,7 @@ fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize),
 fn read_timeout(cf: &mut ngx_conf_t, mut text: ngx_str_t) -> Result<Span, Logged> {
     // SAFETY: nginx reads the string only.
     match u64::try_from(unsafe { ngx_parse_time(&mut text, 0) }) {
-        Ok(ms) if ms > 0 && ms <= directives::MAX_TIME => Ok(Span::from_millis(ms)),
+        Ok(ms) if ms > 0 && ms <= sticky_learn::MAX_TIME => Ok(Span::from_millis(ms)),
         _ => fail!(cf, "\"sticky\" directive invalid timeout"),
     }
 }

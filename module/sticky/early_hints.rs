@@ -8,7 +8,7 @@ use nginx_sys::{
     ngx_http_upstream_srv_conf_t, ngx_int_t,
 };
 
-use super::Choice;
+use super::choice::Choice;
 use crate::conf::UpstreamConf;
 use crate::nginx::{self, ERROR, OK};
 

@@ -1,0 +1,281 @@
+//! The addresses that an upstream's configuration and its resolver have given, as this worker has seen
+//! them.
+//!
+//! Connections go to these and to no others, never to a text out of a zone. nginx frees a peer, its
+//! `sockaddr` too, when its name no longer has the address; the sessions of that server are sent to
+//! our copy until the server counts as gone. Peers are copied when a worker starts, and whenever their
+//! list has changed, with room that was made before: nothing is allocated under nginx's lock.
+
+use core::cell::Cell;
+use core::ffi::c_void;
+use core::mem;
+use core::ptr;
+
+use affinity::table::{Span, Table, Tick};
+use nginx_sys::{
+    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_palloc, ngx_peer_connection_t, ngx_str_t,
+    sockaddr, socklen_t,
+};
+
+use crate::nginx;
+use crate::peers::list::{self, Candidate};
+use crate::peers::version;
+
+/// Bytes of the largest address: `sockaddr_storage`.
+const MAX_SOCKADDR: usize = 128;
+/// Longest route that nginx takes.
+const MAX_ROUTE: usize = 32;
+
+/// The `route=` of a server.
+pub type Route = Short<MAX_ROUTE>;
+
+/// A short text, in place.
+#[derive(Clone, Copy)]
+pub struct Short<const N: usize> {
+    len: usize,
+    bytes: [u8; N],
+}
+
+impl<const N: usize> Short<N> {
+    pub fn new(text: &[u8]) -> Option<Short<N>> {
+        let mut bytes = [0; N];
+        bytes.get_mut(..text.len())?.copy_from_slice(text);
+        Some(Short { len: text.len(), bytes })
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// A server of an upstream.
+pub struct Address {
+    name: Short<{ Table::MAX_ADDRESS }>,
+    sockaddr: [u8; MAX_SOCKADDR],
+    socklen: socklen_t,
+    route: Option<Route>,
+    /// What it was resolved from; null for one of the configuration.
+    host: *const c_void,
+    /// nginx has it among the peers.
+    pub listed: bool,
+    pub backup: bool,
+    pub down: bool,
+    pub draining: bool,
+    pub fail_timeout: Span,
+    /// When it was seen first that nginx has it no more.
+    left: Tick,
+    /// When a request has tried it last though it could not be reached.
+    tried: Cell<Option<Tick>>,
+}
+
+impl Address {
+    fn of(candidate: &Candidate<'_>, route: Option<Route>) -> Option<Address> {
+        let peer = candidate.peer;
+        let socklen = peer.socklen as usize;
+        let mut copy = [0; MAX_SOCKADDR];
+        // SAFETY: the peer's address has that many bytes while its group is locked.
+        let bytes = unsafe { core::slice::from_raw_parts(peer.sockaddr.cast::<u8>(), socklen) };
+        copy.get_mut(..socklen)?.copy_from_slice(bytes);
+        Some(Address {
+            name: Short::new(candidate.address())?,
+            sockaddr: copy,
+            socklen: peer.socklen,
+            route,
+            host: version::host(peer),
+            listed: true,
+            backup: candidate.is_backup(),
+            down: candidate.is_down(),
+            draining: candidate.is_draining(),
+            fail_timeout: fail_timeout(candidate),
+            left: nginx::now(),
+            tried: Cell::new(None),
+        })
+    }
+
+    /// As nginx prints it.
+    pub fn name(&self) -> &[u8] {
+        self.name.as_bytes()
+    }
+
+    pub fn route(&self) -> Option<&[u8]> {
+        self.route.as_ref().map(Short::as_bytes)
+    }
+
+    /// The bytes of the socket address.
+    pub fn sockaddr(&self) -> &[u8] {
+        self.sockaddr.get(..self.socklen as usize).unwrap_or_default()
+    }
+
+    /// Whether so long a time has passed since this was so last.
+    pub fn is_due(&self, now: Tick, interval: Span) -> bool {
+        let is_due = self.tried.get().is_none_or(|tried| now.since(tried) >= interval);
+        if is_due {
+            self.tried.set(Some(now));
+        }
+        is_due
+    }
+
+    /// Whether nginx resolves its name while it runs.
+    pub fn is_resolved(&self) -> bool {
+        !self.host.is_null()
+    }
+}
+
+/// How long round robin leaves a server alone.
+pub fn fail_timeout(candidate: &Candidate<'_>) -> Span {
+    let seconds = u64::try_from(candidate.peer.fail_timeout).unwrap_or(0);
+    Span::from_millis(seconds.saturating_mul(1000))
+}
+
+/// Those of one upstream.
+#[derive(Default)]
+pub struct Addresses {
+    list: Vec<Address>,
+    /// Names that nginx resolves while it runs.
+    hosts: Vec<*const c_void>,
+    /// Of the list of peers that was copied.
+    generation: Option<usize>,
+    /// When one of those in service has answered last, or accepted a connection, as the worker that
+    /// makes the attempts has seen it.
+    pub answered: Cell<Option<Tick>>,
+}
+
+impl Addresses {
+    /// Copies the peers, if their list has changed.
+    ///
+    /// # Safety
+    /// `us` is an upstream of the running configuration with a stock balancer.
+    pub unsafe fn refresh(
+        &mut self,
+        us: *const ngx_http_upstream_srv_conf_t,
+        route: impl Fn(&Candidate<'_>) -> Option<Route>,
+    ) {
+        // SAFETY: by this function's contract.
+        let (number, generation) = unsafe { list::shape(us) };
+        if self.generation == Some(generation) {
+            return;
+        }
+        // Without memory the copy is made at the next turn.
+        // SAFETY: as above.
+        if unsafe { self.copy(us, number, route) }.is_some() {
+            self.generation = Some(generation);
+        }
+    }
+
+    /// # Safety
+    /// As above.
+    unsafe fn copy(
+        &mut self,
+        us: *const ngx_http_upstream_srv_conf_t,
+        number: usize,
+        route: impl Fn(&Candidate<'_>) -> Option<Route>,
+    ) -> Option<()> {
+        /// Peers that may have come since their number was read.
+        const MORE: usize = 16;
+
+        let mut new = Vec::new();
+        new.try_reserve_exact(number + MORE).ok()?;
+        let mut complete = true;
+        let mut hosts = Vec::new();
+        // SAFETY: by this function's contract.
+        unsafe {
+            list::each(us, |candidate| {
+                let address = Address::of(candidate, route(candidate));
+                match address {
+                    Some(address) if new.len() < new.capacity() => new.push(address),
+                    Some(_) => complete = false,
+                    // Longer than any that a zone can name.
+                    None => (),
+                }
+            });
+            version::each_host((*us).peer.data.cast(), |host| {
+                if hosts.try_reserve(1).is_ok() {
+                    hosts.push(host);
+                }
+            });
+        }
+        if !complete {
+            return None;
+        }
+        for mut old in self.list.drain(..) {
+            let is_there = new.iter().any(|address| address.name() == old.name());
+            if old.is_resolved() && !is_there && new.try_reserve(1).is_ok() {
+                if mem::replace(&mut old.listed, false) {
+                    old.left = nginx::now();
+                }
+                new.push(old);
+            }
+        }
+        self.list = new;
+        self.hosts = hosts;
+        Some(())
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Address> {
+        self.list.iter()
+    }
+
+    /// The server of that name. Of several the one that is in service.
+    pub fn find(&self, name: &[u8]) -> Option<&Address> {
+        let named = |address: &&Address| address.name() == name;
+        self.iter().filter(named).find(|address| !address.down).or(self.iter().find(named))
+    }
+
+    /// Drops addresses that their names no longer have, but for those that are wanted still; each is
+    /// shown with the time at which it left.
+    pub fn drop_unlisted(&mut self, is_wanted: impl Fn(&Address, Tick) -> bool) {
+        self.list.retain(|address| address.listed || is_wanted(address, address.left));
+    }
+
+    /// Whether addresses may come and go while nginx runs.
+    pub fn are_resolved(&self) -> bool {
+        !self.hosts.is_empty()
+    }
+
+    /// Whether an address that is not listed counts as missing: its name has others. Where it is not
+    /// known which name that was, all names must have some.
+    pub fn is_missing(&self, name: &[u8]) -> bool {
+        let has_addresses = |host: *const c_void| {
+            self.iter().any(|address| address.listed && ptr::eq(address.host, host))
+        };
+        match self.find(name) {
+            Some(address) if address.listed => false,
+            Some(address) => has_addresses(address.host),
+            None => self.hosts.iter().all(|host| has_addresses(*host)),
+        }
+    }
+}
+
+/// Takes a server that is not among the peers, by the copy of its address.
+///
+/// # Safety
+/// Called from `peer.get` of `r`, with no peer taken.
+pub unsafe fn take(
+    pc: &mut ngx_peer_connection_t,
+    r: *const ngx_http_request_t,
+    address: &Address,
+) -> Option<()> {
+    let (name, socket) = (address.name(), address.sockaddr());
+    // SAFETY: the pool gives room for all of it, aligned for its first part, or null; it lives as long
+    // as the request, which is as long as nginx reads it.
+    unsafe {
+        let len = size_of::<ngx_str_t>() + MAX_SOCKADDR + name.len();
+        let room = ngx_palloc((*r).pool, len).cast::<u8>();
+        if room.is_null() {
+            return None;
+        }
+        let text = room.cast::<ngx_str_t>();
+        let sockaddr = room.add(size_of::<ngx_str_t>());
+        let data = sockaddr.add(MAX_SOCKADDR);
+        ptr::copy_nonoverlapping(socket.as_ptr(), sockaddr, socket.len());
+        ptr::copy_nonoverlapping(name.as_ptr(), data, name.len());
+        text.write(ngx_str_t { len: name.len(), data });
+        pc.set_cached(0);
+        pc.connection = ptr::null_mut();
+        pc.sockaddr = sockaddr.cast::<sockaddr>();
+        pc.socklen = address.socklen;
+        pc.name = text;
+        version::hold_other(pc);
+    }
+    Some(())
+}

@@ -1,0 +1,182 @@
+//! What a cookie or a route calls a server: its `route=`, else the MD5 of its address.
+
+use nginx_sys::{ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_str_t};
+
+use crate::nginx;
+use crate::peers::list::{self, Candidate};
+use crate::peers::version;
+
+/// Digits of an MD5.
+const MD5_LEN: usize = 2 * size_of::<Md5Sum>();
+
+/// The ids of an upstream's servers.
+#[derive(Default)]
+pub struct Ids {
+    /// Of each `server`, in their order, as far as any has one; empty without.
+    routes: Vec<ngx_str_t>,
+    /// Which `server` the peers come from that are there from the start, by group and place.
+    known: [Vec<usize>; GROUPS],
+    /// Which `server` names come from that are resolved while nginx runs.
+    resolved: Vec<usize>,
+    /// What was computed last for a peer, by group and place.
+    sums: [Vec<Sum>; GROUPS],
+}
+
+/// The servers, and the backup servers.
+const GROUPS: usize = 2;
+
+/// The MD5 of an address. The peer in its place may become another.
+#[derive(Default)]
+struct Sum {
+    address: Vec<u8>,
+    digits: [u8; MD5_LEN],
+}
+
+/// The id of one server.
+pub enum Id {
+    /// Of the configuration, which outlives its requests.
+    Route(&'static [u8]),
+    Md5([u8; MD5_LEN]),
+}
+
+impl Id {
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Id::Route(route) => route,
+            Id::Md5(digits) => digits,
+        }
+    }
+}
+
+impl Ids {
+    /// Notes the route of the `server` in that place.
+    pub fn set_route(&mut self, server: usize, route: ngx_str_t) {
+        if !route.is_empty() {
+            self.routes.resize(server + 1, ngx_str_t::empty());
+            self.routes[server] = route;
+        }
+    }
+
+    /// Notes what is known of the peers when all directives are read.
+    ///
+    /// # Safety
+    /// nginx reads its configuration, and the upstream's balancer has made its peers of `servers`.
+    pub unsafe fn arrange(&mut self, us: &ngx_http_upstream_srv_conf_t) {
+        // SAFETY: by this function's contract. nginx makes peers in the order of `servers`, one for
+        // each address, and names that it shall resolve in the same order, backup servers last.
+        unsafe {
+            let servers = (*us.servers).as_slice::<ngx_http_upstream_server_t>();
+            for (group, known) in self.known.iter_mut().enumerate() {
+                for (place, server) in servers.iter().enumerate() {
+                    if usize::from(server.backup() != 0) != group {
+                        continue;
+                    }
+                    if version::is_resolved_later(server) {
+                        self.resolved.push(place);
+                    } else {
+                        known.extend(core::iter::repeat_n(place, server.naddrs));
+                    }
+                }
+            }
+            list::each(us, |candidate| {
+                self.of(candidate);
+            });
+        }
+    }
+
+    /// Whether that is the id of a peer.
+    pub fn is(&mut self, candidate: &Candidate<'_>, id: &[u8]) -> bool {
+        match self.route(candidate) {
+            Some(route) => route == id,
+            None => id.len() == MD5_LEN && self.md5(candidate) == id,
+        }
+    }
+
+    /// The id of a peer.
+    pub fn of(&mut self, candidate: &Candidate<'_>) -> Id {
+        match self.route(candidate) {
+            Some(route) => Id::Route(route),
+            None => Id::Md5(self.md5(candidate)),
+        }
+    }
+
+    /// Whether any server has a route.
+    pub fn has_routes(&self) -> bool {
+        !self.routes.is_empty()
+    }
+
+    /// The route of a peer.
+    pub fn route(&self, candidate: &Candidate<'_>) -> Option<&'static [u8]> {
+        if self.routes.is_empty() {
+            return None;
+        }
+        // SAFETY: a candidate's group is locked.
+        let name = unsafe { version::resolved_name(candidate.first, candidate.peer) };
+        let server = match name {
+            Some(name) => self.resolved.get(name),
+            None => self.known.get(candidate.group)?.get(candidate.place),
+        };
+        let route = self.routes.get(*server?)?;
+        // SAFETY: the words of the configuration live as long as its requests.
+        (!route.is_empty()).then(|| unsafe { nginx::bytes(route) })
+    }
+
+    fn md5(&mut self, candidate: &Candidate<'_>) -> [u8; MD5_LEN] {
+        let address = candidate.address();
+        let Some(sums) = self.sums.get_mut(candidate.group) else {
+            return md5(address);
+        };
+        if sums.len() <= candidate.place && sums.try_reserve(candidate.place + 1).is_ok() {
+            sums.resize_with(candidate.place + 1, Sum::default);
+        }
+        match sums.get_mut(candidate.place) {
+            Some(sum) if sum.address == address => sum.digits,
+            Some(sum) => {
+                sum.digits = md5(address);
+                sum.address.clear();
+                // Without memory for it, the sum is computed anew next time.
+                if sum.address.try_reserve(address.len()).is_ok() {
+                    sum.address.extend_from_slice(address);
+                }
+                sum.digits
+            }
+            None => md5(address),
+        }
+    }
+}
+
+type Md5Sum = [u8; 16];
+
+/// nginx's `ngx_md5_t`.
+#[repr(C)]
+#[derive(Default)]
+struct Md5 {
+    bytes: u64,
+    state: [u32; 4],
+    buffer: [[u8; 32]; 2],
+}
+
+extern "C" {
+    fn ngx_md5_init(ctx: *mut Md5);
+    fn ngx_md5_update(ctx: *mut Md5, data: *const u8, size: usize);
+    fn ngx_md5_final(result: *mut Md5Sum, ctx: *mut Md5);
+}
+
+/// The MD5 of a text in hexadecimal digits.
+fn md5(text: &[u8]) -> [u8; MD5_LEN] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+    let mut ctx = Md5::default();
+    let mut sum = Md5Sum::default();
+    // SAFETY: nginx reads the text, and writes to its context and to the sum.
+    unsafe {
+        ngx_md5_init(&mut ctx);
+        ngx_md5_update(&mut ctx, text.as_ptr(), text.len());
+        ngx_md5_final(&mut sum, &mut ctx);
+    }
+    let mut digits = [0; MD5_LEN];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(sum) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    digits
+}
