@@ -28,7 +28,7 @@ use nginx_sys::{
     NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
 };
 
-use nginx::command;
+use nginx::conf::command;
 
 mod api;
 mod balancer;
@@ -84,7 +84,7 @@ pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
         conf: NGX_HTTP_LOC_CONF_OFFSET,
         ..command(c"sticky_api", 0, api::sticky_api)
     };
-    let balancer_by_lua: nginx::Handler = conf::foreign::balancer_by_lua;
+    let balancer_by_lua: nginx::conf::Handler = conf::foreign::balancer_by_lua;
     commands[3] = command(c"balancer_by_lua_block", NGX_CONF_BLOCK | NGX_CONF_ANY, balancer_by_lua);
     commands[4] = command(c"balancer_by_lua_file", NGX_CONF_ANY, balancer_by_lua);
     sticky::add_commands(commands, 5)
@@ -160,7 +160,7 @@ unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, main: *mut c_void) -> *mut c
         zone::check(cf, &main.zones, |cf, zone| conf::servers(cf, zone))
             .and_then(|()| request::wire(cf, main))
     };
-    nginx::conf_result(result)
+    nginx::conf::conf_result(result)
 }
 
 /// Runs when all filters that a dynamic module may follow are in place.

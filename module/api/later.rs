@@ -4,6 +4,7 @@
 //! Their timers are not cancelable: a worker that is to exit gives them their answer first. Who waits
 //! gets it at the next turn, and who has sessions forgotten, when it is done.
 
+use crate::nginx::pool;
 use core::mem;
 
 use affinity::status::{
@@ -16,7 +17,8 @@ use nginx_sys::{
 
 use crate::api::answer;
 use crate::nginx::{self, DONE};
-use crate::zone::{Pass, Sessions, Zone};
+use crate::zone::sessions::{Pass, Sessions};
+use crate::zone::Zone;
 
 /// Time between two looks at a server that has sessions (milliseconds).
 const LOOK_EVERY: u64 = 10;
@@ -76,7 +78,7 @@ pub unsafe fn start(r: *mut ngx_http_request_t, target: Target, job: Job) -> ngx
     // SAFETY: by this function's contract; zeroes are an event.
     unsafe {
         let make = || Later { timer: mem::zeroed(), request: r, target, job };
-        let Some(later) = nginx::pool_box((*r).pool, make) else {
+        let Some(later) = pool::pool_box((*r).pool, make) else {
             return answer::send(r, Format::Json, Err(NO_MEMORY));
         };
         if let Some(text) = later.turn() {

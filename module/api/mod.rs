@@ -20,8 +20,10 @@ use nginx_sys::{
 
 use crate::conf::{self, Api, LocationConf};
 use crate::nginx::bits;
-use crate::nginx::{self, fail, Logged, DONE, OK};
-use crate::zone::{Sessions, Zone};
+use crate::nginx::conf::{fail, Logged};
+use crate::nginx::{self, DONE, OK};
+use crate::zone::sessions::Sessions;
+use crate::zone::Zone;
 use later::{Job, Target};
 
 /// `sticky_api [write];`
@@ -31,7 +33,7 @@ pub unsafe extern "C" fn sticky_api(
     conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: nginx passes itself and the configuration that `create_location` made.
-    nginx::conf_result(unsafe { read(&mut *cf, &mut *conf.cast()) })
+    nginx::conf::conf_result(unsafe { read(&mut *cf, &mut *conf.cast()) })
 }
 
 /// # Safety
@@ -41,7 +43,7 @@ unsafe fn read(cf: &mut ngx_conf_t, conf: &mut LocationConf) -> Result<(), Logge
         fail!(cf, "\"sticky_api\" directive is duplicate");
     }
     // SAFETY: by this function's contract.
-    let (args, core) = unsafe { (nginx::args(cf), core_location(cf)) };
+    let (args, core) = unsafe { (nginx::conf::args(cf), core_location(cf)) };
     let write = match args.get(1) {
         None => false,
         Some(word) if word.as_bytes() == b"write" => true,
@@ -62,7 +64,7 @@ unsafe fn read(cf: &mut ngx_conf_t, conf: &mut LocationConf) -> Result<(), Logge
 /// `cf` is being read or merged, in a location.
 unsafe fn core_location<'a>(cf: &ngx_conf_t) -> Option<&'a mut ngx_http_core_loc_conf_t> {
     // SAFETY: by this function's contract.
-    unsafe { nginx::loc_conf(cf, &raw const ngx_http_core_module) }
+    unsafe { nginx::conf::loc_conf(cf, &raw const ngx_http_core_module) }
 }
 
 /// Does what a request asks for, or refuses it.
@@ -294,8 +296,10 @@ fn forget(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Ref
 unsafe fn read_request<'a>(r: *const ngx_http_request_t) -> Request<'a> {
     // SAFETY: by this function's contract, its strings live as long.
     unsafe {
-        let core =
-            nginx::request_loc_conf::<ngx_http_core_loc_conf_t>(r, &raw const ngx_http_core_module);
+        let core = nginx::conf::request_loc_conf::<ngx_http_core_loc_conf_t>(
+            r,
+            &raw const ngx_http_core_module,
+        );
         let location = core.map_or(&[][..], |core| nginx::bytes(&core.name));
         let uri = nginx::bytes(&(*r).uri);
         let rest = uri.strip_prefix(location).unwrap_or_default();
@@ -363,5 +367,5 @@ pub unsafe extern "C" fn merge_location(
             }
         }
     }
-    nginx::conf_result(Ok(()))
+    nginx::conf::conf_result(Ok(()))
 }

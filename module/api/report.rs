@@ -17,9 +17,10 @@ use nginx_sys::{
 use crate::conf::{self, Affinity, MainConf, UpstreamConf};
 use crate::nginx;
 use crate::peers::list;
-use crate::servers::attempts;
 use crate::servers::evidence;
-use crate::zone::{Sessions, Zone};
+use crate::servers::upstreams;
+use crate::zone::sessions::Sessions;
+use crate::zone::Zone;
 
 /// When this nginx was started (monotonic milliseconds); workers inherit it.
 static STARTED: AtomicU64 = AtomicU64::new(0);
@@ -47,7 +48,7 @@ pub unsafe fn collect<'a>(
     };
     // SAFETY: by this function's contract, the configuration lives as long as the request.
     unsafe {
-        attempts::refresh(ngx_cycle);
+        upstreams::refresh(ngx_cycle);
         for zone in zones(r) {
             let (shown, known) = zone_report((*r).pool, zone)?;
             let first = report.upstreams.len();

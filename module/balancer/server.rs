@@ -10,8 +10,9 @@ use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_http_upstream_server_t, ngx_str_t
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
 use crate::conf::UpstreamConf;
+use crate::nginx;
+use crate::nginx::conf::{fail, Logged};
 use crate::nginx::native::{self, Native};
-use crate::nginx::{self, fail, Logged};
 use crate::peers::list::DRAINING;
 
 /// Longest route that nginx takes.
@@ -63,7 +64,7 @@ unsafe fn take_out(cf: &mut ngx_conf_t) -> Result<Words, Logged> {
     let mut kept = Vec::new();
     // SAFETY: nginx reads the array of words anew for each directive; it only gets shorter here.
     unsafe {
-        for (place, &word) in nginx::args(cf).iter().enumerate() {
+        for (place, &word) in nginx::conf::args(cf).iter().enumerate() {
             match word.as_bytes() {
                 b"drain" if place > 1 => words.down = Some(DRAINING),
                 text if place > 1 && text.starts_with(ROUTE) => {

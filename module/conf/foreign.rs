@@ -37,7 +37,7 @@ pub unsafe extern "C" fn balancer_by_lua(
         };
         let file = &*cf.conf_file;
         let directive =
-            Directive { name: nginx::args(cf)[0], file: file.file.name, line: file.line };
+            Directive { name: nginx::conf::args(cf)[0], file: file.file.name, line: file.line };
         let result = native.read(cf);
         if result == NGX_CONF_OK {
             conf.foreign = true;

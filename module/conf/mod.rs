@@ -2,10 +2,13 @@
 
 pub mod cookie;
 pub mod foreign;
+pub mod header;
 pub mod method;
 pub mod sticky_learn;
 pub mod value;
+pub mod words;
 
+use crate::nginx::pool;
 use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::ptr;
@@ -117,21 +120,21 @@ impl MainConf {
     /// `cf` is being read.
     pub unsafe fn of<'a>(cf: &ngx_conf_t) -> Option<&'a mut MainConf> {
         // SAFETY: `create_main` made what stands in our place.
-        unsafe { nginx::own_main_conf(cf) }
+        unsafe { nginx::conf::own_main_conf(cf) }
     }
 
     /// # Safety
     /// `cycle` is live.
     pub unsafe fn of_cycle<'a>(cycle: *const ngx_cycle_t) -> Option<&'a MainConf> {
         // SAFETY: as above.
-        unsafe { nginx::own_cycle_main_conf(cycle) }
+        unsafe { nginx::conf::own_cycle_main_conf(cycle) }
     }
 
     /// # Safety
     /// `r` is a live request.
     pub unsafe fn of_request<'a>(r: *const ngx_http_request_t) -> Option<&'a MainConf> {
         // SAFETY: as above.
-        unsafe { nginx::own_request_main_conf(r) }
+        unsafe { nginx::conf::own_request_main_conf(r) }
     }
 }
 
@@ -140,7 +143,7 @@ impl LocationConf {
     /// `r` is a live request.
     pub unsafe fn of<'a>(r: *const ngx_http_request_t) -> Option<&'a LocationConf> {
         // SAFETY: `create_location` made what stands in our place.
-        unsafe { nginx::own_request_loc_conf(r) }
+        unsafe { nginx::conf::own_request_loc_conf(r) }
     }
 }
 
@@ -149,7 +152,7 @@ impl UpstreamConf {
     /// `us` belongs to a live configuration.
     pub unsafe fn of<'a>(us: *const ngx_http_upstream_srv_conf_t) -> Option<&'a mut UpstreamConf> {
         // SAFETY: `create_upstream` made what stands in our place.
-        unsafe { nginx::upstream_conf(us) }
+        unsafe { nginx::conf::upstream_conf(us) }
     }
 }
 
@@ -169,7 +172,10 @@ pub unsafe fn zones<'a>(cycle: *const ngx_cycle_t) -> &'a [*mut Zone] {
 pub unsafe fn each_affinity(cycle: *const ngx_cycle_t, f: impl FnMut(&mut Affinity)) {
     // SAFETY: by this function's contract.
     unsafe {
-        let all = nginx::upstreams(nginx::cycle_main_conf(cycle, nginx::upstream_module()));
+        let all = nginx::conf::upstreams(nginx::conf::cycle_main_conf(
+            cycle,
+            nginx::conf::upstream_module(),
+        ));
         all.iter().filter_map(|&us| UpstreamConf::of(us)?.affinity.as_mut()).for_each(f);
     }
 }
@@ -183,7 +189,10 @@ pub unsafe fn upstreams<'a>(
 ) -> impl Iterator<Item = (*const ngx_http_upstream_srv_conf_t, &'a Affinity)> {
     // SAFETY: by this function's contract.
     unsafe {
-        let all = nginx::upstreams(nginx::request_main_conf(r, nginx::upstream_module()));
+        let all = nginx::conf::upstreams(nginx::conf::request_main_conf(
+            r,
+            nginx::conf::upstream_module(),
+        ));
         all.iter()
             .filter_map(|&us| Some((us.cast_const(), UpstreamConf::of(us)?.affinity.as_ref()?)))
     }
@@ -198,7 +207,9 @@ pub unsafe fn servers<'a>(cf: &ngx_conf_t, zone: *const Zone) -> Vec<&'a [u8]> {
     let mut addresses = Vec::new();
     // SAFETY: by this function's contract; what the configuration holds lives as long as it does.
     unsafe {
-        for &us in nginx::upstreams(nginx::main_conf(cf, nginx::upstream_module())) {
+        for &us in
+            nginx::conf::upstreams(nginx::conf::main_conf(cf, nginx::conf::upstream_module()))
+        {
             let affinity = UpstreamConf::of(us).and_then(|conf| conf.affinity.as_ref());
             let Some(servers) = (*us).servers.as_ref() else { continue };
             if !affinity.is_some_and(|affinity| ptr::eq(affinity.zone, zone)) {
@@ -234,7 +245,7 @@ pub unsafe extern "C" fn create_location(cf: *mut ngx_conf_t) -> *mut c_void {
 
 unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: by the callers.
-    match unsafe { nginx::pool_box((*cf).pool, T::default) } {
+    match unsafe { pool::pool_box((*cf).pool, T::default) } {
         Some(conf) => ptr::from_mut(conf).cast(),
         None => ptr::null_mut(),
     }

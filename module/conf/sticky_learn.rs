@@ -1,27 +1,30 @@
 //! `sticky_learn`: from the words of the configuration to [`Affinity`].
 
-use core::cell::Cell;
-use core::ffi::{c_char, c_void};
-
+use crate::conf::value::Value;
+use crate::conf::words::choose;
+use crate::conf::words::once;
+use crate::conf::words::read_time;
+use crate::conf::words::split;
+use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER};
+use crate::nginx;
+use crate::nginx::conf::{fail, Logged};
+use crate::zone;
 use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
 use affinity::table::{Limits, Span};
-use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_parse_time, ngx_str_t};
-
-use crate::conf::value::Value;
-use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER};
-use crate::nginx::{self, fail, Logged};
-use crate::zone;
+use core::cell::Cell;
+use core::ffi::{c_char, c_void};
+use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_str_t};
 
 /// Idle time after which a session is forgotten, if the configuration does not say
 /// (milliseconds): that of NGINX Plus.
 const DEFAULT_TIMEOUT: u64 = 10 * 60 * 1000;
+
 /// The same in MCP mode, whose SDKs keep a session for half an hour to two.
 const DEFAULT_MCP_TIMEOUT: u64 = 60 * 60 * 1000;
+
 /// How long a server may be unavailable before it is gone, if the configuration does not say
 /// (milliseconds).
 const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
-/// Longest time that the zone can tell from the past (milliseconds): four years.
-pub const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
 
 pub unsafe extern "C" fn sticky_learn(
     cf: *mut ngx_conf_t,
@@ -29,7 +32,7 @@ pub unsafe extern "C" fn sticky_learn(
     conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: nginx passes itself and the configuration that `create_upstream` made.
-    nginx::conf_result(unsafe { read_sticky_learn(&mut *cf, &mut *conf.cast()) })
+    nginx::conf::conf_result(unsafe { read_sticky_learn(&mut *cf, &mut *conf.cast()) })
 }
 
 /// # Safety
@@ -40,7 +43,7 @@ unsafe fn read_sticky_learn(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Res
     let mut parameters = Parameters::default();
     // SAFETY: by this function's contract.
     unsafe {
-        for &word in &nginx::args(cf)[1..] {
+        for &word in &nginx::conf::args(cf)[1..] {
             parameters.read(cf, word)?;
         }
         // Without ids of its own, the directive follows those of MCP.
@@ -196,28 +199,6 @@ impl Parameters {
     }
 }
 
-/// Name and value of a `name=value` word.
-pub fn split(word: &ngx_str_t) -> Option<(&str, ngx_str_t)> {
-    let bytes = word.as_bytes();
-    let at = bytes.iter().position(|&byte| byte == b'=')?;
-    let name = core::str::from_utf8(&bytes[..at]).ok()?;
-    let (_, text) = word.split_at(at + 1)?;
-    Some((name, text))
-}
-
-fn once<T>(
-    cf: &mut ngx_conf_t,
-    name: &str,
-    slot: &mut Option<T>,
-    read: impl FnOnce(&mut ngx_conf_t) -> Result<T, Logged>,
-) -> Result<(), Logged> {
-    if slot.is_some() {
-        fail!(cf, "duplicate \"{name}\" parameter");
-    }
-    *slot = Some(read(cf)?);
-    Ok(())
-}
-
 /// `NAME[:SIZE]`; a size of zero stands for none.
 fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize), Logged> {
     let bytes = text.as_bytes();
@@ -232,36 +213,14 @@ fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize),
     // SAFETY: nginx reads the string only.
     let parsed = unsafe { ngx_parse_size(&mut size) };
     match usize::try_from(parsed) {
-        Ok(bytes) if bytes >= zone::min_size() => Ok((name, bytes)),
+        Ok(bytes) if bytes >= zone::size::min_size() => Ok((name, bytes)),
         Ok(_) => {
-            fail!(cf, "zone \"{name}\" is too small, it needs {}k or more", zone::min_size() / 1024)
+            fail!(
+                cf,
+                "zone \"{name}\" is too small, it needs {}k or more",
+                zone::size::min_size() / 1024
+            )
         }
         Err(_) => fail!(cf, "invalid zone size \"{text}\""),
     }
-}
-
-fn read_time(cf: &mut ngx_conf_t, name: &str, mut text: ngx_str_t) -> Result<Span, Logged> {
-    // SAFETY: nginx reads the string only.
-    let milliseconds = unsafe { ngx_parse_time(&mut text, 0) };
-    match u64::try_from(milliseconds) {
-        Ok(0) => fail!(cf, "\"{name}\" must be longer than zero"),
-        Ok(ms) if ms <= MAX_TIME => Ok(Span::from_millis(ms)),
-        Ok(_) => fail!(cf, "\"{name}={text}\" is too long, at most 4 years are possible"),
-        Err(_) => fail!(cf, "invalid time \"{name}={text}\""),
-    }
-}
-
-fn choose<T: Copy>(
-    cf: &mut ngx_conf_t,
-    name: &str,
-    text: ngx_str_t,
-    choices: &[(&str, T)],
-) -> Result<T, Logged> {
-    for (word, value) in choices {
-        if text.as_bytes() == word.as_bytes() {
-            return Ok(*value);
-        }
-    }
-    let words: Vec<_> = choices.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-    fail!(cf, "invalid value \"{name}={text}\", it must be {}", words.join(" or "));
 }

@@ -8,7 +8,8 @@ use nginx_sys::{
 };
 use ngx::core::NGX_CONF_ERROR;
 
-use crate::nginx::{self, fail, Logged};
+use crate::nginx;
+use crate::nginx::conf::{fail, Logged};
 
 /// A directive of `upstream {}` as nginx knows it.
 pub struct Native {
@@ -24,7 +25,7 @@ impl Native {
     pub unsafe fn find(cf: &mut ngx_conf_t, module_name: &CStr) -> Result<Native, Logged> {
         // SAFETY: nginx's list of modules ends with a null, a module's of commands with no name.
         unsafe {
-            let words = nginx::args(cf);
+            let words = nginx::conf::args(cf);
             let name = words[0];
             let mut modules = (*cf.cycle).modules;
             while let Some(module) = (*modules).as_ref() {

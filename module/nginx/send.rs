@@ -1,5 +1,6 @@
 //! Answers that the module makes itself.
 
+use crate::nginx::pool;
 use core::ptr;
 use std::borrow::Cow;
 
@@ -11,7 +12,7 @@ use nginx_sys::{
 };
 
 use crate::nginx::bits;
-use crate::nginx::{self, ERROR, OK};
+use crate::nginx::{ERROR, OK};
 
 /// A text that is there, or was made.
 pub type Body = Cow<'static, [u8]>;
@@ -52,7 +53,7 @@ unsafe fn prepare(
 ) -> Result<ngx_chain_t, OutOfMemory> {
     // SAFETY: by this function's contract; zeroes are a valid buffer.
     unsafe {
-        let body = nginx::pool_box((*r).pool, || body).ok_or(OutOfMemory)?;
+        let body = pool::pool_box((*r).pool, || body).ok_or(OutOfMemory)?;
         let buf = ngx_pcalloc((*r).pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
         let buf = buf.as_mut().ok_or(OutOfMemory)?;
         // nginx writes to no buffer that is marked as memory.

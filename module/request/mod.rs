@@ -5,6 +5,8 @@ pub mod notices;
 pub mod precontent;
 pub mod reject;
 
+use crate::peers::take;
+use crate::peers::tried;
 use core::ffi::c_void;
 use core::mem;
 use core::ptr;
@@ -29,8 +31,9 @@ use crate::conf::foreign;
 use crate::conf::value::{first_value, OutOfMemory, Value};
 use crate::conf::{self, Affinity, Lookup, MainConf, UpstreamConf};
 use crate::nginx::bits;
+use crate::nginx::conf::Logged;
 use crate::nginx::recycled::{self, Recycled, Spare};
-use crate::nginx::{self, Logged, BUSY, DONE, ERROR, OK};
+use crate::nginx::{self, BUSY, DONE, ERROR, OK};
 use crate::peers::addresses::{self, Address};
 use crate::peers::hooks::{self, Hooked, Inner};
 use crate::peers::list::{self, Candidate, Missing};
@@ -38,8 +41,8 @@ use crate::request::id::{read_bind, Carried};
 use crate::response::body;
 use crate::servers::evidence::{self, Failure};
 use crate::sticky;
-use crate::worker::InFlight;
-use crate::zone::Sessions;
+use crate::worker::in_flight::InFlight;
+use crate::zone::sessions::Sessions;
 use notices::Notice;
 
 /// Puts our hooks around the balancer of each upstream that asked for them.
@@ -49,7 +52,9 @@ use notices::Notice;
 pub unsafe fn wire(cf: &mut ngx_conf_t, _main: &MainConf) -> Result<(), Logged> {
     // SAFETY: by this function's contract.
     unsafe {
-        for &us in nginx::upstreams(nginx::main_conf(cf, nginx::upstream_module())) {
+        for &us in
+            nginx::conf::upstreams(nginx::conf::main_conf(cf, nginx::conf::upstream_module()))
+        {
             let Some(conf) = UpstreamConf::of(us) else {
                 continue;
             };
@@ -380,7 +385,7 @@ impl PeerData {
                 },
                 Target::Failed => {
                     if self.affinity.policy.rules == Rules::Affinity {
-                        list::start_over(self.us(), self.inner.data);
+                        tried::start_over(self.us(), self.inner.data);
                     }
                     self.session.map(|server| self.absence(server, Missing::Failed))
                 }
@@ -421,7 +426,7 @@ impl PeerData {
         let rank =
             |candidate: &Candidate<'_>| policy::stand_in(key.fingerprint(), candidate.address());
         // SAFETY: by this function's contract.
-        unsafe { list::take_backup(pc, self.upstream(), self.us(), self.inner.data, rank) }
+        unsafe { take::take_backup(pc, self.upstream(), self.us(), self.inner.data, rank) }
     }
 
     /// Gives back a peer that has failed, or whose answer is not wanted, or that is none of the
@@ -499,7 +504,7 @@ impl PeerData {
                 self.target = Target::SessionServer;
                 if !self.departed {
                     // SAFETY: by this function's contract; the data are round robin's.
-                    unsafe { list::forget_try(self.inner.data) };
+                    unsafe { tried::forget_try(self.inner.data) };
                 }
             }
             Failure::Unreachable(_) => self.target = Target::Failed,
@@ -518,7 +523,7 @@ impl PeerData {
                     self.status = Status::Unavailable;
                     if !self.departed {
                         // SAFETY: as above.
-                        unsafe { list::start_over(self.us(), self.inner.data) };
+                        unsafe { tried::start_over(self.us(), self.inner.data) };
                     }
                 }
             }
@@ -819,7 +824,7 @@ impl PeerData {
                 return false;
             };
             let (u, us, data) = (self.upstream(), self.us(), self.inner.data);
-            if !list::take_at_once(pc, u, us, data, address) {
+            if !take::take_at_once(pc, u, us, data, address) {
                 return false;
             }
         }
@@ -848,7 +853,7 @@ impl PeerData {
         if self.affinity.policy.rules == Rules::Plus {
             // SAFETY: as above.
             let take = |address: &[u8]| unsafe {
-                list::take_in_turn(pc, u, us, data, |candidate| candidate.is_named(address))
+                take::take_in_turn(pc, u, us, data, |candidate| candidate.is_named(address))
             };
             let taken = sessions.with_address(server, take).unwrap_or(Err(Missing::Removed));
             // SAFETY: as above.
@@ -864,7 +869,7 @@ impl PeerData {
             }
         }
         // SAFETY: as above.
-        let take = |address: &[u8]| unsafe { list::take(pc, u, us, data, address) };
+        let take = |address: &[u8]| unsafe { take::take(pc, u, us, data, address) };
         match sessions.with_address(server, take).unwrap_or(Err(Missing::Removed)) {
             Ok(()) => (),
             // SAFETY: as above.
@@ -1022,8 +1027,8 @@ impl PeerData {
         let mut best = Avoided::Unreachable;
         // SAFETY: by this function's contract.
         unsafe {
-            list::each_left(us, data, |candidate| best = best.min(avoided.rank(candidate)));
-            list::exclude(us, data, |candidate| avoided.rank(candidate) > best)
+            tried::each_left(us, data, |candidate| best = best.min(avoided.rank(candidate)));
+            tried::exclude(us, data, |candidate| avoided.rank(candidate) > best)
         }
     }
 

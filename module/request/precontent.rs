@@ -66,7 +66,7 @@ pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
             return OK;
         }
         let core = &raw const ngx_http_core_module;
-        let Some(core) = nginx::main_conf::<ngx_http_core_main_conf_t>(cf, core) else {
+        let Some(core) = nginx::conf::main_conf::<ngx_http_core_main_conf_t>(cf, core) else {
             return ERROR;
         };
         let phase = &mut core.phases[ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE as usize];
@@ -142,7 +142,7 @@ pub unsafe fn begin_worker(cycle: *const ngx_cycle_t) {
             ptr::fn_addr_eq(filter, ngx_http_request_body_save_filter as BodyFilter)
         });
         let core = &raw const ngx_http_core_module;
-        let core = nginx::cycle_main_conf::<ngx_http_core_main_conf_t>(cycle, core);
+        let core = nginx::conf::cycle_main_conf::<ngx_http_core_main_conf_t>(cycle, core);
         let Some(core) = core.filter(|_| nginx_alone) else { return };
         let mut handler = core.phase_engine.handlers;
         let mut last = NO_HANDLER;

@@ -70,8 +70,10 @@ pub unsafe fn send(
 unsafe fn has_error_page(r: *mut ngx_http_request_t, status: ngx_int_t) -> bool {
     // SAFETY: by this function's contract.
     unsafe {
-        let core =
-            nginx::request_loc_conf::<ngx_http_core_loc_conf_t>(r, &raw const ngx_http_core_module);
+        let core = nginx::conf::request_loc_conf::<ngx_http_core_loc_conf_t>(
+            r,
+            &raw const ngx_http_core_module,
+        );
         let Some(pages) = core.and_then(|core| core.error_pages.as_ref()) else {
             return false;
         };

@@ -1,5 +1,6 @@
 //! MCP mode: what nginx holds of a request and of its response, for `affinity::mcp` to read.
 
+use crate::nginx::pool;
 use core::cell::UnsafeCell;
 use core::ffi::c_void;
 use core::ptr;
@@ -130,7 +131,7 @@ pub unsafe fn watch(r: *mut ngx_http_request_t, outlook: Outlook, data: *mut Pee
         };
         let watched = || Watched { reader, data, done: false, asked: false };
         // Without memory for it nothing is learned.
-        let Some(watched) = nginx::pool_box((*r).pool, watched) else {
+        let Some(watched) = pool::pool_box((*r).pool, watched) else {
             return false;
         };
         *context(r) = ptr::from_mut(watched).cast();

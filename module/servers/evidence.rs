@@ -11,7 +11,8 @@ use nginx_sys::{
 use crate::conf::{Affinity, UpstreamConf};
 use crate::nginx;
 use crate::nginx::bits;
-use crate::zone::{Sessions, Zone};
+use crate::zone::sessions::Sessions;
+use crate::zone::Zone;
 
 /// Notes what has happened with a server. What that changes for requests stands in the log.
 pub fn note(zone: &Zone, server: ServerId, event: Event) {
@@ -142,7 +143,7 @@ impl Failure {
         unsafe {
             let Some(c) = pc.connection.as_ref() else {
                 // `connect` has failed at once, perhaps for want of something here.
-                let reason = crate::servers::attempts::connect_once(pc.sockaddr, pc.socklen);
+                let reason = crate::servers::socket::connect_once(pc.sockaddr, pc.socklen);
                 return reason.map_or(Failure::Own, Failure::Unreachable);
             };
             let read_timed_out = (*c.read).timedout() != 0;

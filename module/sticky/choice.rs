@@ -1,5 +1,7 @@
 //! One request on its way through `sticky cookie` or `sticky route`.
 
+use crate::peers::take;
+use crate::peers::tried;
 use core::mem;
 
 use affinity::policy::{self, Status};
@@ -148,7 +150,7 @@ impl Hooked for Choice {
                 // The server has closed an idle connection, or does so whenever it gets this request:
                 // once that is no failure, and it is tried anew.
                 state &= !(nginx_sys::NGX_PEER_FAILED as ngx_uint_t);
-                list::forget_try(self.inner.data);
+                tried::forget_try(self.inner.data);
             }
             self.inner.free(pc, state);
         }
@@ -263,7 +265,7 @@ impl Choice {
     ) -> Result<(), Missing> {
         // SAFETY: by this function's contract.
         unsafe {
-            list::take_in_turn(pc, self.upstream, self.us, self.inner.data, |candidate| {
+            take::take_in_turn(pc, self.upstream, self.us, self.inner.data, |candidate| {
                 sticky.ids.is(candidate, wanted)
             })
         }
@@ -309,7 +311,7 @@ impl Choice {
             let session = policy::digest(&[self.wanted, client]);
             let rank =
                 |candidate: &list::Candidate<'_>| policy::stand_in(session, candidate.address());
-            let taken = list::take_backup(pc, self.upstream, self.us, self.inner.data, rank);
+            let taken = take::take_backup(pc, self.upstream, self.us, self.inner.data, rank);
             self.stays |= taken;
             taken
         }
@@ -341,7 +343,7 @@ impl Choice {
         if has_server {
             // SAFETY: the data are round robin's, and a peer is taken.
             let id = unsafe {
-                list::with_current(self.us, self.inner.data, |candidate| sticky.ids.of(candidate))
+                take::with_current(self.us, self.inner.data, |candidate| sticky.ids.of(candidate))
             };
             if let Some(id) = id {
                 // SAFETY: the request is live.

@@ -11,10 +11,12 @@ use nginx_sys::{
 
 use super::cookie::is_samesite;
 use crate::conf::method::{Cookie, Expires, Method};
-use crate::conf::sticky_learn::{self, split, Parameters};
+use crate::conf::sticky_learn::{self, Parameters};
 use crate::conf::value::{has_variables, Value};
+use crate::conf::words::{self, split};
 use crate::conf::UpstreamConf;
-use crate::nginx::{self, fail, Logged};
+use crate::nginx;
+use crate::nginx::conf::{fail, Logged};
 use crate::zone;
 
 pub unsafe extern "C" fn sticky(
@@ -23,7 +25,7 @@ pub unsafe extern "C" fn sticky(
     conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: nginx passes itself and the configuration that `create_upstream` made.
-    nginx::conf_result(unsafe { read(&mut *cf, &mut *conf.cast()) })
+    nginx::conf::conf_result(unsafe { read(&mut *cf, &mut *conf.cast()) })
 }
 
 /// # Safety
@@ -32,7 +34,7 @@ unsafe fn read(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<(), Logge
     sticky_learn::refuse_second(cf, conf, "sticky")?;
     // SAFETY: by this function's contract; nginx has counted three words at least.
     unsafe {
-        let words = nginx::args(cf);
+        let words = nginx::conf::args(cf);
         let (method, words) = (words[1], &words[2..]);
         match method.as_bytes() {
             b"cookie" => conf.sticky.method = Some(read_cookie(cf, words)?),
@@ -198,7 +200,7 @@ fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize),
     }
     // SAFETY: nginx reads the string only.
     match usize::try_from(unsafe { ngx_parse_size(&mut size) }) {
-        Ok(bytes) if bytes >= zone::min_size() => Ok((name, bytes)),
+        Ok(bytes) if bytes >= zone::size::min_size() => Ok((name, bytes)),
         Ok(_) => fail!(cf, "\"sticky\" directive zone is too small"),
         Err(_) => fail!(cf, "\"sticky\" directive invalid zone size"),
     }
@@ -207,7 +209,7 @@ fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize),
 fn read_timeout(cf: &mut ngx_conf_t, mut text: ngx_str_t) -> Result<Span, Logged> {
     // SAFETY: nginx reads the string only.
     match u64::try_from(unsafe { ngx_parse_time(&mut text, 0) }) {
-        Ok(ms) if ms > 0 && ms <= sticky_learn::MAX_TIME => Ok(Span::from_millis(ms)),
+        Ok(ms) if ms > 0 && ms <= words::MAX_TIME => Ok(Span::from_millis(ms)),
         _ => fail!(cf, "\"sticky\" directive invalid timeout"),
     }
 }

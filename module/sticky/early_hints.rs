@@ -23,7 +23,8 @@ static mut NEEDED: bool = false;
 pub unsafe fn install(cf: &ngx_conf_t) {
     // SAFETY: nginx reads its configuration in one thread, and chains filters anew each time.
     unsafe {
-        let upstreams = nginx::upstreams(nginx::main_conf(cf, nginx::upstream_module()));
+        let upstreams =
+            nginx::conf::upstreams(nginx::conf::main_conf(cf, nginx::conf::upstream_module()));
         let sets_cookie = |&us: &*mut ngx_http_upstream_srv_conf_t| {
             UpstreamConf::of(us).is_some_and(|conf| conf.sticky.sets_cookie())
         };

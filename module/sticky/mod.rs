@@ -12,7 +12,7 @@ use nginx_sys::{
 
 use crate::balancer::server::server;
 use crate::conf::method::Sticky;
-use crate::nginx::command;
+use crate::nginx::conf::command;
 
 mod choice;
 mod cookie;

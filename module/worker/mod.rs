@@ -4,41 +4,48 @@
 //! Open requests are held in a list of this worker, not counted in shared memory: a worker that
 //! dies leaves nothing behind but sessions that begin to be idle.
 
-use core::cell::UnsafeCell;
-use core::mem;
-use core::ptr;
-
-use affinity::table::{Key, ServerId, Span, Tick};
-use nginx_sys::{
-    ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_int_t, ngx_log_t,
-    ngx_msec_t, ngx_posted_next_events, ngx_process, ngx_queue_init, ngx_queue_insert_before,
-    ngx_queue_remove, ngx_queue_t, ngx_worker, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
-};
+mod changes;
+mod drain;
+pub mod in_flight;
 
 use crate::conf::zones;
 use crate::nginx::{self, OK};
-use crate::zone::{CatchUp, Pass, Sessions, Zone};
+use crate::worker::changes::Changes;
+use crate::worker::drain::Drains;
+use crate::zone::Zone;
+use affinity::table::{Span, Tick};
+use core::cell::UnsafeCell;
+use core::mem;
+use nginx_sys::{
+    ngx_add_timer, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_int_t, ngx_log_t,
+    ngx_msec_t, ngx_posted_next_events, ngx_process, ngx_queue_insert_before, ngx_worker,
+    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+};
 
 /// Longest time between two turns (milliseconds).
 const MAX_INTERVAL: u64 = 1000;
+
 const MIN_INTERVAL: u64 = 50;
+
 /// A worker passes over a whole zone in this part of the sessions' timeout, within these bounds
 /// (milliseconds). Lookups do not wait for it: they see for themselves what has expired.
 const SWEEPS: u64 = 4;
+
 const MIN_SWEEP: u64 = 60_000;
+
 const MAX_SWEEP: u64 = 600_000;
+
 /// Turns in a session's timeout: how often what is in flight is refreshed in it.
 const REFRESHES: u64 = 4;
+
 /// Longest time between two refreshes (milliseconds), to stay away from eviction.
 const MAX_REFRESH: u64 = 15_000;
 
 /// Slots that are worked on before requests have their turn again: a twentieth of a millisecond if
 /// all sessions in them go.
-const STEP: usize = 240;
+pub(super) const STEP: usize = 240;
 
 struct Worker {
-    /// Open requests, the longest unrefreshed first.
-    in_flight: ngx_queue_t,
     timer: ngx_event_t,
     /// The next step of a turn's work, while there is one.
     step: ngx_event_t,
@@ -54,29 +61,6 @@ struct Worker {
     evicted: u64,
     drains: Drains,
     changes: Changes,
-}
-
-/// What old workers have ended and moved in the former memories of zones is done in the present ones:
-/// a pass over all in a turn. Lookups do not wait for it: they see for themselves.
-struct Changes {
-    /// Number of the zone.
-    zone: usize,
-    pass: CatchUp,
-}
-
-/// Servers whose time to drain is over lose their sessions: one after the other, each at most once
-/// in a turn.
-struct Drains {
-    /// All of this turn have been seen to.
-    done: bool,
-    /// There has been one in this turn.
-    begun: bool,
-    /// It is at work on one.
-    at_work: bool,
-    /// That one, or the last: number of its zone, and in its list.
-    zone: usize,
-    server: ServerId,
-    pass: Pass,
 }
 
 struct Local(UnsafeCell<mem::MaybeUninit<Worker>>);
@@ -101,9 +85,7 @@ pub unsafe fn start(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: by this function's contract.
     unsafe {
         let worker = worker();
-        if worker.in_flight.next.is_null() {
-            ngx_queue_init(&mut worker.in_flight);
-        }
+        in_flight::begin();
         let process = ngx_process as u32;
         if process != NGX_PROCESS_WORKER && process != NGX_PROCESS_SINGLE {
             return OK;
@@ -147,30 +129,8 @@ unsafe extern "C" fn turn(event: *mut ngx_event_t) {
         // A full zone evicts what is idle: what is open must not be among it.
         let pressed = mem::replace(&mut worker().evicted, evicted) != evicted;
         let every = if pressed { Span::from_millis(1) } else { worker().refresh };
-        refresh(now, every);
+        in_flight::refresh(now, every);
         ngx_add_timer(event, interval);
-    }
-}
-
-/// Refreshes the sessions of what has been open for long; those refreshed lately stand behind.
-unsafe fn refresh(now: Tick, every: Span) {
-    // SAFETY: in the event loop; what is in the list removes itself before it goes.
-    unsafe {
-        let worker = worker();
-        let head = &raw mut worker.in_flight;
-        loop {
-            let first = (*head).next;
-            if first == head {
-                break;
-            }
-            let held = &mut *first.cast::<InFlight>();
-            if now.since(held.refreshed) < every {
-                break;
-            }
-            held.touch(now);
-            ngx_queue_remove(&mut held.queue);
-            ngx_queue_insert_before(head, &mut held.queue);
-        }
     }
 }
 
@@ -224,88 +184,6 @@ impl Worker {
     }
 }
 
-impl Changes {
-    /// A turn begins. What is left of the last one is done first.
-    fn again(&mut self, zones: &[*mut Zone]) {
-        if self.zone >= zones.len() {
-            (self.zone, self.pass) = (0, CatchUp::default());
-        }
-    }
-
-    /// Works on some slots. Whether there is more to do in this turn.
-    ///
-    /// # Safety
-    /// The zones are those of a live cycle.
-    unsafe fn step(&mut self, zones: &[*mut Zone], now: Tick) -> bool {
-        let Some(&zone) = zones.get(self.zone) else { return false };
-        // SAFETY: by this function's contract.
-        let zone = unsafe { &*zone };
-        let catch_up =
-            |sessions: &Sessions| sessions.catch_up_some(&mut self.pass, now, zone.limits(), STEP);
-        if !zone.sessions().is_some_and(catch_up) {
-            self.zone += 1;
-            self.pass = CatchUp::default();
-        }
-        self.zone < zones.len()
-    }
-}
-
-impl Drains {
-    /// A turn begins.
-    fn again(&mut self) {
-        self.done = false;
-        self.begun = self.at_work;
-    }
-
-    /// Forgets some sessions of a server. Whether there may be more to do in this turn.
-    ///
-    /// # Safety
-    /// The zones are those of a live cycle.
-    unsafe fn step(&mut self, zones: &[*mut Zone], now: Tick) -> bool {
-        if !self.at_work && !self.done {
-            // SAFETY: by this function's contract.
-            unsafe { self.choose(zones, now) };
-        }
-        if self.at_work {
-            // SAFETY: as above. After a reload of a process that is its own master, there may be
-            // another zone, which does not know the server.
-            let sessions = zones.get(self.zone).and_then(|&zone| unsafe { (*zone).sessions() });
-            let forgotten = sessions.and_then(|sessions| {
-                sessions.with_address(self.server, |address| {
-                    sessions.forget_server(address, &mut self.pass, STEP)
-                })
-            });
-            self.at_work = forgotten.flatten().is_some();
-        }
-        !self.done
-    }
-
-    /// Takes on the next server.
-    ///
-    /// # Safety
-    /// The zones are those of a live cycle.
-    unsafe fn choose(&mut self, zones: &[*mut Zone], now: Tick) {
-        let last = self.begun.then_some((self.zone, self.server.index));
-        let next = zones.iter().enumerate().find_map(|(number, &zone)| {
-            // SAFETY: by this function's contract.
-            let sessions = unsafe { (*zone).sessions() }.filter(|sessions| sessions.drains())?;
-            let is_over = |deadline: Tick| deadline.since(now) == Span(0);
-            let (server, _) = sessions.draining().find(|(server, draining)| {
-                let live = || sessions.table.server_stats(*server).is_some_and(|it| it.live > 0);
-                Some((number, server.index)) > last
-                    && draining.deadline().is_some_and(is_over)
-                    && live()
-            })?;
-            Some((number, server))
-        });
-        self.done = next.is_none();
-        if let Some((zone, server)) = next {
-            (self.begun, self.at_work) = (true, true);
-            (self.zone, self.server, self.pass) = (zone, server, Pass::default());
-        }
-    }
-}
-
 /// Has an event handled in the next round of the event loop, as `ngx_post_event` does.
 ///
 /// # Safety
@@ -315,93 +193,5 @@ unsafe fn post_next(event: &mut ngx_event_t) {
         event.set_posted(1);
         // SAFETY: nginx has made the queue; who is not posted is in no queue.
         unsafe { ngx_queue_insert_before(&raw mut ngx_posted_next_events, &mut event.queue) };
-    }
-}
-
-/// The session of a request, kept alive while it is held. The queue comes first: the list knows it by
-/// that.
-#[repr(C)]
-pub struct InFlight {
-    /// Null pointers while the session is not held.
-    queue: ngx_queue_t,
-    sessions: &'static Sessions,
-    key: Option<Key>,
-    refreshed: Tick,
-}
-
-impl InFlight {
-    pub fn new(sessions: &'static Sessions) -> InFlight {
-        InFlight { queue: UNLINKED, sessions, key: None, refreshed: Tick::from_millis(0) }
-    }
-
-    pub fn sessions(&self) -> &'static Sessions {
-        self.sessions
-    }
-
-    pub fn key(&self) -> Option<Key> {
-        self.key
-    }
-
-    /// Notes which session it is, without holding it.
-    pub fn note(&mut self, key: Key) {
-        self.drop_hold();
-        self.key = Some(key);
-    }
-
-    /// Keeps a session alive from now on, and no other.
-    ///
-    /// # Safety
-    /// The value must not move, and must be dropped before its memory goes.
-    pub unsafe fn hold(&mut self, key: Key, now: Tick) {
-        self.note(key);
-        // SAFETY: in the event loop, by this function's contract.
-        unsafe { ngx_queue_insert_before(&mut worker().in_flight, &mut self.queue) };
-        // A session was used when it was looked up or bound, which is now.
-        self.refreshed = now;
-    }
-
-    fn is_held(&self) -> bool {
-        !self.queue.next.is_null()
-    }
-
-    /// Refreshes the session.
-    #[cold]
-    fn touch(&mut self, now: Tick) {
-        if let Some(key) = self.key {
-            self.sessions.table.touch(key, now);
-            self.refreshed = now;
-        }
-    }
-
-    /// Lets the session's idle time begin, if it is held.
-    pub fn release(&mut self, now: Tick) {
-        if self.is_held() {
-            if self.refreshed != now {
-                self.touch(now);
-            }
-            self.unlink();
-        }
-    }
-
-    /// Lets go of the session as it is.
-    pub fn drop_hold(&mut self) {
-        if self.is_held() {
-            self.unlink();
-        }
-    }
-
-    #[inline(always)]
-    fn unlink(&mut self) {
-        // SAFETY: it is in the list.
-        unsafe { ngx_queue_remove(&mut self.queue) };
-        self.queue = UNLINKED;
-    }
-}
-
-const UNLINKED: ngx_queue_t = ngx_queue_t { prev: ptr::null_mut(), next: ptr::null_mut() };
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.drop_hold();
     }
 }

@@ -1,0 +1,185 @@
+//! A look at all servers of a zone: what DNS and the configuration say of them, and which are to be tried.
+
+use crate::nginx::{self};
+use crate::peers::addresses::{Address, Addresses};
+use crate::servers::evidence;
+use crate::servers::upstreams::Upstreams;
+use crate::zone::sessions::Sessions;
+use crate::zone::Zone;
+use affinity::servers::{Event, Known, Record};
+use affinity::table::{ServerId, Span, Table, Tick};
+
+/// What they have of one server.
+#[derive(Default)]
+pub(super) struct Found<'a> {
+    listed: bool,
+    down: bool,
+    resolved: bool,
+    fail_timeout: Span,
+    address: Option<&'a Address>,
+}
+
+impl Found<'_> {
+    fn of<'a>(addresses: impl Iterator<Item = &'a Address>) -> Found<'a> {
+        let mut found = Found::default();
+        for address in addresses {
+            found.listed |= address.listed;
+            found.down |= address.listed && address.down;
+            found.resolved |= address.is_resolved();
+            found.fail_timeout = found.fail_timeout.max(address.fail_timeout);
+            if found.address.is_none_or(|other| other.down) {
+                found.address = Some(address);
+            }
+        }
+        found
+    }
+
+    /// Whether an attempt to reach it is due.
+    fn is_due(&self, record: &Record) -> bool {
+        match record.known {
+            Known::Unreachable => true,
+            Known::Gone => {
+                let since = record.last_failure.map(|last| nginx::now().since(last));
+                since.is_none_or(|since| since >= self.fail_timeout)
+            }
+            Known::Up | Known::Slow => false,
+        }
+    }
+}
+
+impl<'a> Upstreams<'a> {
+    /// Notes what is to be noted of each server that the zone knows, and gives those that are to be tried;
+    /// `None` without memory.
+    pub(super) fn look(
+        &self,
+        zone: &Zone,
+        sessions: &Sessions,
+    ) -> Option<Vec<(ServerId, &Address)>> {
+        let mut by_name: Vec<(&[u8], usize, &Address)> = Vec::new();
+        by_name.try_reserve(self.0.iter().map(|addresses| addresses.iter().count()).sum()).ok()?;
+        for (number, addresses) in self.0.iter().enumerate() {
+            by_name.extend(addresses.iter().map(|address| (address.name(), number, address)));
+        }
+        by_name.sort_unstable_by_key(|(name, ..)| *name);
+        let named = |name: &[u8]| {
+            let start = by_name.partition_point(|(other, ..)| *other < name);
+            let rest = by_name.get(start..).unwrap_or_default();
+            let len = rest.partition_point(|(other, ..)| *other == name);
+            rest.get(..len).unwrap_or_default()
+        };
+        let mut company: Vec<Company<'_>> = Vec::new();
+        company.try_reserve(self.0.len()).ok()?;
+        company.extend(self.0.iter().map(|_| Company::default()));
+        let mut due: Vec<(ServerId, &Address)> = Vec::new();
+        for server in sessions.table.servers() {
+            let mut buffer = [0; Table::MAX_ADDRESS];
+            let Some(name) = sessions.table.address(server, &mut buffer) else { continue };
+            let entries = named(name);
+            let found = Found::of(entries.iter().map(|(.., address)| *address));
+            self.note(zone, sessions, server, name, &found);
+            let record = sessions.table.record(server);
+            for (_, number, address) in entries {
+                if let Some(company) = company.get_mut(*number) {
+                    company.add(server, &record, address);
+                }
+            }
+            // Another upstream may have it in service.
+            let address = found.address.filter(|address| !address.down);
+            if let (true, Some(address)) = (found.is_due(&record), address) {
+                due.try_reserve(1).ok()?;
+                due.push((server, address));
+            }
+        }
+        for (addresses, company) in self.0.iter().zip(&company) {
+            addresses.answered.set(company.answered);
+            due.try_reserve(1).ok()?;
+            due.extend(company.to_ask(addresses, sessions));
+        }
+        Some(due)
+    }
+
+    /// Notes what the configuration and the resolver say of a server.
+    pub(super) fn note(
+        &self,
+        zone: &Zone,
+        sessions: &Sessions,
+        server: ServerId,
+        name: &[u8],
+        found: &Found<'_>,
+    ) {
+        let now = nginx::now();
+        let record = sessions.table.record(server);
+        let has_sessions =
+            || sessions.table.server_stats(server).is_some_and(|stats| stats.live > 0);
+        if found.address.is_none() && record != Record::default() && !has_sessions() {
+            // No upstream has it, and nobody asks for it any more: who gets the address begins anew.
+            sessions.table.update_record(server, |_| Record::default());
+            sessions.note_trouble();
+            return;
+        }
+        let down_since = found.down.then(|| record.down_since.unwrap_or(now));
+        let resolved = record.resolved || found.resolved;
+        if (down_since, resolved) != (record.down_since, record.resolved) {
+            let change = |record| Record { down_since, resolved, ..record };
+            sessions.table.update_record(server, change);
+        }
+        if resolved && !found.listed && self.is_missing(name) {
+            evidence::note(zone, server, Event::Missing);
+        } else if record.missing.is_some() {
+            evidence::note(zone, server, Event::Listed);
+        }
+    }
+}
+
+/// Whether anything of an upstream can be reached while some of it cannot.
+#[derive(Default)]
+pub(super) struct Company<'a> {
+    /// A server of it cannot be reached.
+    fails: bool,
+    /// When one that can be reached has answered last, or accepted a connection.
+    answered: Option<Tick>,
+    /// That one, or any of which nothing bad is known.
+    server: Option<(ServerId, &'a Address)>,
+}
+
+impl<'a> Company<'a> {
+    fn add(&mut self, server: ServerId, record: &Record, address: &'a Address) {
+        if matches!(record.known, Known::Unreachable | Known::Gone) {
+            self.fails |= !address.down;
+            return;
+        }
+        if !address.listed || address.down {
+            return;
+        }
+        let is_later = match (record.last_success, self.answered) {
+            (Some(success), Some(other)) => success.since(other) > Span(0),
+            (success, None) => success.is_some() || self.server.is_none(),
+            (None, Some(_)) => false,
+        };
+        if is_later {
+            self.answered = record.last_success;
+            self.server = Some((server, address));
+        }
+    }
+
+    /// Which server to ask whether it can be reached: silence is no evidence that it can.
+    fn to_ask(
+        &self,
+        addresses: &'a Addresses,
+        sessions: &Sessions,
+    ) -> Option<(ServerId, &'a Address)> {
+        if !self.fails {
+            return None;
+        }
+        self.server.or_else(|| {
+            // One that the zone does not know yet.
+            let is_unknown = |address: &&Address| {
+                address.listed
+                    && !address.down
+                    && sessions.table.find_server(address.name()).is_none()
+            };
+            let address = addresses.iter().find(is_unknown)?;
+            Some((sessions.table.intern(address.name(), nginx::now())?, address))
+        })
+    }
+}

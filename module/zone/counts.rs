@@ -1,0 +1,53 @@
+//! What became of requests, counted for each zone.
+
+use crate::zone::notes::TALLIES;
+use crate::zone::sessions::Sessions;
+use affinity::policy::{Rejection, Status};
+use affinity::status::Tally;
+use affinity::table::ServerId;
+use core::sync::atomic::Ordering;
+use nginx_sys::ngx_worker;
+
+impl Sessions {
+    /// Counts a request that has ended; `server` is that of its session.
+    #[inline(always)]
+    pub fn count_request(&self, status: Status, server: Option<ServerId>) {
+        match (status, server) {
+            (Status::Hit, Some(server)) => self.table.count_hit(server),
+            (Status::Hit, None) => (),
+            (status, _) => self.count_other(status),
+        }
+    }
+
+    #[cold]
+    pub(super) fn count_other(&self, status: Status) {
+        if let Some(counter) = Tally::of_status(status) {
+            self.count(counter);
+        }
+    }
+
+    /// Counts a request that was answered so.
+    pub fn count_rejection(&self, rejection: Rejection) {
+        self.count(Tally::of_rejection(rejection));
+    }
+
+    pub(super) fn count(&self, counter: usize) {
+        // SAFETY: a plain word, written when the worker starts.
+        let worker = unsafe { ngx_worker };
+        let counter = self.notes().tallies.get(worker % TALLIES).and_then(|set| set.0.get(counter));
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What all workers have counted.
+    pub fn tally(&self) -> Tally {
+        let mut tally = Tally::default();
+        for set in &self.notes().tallies {
+            for (sum, counter) in tally.0.iter_mut().zip(&set.0) {
+                *sum = sum.wrapping_add(counter.load(Ordering::Relaxed));
+            }
+        }
+        tally
+    }
+}

@@ -1,0 +1,78 @@
+//! What requests and workers must heed of a zone's servers: which drain, whether any is in trouble, and who makes the attempts.
+
+use crate::zone::notes::note;
+use crate::zone::sessions::Sessions;
+use affinity::status::Draining;
+use affinity::table::{ServerId, Span, Tick};
+use core::sync::atomic::Ordering;
+
+impl Sessions {
+    /// Lets a server drain, or no longer. False if the table has no room for it.
+    pub fn set_draining(&self, address: &[u8], draining: Draining, now: Tick) -> bool {
+        let server = match draining.is_on() {
+            true => self.table.intern(address, now),
+            false => self.table.find_server(address),
+        };
+        let Some(server) = server else {
+            return !draining.is_on();
+        };
+        self.table.set_server_flags(server, draining.0, u32::MAX);
+        self.note_draining();
+        true
+    }
+
+    /// Whether any server drains.
+    #[inline]
+    pub fn drains(&self) -> bool {
+        self.notes().draining.load(Ordering::Relaxed) != 0
+    }
+
+    /// Servers that drain.
+    pub fn draining(&self) -> impl Iterator<Item = (ServerId, Draining)> + '_ {
+        let flags = |server| (server, Draining(self.table.server_flags(server)));
+        self.table.servers().map(flags).filter(|(_, draining)| draining.is_on())
+    }
+
+    pub(super) fn note_draining(&self) {
+        note(&self.notes().draining, || self.draining().next().is_some());
+    }
+
+    /// Whether something is known of a server that requests must heed: some cannot be reached, are
+    /// slow, or are missing in DNS.
+    #[inline]
+    pub fn is_troubled(&self) -> bool {
+        self.notes().troubled.load(Ordering::Relaxed) != 0
+    }
+
+    /// What is known of a server has changed.
+    pub fn note_trouble(&self) {
+        note(&self.notes().troubled, || {
+            self.table.servers().any(|server| !self.table.record(server).is_plain())
+        });
+    }
+
+    /// Takes the lease on attempts for this process, or prolongs it; `None` if another one has it. Gives
+    /// whether it is new.
+    pub fn take_lease(&self, process: u32, now: Tick, length: Span) -> Option<bool> {
+        let lease = &self.notes().lease;
+        let seen = lease.load(Ordering::SeqCst);
+        let (holder, until) = ((seen >> 32) as u32, Tick(seen as u32));
+        if holder != process && holder != 0 && until.since(now).0 > 0 {
+            return None;
+        }
+        let until = Tick(now.0.wrapping_add(length.0));
+        let taken = u64::from(process) << 32 | u64::from(until.0);
+        let result = lease.compare_exchange(seen, taken, Ordering::SeqCst, Ordering::SeqCst);
+        result.is_ok().then_some(holder != process)
+    }
+
+    /// Gives the lease up, if this process has it.
+    pub fn drop_lease(&self, process: u32) {
+        let lease = &self.notes().lease;
+        let seen = lease.load(Ordering::SeqCst);
+        if (seen >> 32) as u32 == process {
+            // If another one has taken it meanwhile, it stays.
+            let _ = lease.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::SeqCst);
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Fresh memory of a zone: a table is laid over it, and the sessions of the former memory are taken over.
+
+use crate::nginx;
+use crate::zone::former::former_zone;
+use crate::zone::former::Former;
+use crate::zone::notes::Counters;
+use crate::zone::notes::Notes;
+use crate::zone::notes::MAGIC;
+use crate::zone::notes::REPORT_EVERY;
+use crate::zone::notes::TALLIES;
+use crate::zone::pages::Mapping;
+use crate::zone::region::table_in;
+use crate::zone::sessions::Sessions;
+use crate::zone::Zone;
+use affinity::status::{Draining, Tally};
+use affinity::table::{Limits, Span, Table};
+use core::cell::RefCell;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use nginx_sys::{
+    ngx_pagesize, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_test_config, NGX_LOG_NOTICE,
+};
+use std::rc::Rc;
+
+/// How many former memories of a zone are kept in sight.
+pub(super) const MAX_FORMER: usize = 4;
+
+/// Lays a table over fresh memory, and takes over the sessions of the zone that had its name:
+/// nginx gives a zone of another size (or of a replaced module) new memory.
+///
+/// # Safety
+/// `shm` is mapped, and nginx has made its slab pool.
+pub(super) unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String> {
+    // SAFETY: by this function's contract; nobody else knows the memory yet.
+    unsafe {
+        let pool = &mut *shm.shm.addr.cast::<ngx_slab_pool_t>();
+        let len = pool.pfree * ngx_pagesize;
+        let memory = ngx_slab_alloc(pool, len);
+        if memory.is_null() {
+            return Err("no memory for the session table".into());
+        }
+        // The zone is fresh from the kernel, hence zero. What was never written takes no memory, which
+        // matters where nginx only tests a configuration; but an nginx built with NGX_DEBUG_MALLOC
+        // has filled it (`ngx_slab_init`).
+        if memory.cast::<u64>().read() != 0 {
+            memory.cast::<u8>().write_bytes(0, len);
+        }
+        let pages = Mapping::for_huge_pages(shm);
+        let zone = pages.as_ref().map_or(shm.shm.addr, Mapping::address);
+        let offset = memory.addr() - shm.shm.addr.addr();
+        let notes = NonNull::new(zone.add(offset).cast::<Notes>()).ok_or("no address")?;
+        let table_len = len - size_of::<Notes>();
+        let start = notes.add(1).cast::<u8>();
+
+        let former = former_zone(shm);
+        let secret = match former.as_ref().and_then(|old| table_in(old, old.shm.addr)) {
+            Some(table) => table.secret(),
+            None => draw_secret().map_err(|error| format!("no secret for the hash: {error}"))?,
+        };
+        let table = Table::create(start, table_len, secret)
+            .map_err(|error| format!("no session table: {error:?}"))?;
+        // The first reports are made at once.
+        let long_ago = nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0);
+        notes.write(Notes {
+            magic: AtomicU64::new(MAGIC),
+            table_len: AtomicU64::new(table_len as u64),
+            reported: AtomicU64::new(0),
+            reported_at: AtomicU32::new(long_ago),
+            draining: AtomicU32::new(0),
+            troubled: AtomicU32::new(0),
+            lease: AtomicU64::new(0),
+            full_list_at: AtomicU32::new(long_ago),
+            tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
+        });
+        pool.data = memory;
+        // Where nginx only tests a configuration that is not worth the time.
+        if let Some(pages) = pages.as_ref().filter(|_| ngx_test_config == 0) {
+            pages.make_huge();
+        }
+
+        let mut sessions = Sessions {
+            table,
+            notes,
+            _pages: pages.map(Rc::new),
+            former: Vec::new(),
+            addresses: RefCell::default(),
+        };
+        if let Some(old) = former {
+            sessions.take_over(old, limits);
+            let evicted = sessions.table.stats().evicted;
+            notes.as_ref().reported.store(evicted, Ordering::Relaxed);
+        }
+        Ok(sessions)
+    }
+}
+
+impl Sessions {
+    /// Copies the sessions of the zone's former memory, and keeps an eye on it.
+    ///
+    /// # Safety
+    /// `old` is a zone of the running configuration.
+    pub(super) unsafe fn take_over(&mut self, old: &ngx_shm_zone_t, limits: &Limits) {
+        // SAFETY: by this function's contract.
+        let Some(table) = (unsafe { table_in(old, old.shm.addr) }) else {
+            ngx::ngx_log_error!(
+                NGX_LOG_NOTICE,
+                old.shm.log,
+                "zone \"{}\" has new memory, the former one holds no sessions of this module",
+                old.shm.name
+            );
+            return;
+        };
+        table.supersede();
+        let live = table.stats().live;
+        let taken = self.table.import(&table, nginx::now(), limits);
+        for server in table.servers() {
+            let draining = Draining(table.server_flags(server));
+            let mut address = [0; Table::MAX_ADDRESS];
+            if let (true, Some(address)) = (draining.is_on(), table.address(server, &mut address)) {
+                self.set_draining(address, draining, nginx::now());
+            }
+        }
+        self.note_trouble();
+        ngx::ngx_log_error!(
+            NGX_LOG_NOTICE,
+            old.shm.log,
+            "zone \"{}\" has new memory, {taken} of {live} sessions moved there",
+            old.shm.name
+        );
+        // SAFETY: as above; `data` of a zone with our table and our tag is a `Zone`.
+        unsafe {
+            self.former.extend(Former::map(old).map(Rc::new));
+            if old.tag == nginx::MODULE.tag() {
+                if let Some(older) = (*old.data.cast::<Zone>()).sessions() {
+                    for former in &older.former {
+                        self.table.import(&former.table, nginx::now(), limits);
+                    }
+                    self.former.extend(older.former.iter().cloned());
+                }
+            }
+        }
+        self.former.truncate(MAX_FORMER);
+    }
+}
+
+pub(super) fn draw_secret() -> Result<[u8; 16], getrandom::Error> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret)?;
+    Ok(secret)
+}

@@ -1,0 +1,38 @@
+//! Our region in the pages of a zone: the notes, and the table behind them.
+
+use crate::zone::notes::Notes;
+use crate::zone::notes::MAGIC;
+use crate::zone::size::min_size;
+use affinity::table::Table;
+use core::ptr::NonNull;
+use core::sync::atomic::Ordering;
+use nginx_sys::{ngx_shm_zone_t, ngx_slab_pool_t};
+
+/// The table in a zone that is mapped at `address`, if it is one of ours.
+///
+/// # Safety
+/// `shm` is a zone of a live configuration, `address` a mapping of it.
+pub(super) unsafe fn table_in(shm: &ngx_shm_zone_t, address: *mut u8) -> Option<Table> {
+    if address.is_null() || shm.shm.addr.is_null() || shm.shm.size < min_size() {
+        return None;
+    }
+    // SAFETY: every zone starts with a slab pool; what its owner noted (as an address in the first
+    // mapping) is believed only if it points into the zone and bears our mark.
+    unsafe {
+        let noted = (*shm.shm.addr.cast::<ngx_slab_pool_t>()).data as usize;
+        let offset = noted.checked_sub(shm.shm.addr as usize)?;
+        let room = shm.shm.size.checked_sub(offset)?.checked_sub(size_of::<Notes>())?;
+        if offset % align_of::<Notes>() != 0 {
+            return None;
+        }
+        let notes = address.add(offset).cast::<Notes>();
+        if (*notes).magic.load(Ordering::Relaxed) != MAGIC {
+            return None;
+        }
+        let len = usize::try_from((*notes).table_len.load(Ordering::Relaxed)).ok()?;
+        if len > room {
+            return None;
+        }
+        Table::attach(NonNull::new(notes.add(1))?.cast(), len).ok()
+    }
+}

@@ -1,0 +1,208 @@
+//! The sessions of a zone: the table, and the former ones while old workers use them.
+
+use crate::zone::former::Former;
+use crate::zone::names::Known;
+use crate::zone::notes::Notes;
+use crate::zone::pages::Mapping;
+use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
+use core::cell::RefCell;
+use core::iter;
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+use std::rc::Rc;
+
+/// The sessions of a zone.
+#[derive(Clone)]
+pub struct Sessions {
+    pub table: Table,
+    pub(super) notes: NonNull<Notes>,
+    /// Where both lie, unless that is nginx's mapping.
+    pub(super) _pages: Option<Rc<Mapping>>,
+    /// The newest first.
+    pub(super) former: Vec<Rc<Former>>,
+    /// Addresses of servers that this worker has asked for, by the server's number.
+    pub(super) addresses: RefCell<Vec<Option<Known>>>,
+}
+
+/// How far a pass over all memories of a zone has come.
+#[derive(Default)]
+pub struct Pass {
+    memory: usize,
+    cursor: usize,
+}
+
+/// How far a pass over the former memories of a zone has come.
+#[derive(Default)]
+pub struct CatchUp {
+    former: usize,
+    slots: HandOn,
+}
+
+impl Sessions {
+    /// What [`Table::visit_at_once`] finds, unless old workers may have changed the session.
+    #[inline(always)]
+    pub fn visit_at_once(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        if !self.former.is_empty() && self.is_behind(key) {
+            return None;
+        }
+        self.table.visit_at_once(key, now, limits)
+    }
+
+    /// The session of a key, unless it has expired.
+    pub fn lookup(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        self.catch_up(key, now, limits);
+        let session = self.table.lookup_at_once(key, now, limits);
+        let session = session.or_else(|| self.table.lookup(key, now, limits));
+        session.or_else(|| self.lookup_former(key, now, limits))
+    }
+
+    /// The same, and the session is used now; after [`Table::visit_at_once`] has found none.
+    pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        self.catch_up(key, now, limits);
+        self.table.visit(key, now, limits).or_else(|| {
+            self.lookup_former(key, now, limits)?;
+            self.table.visit(key, now, limits)
+        })
+    }
+
+    /// What [`Table::bind`] does, after what old workers have done with the session.
+    pub fn bind(
+        &self,
+        key: Key,
+        server: ServerId,
+        ttl: Option<Span>,
+        now: Tick,
+        limits: &Limits,
+        existing: Existing,
+    ) -> Bound {
+        self.catch_up(key, now, limits);
+        self.table.bind(key, server, ttl, now, limits, existing)
+    }
+
+    #[inline(never)]
+    pub(super) fn is_behind(&self, key: Key) -> bool {
+        self.former.iter().any(|former| former.table.is_ahead(key))
+    }
+
+    /// Does here what old workers have done with the session of a key.
+    pub(super) fn catch_up(&self, key: Key, now: Tick, limits: &Limits) {
+        for (index, former) in self.former.iter().enumerate().rev() {
+            if former.table.is_ahead(key) {
+                former.table.hand_on(key, self.successors(index), now, limits);
+            }
+        }
+    }
+
+    /// Does here what old workers have done with the sessions in some slots. Whether the pass goes on.
+    pub fn catch_up_some(
+        &self,
+        pass: &mut CatchUp,
+        now: Tick,
+        limits: &Limits,
+        max_slots: usize,
+    ) -> bool {
+        let Some(former) = self.former.get(pass.former) else {
+            return false;
+        };
+        let successors = self.successors(pass.former);
+        if !former.table.hand_on_some(&mut pass.slots, successors, now, limits, max_slots) {
+            pass.former += 1;
+        }
+        pass.former < self.former.len()
+    }
+
+    /// The tables that have taken over from a former one, the oldest first.
+    pub(super) fn successors(&self, former: usize) -> impl Iterator<Item = &Table> + Clone {
+        let newer = self.former.iter().take(former).rev().map(|newer| &newer.table);
+        newer.chain(iter::once(&self.table))
+    }
+
+    #[cold]
+    pub(super) fn lookup_former(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
+        self.former.iter().find_map(|former| {
+            former.table.lookup(key, now, limits)?;
+            self.table.import_session(&former.table, key, now, limits);
+            self.table.lookup(key, now, limits)
+        })
+    }
+
+    /// The address of a server, if this worker has asked for it before.
+    ///
+    /// # Safety
+    /// The reference must go before any address is asked for.
+    #[inline(always)]
+    pub unsafe fn known_address(&self, server: ServerId) -> Option<&[u8]> {
+        // SAFETY: by this function's contract, nobody changes them meanwhile.
+        let known = unsafe { self.addresses.try_borrow_unguarded() }.ok()?;
+        Known::address(known, server)
+    }
+
+    /// Calls `f` with the address of a server; `None` if the server has been taken off the list.
+    #[inline]
+    pub fn with_address<T>(&self, server: ServerId, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        let known = self.addresses.try_borrow().ok();
+        let mut buffer = MaybeUninit::uninit();
+        let address = match known.as_ref().and_then(|known| Known::address(known, server)) {
+            Some(address) => address,
+            None => {
+                drop(known);
+                self.learn_address(server);
+                self.table.address(server, buffer.write([0; Table::MAX_ADDRESS]))?
+            }
+        };
+        Some(f(address))
+    }
+
+    /// Notes the address of a server, so that it need not be asked for again; without memory for
+    /// that, it will be.
+    #[cold]
+    pub(super) fn learn_address(&self, server: ServerId) {
+        let Ok(mut known) = self.addresses.try_borrow_mut() else { return };
+        let mut text = [0; Table::MAX_ADDRESS];
+        let Some(len) = self.table.address(server, &mut text).map(<[u8]>::len) else { return };
+        let index = usize::from(server.index);
+        let missing = (index + 1).saturating_sub(known.len());
+        if known.try_reserve(missing).is_err() {
+            return;
+        }
+        known.extend((0..missing).map(|_| None));
+        if let Some(place) = known.get_mut(index) {
+            *place = Some(Known { print: server.print, len, text });
+        }
+    }
+
+    pub(super) fn notes(&self) -> &Notes {
+        // SAFETY: the notes lie in the zone, which lives as long as this configuration.
+        unsafe { self.notes.as_ref() }
+    }
+
+    /// Removes the session of a key.
+    pub fn forget(&self, key: Key) {
+        // The oldest first: what has gone here must not be found there.
+        for former in self.former.iter().rev() {
+            former.table.forget(key);
+        }
+        self.table.forget(key);
+    }
+
+    /// Removes the sessions of a server from the next `max_slots` slots. Returns how many there
+    /// were; none when the pass has seen everything.
+    pub fn forget_server(
+        &self,
+        address: &[u8],
+        pass: &mut Pass,
+        max_slots: usize,
+    ) -> Option<usize> {
+        let former = self.former.iter().map(|former| &former.table);
+        let table = iter::once(&self.table).chain(former).nth(pass.memory)?;
+        let forgotten = table
+            .find_server(address)
+            .map_or(0, |server| table.forget_server(server, &mut pass.cursor, max_slots));
+        // What a former memory has is a copy.
+        let counts = pass.memory == 0;
+        if pass.cursor == 0 {
+            pass.memory += 1;
+        }
+        Some(if counts { forgotten } else { 0 })
+    }
+}
