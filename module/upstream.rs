@@ -6,8 +6,8 @@ use core::ptr;
 use affinity::cookies::Few;
 use affinity::mcp::{Learned, Outlook, Refusal};
 use affinity::policy::{
-    self, Absence, Announced, Answer, Bound as Whose, Clash, Created, Lesson, Moment, Presented,
-    Rejection, Route, Rules, Status, Unavailable, Unknown,
+    self, Absence, Announced, Answer, Bound as Whose, Clash, Created, Holder, Lesson, Moment,
+    Presented, Rejection, Route, Rules, Status, Unavailable, Unknown,
 };
 use affinity::servers::{Avoided, Event, Known, Record};
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Session, Span, Tick};
@@ -1336,11 +1336,15 @@ impl PeerData {
                 Kind::Sse => Announced::Stream,
                 Kind::Session | Kind::Task => Announced::Task,
             };
-            self.bind_announced(key, server, announced, learned.ttl);
+            // A target that is the same for every stream is that whoever asks: without `bind`.
+            let target = (announced == Announced::Target)
+                .then(|| table.key(learned.kind, learned.id, &[]).fingerprint());
+            self.bind_announced(key, server, announced, target, learned.ttl);
         }
     }
 
-    /// Binds the id that a body gives to the server that sent it, unless another one has it.
+    /// Binds the id that a body gives to the server that sent it, unless another one has it. `target` is
+    /// the fingerprint under which a target may be known to be shared.
     ///
     /// # Safety
     /// The request is live.
@@ -1349,21 +1353,26 @@ impl PeerData {
         key: Key,
         server: ServerId,
         announced: Announced,
+        target: Option<u64>,
         ttl: Option<Span>,
     ) {
-        let holder = self.sessions().lookup(key, nginx::now(), &self.affinity.limits);
-        let clash = match holder.map(|session| session.server).filter(|holder| *holder != server) {
-            None => Clash::Keep,
+        let sessions = self.sessions();
+        let session = sessions.lookup(key, nginx::now(), &self.affinity.limits);
+        let holder = match session.map(|session| session.server).filter(|other| *other != server) {
+            None => Holder::None,
             // SAFETY: by this function's contract.
-            Some(holder) => unsafe {
-                self.affinity.policy.on_announced(announced, self.is_gone(holder))
-            },
+            Some(other) if unsafe { self.is_gone(other) } => Holder::Gone,
+            Some(_) => Holder::Other,
         };
-        let existing = match clash {
+        let shared = target.is_some_and(|target| sessions.shared_targets().has(target));
+        let existing = match self.affinity.policy.on_announced(announced, holder, shared) {
             Clash::Keep => Existing::Keep,
             Clash::Move => Existing::Move,
             Clash::End => {
-                self.sessions().forget(key);
+                target.into_iter().for_each(|target| sessions.shared_targets().note(target));
+                if session.is_some() {
+                    sessions.forget(key);
+                }
                 return self.tell(server, Notice::Shared(key));
             }
         };

@@ -13,6 +13,7 @@ use core::slice;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
 
+use affinity::mcp::SharedTargets;
 use affinity::policy::{Rejection, Status};
 use affinity::servers::{Avoided, Record, Rules};
 use affinity::status::{Draining, Tally};
@@ -34,7 +35,7 @@ use crate::versions;
 /// nginx's own minimum for zones, in pages.
 const MIN_PAGES: usize = 8;
 /// Marks a region of ours; the last byte is the version of this layout.
-const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x03");
+const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x04");
 /// How many former memories of a zone are kept in sight.
 const MAX_FORMER: usize = 4;
 /// How often the log tells of evictions, and of a full list of servers (milliseconds).
@@ -119,6 +120,8 @@ struct Notes {
     lease: AtomicU64,
     /// When the log has told of a server without a place in the list.
     full_list_at: AtomicU32,
+    /// Targets of streams that are the same for all. A zone with new memory finds them out again.
+    shared_targets: SharedTargets,
     /// What became of requests.
     tallies: [Counters; TALLIES],
 }
@@ -558,6 +561,11 @@ impl Sessions {
         tally
     }
 
+    /// Targets of streams that two servers have announced.
+    pub fn shared_targets(&self) -> &SharedTargets {
+        &self.notes().shared_targets
+    }
+
     fn notes(&self) -> &Notes {
         // SAFETY: the notes lie in the zone, which lives as long as this configuration.
         unsafe { self.notes.as_ref() }
@@ -823,6 +831,7 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
             troubled: AtomicU32::new(0),
             lease: AtomicU64::new(0),
             full_list_at: AtomicU32::new(long_ago),
+            shared_targets: SharedTargets::default(),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
         pool.data = memory;

@@ -229,7 +229,7 @@ NEW
 
 
 
-=== TEST 14: nor does one that two servers announce
+=== TEST 14: nor does one that two servers announce, from then on
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
@@ -241,6 +241,15 @@ NEW
     GET /endpoint | X-To: /v2beta1/messages => 200 b *
     POST /v2beta1/messages             => 200 a NONE -
     POST /v2beta1/messages             => 200 b NONE -
+    GET /endpoint | X-To: /v2beta1/messages => 200 a NONE -
+    POST /v2beta1/messages             => 200 b NONE -
+    POST /v2beta1/messages             => 200 a NONE -
+    POST /v2beta1/messages?mcp=one     => 200 b NEW b
+    GET /endpoint | X-To: /v2beta1/messages => 200 a NONE -
+    POST /v2beta1/messages             => 200 b NONE -
+    # Another one is found out anew.
+    GET /endpoint | X-To: /v3beta1/messages => 200 a *
+    POST /v3beta1/messages             => 200 a HIT a
 --- told
 \[info\] .*zone "sessions\w*": server "[\d.:]+" sent the same endpoint as another one, not learned \(hash [0-9a-f]{16}\)
 
@@ -336,3 +345,23 @@ sent an id that is too long, not learned
     GET /?sessionId=secret => 200 a UNKNOWN -
 --- told
 \[warn\] .*server "[\d.:]+" of zone "sessions\w*" is unreachable: connection refused$
+
+
+
+=== TEST 20: a target of two servers is nobody's, whatever streams are bound to
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m bind=$http_x_user;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint | X-To: /v2beta1/messages | X-User: ann => 200 a *
+    POST /v2beta1/messages | X-User: ann                  => 200 a HIT a
+    GET /endpoint | X-To: /v2beta1/messages | X-User: bob => 200 b *
+    GET /endpoint | X-To: /v2beta1/messages | X-User: bob => 200 a NONE -
+    POST /v2beta1/messages | X-User: bob                  => 200 b NONE -
+    # What was bound before is found out when its user comes back.
+    GET /endpoint | X-To: /v2beta1/messages | X-User: ann => 200 a NONE -
+    POST /v2beta1/messages | X-User: ann                  => 200 b NONE -
+    POST /v2beta1/messages | X-User: ann                  => 200 a NONE -

@@ -61,6 +61,7 @@ FORMS = [
     ("/mcp",                   "/mcp",                                                 None,       BALANCED),
     ("/mcp/notifications",     "/mcp/notifications",                                   None,       BALANCED),
     ("the key of the stream",  "/messages?key=a1b2c3d4e5",                             None,       BALANCED),
+    ("looks like an id",       "/v2beta1/messages",                                    None,       BALANCED),
     ("no data",                "",                                                     None,       BALANCED),
 ]  # fmt: skip
 

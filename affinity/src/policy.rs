@@ -198,14 +198,25 @@ pub enum Announced {
     Target,
 }
 
-/// What becomes of a live session whose id the body of another server's answer has.
+/// Who has the session that the body of an answer names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody, or the server that answered.
+    None,
+    /// Another server.
+    Other,
+    /// Another server, which is gone.
+    Gone,
+}
+
+/// What becomes of the session that the body of an answer names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clash {
-    /// It stays where it is.
+    /// It is bound to the server that answered, unless another one has it.
     Keep,
-    /// It moves to the server that answered.
+    /// It is bound to the server that answered.
     Move,
-    /// It ends: the text names no session, several servers have it.
+    /// It ends, if there is one: the text names no session, several servers have it.
     End,
 }
 
@@ -292,16 +303,19 @@ impl Policy {
         }
     }
 
-    /// What becomes of a session that another server has, when the body of an answer names it; `gone`
-    /// says whether that other server is.
+    /// What becomes of the session that the body of an answer names. `shared` says whether its target is
+    /// one of [`SharedTargets`](crate::mcp::SharedTargets), and whether it is to be noted as one if the
+    /// session ends.
     ///
     /// A task keeps its first server: tools repeat what they are told. A stream is announced by its own
-    /// server. A target that two servers announce is the same for every stream.
-    pub fn on_announced(&self, announced: Announced, gone: bool) -> Clash {
-        match (announced, gone) {
-            (_, true) | (Announced::Stream, false) => Clash::Move,
-            (Announced::Task, false) => Clash::Keep,
-            (Announced::Target, false) => Clash::End,
+    /// server. A target that two servers announce is the same for every stream: it is bound to none of
+    /// them from then on, or the requests of all streams would follow the latest one.
+    pub fn on_announced(&self, announced: Announced, holder: Holder, shared: bool) -> Clash {
+        match (announced, holder) {
+            (Announced::Target, Holder::Other) => Clash::End,
+            (Announced::Target, _) if shared => Clash::End,
+            (Announced::Task, Holder::Other) | (_, Holder::None) => Clash::Keep,
+            (_, Holder::Gone) | (Announced::Stream, Holder::Other) => Clash::Move,
         }
     }
 
@@ -585,11 +599,18 @@ mod tests {
     #[test]
     fn a_task_keeps_its_server_a_stream_follows_and_a_target_of_two_is_none() {
         let p = Policy { mcp: true, ..policy() };
-        assert_eq!(p.on_announced(Announced::Task, false), Clash::Keep);
-        assert_eq!(p.on_announced(Announced::Stream, false), Clash::Move);
-        assert_eq!(p.on_announced(Announced::Target, false), Clash::End);
-        for announced in [Announced::Task, Announced::Stream, Announced::Target] {
-            assert_eq!(p.on_announced(announced, true), Clash::Move);
+        for (announced, none, other, gone) in [
+            (Announced::Task, Clash::Keep, Clash::Keep, Clash::Move),
+            (Announced::Stream, Clash::Keep, Clash::Move, Clash::Move),
+            (Announced::Target, Clash::Keep, Clash::End, Clash::Move),
+        ] {
+            assert_eq!(p.on_announced(announced, Holder::None, false), none);
+            assert_eq!(p.on_announced(announced, Holder::Other, false), other);
+            assert_eq!(p.on_announced(announced, Holder::Gone, false), gone);
+        }
+        // Known to be that of two, it is bound to nobody, whoever announces it.
+        for holder in [Holder::None, Holder::Other, Holder::Gone] {
+            assert_eq!(p.on_announced(Announced::Target, holder, true), Clash::End);
         }
     }
 

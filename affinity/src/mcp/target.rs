@@ -25,8 +25,9 @@
 //! - has [`MIN_PLAIN`] bytes or more.
 //!
 //! Session ids in the query do not count here, they have an entry of their own. What passes for an id
-//! and is none (`/v2beta1/messages`) is found out by a second server that announces it: see
-//! [`Policy::on_announced`](crate::policy::Policy::on_announced).
+//! and is none (`/v2beta1/messages`) is found out by a second server that announces it. From then on it
+//! is bound to none: see [`Policy::on_announced`](crate::policy::Policy::on_announced) and
+//! [`SharedTargets`](super::SharedTargets).
 //!
 //! # Prefixes
 //! All of this is in the client's terms: the URI of the stream is the request line's, and so is that
