@@ -1331,15 +1331,10 @@ impl PeerData {
             let Some(server) = server else {
                 return name.map_or((), |name| self.complain_of_full_list(nginx::bytes(name)));
             };
-            let announced = match learned.kind {
-                Kind::Sse if learned.is_target => Announced::Target,
-                Kind::Sse => Announced::Stream,
-                Kind::Session | Kind::Task => Announced::Task,
-            };
             // A target that is the same for every stream is that whoever asks: without `bind`.
-            let target = (announced == Announced::Target)
+            let target = (learned.announced == Announced::Target)
                 .then(|| table.key(learned.kind, learned.id, &[]).fingerprint());
-            self.bind_announced(key, server, announced, target, learned.ttl);
+            self.bind_announced(key, server, learned.announced, target, learned.ttl);
         }
     }
 

@@ -365,3 +365,26 @@ sent an id that is too long, not learned
     GET /endpoint | X-To: /v2beta1/messages | X-User: ann => 200 a NONE -
     POST /v2beta1/messages | X-User: ann                  => 200 b NONE -
     POST /v2beta1/messages | X-User: ann                  => 200 a NONE -
+
+
+
+=== TEST 21: an id that the client has chosen follows its newest stream
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint | X-To: /messages?clientId=bob         => 200 a *
+    POST /messages?clientId=bob                          => 200 a HIT a
+    GET /endpoint | X-To: /messages?clientId=bob         => 200 b *
+    POST /messages?clientId=bob                          => 200 b HIT b
+    POST /messages?clientId=bob                          => 200 b HIT b
+    GET /endpoint?clientId=ann | X-To: /messages?clientId=ann => 200 a *
+    POST /messages?clientId=ann                          => 200 a HIT a
+    POST /messages?clientId=ann                          => 200 a HIT a
+    GET /endpoint?clientId=ann | X-To: /messages?clientId=ann => 200 b *
+    POST /messages?clientId=ann                          => 200 b HIT b
+--- told
+\[info\] .*zone "sessions\w*": server "[\d.:]+" answered with an id that was bound to another one, and has it now \(hash [0-9a-f]{16}\)

@@ -192,9 +192,9 @@ pub enum Created {
 pub enum Announced {
     /// A task.
     Task,
-    /// A stream of HTTP+SSE, by a session id.
+    /// A stream of HTTP+SSE, by a session id, or by a target with one: it is named so.
     Stream,
-    /// A stream of HTTP+SSE, by the target of its requests.
+    /// A stream of HTTP+SSE, by a target that only looks as if it had an id.
     Target,
 }
 
@@ -308,7 +308,8 @@ impl Policy {
     /// session ends.
     ///
     /// A task keeps its first server: tools repeat what they are told. A stream is announced by its own
-    /// server. A target that two servers announce is the same for every stream: it is bound to none of
+    /// server: an id that the client has chosen comes from another one when it opens its stream anew, and
+    /// its newest stream counts. A target without such an id that two servers announce is the same for every stream: it is bound to none of
     /// them from then on, or the requests of all streams would follow the latest one.
     pub fn on_announced(&self, announced: Announced, holder: Holder, shared: bool) -> Clash {
         match (announced, holder) {

@@ -4,9 +4,10 @@
 mod model;
 
 use affinity::mcp::{
-    Format, Id, Lines, Progress, Reader, Refusal, Request, Verb, Watch, MAX_ID, MAX_WATCHED,
+    Format, Id, Learned, Lines, Progress, Reader, Refusal, Request, Verb, Watch, MAX_ID,
+    MAX_WATCHED,
 };
-use affinity::policy::Rejection;
+use affinity::policy::{Announced, Rejection};
 use affinity::table::{Kind, Span};
 use base64::prelude::{Engine, BASE64_STANDARD};
 use proptest::prelude::*;
@@ -156,6 +157,30 @@ fn the_target_of_an_endpoint_names_its_session_whatever_it_looks_like() {
     ] {
         assert_eq!(endpoint(data, "/api/sse").as_deref(), Ok(id), "{data}");
     }
+}
+
+#[test]
+fn an_id_in_a_body_says_whether_it_is_named_so() {
+    for (data, announced) in [
+        ("/messages?sessionId=abc", Announced::Stream),
+        ("/messages?clientId=bob", Announced::Stream),
+        ("/v2beta1/messages;session=bob", Announced::Stream),
+        ("/v2beta1/messages", Announced::Target),
+        ("/messages?sid=5f0c1a2b", Announced::Target),
+    ] {
+        let body = format!("event: endpoint\ndata: {data}\n\n");
+        let mut reader = Reader::new(Watch::Endpoint, b"/sse").unwrap();
+        let progress = reader.feed(body.as_bytes());
+        assert!(
+            matches!(progress, Progress::Found(learned) if learned.announced == announced),
+            "{data}: {progress:?}"
+        );
+    }
+    let mut reader = Reader::new(Watch::Task(Format::Json), b"/mcp").unwrap();
+    let body = result(TASK);
+    let progress = reader.feed(body.as_bytes());
+    let is_task = |learned: Learned| learned.announced == Announced::Task;
+    assert!(matches!(progress, Progress::Found(learned) if is_task(learned)));
 }
 
 #[test]

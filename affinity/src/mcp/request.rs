@@ -171,7 +171,7 @@ impl<'a> Request<'a> {
 
     /// Whether the target can be that of an `endpoint` event.
     fn may_be_announced(&self) -> bool {
-        self.target.len() <= MAX_ID && target::has_own_id(self.target, b"")
+        self.target.len() <= MAX_ID && target::may_be_announced(self.target)
     }
 
     /// Revisions are dates. What is none is older than the stateless ones.

@@ -175,19 +175,31 @@ fn resolve(reference: &str, uri: &str) -> Result<Option<String>, ()> {
 
 /// Whether a target has an id of its own: the rule of `target.rs`, in other words.
 fn has_own_id(target: &str, uri: &str) -> bool {
-    let of_stream: Vec<_> = uri.split(['/', '?', '&', ';', '=']).collect();
+    let decode = |text: &str| percent_decode(text.as_bytes()).collect::<Vec<_>>();
+    let names_session = |name: &str| {
+        let low = name.to_ascii_lowercase();
+        low.contains("session") || low.contains("client")
+    };
+    let of_stream: Vec<_> = uri.split(['/', '?', '&', ';', '=']).map(decode).collect();
+    let chosen: Vec<_> = uri
+        .split(['/', '?', '&', ';'])
+        .filter_map(|text| text.split_once('='))
+        .filter(|(name, _)| names_session(name))
+        .map(|(_, value)| decode(value))
+        .collect();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let in_path = path.split(['/', ';']).map(|text| (false, text));
     let in_query = query.split('&').map(|text| (true, text));
     in_path.chain(in_query).any(|(in_query, text)| {
         let (name, value) = text.split_once('=').unwrap_or(("", text));
         let decoded: Vec<_> = percent_decode(name.replace('+', " ").as_bytes()).collect();
-        let low = name.to_ascii_lowercase();
         let has_digit = value.chars().any(|char| char.is_ascii_digit());
         let is_id = value.len() >= 20
             || value.len() >= 6 && has_digit
-            || !value.is_empty() && (low.contains("session") || low.contains("client"));
-        is_id && !of_stream.contains(&value) && !(in_query && is_session_id(&decoded))
+            || !value.is_empty() && names_session(name);
+        let is_own = !of_stream.contains(&decode(value))
+            || names_session(name) && chosen.contains(&decode(value));
+        is_id && is_own && !(in_query && is_session_id(&decoded))
     })
 }
 
