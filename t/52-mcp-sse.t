@@ -388,3 +388,20 @@ sent an id that is too long, not learned
     POST /messages?clientId=ann                          => 200 b HIT b
 --- told
 \[info\] .*zone "sessions\w*": server "[\d.:]+" answered with an id that was bound to another one, and has it now \(hash [0-9a-f]{16}\)
+
+
+
+=== TEST 22: a user's key before the session id joins no streams
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint?session_id=KEY | X-To: /messages?session_id=KEY&sessionId=one => 200 a *
+    GET /endpoint?session_id=KEY | X-To: /messages?session_id=KEY&sessionId=two => 200 b *
+    POST /messages?session_id=KEY&sessionId=one          => 200 a HIT a
+    POST /messages?session_id=KEY&sessionId=two          => 200 b HIT b
+    POST /messages?session_id=KEY&sessionId=one          => 200 a HIT a
+    POST /messages?session_id=KEY&sessionId=two          => 200 b HIT b

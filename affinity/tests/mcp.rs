@@ -148,7 +148,9 @@ fn the_target_of_an_endpoint_names_its_session_whatever_it_looks_like() {
         ("./messages/5f0c1a2b", "/api/messages/5f0c1a2b"),
         ("../messages/5f0c1a2b", "/messages/5f0c1a2b"),
         ("http://h:1/messages/5f0c1a2b?x", "/messages/5f0c1a2b?x"),
-        ("/messages?sessionId=a&session_id=b", "a"),
+        ("/messages?sessionId=a&session_id=b", "/messages?sessionId=a&session_id=b"),
+        ("/messages?sessionId=a&session_id=a&sessionid=", "a"),
+        (r#""/m?sessionId=a&session_id=b""#, "a"),
         ("/messages?sessionId=%61%2B", "a+"),
         ("/messages?clientId=%61%2B", "/messages?clientId=%61%2B"),
         (r#"{"url":"/m?sessionId=X"}"#, "X"),
@@ -208,6 +210,10 @@ fn an_id_that_the_stream_has_as_well_gives_way_to_one_that_it_has_not() {
     let both = "/m?sessionId=mine&clientId=c";
     assert_eq!(endpoint(both, uri).as_deref(), Ok(both));
     assert_eq!(endpoint(both, "/sse").as_deref(), Ok("mine"));
+    let keyed = "/m?sessionId=mine&session_id=fresh";
+    for stream in [uri, "/sse", "/sse?session_id=fresh", "/sse?sessionId=mine&session_id=fresh"] {
+        assert_eq!(endpoint(keyed, stream).as_deref(), Ok(keyed), "{stream}");
+    }
 }
 
 #[test]

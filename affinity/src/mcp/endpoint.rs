@@ -93,8 +93,12 @@ impl<'a> Endpoint<'a> {
 
         let has_target = target::resolve(reference, self.uri, &mut self.id);
         let of_target = self.id.get().filter(|_| has_target);
-        let own = of_target.filter(|_| id.is_none() || !is_new);
-        match (own.and_then(|target| target::own_id(target, self.uri)), id) {
+        let own = match of_target {
+            Some(target) if target::has_session_ids(target) => Some(OwnId::Named),
+            Some(target) if id.is_none() || !is_new => target::own_id(target, self.uri),
+            _ => None,
+        };
+        match (own, id) {
             (Some(OwnId::Named), _) => self.announced = Announced::Stream,
             (Some(OwnId::Seeming), _) => self.announced = Announced::Target,
             (None, Some(_)) => {

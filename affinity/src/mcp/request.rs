@@ -373,6 +373,11 @@ mod tests {
         let plain = Request { target: b"/m?session_id=s", ..request };
         assert_eq!(id(plain), found(Kind::Sse, b"s"));
         assert_eq!(second(plain), None);
+        let (query, target) =
+            (&b"session_id=key&sessionId=s"[..], b"/m?session_id=key&sessionId=s");
+        let several = Request { query, target, ..request };
+        assert_eq!(id(several), found(Kind::Sse, target));
+        assert_eq!(second(several), found(Kind::Sse, b"key"));
         let long = [b"/m/5f0c12?x=", &[b'x'; MAX_ID][..]].concat();
         assert_eq!(id(Request { target: &long, ..request }), found(Kind::Sse, b"s"));
     }

@@ -3,11 +3,12 @@
 //!
 //! # Which text names the session
 //! One entry of the table stands for a stream. Its text is, of these, the first that there is:
-//! 1. The session id in the event's query ([`query::session_id`]), unless the stream's own URI has the
-//!    same one. The official SDKs write it so, and it stays the same where a proxy in front of nginx
+//! 1. The session id in the event's query ([`query::session_id`]), if it is the only one there and the
+//!    stream's own URI does not have it. The official SDKs write it so, and it stays the same where a proxy in front of nginx
 //!    changes the prefix of the path.
 //! 2. The target: path and query as the client will send them ([`resolve`]), if it has an id of its
-//!    own ([`own_id`]). A target begins with a slash.
+//!    own ([`own_id`]), or several session ids in its query: one may be a user's key, and the same for
+//!    all streams of that user. A target begins with a slash.
 //! 3. The session id in the event's query although the stream's own URI has it: the client has chosen
 //!    it.
 //!
@@ -35,10 +36,10 @@
 //! All of this is in the client's terms: the URI of the stream is the request line's, and so is that
 //! of the later request. `location /api/ { proxy_pass http://u/; }` works with servers that announce
 //! relative targets (`messages?sessionId=…`), or absolute ones with the prefix (Python's `root_path`);
-//! where something behind nginx's body filters, or in front of nginx, adds the prefix, session ids in
-//! the query are known all the same.
+//! where something behind nginx's body filters, or in front of nginx, adds the prefix, a session id that
+//! is alone in its query is known all the same.
 
-use super::query::{is_session_id, split};
+use super::query::{has_several, is_session_id, split};
 use super::Id;
 
 /// The length, in bytes, from which a text with a digit passes for an id.
@@ -177,7 +178,12 @@ pub(super) fn own_id(target: &[u8], stream: &[u8]) -> Option<OwnId> {
 
 /// Whether the target of a request can be one that has been announced.
 pub(super) fn may_be_announced(target: &[u8]) -> bool {
-    parts(target).any(|part| own_id_in(part, b"").is_some())
+    parts(target).any(|part| own_id_in(part, b"").is_some()) || has_session_ids(target)
+}
+
+/// Whether a target has several session ids in its query.
+pub(super) fn has_session_ids(target: &[u8]) -> bool {
+    split(target, b'?').1.is_some_and(has_several)
 }
 
 /// The texts of a target that may be an id, with the names of parameters.

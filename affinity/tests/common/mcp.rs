@@ -132,10 +132,6 @@ pub fn reference(data: &[u8], uri: &str) -> Endpoint {
         query(text.split(|byte| byte.is_ascii() && !is_of_uri(byte)).next().unwrap())
     });
     let id_of_stream = uri.split_once('?').and_then(|(_, text)| query(text.as_bytes()));
-    match &id {
-        Some(new) if id != id_of_stream => return Endpoint::Id(new.clone()),
-        _ => {}
-    }
     let target = match str::from_utf8(data) {
         Ok(text) if data.iter().all(is_of_uri) => match resolve(text, uri) {
             Ok(target) => target,
@@ -143,6 +139,13 @@ pub fn reference(data: &[u8], uri: &str) -> Endpoint {
         },
         _ => None,
     };
+    if let Some(target) = target.as_ref().filter(|target| has_session_ids(target)) {
+        return Endpoint::Target(target.clone().into());
+    }
+    match &id {
+        Some(new) if id != id_of_stream => return Endpoint::Id(new.clone()),
+        _ => {}
+    }
     match (target.filter(|target| has_own_id(target, uri)), id) {
         (Some(target), _) => Endpoint::Target(target.into()),
         (None, Some(id)) => Endpoint::Id(id),
@@ -171,6 +174,23 @@ fn resolve(reference: &str, uri: &str) -> Result<Option<String>, ()> {
         return Ok(None);
     }
     Ok(Some(url[url::Position::BeforePath..url::Position::AfterQuery].to_owned()))
+}
+
+/// Whether a target has several session ids in its query that are written in different ways.
+pub fn has_session_ids(target: &str) -> bool {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let mut values: Vec<_> = query
+        .split('&')
+        .filter_map(|text| text.split_once('='))
+        .filter(|(name, value)| {
+            let name: Vec<_> = percent_decode(name.replace('+', " ").as_bytes()).collect();
+            !value.is_empty() && is_session_id(&name)
+        })
+        .map(|(_, value)| value)
+        .collect();
+    values.sort_unstable();
+    values.dedup();
+    values.len() > 1
 }
 
 /// Whether a target has an id of its own: the rule of `target.rs`, in other words.
