@@ -1011,7 +1011,9 @@ impl PeerData {
             Absence::Full | Absence::Elsewhere => Away::Busy,
             Absence::Unreachable | Absence::Gone => Away::Unreachable,
         };
-        let (status, route) = self.affinity.policy.on_unavailable(self.carried.kind, absence);
+        let opens_stream = self.carried.mcp.as_ref().is_some_and(Outlook::opens_stream);
+        let (status, route) =
+            self.affinity.policy.on_unavailable(self.carried.kind, absence, opens_stream);
         self.status = status;
         let is_over = matches!(route, Route::Afresh | Route::Reject(Rejection::Gone));
         if is_over && absence != Absence::Elsewhere {

@@ -405,3 +405,34 @@ sent an id that is too long, not learned
     POST /messages?session_id=KEY&sessionId=two          => 200 b HIT b
     POST /messages?session_id=KEY&sessionId=one          => 200 a HIT a
     POST /messages?session_id=KEY&sessionId=two          => 200 b HIT b
+
+
+
+=== TEST 23: who opens a stream is never turned away for the id in its URI
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+    upstream down {
+        sticky_learn zone=sessions;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B;
+    }
+    upstream gone {
+        sticky_learn zone=sessions;
+        server $TEST_NGINX_C;
+    }
+--- config
+    set $to u;
+    if ($arg_at) { set $to $arg_at; }
+    location / { proxy_pass http://$to; }
+--- story
+    GET /sse?session_id=KEY&id=KEY               => 200 a *
+    POST /messages?session_id=KEY&at=down        => 503 - UNAVAILABLE a
+    GET /sse?session_id=KEY&id=KEY&at=down       => 200 b UNAVAILABLE a
+    POST /messages?session_id=KEY&at=down        => 200 b HIT b
+    GET /sse?session_id=KEY&id=KEY&at=gone       => 200 c GONE b
+    POST /messages?session_id=KEY&at=gone        => 200 c HIT c
+    GET /sse?session_id=KEY&id=KEY&at=gone       => 200 c HIT c
+    POST /messages?session_id=KEY                => 404 - GONE c

@@ -248,12 +248,19 @@ impl Policy {
         }
     }
 
-    /// Where the request goes when the server of its session, or task, cannot be had.
-    pub fn on_unavailable(&self, kind: Kind, absence: Absence) -> (Status, Route) {
+    /// Where the request goes when the server of its session, or task, cannot be had. `opens_stream` says
+    /// whether it is to open a stream of HTTP+SSE: that begins at any server, and names its session itself.
+    pub fn on_unavailable(
+        &self,
+        kind: Kind,
+        absence: Absence,
+        opens_stream: bool,
+    ) -> (Status, Route) {
         let gone = matches!(absence, Absence::Gone | Absence::Elsewhere);
         let status = if gone { Status::Gone } else { Status::Unavailable };
         let route = match (self.unavailable, gone) {
             (Unavailable::Balance | Unavailable::Rebind, _) => Route::Balance,
+            (Unavailable::Reject, _) if kind == Kind::Sse && opens_stream => Route::Balance,
             (Unavailable::Reject, true) if kind == Kind::Task => Route::Afresh,
             (Unavailable::Reject, true) => Route::Reject(Rejection::Gone),
             (Unavailable::Reject, false) => Route::Reject(Rejection::Unavailable),
@@ -409,9 +416,30 @@ mod tests {
         let p = Policy { unavailable: Unavailable::Reject, ..policy() };
         let gone = (Status::Gone, Route::Reject(Rejection::Gone));
         let away = (Status::Unavailable, Route::Reject(Rejection::Unavailable));
-        assert_eq!(p.on_unavailable(Kind::Session, Absence::Gone), gone);
-        assert_eq!(p.on_unavailable(Kind::Session, Absence::Unreachable), away);
-        assert_eq!(p.on_unavailable(Kind::Session, Absence::Full), away);
+        for (kind, opens_stream) in
+            [(Kind::Session, false), (Kind::Session, true), (Kind::Sse, false)]
+        {
+            assert_eq!(p.on_unavailable(kind, Absence::Gone, opens_stream), gone);
+            assert_eq!(p.on_unavailable(kind, Absence::Unreachable, opens_stream), away);
+            assert_eq!(p.on_unavailable(kind, Absence::Full, opens_stream), away);
+        }
+    }
+
+    #[test]
+    fn a_request_that_opens_a_stream_is_never_rejected() {
+        for unavailable in [Unavailable::Balance, Unavailable::Rebind, Unavailable::Reject] {
+            let p = Policy { unavailable, unknown: Unknown::Reject, mcp: true, ..policy() };
+            for (absence, status) in [
+                (Absence::Unreachable, Status::Unavailable),
+                (Absence::Full, Status::Unavailable),
+                (Absence::Gone, Status::Gone),
+                (Absence::Elsewhere, Status::Gone),
+            ] {
+                let route = p.on_unavailable(Kind::Sse, absence, true);
+                assert_eq!(route, (status, Route::Balance));
+            }
+            assert_eq!(p.on_lookup(Presented::Stranger(Kind::Sse)).1, Route::Balance);
+        }
     }
 
     #[test]
@@ -419,11 +447,11 @@ mod tests {
         for unavailable in [Unavailable::Balance, Unavailable::Rebind] {
             let p = Policy { unavailable, ..policy() };
             assert_eq!(
-                p.on_unavailable(Kind::Session, Absence::Full),
+                p.on_unavailable(Kind::Session, Absence::Full, false),
                 (Status::Unavailable, Route::Balance)
             );
             assert_eq!(
-                p.on_unavailable(Kind::Session, Absence::Gone),
+                p.on_unavailable(Kind::Session, Absence::Gone, false),
                 (Status::Gone, Route::Balance)
             );
         }
@@ -556,9 +584,12 @@ mod tests {
             ..policy()
         };
         assert_eq!(p.on_lookup(Presented::Stranger(Kind::Task)), (Status::Unknown, Route::Balance));
-        assert_eq!(p.on_unavailable(Kind::Task, Absence::Gone), (Status::Gone, Route::Afresh));
         assert_eq!(
-            p.on_unavailable(Kind::Task, Absence::Full),
+            p.on_unavailable(Kind::Task, Absence::Gone, false),
+            (Status::Gone, Route::Afresh)
+        );
+        assert_eq!(
+            p.on_unavailable(Kind::Task, Absence::Full, false),
             (Status::Unavailable, Route::Reject(Rejection::Unavailable))
         );
     }

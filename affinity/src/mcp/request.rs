@@ -211,6 +211,11 @@ impl Outlook {
         self.ambiguous
     }
 
+    /// Whether the request may be one that opens a stream of HTTP+SSE: a GET without `Mcp-Session-Id`.
+    pub fn opens_stream(&self) -> bool {
+        self.body == Body::Endpoint
+    }
+
     /// Whether the `Mcp-Session-Id` of an answer with this status names a session.
     pub fn opens(&self, status: u16) -> bool {
         self.opens && is_success(status)
@@ -475,6 +480,8 @@ mod tests {
     fn a_stream_may_bring_an_endpoint_unless_a_header_names_a_session() {
         let get = Request { verb: Verb::Get, ..REQUEST };
         assert_eq!(get.outlook().teaches(&SSE), Watch::Endpoint);
+        assert!(get.outlook().opens_stream());
+        assert!(!REQUEST.outlook().opens_stream());
         assert_eq!(get.outlook().teaches(&JSON), Watch::Nothing);
         assert_eq!(get.outlook().teaches(&Response { status: 202, ..SSE }), Watch::Nothing);
         assert_eq!(get.outlook().teaches(&Response { content_type: b"", ..SSE }), Watch::Nothing);
@@ -482,6 +489,7 @@ mod tests {
         let mut of_session = get;
         of_session.add_session(b"s");
         assert_eq!(of_session.outlook().teaches(&SSE), Watch::Nothing);
+        assert!(!of_session.outlook().opens_stream());
         for version in [&b"2025-11-25"[..], NEW] {
             let get = Request { version, query: b"session_id=s", ..get };
             assert_eq!(get.outlook().teaches(&SSE), Watch::Endpoint);
