@@ -325,3 +325,40 @@ __DATA__
     POST /?sessionId=KEY | Mcp-Session-Id: stranger    => 404 - UNKNOWN -
     DELETE /?session_id=KEY | Mcp-Session-Id: one      => 200 a HIT a
     POST /?session_id=KEY | Mcp-Session-Id: one        => 404 - UNKNOWN -
+
+
+
+=== TEST 17: an underscore in the header's name is a hyphen, as it is to servers that read headers by CGI's rules
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    underscores_in_headers on;
+    location / { proxy_pass http://u; }
+--- story
+    POST /?mcp=one                                           => 200 a NEW a
+    POST /?mcp=two                                           => 200 b NEW b
+    POST / | Mcp-Session-Id: one | Mcp_Session_Id: two       => 400 - UNKNOWN -
+    POST / | Mcp_Session_Id: two | Mcp-Session-Id: one       => 400 - UNKNOWN -
+    POST / | MCP-SESSION_ID: two | mcp_session-id: one       => 400 - UNKNOWN -
+    POST / | Mcp-Session-Id: one | Mcp_Session-Id: one       => 200 a HIT a
+    POST / | Mcp_Session_Id: two                             => 200 b HIT b
+    POST / | Mcp_Session_Id: one                             => 200 a HIT a
+    POST / | Mcp_Session_Id: stranger                        => 404 - UNKNOWN -
+
+
+
+=== TEST 18: by default nginx drops such a header, and no server gets it
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?mcp=one                                           => 200 a NEW a
+    POST / | Mcp-Session-Id: one | Mcp_Session_Id: two       => 200 a HIT a
+    POST / | Mcp_Session_Id: one                             => 200 b NONE -

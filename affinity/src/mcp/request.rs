@@ -8,6 +8,8 @@ use crate::table::Kind;
 /// against the body.
 const STATELESS: &[u8] = b"2026-07-28";
 
+const SESSION_ID: &[u8] = b"mcp-session-id";
+
 /// A request, as far as it matters here. What it does not have is empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -84,6 +86,31 @@ pub enum Format {
 }
 
 impl<'a> Request<'a> {
+    /// Takes a header; its name is in lower case. Of one that comes twice the first counts that is not
+    /// empty.
+    ///
+    /// An underscore in the name of `Mcp-Session-Id` is a hyphen: nginx passes such names on with
+    /// `underscores_in_headers on`, and servers that read headers by CGI's rules (RFC 3875, section
+    /// 4.1.18), as WSGI's and FastCGI's do, cannot tell the two.
+    #[inline]
+    pub fn add_header(&mut self, name: &[u8], value: &'a [u8]) {
+        let place = match name {
+            SESSION_ID => return self.add_session(value),
+            b"mcp-protocol-version" => &mut self.version,
+            b"mcp-method" => &mut self.method,
+            b"mcp-name" => &mut self.name,
+            name => {
+                if name.len() == SESSION_ID.len() && is_session_id(name) {
+                    self.add_session(value);
+                }
+                return;
+            }
+        };
+        if place.is_empty() {
+            *place = value;
+        }
+    }
+
     /// Takes a line of `Mcp-Session-Id`.
     #[inline]
     pub fn add_session(&mut self, line: &'a [u8]) {
@@ -253,6 +280,13 @@ impl Outlook {
     }
 }
 
+/// Whether a name of a header is that of `Mcp-Session-Id` but for underscores.
+#[cold]
+fn is_session_id(name: &[u8]) -> bool {
+    let unfolded = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
+    unfolded.eq(SESSION_ID.iter().copied())
+}
+
 fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
@@ -348,6 +382,38 @@ mod tests {
             assert_eq!(request.unknown(), Presented::Ambiguous);
             assert!(request.outlook().is_ambiguous());
         }
+    }
+
+    #[test]
+    fn an_underscore_in_the_name_of_the_session_header_is_a_hyphen() {
+        let of = |headers: &[(&'static str, &'static str)]| {
+            let mut request = REQUEST;
+            for (name, value) in headers {
+                request.add_header(name.as_bytes(), value.as_bytes());
+            }
+            request
+        };
+        for name in ["mcp-session-id", "mcp_session_id", "mcp-session_id", "mcp_session-id"] {
+            assert_eq!(id(of(&[(name, "a")])), found(Kind::Session, b"a"));
+            for (other, differs) in [("a", false), ("b", true)] {
+                let both = of(&[("mcp-session-id", "a"), (name, other)]);
+                assert_eq!(both.outlook().is_ambiguous(), differs, "{name}");
+                let both = of(&[(name, other), ("mcp-session-id", "a")]);
+                assert_eq!(both.outlook().is_ambiguous(), differs, "{name}");
+            }
+        }
+        for name in ["mcp-session-ix", "mcp--session-id", "mcpsession-id", "mcp-session-id-", ""] {
+            assert_eq!(id(of(&[(name, "a")])), None, "{name}");
+        }
+        let request = of(&[
+            ("mcp-protocol-version", ""),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-protocol-version", "2025-11-25"),
+            ("mcp-method", "tasks/get"),
+            ("mcp_name", "no"),
+            ("mcp-name", "t"),
+        ]);
+        assert_eq!(id(request), found(Kind::Task, b"t"));
     }
 
     #[test]
