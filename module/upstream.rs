@@ -1265,6 +1265,8 @@ impl PeerData {
                 Whose::Elsewhere
             }
         });
+        // SAFETY: the request is live.
+        let ends = ends && !unsafe { self.was_answered_before() };
         // SAFETY: the request is in the upstream; that of a session that is away has round robin's peers.
         let stands_in = self.away != Away::No
             && held == Held::Chosen
@@ -1295,6 +1297,24 @@ impl PeerData {
                 _ => (),
             }
         }
+    }
+
+    /// Whether the session's server has answered before, and nginx has redirected the request since
+    /// (`X-Accel-Redirect`, `error_page`). What the server says of the session is its first answer: what
+    /// follows answers a request that nginx has made of it.
+    ///
+    /// # Safety
+    /// The request is live.
+    #[cold]
+    unsafe fn was_answered_before(&self) -> bool {
+        let is_earlier = |data: &PeerData| {
+            data.request == self.request
+                && !ptr::eq(data, self)
+                && data.status == Status::Hit
+                && data.in_flight.key() == self.in_flight.key()
+        };
+        // SAFETY: by this function's contract; the data of a request stay in its pool.
+        unsafe { recycled::find::<PeerData>((*self.request).pool, is_earlier) }.is_some()
     }
 
     /// Further ids of the response beside the first: cookies of the same name.
