@@ -94,8 +94,10 @@ impl<'a> Request<'a> {
     /// 4.1.18), as WSGI's and FastCGI's do, cannot tell the two.
     #[inline]
     pub fn add_header(&mut self, name: &[u8], value: &'a [u8]) {
+        if name == SESSION_ID {
+            return self.add_session(value);
+        }
         let place = match name {
-            SESSION_ID => return self.add_session(value),
             b"mcp-protocol-version" => &mut self.version,
             b"mcp-method" => &mut self.method,
             b"mcp-name" => &mut self.name,
@@ -124,23 +126,34 @@ impl<'a> Request<'a> {
 
     /// The id that is asked for first. An id that must be decoded is put into `scratch`.
     ///
-    /// - `Mcp-Session-Id`, at any revision. Where there is one, nothing else of the request is a
-    ///   session's: users put keys of their own into queries (`?session_id=KEY`).
-    /// - `Mcp-Name` of a request about a task, at a stateless revision.
+    /// - `Mcp-Name` of a request about a task, at a stateless revision. A task is on one server, whatever
+    ///   session id the client has left over from another time: there are no sessions at that revision,
+    ///   and its servers do not read the header.
+    /// - `Mcp-Session-Id`, at any revision. Where there is one, nothing in the URI is a session's: users
+    ///   put keys of their own into queries (`?session_id=KEY`).
     /// - What names a stream of HTTP+SSE: the target, if it can have an id of its own, else the session
     ///   id in the query (see `target.rs`).
     ///
     /// Neither the version nor `Accept` tells the transports apart: clients of HTTP+SSE send both.
     #[inline]
     pub fn id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
-        if !self.session.is_empty() {
+        // Nearly all, since no revision with sessions has `Mcp-Method`.
+        if !self.session.is_empty() && self.method.is_empty() {
             return (self.lines == Lines::Alike).then_some((Kind::Session, self.session));
         }
+        self.other_id(scratch)
+    }
+
+    #[inline(never)]
+    fn other_id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
         if self.lines == Lines::Differ {
             return None;
         }
+        let session = Some((Kind::Session, self.session)).filter(|(_, id)| !id.is_empty());
         if self.names_task(self.is_stateless()) {
-            name::decode(self.name, scratch).map(|id| (Kind::Task, id))
+            name::decode(self.name, scratch).map(|id| (Kind::Task, id)).or(session)
+        } else if session.is_some() {
+            session
         } else if self.may_be_announced() {
             Some((Kind::Sse, self.target))
         } else {
@@ -151,8 +164,8 @@ impl<'a> Request<'a> {
     /// The id that is asked for where the first one is unknown.
     pub fn second_id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
         match (self.session.is_empty(), self.names_task(self.is_stateless())) {
-            // A leftover does not keep a task from its server.
-            (false, true) => name::decode(self.name, scratch).map(|id| (Kind::Task, id)),
+            // A task that nginx has not seen, of a client with a known session: its server may be the one.
+            (false, true) => Some((Kind::Session, self.session)),
             (true, false) if self.may_be_announced() => {
                 query::session_id(self.query, scratch).map(|id| (Kind::Sse, id))
             }
@@ -203,12 +216,14 @@ impl<'a> Request<'a> {
 
     /// Revisions are dates. What is none is older than the stateless ones.
     fn is_stateless(&self) -> bool {
+        // Nearly all versions are older.
         let is_date = self.version.len() == STATELESS.len()
+            && self.version >= STATELESS
             && self.version.iter().zip(STATELESS).all(|(byte, like)| match like {
                 b'-' => *byte == b'-',
                 _ => byte.is_ascii_digit(),
             });
-        is_date && self.version >= STATELESS
+        is_date
     }
 }
 
@@ -488,10 +503,21 @@ mod tests {
     #[test]
     fn a_leftover_does_not_keep_a_task_from_its_server() {
         let request = Request { version: NEW, method: b"tasks/get", name: b"t", ..with(b"s") };
-        assert_eq!(id(request), found(Kind::Session, b"s"));
-        assert_eq!(second(request), found(Kind::Task, b"t"));
-        let request = Request { version: b"2025-11-25", ..request };
-        assert_eq!(second(request), None);
+        assert_eq!(id(request), found(Kind::Task, b"t"));
+        assert_eq!(second(request), found(Kind::Session, b"s"));
+        assert_eq!(request.unknown(), Presented::Leftover);
+        for request in [
+            Request { version: b"2025-11-25", ..request },
+            Request { method: b"tools/call", ..request },
+            Request { method: b"", ..request },
+        ] {
+            assert_eq!(id(request), found(Kind::Session, b"s"));
+            assert_eq!(second(request), None);
+        }
+        let broken = Request { name: b"=?base64?w6l=?=", ..request };
+        assert_eq!(id(broken), found(Kind::Session, b"s"));
+        let differ = Request { lines: Lines::Differ, ..request };
+        assert_eq!(id(differ), None);
     }
 
     #[test]
