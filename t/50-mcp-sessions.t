@@ -325,3 +325,70 @@ __DATA__
     POST /?sessionId=KEY | Mcp-Session-Id: stranger    => 404 - UNKNOWN -
     DELETE /?session_id=KEY | Mcp-Session-Id: one      => 200 a HIT a
     POST /?session_id=KEY | Mcp-Session-Id: one        => 404 - UNKNOWN -
+
+
+
+=== TEST 17: an underscore in the header's name is a hyphen, as it is to servers that read headers by CGI's rules
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    underscores_in_headers on;
+    location / { proxy_pass http://u; }
+--- story
+    POST /?mcp=one                                           => 200 a NEW a
+    POST /?mcp=two                                           => 200 b NEW b
+    POST / | Mcp-Session-Id: one | Mcp_Session_Id: two       => 400 - UNKNOWN -
+    POST / | Mcp_Session_Id: two | Mcp-Session-Id: one       => 400 - UNKNOWN -
+    POST / | MCP-SESSION_ID: two | mcp_session-id: one       => 400 - UNKNOWN -
+    POST / | Mcp-Session-Id: one | Mcp_Session-Id: one       => 200 a HIT a
+    POST / | Mcp_Session_Id: two                             => 200 b HIT b
+    POST / | Mcp_Session_Id: one                             => 200 a HIT a
+    POST / | Mcp_Session_Id: stranger                        => 404 - UNKNOWN -
+
+
+
+=== TEST 18: by default nginx drops such a header, and no server gets it
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?mcp=one                                           => 200 a NEW a
+    POST / | Mcp-Session-Id: one | Mcp_Session_Id: two       => 200 a HIT a
+    POST / | Mcp_Session_Id: one                             => 200 b NONE -
+
+
+
+=== TEST 19: what ends a session is its server's own answer, not one that nginx is redirected to
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location = /404 { proxy_intercept_errors on; error_page 404 = @again; proxy_pass http://u; }
+    location = /front { proxy_pass http://$TEST_NGINX_B; }
+    location = /page { internal; return 200 "page\n"; }
+    location = /denied { internal; return 403 "denied\n"; }
+    # A redirect to a name keeps the method.
+    location @again { rewrite ^ /204? break; proxy_pass http://u; }
+--- story
+    POST /?mcp=one                                         => 200 a NEW a
+    DELETE /403?accel=/page | Mcp-Session-Id: one          => 200 - HIT a
+    DELETE /403?accel=@again | Mcp-Session-Id: one         => 204 a HIT a
+    DELETE /404 | Mcp-Session-Id: one                      => 204 a HIT a
+    POST / | Mcp-Session-Id: one                           => 200 a HIT a
+    DELETE /202?accel=/denied | Mcp-Session-Id: one        => 403 - HIT a
+    POST / | Mcp-Session-Id: one                           => 404 - UNKNOWN -
+    # Something before it has let the request pass: only one of the two is the session's server.
+    POST /?mcp=two                                         => 200 b NEW b
+    DELETE /front?accel=@again | Mcp-Session-Id: two       => 204 b HIT b
+    POST / | Mcp-Session-Id: two                           => 404 - UNKNOWN -

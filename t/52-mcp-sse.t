@@ -229,7 +229,7 @@ NEW
 
 
 
-=== TEST 14: nor does one that two servers announce
+=== TEST 14: nor does one that two servers announce, from then on
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
@@ -241,6 +241,15 @@ NEW
     GET /endpoint | X-To: /v2beta1/messages => 200 b *
     POST /v2beta1/messages             => 200 a NONE -
     POST /v2beta1/messages             => 200 b NONE -
+    GET /endpoint | X-To: /v2beta1/messages => 200 a NONE -
+    POST /v2beta1/messages             => 200 b NONE -
+    POST /v2beta1/messages             => 200 a NONE -
+    POST /v2beta1/messages?mcp=one     => 200 b NEW b
+    GET /endpoint | X-To: /v2beta1/messages => 200 a NONE -
+    POST /v2beta1/messages             => 200 b NONE -
+    # Another one is found out anew.
+    GET /endpoint | X-To: /v3beta1/messages => 200 a *
+    POST /v3beta1/messages             => 200 a HIT a
 --- told
 \[info\] .*zone "sessions\w*": server "[\d.:]+" sent the same endpoint as another one, not learned \(hash [0-9a-f]{16}\)
 
@@ -336,3 +345,94 @@ sent an id that is too long, not learned
     GET /?sessionId=secret => 200 a UNKNOWN -
 --- told
 \[warn\] .*server "[\d.:]+" of zone "sessions\w*" is unreachable: connection refused$
+
+
+
+=== TEST 20: a target of two servers is nobody's, whatever streams are bound to
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m bind=$http_x_user;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint | X-To: /v2beta1/messages | X-User: ann => 200 a *
+    POST /v2beta1/messages | X-User: ann                  => 200 a HIT a
+    GET /endpoint | X-To: /v2beta1/messages | X-User: bob => 200 b *
+    GET /endpoint | X-To: /v2beta1/messages | X-User: bob => 200 a NONE -
+    POST /v2beta1/messages | X-User: bob                  => 200 b NONE -
+    # What was bound before is found out when its user comes back.
+    GET /endpoint | X-To: /v2beta1/messages | X-User: ann => 200 a NONE -
+    POST /v2beta1/messages | X-User: ann                  => 200 b NONE -
+    POST /v2beta1/messages | X-User: ann                  => 200 a NONE -
+
+
+
+=== TEST 21: an id that the client has chosen follows its newest stream
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint | X-To: /messages?clientId=bob         => 200 a *
+    POST /messages?clientId=bob                          => 200 a HIT a
+    GET /endpoint | X-To: /messages?clientId=bob         => 200 b *
+    POST /messages?clientId=bob                          => 200 b HIT b
+    POST /messages?clientId=bob                          => 200 b HIT b
+    GET /endpoint?clientId=ann | X-To: /messages?clientId=ann => 200 a *
+    POST /messages?clientId=ann                          => 200 a HIT a
+    POST /messages?clientId=ann                          => 200 a HIT a
+    GET /endpoint?clientId=ann | X-To: /messages?clientId=ann => 200 b *
+    POST /messages?clientId=ann                          => 200 b HIT b
+--- told
+\[info\] .*zone "sessions\w*": server "[\d.:]+" answered with an id that was bound to another one, and has it now \(hash [0-9a-f]{16}\)
+
+
+
+=== TEST 22: a user's key before the session id joins no streams
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    GET /endpoint?session_id=KEY | X-To: /messages?session_id=KEY&sessionId=one => 200 a *
+    GET /endpoint?session_id=KEY | X-To: /messages?session_id=KEY&sessionId=two => 200 b *
+    POST /messages?session_id=KEY&sessionId=one          => 200 a HIT a
+    POST /messages?session_id=KEY&sessionId=two          => 200 b HIT b
+    POST /messages?session_id=KEY&sessionId=one          => 200 a HIT a
+    POST /messages?session_id=KEY&sessionId=two          => 200 b HIT b
+
+
+
+=== TEST 23: who opens a stream is never turned away for the id in its URI
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+    }
+    upstream down {
+        sticky_learn zone=sessions;
+        server $TEST_NGINX_A down;
+        server $TEST_NGINX_B;
+    }
+    upstream gone {
+        sticky_learn zone=sessions;
+        server $TEST_NGINX_C;
+    }
+--- config
+    set $to u;
+    if ($arg_at) { set $to $arg_at; }
+    location / { proxy_pass http://$to; }
+--- story
+    GET /sse?session_id=KEY&id=KEY               => 200 a *
+    POST /messages?session_id=KEY&at=down        => 503 - UNAVAILABLE a
+    GET /sse?session_id=KEY&id=KEY&at=down       => 200 b UNAVAILABLE a
+    POST /messages?session_id=KEY&at=down        => 200 b HIT b
+    GET /sse?session_id=KEY&id=KEY&at=gone       => 200 c GONE b
+    POST /messages?session_id=KEY&at=gone        => 200 c HIT c
+    GET /sse?session_id=KEY&id=KEY&at=gone       => 200 c HIT c
+    POST /messages?session_id=KEY                => 404 - GONE c

@@ -222,3 +222,23 @@ __DATA__
     POST /task?id=one | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call            => 200 a *
     POST /task?id=one&at=b | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call       => 200 b *
     POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: one        => 200 b HIT b
+
+
+
+=== TEST 14: nor does one that is known, and leads elsewhere
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- story
+    POST /?mcp=one                                                                                                    => 200 a NEW a
+    POST /task?id=two | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call                                     => 200 b *
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: two | Mcp-Session-Id: one           => 200 b HIT b
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/cancel | Mcp-Name: two | Mcp-Session-Id: one        => 200 b HIT b
+    # Of any other request, and of an unknown task, it is honoured.
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call | Mcp-Name: two | Mcp-Session-Id: one          => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: stranger | Mcp-Session-Id: one      => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: =?base64?b25=?= | Mcp-Session-Id: one => 200 a HIT a
+    POST / | MCP-Protocol-Version: 2025-11-25 | Mcp-Method: tasks/get | Mcp-Name: two | Mcp-Session-Id: one           => 200 a HIT a

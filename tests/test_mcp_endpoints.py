@@ -48,6 +48,7 @@ FORMS = [
     ("short id in the path",   "/messages/{short}",                                    None,       OWN),
     ("id amid the path",       "/sessions/{hex}/messages",                             None,       OWN),
     ("two ids",                "/messages?sessionId={uuid}&session_id={hex}",          None,       OWN),
+    ("key before the id",      "/messages?session_id=key&sessionId={uuid}",            None,       OWN),
     ("id and clientId",        "/messages?sessionId={uuid}&clientId={hex}",            None,       OWN),
     ("encoded path",           "/messages/%7B{hex}%7D?x=%20",                          None,       OWN),
     ("absolute, no name",      "https://{host}:8443/messages/{hex}",                   None,       OWN),
@@ -61,6 +62,7 @@ FORMS = [
     ("/mcp",                   "/mcp",                                                 None,       BALANCED),
     ("/mcp/notifications",     "/mcp/notifications",                                   None,       BALANCED),
     ("the key of the stream",  "/messages?key=a1b2c3d4e5",                             None,       BALANCED),
+    ("looks like an id",       "/v2beta1/messages",                                    None,       BALANCED),
     ("no data",                "",                                                     None,       BALANCED),
 ]  # fmt: skip
 

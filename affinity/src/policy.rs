@@ -192,20 +192,31 @@ pub enum Created {
 pub enum Announced {
     /// A task.
     Task,
-    /// A stream of HTTP+SSE, by a session id.
+    /// A stream of HTTP+SSE, by a session id, or by a target with one: it is named so.
     Stream,
-    /// A stream of HTTP+SSE, by the target of its requests.
+    /// A stream of HTTP+SSE, by a target that only looks as if it had an id.
     Target,
 }
 
-/// What becomes of a live session whose id the body of another server's answer has.
+/// Who has the session that the body of an answer names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// Nobody, or the server that answered.
+    None,
+    /// Another server.
+    Other,
+    /// Another server, which is gone.
+    Gone,
+}
+
+/// What becomes of the session that the body of an answer names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clash {
-    /// It stays where it is.
+    /// It is bound to the server that answered, unless another one has it.
     Keep,
-    /// It moves to the server that answered.
+    /// It is bound to the server that answered.
     Move,
-    /// It ends: the text names no session, several servers have it.
+    /// It ends, if there is one: the text names no session, several servers have it.
     End,
 }
 
@@ -237,12 +248,19 @@ impl Policy {
         }
     }
 
-    /// Where the request goes when the server of its session, or task, cannot be had.
-    pub fn on_unavailable(&self, kind: Kind, absence: Absence) -> (Status, Route) {
+    /// Where the request goes when the server of its session, or task, cannot be had. `opens_stream` says
+    /// whether it is to open a stream of HTTP+SSE: that begins at any server, and names its session itself.
+    pub fn on_unavailable(
+        &self,
+        kind: Kind,
+        absence: Absence,
+        opens_stream: bool,
+    ) -> (Status, Route) {
         let gone = matches!(absence, Absence::Gone | Absence::Elsewhere);
         let status = if gone { Status::Gone } else { Status::Unavailable };
         let route = match (self.unavailable, gone) {
             (Unavailable::Balance | Unavailable::Rebind, _) => Route::Balance,
+            (Unavailable::Reject, _) if kind == Kind::Sse && opens_stream => Route::Balance,
             (Unavailable::Reject, true) if kind == Kind::Task => Route::Afresh,
             (Unavailable::Reject, true) => Route::Reject(Rejection::Gone),
             (Unavailable::Reject, false) => Route::Reject(Rejection::Unavailable),
@@ -292,16 +310,20 @@ impl Policy {
         }
     }
 
-    /// What becomes of a session that another server has, when the body of an answer names it; `gone`
-    /// says whether that other server is.
+    /// What becomes of the session that the body of an answer names. `shared` says whether its target is
+    /// one of [`SharedTargets`](crate::mcp::SharedTargets), and whether it is to be noted as one if the
+    /// session ends.
     ///
     /// A task keeps its first server: tools repeat what they are told. A stream is announced by its own
-    /// server. A target that two servers announce is the same for every stream.
-    pub fn on_announced(&self, announced: Announced, gone: bool) -> Clash {
-        match (announced, gone) {
-            (_, true) | (Announced::Stream, false) => Clash::Move,
-            (Announced::Task, false) => Clash::Keep,
-            (Announced::Target, false) => Clash::End,
+    /// server: an id that the client has chosen comes from another one when it opens its stream anew, and
+    /// its newest stream counts. A target without such an id that two servers announce is the same for every stream: it is bound to none of
+    /// them from then on, or the requests of all streams would follow the latest one.
+    pub fn on_announced(&self, announced: Announced, holder: Holder, shared: bool) -> Clash {
+        match (announced, holder) {
+            (Announced::Target, Holder::Other) => Clash::End,
+            (Announced::Target, _) if shared => Clash::End,
+            (Announced::Task, Holder::Other) | (_, Holder::None) => Clash::Keep,
+            (_, Holder::Gone) | (Announced::Stream, Holder::Other) => Clash::Move,
         }
     }
 
@@ -394,9 +416,30 @@ mod tests {
         let p = Policy { unavailable: Unavailable::Reject, ..policy() };
         let gone = (Status::Gone, Route::Reject(Rejection::Gone));
         let away = (Status::Unavailable, Route::Reject(Rejection::Unavailable));
-        assert_eq!(p.on_unavailable(Kind::Session, Absence::Gone), gone);
-        assert_eq!(p.on_unavailable(Kind::Session, Absence::Unreachable), away);
-        assert_eq!(p.on_unavailable(Kind::Session, Absence::Full), away);
+        for (kind, opens_stream) in
+            [(Kind::Session, false), (Kind::Session, true), (Kind::Sse, false)]
+        {
+            assert_eq!(p.on_unavailable(kind, Absence::Gone, opens_stream), gone);
+            assert_eq!(p.on_unavailable(kind, Absence::Unreachable, opens_stream), away);
+            assert_eq!(p.on_unavailable(kind, Absence::Full, opens_stream), away);
+        }
+    }
+
+    #[test]
+    fn a_request_that_opens_a_stream_is_never_rejected() {
+        for unavailable in [Unavailable::Balance, Unavailable::Rebind, Unavailable::Reject] {
+            let p = Policy { unavailable, unknown: Unknown::Reject, mcp: true, ..policy() };
+            for (absence, status) in [
+                (Absence::Unreachable, Status::Unavailable),
+                (Absence::Full, Status::Unavailable),
+                (Absence::Gone, Status::Gone),
+                (Absence::Elsewhere, Status::Gone),
+            ] {
+                let route = p.on_unavailable(Kind::Sse, absence, true);
+                assert_eq!(route, (status, Route::Balance));
+            }
+            assert_eq!(p.on_lookup(Presented::Stranger(Kind::Sse)).1, Route::Balance);
+        }
     }
 
     #[test]
@@ -404,11 +447,11 @@ mod tests {
         for unavailable in [Unavailable::Balance, Unavailable::Rebind] {
             let p = Policy { unavailable, ..policy() };
             assert_eq!(
-                p.on_unavailable(Kind::Session, Absence::Full),
+                p.on_unavailable(Kind::Session, Absence::Full, false),
                 (Status::Unavailable, Route::Balance)
             );
             assert_eq!(
-                p.on_unavailable(Kind::Session, Absence::Gone),
+                p.on_unavailable(Kind::Session, Absence::Gone, false),
                 (Status::Gone, Route::Balance)
             );
         }
@@ -541,9 +584,12 @@ mod tests {
             ..policy()
         };
         assert_eq!(p.on_lookup(Presented::Stranger(Kind::Task)), (Status::Unknown, Route::Balance));
-        assert_eq!(p.on_unavailable(Kind::Task, Absence::Gone), (Status::Gone, Route::Afresh));
         assert_eq!(
-            p.on_unavailable(Kind::Task, Absence::Full),
+            p.on_unavailable(Kind::Task, Absence::Gone, false),
+            (Status::Gone, Route::Afresh)
+        );
+        assert_eq!(
+            p.on_unavailable(Kind::Task, Absence::Full, false),
             (Status::Unavailable, Route::Reject(Rejection::Unavailable))
         );
     }
@@ -585,11 +631,18 @@ mod tests {
     #[test]
     fn a_task_keeps_its_server_a_stream_follows_and_a_target_of_two_is_none() {
         let p = Policy { mcp: true, ..policy() };
-        assert_eq!(p.on_announced(Announced::Task, false), Clash::Keep);
-        assert_eq!(p.on_announced(Announced::Stream, false), Clash::Move);
-        assert_eq!(p.on_announced(Announced::Target, false), Clash::End);
-        for announced in [Announced::Task, Announced::Stream, Announced::Target] {
-            assert_eq!(p.on_announced(announced, true), Clash::Move);
+        for (announced, none, other, gone) in [
+            (Announced::Task, Clash::Keep, Clash::Keep, Clash::Move),
+            (Announced::Stream, Clash::Keep, Clash::Move, Clash::Move),
+            (Announced::Target, Clash::Keep, Clash::End, Clash::Move),
+        ] {
+            assert_eq!(p.on_announced(announced, Holder::None, false), none);
+            assert_eq!(p.on_announced(announced, Holder::Other, false), other);
+            assert_eq!(p.on_announced(announced, Holder::Gone, false), gone);
+        }
+        // Known to be that of two, it is bound to nobody, whoever announces it.
+        for holder in [Holder::None, Holder::Other, Holder::Gone] {
+            assert_eq!(p.on_announced(Announced::Target, holder, true), Clash::End);
         }
     }
 

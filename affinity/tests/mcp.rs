@@ -4,9 +4,10 @@
 mod model;
 
 use affinity::mcp::{
-    Format, Id, Lines, Progress, Reader, Refusal, Request, Verb, Watch, MAX_ID, MAX_WATCHED,
+    Format, Id, Learned, Lines, Progress, Reader, Refusal, Request, Verb, Watch, MAX_ID,
+    MAX_WATCHED,
 };
-use affinity::policy::Rejection;
+use affinity::policy::{Announced, Rejection};
 use affinity::table::{Kind, Span};
 use base64::prelude::{Engine, BASE64_STANDARD};
 use proptest::prelude::*;
@@ -147,7 +148,9 @@ fn the_target_of_an_endpoint_names_its_session_whatever_it_looks_like() {
         ("./messages/5f0c1a2b", "/api/messages/5f0c1a2b"),
         ("../messages/5f0c1a2b", "/messages/5f0c1a2b"),
         ("http://h:1/messages/5f0c1a2b?x", "/messages/5f0c1a2b?x"),
-        ("/messages?sessionId=a&session_id=b", "a"),
+        ("/messages?sessionId=a&session_id=b", "/messages?sessionId=a&session_id=b"),
+        ("/messages?sessionId=a&session_id=a&sessionid=", "a"),
+        (r#""/m?sessionId=a&session_id=b""#, "a"),
         ("/messages?sessionId=%61%2B", "a+"),
         ("/messages?clientId=%61%2B", "/messages?clientId=%61%2B"),
         (r#"{"url":"/m?sessionId=X"}"#, "X"),
@@ -156,6 +159,30 @@ fn the_target_of_an_endpoint_names_its_session_whatever_it_looks_like() {
     ] {
         assert_eq!(endpoint(data, "/api/sse").as_deref(), Ok(id), "{data}");
     }
+}
+
+#[test]
+fn an_id_in_a_body_says_whether_it_is_named_so() {
+    for (data, announced) in [
+        ("/messages?sessionId=abc", Announced::Stream),
+        ("/messages?clientId=bob", Announced::Stream),
+        ("/v2beta1/messages;session=bob", Announced::Stream),
+        ("/v2beta1/messages", Announced::Target),
+        ("/messages?sid=5f0c1a2b", Announced::Target),
+    ] {
+        let body = format!("event: endpoint\ndata: {data}\n\n");
+        let mut reader = Reader::new(Watch::Endpoint, b"/sse").unwrap();
+        let progress = reader.feed(body.as_bytes());
+        assert!(
+            matches!(progress, Progress::Found(learned) if learned.announced == announced),
+            "{data}: {progress:?}"
+        );
+    }
+    let mut reader = Reader::new(Watch::Task(Format::Json), b"/mcp").unwrap();
+    let body = result(TASK);
+    let progress = reader.feed(body.as_bytes());
+    let is_task = |learned: Learned| learned.announced == Announced::Task;
+    assert!(matches!(progress, Progress::Found(learned) if is_task(learned)));
 }
 
 #[test]
@@ -183,6 +210,10 @@ fn an_id_that_the_stream_has_as_well_gives_way_to_one_that_it_has_not() {
     let both = "/m?sessionId=mine&clientId=c";
     assert_eq!(endpoint(both, uri).as_deref(), Ok(both));
     assert_eq!(endpoint(both, "/sse").as_deref(), Ok("mine"));
+    let keyed = "/m?sessionId=mine&session_id=fresh";
+    for stream in [uri, "/sse", "/sse?session_id=fresh", "/sse?sessionId=mine&session_id=fresh"] {
+        assert_eq!(endpoint(keyed, stream).as_deref(), Ok(keyed), "{stream}");
+    }
 }
 
 #[test]

@@ -14,8 +14,8 @@ use core::ptr;
 use affinity::cookies::Few;
 use affinity::mcp::{Learned, Outlook, Refusal};
 use affinity::policy::{
-    self, Absence, Announced, Answer, Bound as Whose, Clash, Created, Lesson, Moment, Presented,
-    Rejection, Route, Rules, Status, Unavailable, Unknown,
+    self, Absence, Announced, Answer, Bound as Whose, Clash, Created, Holder, Lesson, Moment,
+    Presented, Rejection, Route, Rules, Status, Unavailable, Unknown,
 };
 use affinity::servers::{Avoided, Event, Known, Record};
 use affinity::table::{Bound, Existing, Key, Kind, ServerId, Session, Span, Tick};
@@ -1038,7 +1038,9 @@ impl PeerData {
             Absence::Full | Absence::Elsewhere => Away::Busy,
             Absence::Unreachable | Absence::Gone => Away::Unreachable,
         };
-        let (status, route) = self.affinity.policy.on_unavailable(self.carried.kind, absence);
+        let opens_stream = self.carried.mcp.as_ref().is_some_and(Outlook::opens_stream);
+        let (status, route) =
+            self.affinity.policy.on_unavailable(self.carried.kind, absence, opens_stream);
         self.status = status;
         let is_over = matches!(route, Route::Afresh | Route::Reject(Rejection::Gone));
         if is_over && absence != Absence::Elsewhere {
@@ -1289,6 +1291,8 @@ impl PeerData {
                 Whose::Elsewhere
             }
         });
+        // SAFETY: the request is live.
+        let ends = ends && !unsafe { self.was_answered_before() };
         // SAFETY: the request is in the upstream; that of a session that is away has round robin's peers.
         let stands_in = self.away != Away::No
             && held == Held::Chosen
@@ -1319,6 +1323,24 @@ impl PeerData {
                 _ => (),
             }
         }
+    }
+
+    /// Whether the session's server has answered before, and nginx has redirected the request since
+    /// (`X-Accel-Redirect`, `error_page`). What the server says of the session is its first answer: what
+    /// follows answers a request that nginx has made of it.
+    ///
+    /// # Safety
+    /// The request is live.
+    #[cold]
+    unsafe fn was_answered_before(&self) -> bool {
+        let is_earlier = |data: &PeerData| {
+            data.request == self.request
+                && !ptr::eq(data, self)
+                && data.status == Status::Hit
+                && data.in_flight.key() == self.in_flight.key()
+        };
+        // SAFETY: by this function's contract; the data of a request stay in its pool.
+        unsafe { recycled::find::<PeerData>((*self.request).pool, is_earlier) }.is_some()
     }
 
     /// Further ids of the response beside the first: cookies of the same name.
@@ -1357,16 +1379,15 @@ impl PeerData {
             let Some(server) = server else {
                 return name.map_or((), |name| self.complain_of_full_list(nginx::bytes(name)));
             };
-            let announced = match learned.kind {
-                Kind::Sse if learned.is_target => Announced::Target,
-                Kind::Sse => Announced::Stream,
-                Kind::Session | Kind::Task => Announced::Task,
-            };
-            self.bind_announced(key, server, announced, learned.ttl);
+            // A target that is the same for every stream is that whoever asks: without `bind`.
+            let target = (learned.announced == Announced::Target)
+                .then(|| table.key(learned.kind, learned.id, &[]).fingerprint());
+            self.bind_announced(key, server, learned.announced, target, learned.ttl);
         }
     }
 
-    /// Binds the id that a body gives to the server that sent it, unless another one has it.
+    /// Binds the id that a body gives to the server that sent it, unless another one has it. `target` is
+    /// the fingerprint under which a target may be known to be shared.
     ///
     /// # Safety
     /// The request is live.
@@ -1375,21 +1396,26 @@ impl PeerData {
         key: Key,
         server: ServerId,
         announced: Announced,
+        target: Option<u64>,
         ttl: Option<Span>,
     ) {
-        let holder = self.sessions().lookup(key, nginx::now(), &self.affinity.limits);
-        let clash = match holder.map(|session| session.server).filter(|holder| *holder != server) {
-            None => Clash::Keep,
+        let sessions = self.sessions();
+        let session = sessions.lookup(key, nginx::now(), &self.affinity.limits);
+        let holder = match session.map(|session| session.server).filter(|other| *other != server) {
+            None => Holder::None,
             // SAFETY: by this function's contract.
-            Some(holder) => unsafe {
-                self.affinity.policy.on_announced(announced, self.is_gone(holder))
-            },
+            Some(other) if unsafe { self.is_gone(other) } => Holder::Gone,
+            Some(_) => Holder::Other,
         };
-        let existing = match clash {
+        let shared = target.is_some_and(|target| sessions.shared_targets().has(target));
+        let existing = match self.affinity.policy.on_announced(announced, holder, shared) {
             Clash::Keep => Existing::Keep,
             Clash::Move => Existing::Move,
             Clash::End => {
-                self.sessions().forget(key);
+                target.into_iter().for_each(|target| sessions.shared_targets().note(target));
+                if session.is_some() {
+                    sessions.forget(key);
+                }
                 return self.tell(server, Notice::Shared(key));
             }
         };

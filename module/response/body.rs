@@ -61,18 +61,9 @@ pub unsafe fn request<'a>(r: *const ngx_http_request_t) -> Request<'a> {
 /// The header is one of a live request, with its name in lower case.
 unsafe fn note<'a>(request: &mut Request<'a>, header: &ngx_table_elt_t) {
     // SAFETY: by this function's contract; the name in lower case is as long as the name.
-    let (name, value) = unsafe {
-        (slice::from_raw_parts(header.lowcase_key, header.key.len), nginx::bytes(&header.value))
-    };
-    let place: &mut &'a [u8] = match name {
-        b"mcp-session-id" => return request.add_session(value),
-        b"mcp-protocol-version" => &mut request.version,
-        b"mcp-method" => &mut request.method,
-        b"mcp-name" => &mut request.name,
-        _ => return,
-    };
-    if place.is_empty() {
-        *place = value;
+    unsafe {
+        let name = slice::from_raw_parts(header.lowcase_key, header.key.len);
+        request.add_header(name, nginx::bytes(&header.value));
     }
 }
 

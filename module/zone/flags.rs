@@ -2,6 +2,7 @@
 
 use crate::zone::notes::note;
 use crate::zone::sessions::Sessions;
+use affinity::mcp::SharedTargets;
 use affinity::status::Draining;
 use affinity::table::{ServerId, Span, Tick};
 use core::sync::atomic::Ordering;
@@ -49,6 +50,11 @@ impl Sessions {
         note(&self.notes().troubled, || {
             self.table.servers().any(|server| !self.table.record(server).is_plain())
         });
+    }
+
+    /// Targets of streams that two servers have announced.
+    pub fn shared_targets(&self) -> &SharedTargets {
+        &self.notes().shared_targets
     }
 
     /// Takes the lease on attempts for this process, or prolongs it; `None` if another one has it. Gives

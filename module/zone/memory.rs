@@ -12,6 +12,7 @@ use crate::zone::pages::Mapping;
 use crate::zone::region::table_in;
 use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
+use affinity::mcp::SharedTargets;
 use affinity::status::{Draining, Tally};
 use affinity::table::{Limits, Span, Table};
 use core::cell::RefCell;
@@ -70,6 +71,7 @@ pub(super) unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessio
             troubled: AtomicU32::new(0),
             lease: AtomicU64::new(0),
             full_list_at: AtomicU32::new(long_ago),
+            shared_targets: SharedTargets::default(),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
         pool.data = memory;

@@ -1,11 +1,12 @@
 //! What all workers note beside the table: counters, flags, the lease on attempts.
 
+use affinity::mcp::SharedTargets;
 use affinity::status::Tally;
 use affinity::table::{Span, Tick};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Marks a region of ours; the last byte is the version of this layout.
-pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x03");
+pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x04");
 
 /// Sets of counters. A worker has one of its own unless there are more workers than that.
 pub(super) const TALLIES: usize = 8;
@@ -28,6 +29,8 @@ pub(super) struct Notes {
     pub(super) lease: AtomicU64,
     /// When the log has told of a server without a place in the list.
     pub(super) full_list_at: AtomicU32,
+    /// Targets of streams that are the same for all. A zone with new memory finds them out again.
+    pub(super) shared_targets: SharedTargets,
     /// What became of requests.
     pub(super) tallies: [Counters; TALLIES],
 }

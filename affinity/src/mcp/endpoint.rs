@@ -3,8 +3,9 @@
 use super::query::{self, split};
 use super::reader::{Refusal, Step};
 use super::sse::{Piece, Stream};
-use super::target;
+use super::target::{self, OwnId};
 use super::{Bounded, Id};
+use crate::policy::Announced;
 
 /// The longest data of an `endpoint` event that is read, in bytes: a target, an authority before it,
 /// and parameters that do not matter.
@@ -21,7 +22,7 @@ pub(super) struct Endpoint<'a> {
     /// The URI of the stream as its request line has it.
     uri: &'a [u8],
     id: Id,
-    is_target: bool,
+    announced: Announced,
 }
 
 impl<'a> Endpoint<'a> {
@@ -34,7 +35,7 @@ impl<'a> Endpoint<'a> {
             data: Bounded::new(),
             uri,
             id: Id::new(),
-            is_target: false,
+            announced: Announced::Stream,
         }
     }
 
@@ -77,9 +78,9 @@ impl<'a> Endpoint<'a> {
         self.id.get()
     }
 
-    /// Whether that is the event's target.
-    pub(super) fn is_target(&self) -> bool {
-        self.is_target
+    /// What that is.
+    pub(super) fn announced(&self) -> Announced {
+        self.announced
     }
 
     fn find(&mut self) -> Result<(), Refusal> {
@@ -92,18 +93,23 @@ impl<'a> Endpoint<'a> {
 
         let has_target = target::resolve(reference, self.uri, &mut self.id);
         let of_target = self.id.get().filter(|_| has_target);
-        self.is_target = of_target.is_some_and(|target| target::has_own_id(target, self.uri))
-            && (id.is_none() || !is_new);
-        match (self.is_target, id) {
-            (true, _) => Ok(()),
-            (false, Some(_)) => {
+        let own = match of_target {
+            Some(target) if target::has_session_ids(target) => Some(OwnId::Named),
+            Some(target) if id.is_none() || !is_new => target::own_id(target, self.uri),
+            _ => None,
+        };
+        match (own, id) {
+            (Some(OwnId::Named), _) => self.announced = Announced::Stream,
+            (Some(OwnId::Seeming), _) => self.announced = Announced::Target,
+            (None, Some(_)) => {
                 self.id = named;
-                Ok(())
+                self.announced = Announced::Stream;
             }
-            (false, None) if !has_target => Err(Refusal::NoTarget),
-            (false, None) if of_target.is_none() => Err(Refusal::TooLong),
-            (false, None) => Err(Refusal::NoId),
+            (None, None) if !has_target => return Err(Refusal::NoTarget),
+            (None, None) if of_target.is_none() => return Err(Refusal::TooLong),
+            (None, None) => return Err(Refusal::NoId),
         }
+        Ok(())
     }
 }
 

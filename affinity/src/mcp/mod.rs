@@ -24,6 +24,7 @@ mod query;
 mod reader;
 pub mod rejection;
 mod request;
+mod shared;
 mod sse;
 mod target;
 mod task;
@@ -31,6 +32,7 @@ mod task;
 pub use bounded::Bounded;
 pub use reader::{Learned, Progress, Reader, Refusal, MAX_WATCHED};
 pub use request::{trim, Format, Lines, Outlook, Request, Response, Verb, Watch};
+pub use shared::SharedTargets;
 
 /// The longest id or target, in bytes, that is decoded from a query or a header, or learned from a
 /// body. A longer one counts as none.

@@ -13,18 +13,25 @@ const MAX_NAME: usize = 10;
 /// hexadecimal digits follow stand for themselves, a plus sign for a space; names are decoded as
 /// values are.
 pub(super) fn session_id<'s>(query: &[u8], id: &'s mut Id) -> Option<&'s [u8]> {
-    let query = query.split(|byte| *byte == b'#').next()?;
-    for parameter in query.split(|byte| *byte == b'&') {
-        let (name, Some(value)) = split(parameter, b'=') else { continue };
-        if is_session_id(name) {
-            id.clear();
-            decode(value, id);
-            if !id.is_empty() {
-                return id.get();
-            }
-        }
-    }
-    None
+    let value = session_ids(query).next()?;
+    id.clear();
+    decode(value, id);
+    id.get()
+}
+
+/// Whether a query has several session ids that differ, as they are written.
+pub(super) fn has_several(query: &[u8]) -> bool {
+    let mut values = session_ids(query);
+    values.next().is_some_and(|first| values.any(|other| other != first))
+}
+
+/// The session ids that are not empty, undecoded.
+fn session_ids(query: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let query = query.split(|byte| *byte == b'#').next().unwrap_or_default();
+    query.split(|byte| *byte == b'&').filter_map(|parameter| match split(parameter, b'=') {
+        (name, Some(value)) if !value.is_empty() && is_session_id(name) => Some(value),
+        _ => None,
+    })
 }
 
 /// Whether a parameter of this name, undecoded, holds a session id.

@@ -3,6 +3,7 @@
 use super::endpoint::Endpoint;
 use super::task::{TaskJson, TaskSse};
 use super::{Format, Watch};
+use crate::policy::Announced;
 use crate::table::{Kind, Span};
 
 /// How much of a body is looked at, in bytes.
@@ -46,8 +47,8 @@ pub struct Learned<'a> {
     pub kind: Kind,
     /// The id, decoded; of a stream also its target, undecoded.
     pub id: &'a [u8],
-    /// The id is the target of an `endpoint` event.
-    pub is_target: bool,
+    /// The same, as far as it matters to one who has it already.
+    pub announced: Announced,
     /// How long it lives from now on, if the server has said so.
     pub ttl: Option<Span>,
 }
@@ -109,14 +110,14 @@ impl<'a> Reader<'a> {
             Body::Endpoint(endpoint) => Some(Learned {
                 kind: Kind::Sse,
                 id: endpoint.id()?,
-                is_target: endpoint.is_target(),
+                announced: endpoint.announced(),
                 ttl: None,
             }),
             Body::TaskJson(TaskJson(message)) | Body::TaskSse(TaskSse { message, .. }) => {
                 Some(Learned {
                     kind: Kind::Task,
                     id: message.task_id()?,
-                    is_target: false,
+                    announced: Announced::Task,
                     ttl: message.ttl(),
                 })
             }

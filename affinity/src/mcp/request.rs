@@ -8,6 +8,8 @@ use crate::table::Kind;
 /// against the body.
 const STATELESS: &[u8] = b"2026-07-28";
 
+const SESSION_ID: &[u8] = b"mcp-session-id";
+
 /// A request, as far as it matters here. What it does not have is empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -84,6 +86,33 @@ pub enum Format {
 }
 
 impl<'a> Request<'a> {
+    /// Takes a header; its name is in lower case. Of one that comes twice the first counts that is not
+    /// empty.
+    ///
+    /// An underscore in the name of `Mcp-Session-Id` is a hyphen: nginx passes such names on with
+    /// `underscores_in_headers on`, and servers that read headers by CGI's rules (RFC 3875, section
+    /// 4.1.18), as WSGI's and FastCGI's do, cannot tell the two.
+    #[inline]
+    pub fn add_header(&mut self, name: &[u8], value: &'a [u8]) {
+        if name == SESSION_ID {
+            return self.add_session(value);
+        }
+        let place = match name {
+            b"mcp-protocol-version" => &mut self.version,
+            b"mcp-method" => &mut self.method,
+            b"mcp-name" => &mut self.name,
+            name => {
+                if name.len() == SESSION_ID.len() && is_session_id(name) {
+                    self.add_session(value);
+                }
+                return;
+            }
+        };
+        if place.is_empty() {
+            *place = value;
+        }
+    }
+
     /// Takes a line of `Mcp-Session-Id`.
     #[inline]
     pub fn add_session(&mut self, line: &'a [u8]) {
@@ -97,23 +126,34 @@ impl<'a> Request<'a> {
 
     /// The id that is asked for first. An id that must be decoded is put into `scratch`.
     ///
-    /// - `Mcp-Session-Id`, at any revision. Where there is one, nothing else of the request is a
-    ///   session's: users put keys of their own into queries (`?session_id=KEY`).
-    /// - `Mcp-Name` of a request about a task, at a stateless revision.
+    /// - `Mcp-Name` of a request about a task, at a stateless revision. A task is on one server, whatever
+    ///   session id the client has left over from another time: there are no sessions at that revision,
+    ///   and its servers do not read the header.
+    /// - `Mcp-Session-Id`, at any revision. Where there is one, nothing in the URI is a session's: users
+    ///   put keys of their own into queries (`?session_id=KEY`).
     /// - What names a stream of HTTP+SSE: the target, if it can have an id of its own, else the session
     ///   id in the query (see `target.rs`).
     ///
     /// Neither the version nor `Accept` tells the transports apart: clients of HTTP+SSE send both.
     #[inline]
     pub fn id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
-        if !self.session.is_empty() {
+        // Nearly all, since no revision with sessions has `Mcp-Method`.
+        if !self.session.is_empty() && self.method.is_empty() {
             return (self.lines == Lines::Alike).then_some((Kind::Session, self.session));
         }
+        self.other_id(scratch)
+    }
+
+    #[inline(never)]
+    fn other_id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
         if self.lines == Lines::Differ {
             return None;
         }
+        let session = Some((Kind::Session, self.session)).filter(|(_, id)| !id.is_empty());
         if self.names_task(self.is_stateless()) {
-            name::decode(self.name, scratch).map(|id| (Kind::Task, id))
+            name::decode(self.name, scratch).map(|id| (Kind::Task, id)).or(session)
+        } else if session.is_some() {
+            session
         } else if self.may_be_announced() {
             Some((Kind::Sse, self.target))
         } else {
@@ -124,8 +164,8 @@ impl<'a> Request<'a> {
     /// The id that is asked for where the first one is unknown.
     pub fn second_id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
         match (self.session.is_empty(), self.names_task(self.is_stateless())) {
-            // A leftover does not keep a task from its server.
-            (false, true) => name::decode(self.name, scratch).map(|id| (Kind::Task, id)),
+            // A task that nginx has not seen, of a client with a known session: its server may be the one.
+            (false, true) => Some((Kind::Session, self.session)),
             (true, false) if self.may_be_announced() => {
                 query::session_id(self.query, scratch).map(|id| (Kind::Sse, id))
             }
@@ -171,17 +211,19 @@ impl<'a> Request<'a> {
 
     /// Whether the target can be that of an `endpoint` event.
     fn may_be_announced(&self) -> bool {
-        self.target.len() <= MAX_ID && target::has_own_id(self.target, b"")
+        self.target.len() <= MAX_ID && target::may_be_announced(self.target)
     }
 
     /// Revisions are dates. What is none is older than the stateless ones.
     fn is_stateless(&self) -> bool {
+        // Nearly all versions are older.
         let is_date = self.version.len() == STATELESS.len()
+            && self.version >= STATELESS
             && self.version.iter().zip(STATELESS).all(|(byte, like)| match like {
                 b'-' => *byte == b'-',
                 _ => byte.is_ascii_digit(),
             });
-        is_date && self.version >= STATELESS
+        is_date
     }
 }
 
@@ -209,6 +251,11 @@ impl Outlook {
     /// Whether the request is to be refused: its `Mcp-Session-Id` lines differ.
     pub fn is_ambiguous(&self) -> bool {
         self.ambiguous
+    }
+
+    /// Whether the request may be one that opens a stream of HTTP+SSE: a GET without `Mcp-Session-Id`.
+    pub fn opens_stream(&self) -> bool {
+        self.body == Body::Endpoint
     }
 
     /// Whether the `Mcp-Session-Id` of an answer with this status names a session.
@@ -246,6 +293,13 @@ impl Outlook {
             _ => Watch::Nothing,
         }
     }
+}
+
+/// Whether a name of a header is that of `Mcp-Session-Id` but for underscores.
+#[cold]
+fn is_session_id(name: &[u8]) -> bool {
+    let unfolded = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
+    unfolded.eq(SESSION_ID.iter().copied())
 }
 
 fn is_success(status: u16) -> bool {
@@ -346,6 +400,38 @@ mod tests {
     }
 
     #[test]
+    fn an_underscore_in_the_name_of_the_session_header_is_a_hyphen() {
+        let of = |headers: &[(&'static str, &'static str)]| {
+            let mut request = REQUEST;
+            for (name, value) in headers {
+                request.add_header(name.as_bytes(), value.as_bytes());
+            }
+            request
+        };
+        for name in ["mcp-session-id", "mcp_session_id", "mcp-session_id", "mcp_session-id"] {
+            assert_eq!(id(of(&[(name, "a")])), found(Kind::Session, b"a"));
+            for (other, differs) in [("a", false), ("b", true)] {
+                let both = of(&[("mcp-session-id", "a"), (name, other)]);
+                assert_eq!(both.outlook().is_ambiguous(), differs, "{name}");
+                let both = of(&[(name, other), ("mcp-session-id", "a")]);
+                assert_eq!(both.outlook().is_ambiguous(), differs, "{name}");
+            }
+        }
+        for name in ["mcp-session-ix", "mcp--session-id", "mcpsession-id", "mcp-session-id-", ""] {
+            assert_eq!(id(of(&[(name, "a")])), None, "{name}");
+        }
+        let request = of(&[
+            ("mcp-protocol-version", ""),
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-protocol-version", "2025-11-25"),
+            ("mcp-method", "tasks/get"),
+            ("mcp_name", "no"),
+            ("mcp-name", "t"),
+        ]);
+        assert_eq!(id(request), found(Kind::Task, b"t"));
+    }
+
+    #[test]
     fn a_query_names_a_stream_unless_a_header_names_a_session() {
         let query = b"x=1&sessionId=s%31";
         assert_eq!(id(Request { query, ..REQUEST }), found(Kind::Sse, b"s1"));
@@ -373,6 +459,11 @@ mod tests {
         let plain = Request { target: b"/m?session_id=s", ..request };
         assert_eq!(id(plain), found(Kind::Sse, b"s"));
         assert_eq!(second(plain), None);
+        let (query, target) =
+            (&b"session_id=key&sessionId=s"[..], b"/m?session_id=key&sessionId=s");
+        let several = Request { query, target, ..request };
+        assert_eq!(id(several), found(Kind::Sse, target));
+        assert_eq!(second(several), found(Kind::Sse, b"key"));
         let long = [b"/m/5f0c12?x=", &[b'x'; MAX_ID][..]].concat();
         assert_eq!(id(Request { target: &long, ..request }), found(Kind::Sse, b"s"));
     }
@@ -412,10 +503,21 @@ mod tests {
     #[test]
     fn a_leftover_does_not_keep_a_task_from_its_server() {
         let request = Request { version: NEW, method: b"tasks/get", name: b"t", ..with(b"s") };
-        assert_eq!(id(request), found(Kind::Session, b"s"));
-        assert_eq!(second(request), found(Kind::Task, b"t"));
-        let request = Request { version: b"2025-11-25", ..request };
-        assert_eq!(second(request), None);
+        assert_eq!(id(request), found(Kind::Task, b"t"));
+        assert_eq!(second(request), found(Kind::Session, b"s"));
+        assert_eq!(request.unknown(), Presented::Leftover);
+        for request in [
+            Request { version: b"2025-11-25", ..request },
+            Request { method: b"tools/call", ..request },
+            Request { method: b"", ..request },
+        ] {
+            assert_eq!(id(request), found(Kind::Session, b"s"));
+            assert_eq!(second(request), None);
+        }
+        let broken = Request { name: b"=?base64?w6l=?=", ..request };
+        assert_eq!(id(broken), found(Kind::Session, b"s"));
+        let differ = Request { lines: Lines::Differ, ..request };
+        assert_eq!(id(differ), None);
     }
 
     #[test]
@@ -470,6 +572,8 @@ mod tests {
     fn a_stream_may_bring_an_endpoint_unless_a_header_names_a_session() {
         let get = Request { verb: Verb::Get, ..REQUEST };
         assert_eq!(get.outlook().teaches(&SSE), Watch::Endpoint);
+        assert!(get.outlook().opens_stream());
+        assert!(!REQUEST.outlook().opens_stream());
         assert_eq!(get.outlook().teaches(&JSON), Watch::Nothing);
         assert_eq!(get.outlook().teaches(&Response { status: 202, ..SSE }), Watch::Nothing);
         assert_eq!(get.outlook().teaches(&Response { content_type: b"", ..SSE }), Watch::Nothing);
@@ -477,6 +581,7 @@ mod tests {
         let mut of_session = get;
         of_session.add_session(b"s");
         assert_eq!(of_session.outlook().teaches(&SSE), Watch::Nothing);
+        assert!(!of_session.outlook().opens_stream());
         for version in [&b"2025-11-25"[..], NEW] {
             let get = Request { version, query: b"session_id=s", ..get };
             assert_eq!(get.outlook().teaches(&SSE), Watch::Endpoint);

@@ -3,11 +3,12 @@
 //!
 //! # Which text names the session
 //! One entry of the table stands for a stream. Its text is, of these, the first that there is:
-//! 1. The session id in the event's query ([`query::session_id`]), unless the stream's own URI has the
-//!    same one. The official SDKs write it so, and it stays the same where a proxy in front of nginx
+//! 1. The session id in the event's query ([`query::session_id`]), if it is the only one there and the
+//!    stream's own URI does not have it. The official SDKs write it so, and it stays the same where a proxy in front of nginx
 //!    changes the prefix of the path.
 //! 2. The target: path and query as the client will send them ([`resolve`]), if it has an id of its
-//!    own ([`has_own_id`]). A target begins with a slash.
+//!    own ([`own_id`]), or several session ids in its query: one may be a user's key, and the same for
+//!    all streams of that user. A target begins with a slash.
 //! 3. The session id in the event's query although the stream's own URI has it: the client has chosen
 //!    it.
 //!
@@ -20,22 +21,25 @@
 //! `/messages` and `/mcp/notifications` are the same for every stream: to learn one would lead
 //! everybody's requests to one server. A target has an id of its own if a segment of its path, or the
 //! value of a parameter (`?name=value`, `;name=value`), is not in the URI of the stream and
-//! - belongs to a parameter whose name has `session` or `client` in it, or
+//! - belongs to a parameter whose name has `session` or `client` in it ([`OwnId::Named`]), or
 //! - has [`MIN_MIXED`] bytes or more, one of them a digit, or
 //! - has [`MIN_PLAIN`] bytes or more.
 //!
-//! Session ids in the query do not count here, they have an entry of their own. What passes for an id
-//! and is none (`/v2beta1/messages`) is found out by a second server that announces it: see
-//! [`Policy::on_announced`](crate::policy::Policy::on_announced).
+//! Session ids in the query do not count here, they have an entry of their own. An id that is named so
+//! may be the client's own choice (`?clientId=bob`). Therefore it counts also where the stream's URI has
+//! it in a parameter that is named so; and it moves to the server that announces it last, with
+//! the client's newest stream. What only looks like an id and is none (`/v2beta1/messages`) is found out by a second server that announces it. From then on it
+//! is bound to none: see [`Policy::on_announced`](crate::policy::Policy::on_announced) and
+//! [`SharedTargets`](super::SharedTargets).
 //!
 //! # Prefixes
 //! All of this is in the client's terms: the URI of the stream is the request line's, and so is that
 //! of the later request. `location /api/ { proxy_pass http://u/; }` works with servers that announce
 //! relative targets (`messages?sessionId=…`), or absolute ones with the prefix (Python's `root_path`);
-//! where something behind nginx's body filters, or in front of nginx, adds the prefix, session ids in
-//! the query are known all the same.
+//! where something behind nginx's body filters, or in front of nginx, adds the prefix, a session id that
+//! is alone in its query is known all the same.
 
-use super::query::{is_session_id, split};
+use super::query::{has_several, is_session_id, split};
 use super::Id;
 
 /// The length, in bytes, from which a text with a digit passes for an id.
@@ -156,27 +160,64 @@ fn dots(segment: &[u8]) -> usize {
     }
 }
 
-/// Whether a target has an id of its own, beside a session id in its query. See the rule above.
-///
-/// The stream's URI is searched once for each text of the target that could be an id.
-pub(super) fn has_own_id(target: &[u8], stream: &[u8]) -> bool {
-    let (path, query) = split(target, b'?');
-    path.split(|byte| matches!(byte, b'/' | b';')).any(|part| is_own_id(part, stream))
-        || query.is_some_and(|query| {
-            let mut parameters = query.split(|byte| *byte == b'&');
-            parameters.any(|part| is_own_id(part, stream) && !is_session_id(split(part, b'=').0))
-        })
+/// Why a text of a target counts as an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum OwnId {
+    /// It looks like one.
+    Seeming,
+    /// It belongs to a parameter whose name says that it names a session.
+    Named,
 }
 
-fn is_own_id(part: &[u8], stream: &[u8]) -> bool {
+/// The id that a target has of its own, beside a session id in its query. See the rule above.
+///
+/// The stream's URI is searched once for each text of the target that could be an id.
+pub(super) fn own_id(target: &[u8], stream: &[u8]) -> Option<OwnId> {
+    parts(target).filter_map(|part| own_id_in(part, stream)).max()
+}
+
+/// Whether the target of a request can be one that has been announced.
+pub(super) fn may_be_announced(target: &[u8]) -> bool {
+    parts(target).any(|part| own_id_in(part, b"").is_some()) || has_session_ids(target)
+}
+
+/// Whether a target has several session ids in its query.
+pub(super) fn has_session_ids(target: &[u8]) -> bool {
+    split(target, b'?').1.is_some_and(has_several)
+}
+
+/// The texts of a target that may be an id, with the names of parameters.
+fn parts(target: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (path, query) = split(target, b'?');
+    let parameters = query.into_iter().flat_map(|query| query.split(|byte| *byte == b'&'));
+    path.split(|byte| matches!(byte, b'/' | b';'))
+        .chain(parameters.filter(|part| !is_session_id(split(part, b'=').0)))
+}
+
+fn own_id_in(part: &[u8], stream: &[u8]) -> Option<OwnId> {
     let (name, value) = match split(part, b'=') {
         (name, Some(value)) => (name, value),
         (text, None) => (&b""[..], text),
     };
     let is_long_enough = value.len() >= MIN_MIXED && value.iter().any(u8::is_ascii_digit)
         || value.len() >= MIN_PLAIN;
-    (is_long_enough || !value.is_empty() && names_session(name))
-        && !stream.split(|byte| b"/?&;=".contains(byte)).any(|text| is_same_text(text, value))
+    let id = match (!value.is_empty() && names_session(name), is_long_enough) {
+        (true, _) => OwnId::Named,
+        (false, true) => OwnId::Seeming,
+        (false, false) => return None,
+    };
+    let mut texts = stream.split(|byte| b"/?&;=".contains(byte));
+    let is_own = !texts.any(|text| is_same_text(text, value))
+        || id == OwnId::Named && is_chosen(value, stream);
+    is_own.then_some(id)
+}
+
+/// Whether the client has put this value into a parameter of its stream that names a session.
+fn is_chosen(value: &[u8], stream: &[u8]) -> bool {
+    stream.split(|byte| b"/?&;".contains(byte)).any(|part| match split(part, b'=') {
+        (name, Some(chosen)) => names_session(name) && is_same_text(chosen, value),
+        _ => false,
+    })
 }
 
 /// Whether two texts of URIs are the same to a server, which decodes them.
@@ -277,35 +318,57 @@ mod tests {
 
     #[test]
     fn an_id_of_its_own_is_what_the_stream_does_not_have() {
-        for (target, has) in [
-            ("/messages", false),
-            ("/mcp", false),
-            ("/mcp/notifications", false),
-            ("/v2/messages", false),
-            ("/messages?version=2", false),
-            ("/messages?transport=sse", false),
-            ("/messages?key=a1b2c3d4", false),
-            ("/tenants/tenant42/messages", false),
-            ("/messages?client=", false),
-            ("/messages?sessionId=5f0c1234", false),
-            ("/messages?session%49d=5f0c1234", false),
-            ("/messages?session=one", true),
-            ("/messages?clientId=one", true),
-            ("/messages?client_id=one", true),
-            ("/messages;sessionId=one", true),
-            ("/messages?sid=5f0c1234", true),
-            ("/messages?5f0c1234", true),
-            ("/messages/5f0c1234", true),
-            ("/messages/5f0c1234/send", true),
-            ("/messages/ABCDEFGHIJKLMNOPQRSTUVWXYZ", true),
-            ("/messages?sessionId=one&clientId=two", true),
-            ("/messages?sessionId=one&key=a1b2c3d4", false),
-            ("/messages?key=%61%31b2c3d%34", false),
-            ("/messages?client=tenant%34%32", false),
-            ("/messages?client=tenant%4", true),
+        let (named, seeming) = (Some(OwnId::Named), Some(OwnId::Seeming));
+        for (target, id) in [
+            ("/messages", None),
+            ("/mcp", None),
+            ("/mcp/notifications", None),
+            ("/v2/messages", None),
+            ("/messages?version=2", None),
+            ("/messages?transport=sse", None),
+            ("/messages?key=a1b2c3d4", None),
+            ("/tenants/tenant42/messages", None),
+            ("/messages?client=", None),
+            ("/messages?sessionId=5f0c1234", None),
+            ("/messages?session%49d=5f0c1234", None),
+            ("/messages?session=one", named),
+            ("/messages?clientId=one", named),
+            ("/messages?client_id=one", named),
+            ("/messages;sessionId=one", named),
+            ("/messages?sid=5f0c1234", seeming),
+            ("/messages?5f0c1234", seeming),
+            ("/messages/5f0c1234", seeming),
+            ("/v2beta1/messages", seeming),
+            ("/v2beta1/messages?clientId=one", named),
+            ("/messages?client=bob&x=5f0c1234", named),
+            ("/messages/5f0c1234;session=one", named),
+            ("/messages/5f0c1234/send", seeming),
+            ("/messages/ABCDEFGHIJKLMNOPQRSTUVWXYZ", seeming),
+            ("/messages?sessionId=one&clientId=two", named),
+            ("/messages?sessionId=one&key=a1b2c3d4", None),
+            ("/messages?key=%61%31b2c3d%34", None),
+            ("/messages?client=tenant%34%32", None),
+            ("/messages?client=tenant%4", named),
         ] {
             let stream = b"/tenants/tenant42/sse?key=a1b2c3d4";
-            assert_eq!(has_own_id(target.as_bytes(), stream), has, "{target}");
+            assert_eq!(own_id(target.as_bytes(), stream), id, "{target}");
+        }
+    }
+
+    #[test]
+    fn an_id_that_the_client_has_chosen_is_its_own() {
+        for (stream, target, id) in [
+            ("/sse?clientId=bob", "/messages?clientId=bob", Some(OwnId::Named)),
+            ("/sse?a=1&client_id=b%6Fb", "/messages?clientId=bob", Some(OwnId::Named)),
+            ("/sse?sessionId=bob", "/messages?clientId=bob", Some(OwnId::Named)),
+            ("/sse;session=bob", "/messages/;session=bob", Some(OwnId::Named)),
+            ("/bob/sse", "/bob/messages?clientId=bob", None),
+            ("/sse?user=bob", "/messages?clientId=bob", None),
+            ("/sse?clientId=5f0c1234", "/messages/5f0c1234", None),
+            ("/sse?clientId=5f0c1234", "/messages?key=5f0c1234", None),
+            ("/sse?clientId=", "/messages?clientId=", None),
+        ] {
+            assert_eq!(own_id(target.as_bytes(), stream.as_bytes()), id, "{stream} {target}");
         }
     }
 }

@@ -132,10 +132,6 @@ pub fn reference(data: &[u8], uri: &str) -> Endpoint {
         query(text.split(|byte| byte.is_ascii() && !is_of_uri(byte)).next().unwrap())
     });
     let id_of_stream = uri.split_once('?').and_then(|(_, text)| query(text.as_bytes()));
-    match &id {
-        Some(new) if id != id_of_stream => return Endpoint::Id(new.clone()),
-        _ => {}
-    }
     let target = match str::from_utf8(data) {
         Ok(text) if data.iter().all(is_of_uri) => match resolve(text, uri) {
             Ok(target) => target,
@@ -143,6 +139,13 @@ pub fn reference(data: &[u8], uri: &str) -> Endpoint {
         },
         _ => None,
     };
+    if let Some(target) = target.as_ref().filter(|target| has_session_ids(target)) {
+        return Endpoint::Target(target.clone().into());
+    }
+    match &id {
+        Some(new) if id != id_of_stream => return Endpoint::Id(new.clone()),
+        _ => {}
+    }
     match (target.filter(|target| has_own_id(target, uri)), id) {
         (Some(target), _) => Endpoint::Target(target.into()),
         (None, Some(id)) => Endpoint::Id(id),
@@ -173,21 +176,50 @@ fn resolve(reference: &str, uri: &str) -> Result<Option<String>, ()> {
     Ok(Some(url[url::Position::BeforePath..url::Position::AfterQuery].to_owned()))
 }
 
+/// Whether a target has several session ids in its query that are written in different ways.
+pub fn has_session_ids(target: &str) -> bool {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    let mut values: Vec<_> = query
+        .split('&')
+        .filter_map(|text| text.split_once('='))
+        .filter(|(name, value)| {
+            let name: Vec<_> = percent_decode(name.replace('+', " ").as_bytes()).collect();
+            !value.is_empty() && is_session_id(&name)
+        })
+        .map(|(_, value)| value)
+        .collect();
+    values.sort_unstable();
+    values.dedup();
+    values.len() > 1
+}
+
 /// Whether a target has an id of its own: the rule of `target.rs`, in other words.
 fn has_own_id(target: &str, uri: &str) -> bool {
-    let of_stream: Vec<_> = uri.split(['/', '?', '&', ';', '=']).collect();
+    let decode = |text: &str| percent_decode(text.as_bytes()).collect::<Vec<_>>();
+    let names_session = |name: &str| {
+        let low = name.to_ascii_lowercase();
+        low.contains("session") || low.contains("client")
+    };
+    let of_stream: Vec<_> = uri.split(['/', '?', '&', ';', '=']).map(decode).collect();
+    let chosen: Vec<_> = uri
+        .split(['/', '?', '&', ';'])
+        .filter_map(|text| text.split_once('='))
+        .filter(|(name, _)| names_session(name))
+        .map(|(_, value)| decode(value))
+        .collect();
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let in_path = path.split(['/', ';']).map(|text| (false, text));
     let in_query = query.split('&').map(|text| (true, text));
     in_path.chain(in_query).any(|(in_query, text)| {
         let (name, value) = text.split_once('=').unwrap_or(("", text));
         let decoded: Vec<_> = percent_decode(name.replace('+', " ").as_bytes()).collect();
-        let low = name.to_ascii_lowercase();
         let has_digit = value.chars().any(|char| char.is_ascii_digit());
         let is_id = value.len() >= 20
             || value.len() >= 6 && has_digit
-            || !value.is_empty() && (low.contains("session") || low.contains("client"));
-        is_id && !of_stream.contains(&value) && !(in_query && is_session_id(&decoded))
+            || !value.is_empty() && names_session(name);
+        let is_own = !of_stream.contains(&decode(value))
+            || names_session(name) && chosen.contains(&decode(value));
+        is_id && is_own && !(in_query && is_session_id(&decoded))
     })
 }
 
