@@ -54,7 +54,7 @@ matrix: ## module and suites for every branch of nginx: 1.22 1.26 1.28 1.30, or 
 $(addprefix nginx-,$(branches)): nginx-%:
 	@tools/nginx $*
 
-lint: ## rustfmt, clippy, cargo-deny, shellcheck, workflow files
+lint: ## rustfmt, clippy, cargo-deny, floors of the rooms, shellcheck, workflow files
 	@tools/lint "$(nginx)"
 
 audit: ## known vulnerabilities of the dependencies (needs the network)
