@@ -5,7 +5,7 @@ NGINX_BUILD_DIR ?=
 NGINX_SOURCE_DIR ?=
 # A branch from the matrix instead of NGINX: make test-t V=1.26
 V ?=
-# Some of the tests: make test-t T=t/learn.t, make test-process T=tests/test_reload.py
+# Some of the tests: make test-t T=t/03-learn.t, make test-process T=tests/test_timeout.py
 T ?=
 ARGS ?=
 
@@ -20,7 +20,7 @@ so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
 
-.PHONY: help module demo test test-unit test-t test-process least lint audit matrix valgrind sanitize fuzz bench bench-table clean
+.PHONY: help module demo test test-unit test-t test-process least lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
 help: ## this list
@@ -54,11 +54,17 @@ matrix: ## module and suites for every branch of nginx: 1.22 1.26 1.28 1.30, or 
 $(addprefix nginx-,$(branches)): nginx-%:
 	@tools/nginx $*
 
-lint: ## rustfmt, clippy, cargo-deny, shellcheck
+lint: ## rustfmt, clippy, cargo-deny, floors of the rooms, shellcheck, workflow files
 	@tools/lint "$(nginx)"
 
 audit: ## known vulnerabilities of the dependencies (needs the network)
-	cargo deny check advisories
+	@tools/audit
+
+msrv: $(of_branch) ## builds with the oldest Rust that Cargo.toml promises; V as above
+	@tools/msrv "$(nginx)"
+
+nightly: ## installs what sanitize and fuzz need: nightly Rust, cargo-fuzz
+	@tools/nightly
 
 valgrind: $(of_branch) ## t/ under memcheck
 	@MODES=valgrind tools/test-t "$(nginx)" $(T)

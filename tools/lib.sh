@@ -57,13 +57,22 @@ need() {
         || die "apt-get install ${missing[*]} failed, see $build/apt.log"
 }
 
+oldest_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml"; }
+
 need_rust() {
     local wanted found
-    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml")
+    wanted=$(oldest_rust)
     have cargo || die "no cargo in PATH; install Rust $wanted or newer with rustup (Debian 12's rustc is too old)"
     found=$(rustc --version | cut -d' ' -f2)
     [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] \
         || die "rustc $found is too old, $wanted is needed; install it with rustup (Debian 12's rustc is too old)"
+}
+
+# cargo_tool NAME: cargo NAME, of the crate cargo-NAME.
+cargo_tool() {
+    ! cargo "$1" --version >/dev/null 2>&1 || return 0
+    say "installing cargo-$1, once, about three minutes"
+    env -u CARGO_TARGET_DIR cargo install --locked --quiet "cargo-$1"
 }
 
 # Local work may change Cargo.lock; CI must not.
