@@ -1,15 +1,17 @@
 //! `sticky_learn`: session affinity for the upstreams of nginx.
 //!
 //! One object with two nginx modules, because the place in nginx's list of modules decides two
-//! things: the first must stand before `ngx_http_upstream_module`, to wire its upstreams before
-//! nginx initialises them; the second among the filters, to see a response's headers and, where it
-//! can teach, its body.
+//! things. The first must stand before `ngx_http_upstream_module`, to wire its upstreams before
+//! nginx initialises them. The second must stand among the filters, to see the headers of a response and, where
+//! needed, its body.
 //!
-//! A request walks through the house like this: `expected` has its session fetched from memory,
-//! `upstream` asks the zone where its id leads (`carried` finds the id, with `mcp` where the
-//! configuration names none), `peers` takes that server (or `rejection` answers instead), `filters`
-//! lets the response teach, and `worker` keeps the session alive while the response lasts. `api`
-//! shows the zones and steers them; `versions` holds what older nginxes lack, `sticky` above all.
+//! This file says which of nginx's hooks opens which room. A request passes the rooms in this order:
+//! 1. `request/` (PRECONTENT): its id is read, its session prefetched.
+//! 2. `request/` (`peer.init`, `peer.get`): the session's server is looked up in `zone/` and taken from `peers/`.
+//! 3. `response/` (filters), `request/`: what the response changes is changed in the zone.
+//! 4. `worker/`: the session is refreshed while the response lasts.
+//!
+//! docs/architecture.md has the rooms, their floors, and where to add what.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -22,13 +24,14 @@ compile_error!(
 use core::ffi::{c_char, c_void};
 use core::ptr;
 
+use conf::MainConf;
+use nginx::conf::{command, conf_result, Conf};
+use nginx::cycle::Cycle;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t,
     ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
     NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
 };
-
-use nginx::conf::command;
 
 mod api;
 mod balancer;
@@ -72,8 +75,8 @@ pub static mut ngx_module_order: [*const c_char; 5] = [
     ptr::null(),
 ];
 
-/// Those of every version, and one without a name that ends the list.
-const COMMANDS_LEN: usize = 6 + sticky::COMMANDS_LEN;
+/// Those of every version, those of an nginx without `sticky`, and one without a name that ends the list.
+const COMMANDS_LEN: usize = 6 + if cfg!(nginx_own_sticky) { 0 } else { 2 };
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let mut commands = [const { empty() }; COMMANDS_LEN];
@@ -87,7 +90,12 @@ pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let balancer_by_lua: nginx::conf::Handler = conf::foreign::balancer_by_lua;
     commands[3] = command(c"balancer_by_lua_block", NGX_CONF_BLOCK | NGX_CONF_ANY, balancer_by_lua);
     commands[4] = command(c"balancer_by_lua_file", NGX_CONF_ANY, balancer_by_lua);
-    sticky::add_commands(commands, 5)
+    #[cfg(not(nginx_own_sticky))]
+    {
+        commands[5] = command(c"sticky", nginx_sys::NGX_CONF_2MORE, sticky::directive::sticky);
+        commands[6] = command(c"server", NGX_CONF_1MORE, balancer::server::server);
+    }
+    commands
 };
 
 const fn empty() -> ngx_command_t {
@@ -152,45 +160,43 @@ unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
 }
 
 /// Runs before nginx's own `init_main_conf` of upstreams.
-unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, main: *mut c_void) -> *mut c_char {
-    // SAFETY: nginx passes the configuration that `create_main` made, while it reads its own.
-    let result = unsafe {
-        let cf = &mut *cf;
-        let main = &mut *main.cast::<conf::MainConf>();
-        zone::check(cf, &main.zones, |cf, zone| conf::servers(cf, zone))
-            .and_then(|()| request::wire(cf, main))
-    };
-    nginx::conf::conf_result(result)
+unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, _main: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it reads, for this call.
+    let mut cf = unsafe { Conf::new(cf) };
+    let zones = MainConf::of(&mut cf).map(|main| main.zones.clone()).unwrap_or_default();
+    let result = zone::check(&mut cf, &zones, conf::servers);
+    if result.is_ok() {
+        balancer::wire::wire(&mut cf);
+    }
+    conf_result(result)
 }
 
 /// Runs when all filters that a dynamic module may follow are in place.
 unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: nginx has read all of `http {}`.
-    unsafe {
-        let rc = response::filters::install(cf);
-        sticky::install_filter(&*cf);
-        rc
-    }
+    // SAFETY: nginx passes the configuration that it reads, for this call.
+    let mut cf = unsafe { Conf::new(cf) };
+    response::filters::install(&mut cf);
+    sticky::install_filter(&mut cf);
+    nginx::OK
 }
 
 /// Runs when a configuration is complete, with its zones mapped.
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: nginx passes the cycle that it is about to run.
-    unsafe { request::confirm_values(cycle) };
+    // SAFETY: nginx passes the cycle that it is about to run; there is no request of it yet.
+    unsafe { balancer::wire::confirm_values(Cycle::new(cycle)) };
     api::report::note_start();
     nginx::OK
 }
 
 unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx calls this once in each worker, with its cycle.
-    unsafe {
-        request::precontent::begin_worker(cycle);
-        servers::attempts::start(cycle);
-        worker::start(cycle)
-    }
+    let cycle = unsafe { Cycle::new(cycle) };
+    request::precontent::begin_worker(cycle);
+    servers::attempts::start(cycle);
+    worker::start(cycle);
+    nginx::OK
 }
 
 unsafe extern "C" fn exit_worker(_cycle: *mut ngx_cycle_t) {
-    // SAFETY: nginx calls this last in each worker.
-    unsafe { servers::attempts::stop() };
+    servers::attempts::stop();
 }

@@ -1,21 +1,23 @@
 //! Requests of `sticky_api` that are answered later: those that wait for a server to be empty, and
 //! those that make it so.
 //!
-//! Their timers are not cancelable: a worker that is to exit gives them their answer first. Who waits
-//! gets it at the next turn, and who has sessions forgotten, when it is done.
+//! Their timers are not cancelable: an exiting worker answers these requests first. A request that waits is
+//! answered at the next timer; a request to forget sessions when all of them are removed.
 
-use crate::nginx::pool;
+use core::cell::{RefCell, UnsafeCell};
 use core::mem;
 
 use affinity::status::{
     Answer, Document, Format, Refusal, Resource, NO_MEMORY, NO_SERVER, RELOADING,
 };
 use nginx_sys::{
-    ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_exiting, ngx_http_finalize_request,
-    ngx_http_request_t, ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_msec_t,
+    ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_http_finalize_request,
+    ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_msec_t,
 };
 
-use crate::api::answer;
+use super::answer;
+use crate::nginx::per_worker::is_exiting;
+use crate::nginx::request::Request;
 use crate::nginx::{self, DONE};
 use crate::zone::sessions::{Pass, Sessions};
 use crate::zone::Zone;
@@ -50,7 +52,7 @@ impl Job {
     }
 
     pub fn forget() -> Job {
-        Job::Forget { pass: Pass::default(), forgotten: 0 }
+        Job::Forget { pass: Pass::START, forgotten: 0 }
     }
 
     fn interval(&self) -> ngx_msec_t {
@@ -64,74 +66,74 @@ impl Job {
 /// A request with a timer, in the request's pool. The timer comes first: nginx calls with that.
 #[repr(C)]
 struct Later {
-    timer: ngx_event_t,
-    request: *mut ngx_http_request_t,
+    timer: UnsafeCell<ngx_event_t>,
+    request: Request<'static>,
     target: Target,
-    job: Job,
+    job: RefCell<Job>,
 }
 
-/// Answers a request, now or later. The result is what the request is finalised with, or `DONE`.
-///
-/// # Safety
-/// `r` is a live request that has not been answered; if the result is `DONE`, somebody holds it.
-pub unsafe fn start(r: *mut ngx_http_request_t, target: Target, job: Job) -> ngx_int_t {
-    // SAFETY: by this function's contract; zeroes are an event.
-    unsafe {
-        let make = || Later { timer: mem::zeroed(), request: r, target, job };
-        let Some(later) = pool::pool_box((*r).pool, make) else {
-            return answer::send(r, Format::Json, Err(NO_MEMORY));
-        };
-        if let Some(text) = later.turn() {
-            return answer::send(r, Format::Json, text);
-        }
-        let connection = (*r).connection;
-        later.timer.handler = Some(on_timer);
-        later.timer.data = connection.cast();
-        later.timer.log = (*connection).log;
-        ngx_add_timer(&mut later.timer, later.job.interval());
-        // A client that leaves takes the request, and with it the timer.
-        (*r).read_event_handler = Some(ngx_http_test_reading);
-        DONE
+/// Answers a request, now or later. The result is what the request is finalised with, or `DONE`: then the caller
+/// must hold the request.
+pub fn start(r: Request<'static>, target: Target, job: Job) -> ngx_int_t {
+    let make = || Later {
+        // SAFETY: zeroes are an event.
+        timer: UnsafeCell::new(unsafe { mem::zeroed() }),
+        request: r,
+        target,
+        job: RefCell::new(job),
+    };
+    let Some(later) = r.pool().make(make) else {
+        return answer::send(r, Format::Json, Err(NO_MEMORY));
+    };
+    if let Some(text) = later.turn() {
+        return answer::send(r, Format::Json, text);
     }
+    // SAFETY: the timer lives in the request's pool, and is stopped before that goes.
+    unsafe {
+        let timer = later.timer.get();
+        (*timer).handler = Some(on_timer);
+        (*timer).data = r.connection().cast();
+        (*timer).log = r.log();
+        ngx_add_timer(timer, later.job.borrow().interval());
+        // A client that leaves takes the request, and with it the timer.
+        (*r.raw()).read_event_handler = Some(ngx_http_test_reading);
+    }
+    DONE
 }
 
 unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
-    // SAFETY: nginx calls with the timer of a live request.
+    // SAFETY: nginx calls with the timer of a live request, which begins our data of it.
+    let later = unsafe { &*event.cast::<Later>() };
+    let Some(text) = later.turn() else {
+        // SAFETY: a timer that has expired is in no tree.
+        unsafe { ngx_add_timer(event, later.job.borrow().interval()) };
+        return;
+    };
+    let (r, connection) = (later.request, later.request.connection());
+    // SAFETY: the request has been held for this; its connection outlives it.
     unsafe {
-        let later = &mut *event.cast::<Later>();
-        let Some(text) = later.turn() else {
-            ngx_add_timer(event, later.job.interval());
-            return;
-        };
-        let r = later.request;
-        let connection = (*r).connection;
-        ngx_http_finalize_request(r, answer::send(r, Format::Json, text));
+        ngx_http_finalize_request(r.raw(), answer::send(r, Format::Json, text));
         ngx_http_run_posted_requests(connection);
     }
 }
 
 impl Later {
     /// Does a part of the job; gives the answer if that was the last one.
-    ///
-    /// # Safety
-    /// The request is live.
-    unsafe fn turn(&mut self) -> Option<Result<Vec<u8>, Refusal>> {
+    fn turn(&self) -> Option<Result<Vec<u8>, Refusal>> {
         let Some(sessions) = self.target.zone.sessions() else {
             return Some(Err(NO_SERVER));
         };
-        match &mut self.job {
+        match &mut *self.job.borrow_mut() {
             Job::Wait { until } => {
                 if self.target.live(sessions) > 0 && nginx::millis() < *until {
-                    // SAFETY: a plain word of this process.
-                    if unsafe { ngx_exiting } != 0 {
+                    if is_exiting() {
                         return Some(Err(RELOADING));
                     }
                     self.target.sweep(sessions);
                     return None;
                 }
                 let server = Resource::Server(self.target.upstream, self.target.server);
-                // SAFETY: by this function's contract.
-                Some(unsafe { answer::show(self.request, &server, Format::Json) })
+                Some(answer::show(self.request, &server, Format::Json))
             }
             Job::Forget { pass, forgotten } => {
                 match sessions.forget_server(self.target.server, pass, WORK_SLOTS) {
@@ -159,15 +161,16 @@ impl Target {
 
     /// Removes expired sessions from a part of the zone.
     fn sweep(&self, sessions: &Sessions) {
-        sessions.table.sweep(nginx::now(), self.zone.limits(), WORK_SLOTS);
+        sessions.table.sweep(nginx::now(), &self.zone.limits(), WORK_SLOTS);
     }
 }
 
 impl Drop for Later {
     fn drop(&mut self) {
-        if self.timer.timer_set() != 0 {
+        let timer = self.timer.get_mut();
+        if timer.timer_set() != 0 {
             // SAFETY: it is in nginx's tree of timers.
-            unsafe { ngx_del_timer(&mut self.timer) };
+            unsafe { ngx_del_timer(timer) };
         }
     }
 }

@@ -9,16 +9,15 @@ use affinity::status::{
     Admin, Draining, Holder, OutOfMemory, Report, Server, Text, Upstream, Utc, Zone as ZoneReport,
 };
 use affinity::table::{ServerId, ServerStats, Table, Tick};
-use nginx_sys::{
-    ngx_cached_time, ngx_cycle, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_pool_t,
-    ngx_str_t, NGINX_VERSION,
-};
+use nginx_sys::NGINX_VERSION;
 
 use crate::conf::{self, Affinity, MainConf, UpstreamConf};
 use crate::nginx;
-use crate::peers::list;
-use crate::servers::evidence;
-use crate::servers::upstreams;
+use crate::nginx::cycle::Cycle;
+use crate::nginx::pool::Pool;
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Block;
+use crate::servers::{evidence, upstreams};
 use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
 
@@ -32,13 +31,7 @@ pub fn note_start() {
 }
 
 /// Collects all that a request's configuration has.
-///
-/// # Safety
-/// `r` is a live request; the report must not outlive it.
-pub unsafe fn collect<'a>(
-    r: *mut ngx_http_request_t,
-    write: bool,
-) -> Result<Report<'a>, OutOfMemory> {
+pub fn collect<'a>(r: Request<'a>, write: bool) -> Result<Report<'a>, OutOfMemory> {
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
         nginx_version: NGX_VERSION_TEXT,
@@ -46,22 +39,19 @@ pub unsafe fn collect<'a>(
         write,
         ..Report::default()
     };
-    // SAFETY: by this function's contract, the configuration lives as long as the request.
-    unsafe {
-        upstreams::refresh(ngx_cycle);
-        for zone in zones(r) {
-            let (shown, known) = zone_report((*r).pool, zone)?;
-            let first = report.upstreams.len();
-            for (us, affinity) in conf::upstreams(r) {
-                if ptr::eq(affinity.zone, zone) {
-                    push(&mut report.upstreams, upstream_report(r, us, affinity, zone, &known)?)?;
-                }
+    upstreams::refresh(Cycle::running());
+    for zone in zones(r) {
+        let (shown, known) = zone_report(r.pool(), zone)?;
+        let first = report.upstreams.len();
+        for (block, affinity) in conf::upstreams(r) {
+            if ptr::eq(affinity.zone, zone) {
+                push(&mut report.upstreams, upstream_report(r, block, affinity, zone, &known)?)?;
             }
-            if let Some(upstreams) = report.upstreams.get_mut(first..) {
-                add_gone(upstreams, zone, &shown, &known)?;
-            }
-            push(&mut report.zones, shown)?;
         }
+        if let Some(upstreams) = report.upstreams.get_mut(first..) {
+            add_gone(upstreams, zone, &shown, &known)?;
+        }
+        push(&mut report.zones, shown)?;
     }
     Ok(report)
 }
@@ -72,44 +62,28 @@ const NGX_VERSION_TEXT: &str = match NGINX_VERSION.to_str() {
 };
 
 /// The zones of a request's configuration.
-///
-/// # Safety
-/// `r` is a live request.
-pub unsafe fn zones<'a>(r: *const ngx_http_request_t) -> impl Iterator<Item = &'a Zone> {
-    // SAFETY: by this function's contract; zones live as long as the configuration.
-    unsafe {
-        let zones = MainConf::of_request(r).map_or(&[][..], |main| &main.zones);
-        zones.iter().map(|zone| &**zone)
-    }
+pub fn zones<'a>(r: Request<'a>) -> impl Iterator<Item = &'a Zone> {
+    MainConf::of_request(r).map_or(&[][..], |main| &main.zones).iter().copied()
 }
 
 /// Whether the balancer of an upstream cannot be told which server to take.
-///
-/// # Safety
-/// As above.
-pub unsafe fn is_foreign(r: *const ngx_http_request_t, name: &[u8]) -> bool {
-    // SAFETY: as above.
-    unsafe {
-        conf::upstreams(r).any(|(us, _)| {
-            nginx::bytes(&(*us).host) == name && UpstreamConf::of(us).is_some_and(|it| it.foreign)
-        })
-    }
+pub fn is_foreign(r: Request<'_>, name: &[u8]) -> bool {
+    conf::upstreams(r).any(|(block, _)| {
+        block.name() == name && UpstreamConf::of(block).is_some_and(|it| it.foreign.get())
+    })
 }
 
 /// The servers that a zone knows, by address: to look for one in the zone itself costs a pass over
 /// its list.
 type Members<'a> = HashMap<&'a [u8], (ServerId, ServerStats)>;
 
-/// # Safety
-/// The request that `pool` belongs to outlives the result.
-unsafe fn zone_report<'a>(
-    pool: *mut ngx_pool_t,
+fn zone_report<'a>(
+    pool: Pool<'a>,
     zone: &'a Zone,
 ) -> Result<(ZoneReport<'a>, Members<'a>), OutOfMemory> {
     let limits = zone.limits();
     let mut report = ZoneReport {
-        // SAFETY: the configuration's string.
-        name: Text(unsafe { bytes(zone.name()) }),
+        name: zone.name(),
         size: zone.size() as u64,
         timeout_ms: limits.timeout.as_millis(),
         lifetime_ms: limits.lifetime.map(|lifetime| lifetime.as_millis()),
@@ -122,8 +96,7 @@ unsafe fn zone_report<'a>(
     report.stats = sessions.table.stats();
     report.tally = sessions.tally();
     for server in sessions.table.servers() {
-        // SAFETY: by this function's contract.
-        let address = unsafe { address(pool, &sessions.table, server)? };
+        let address = address(pool, &sessions.table, server)?;
         if let (Some(address), Some(stats)) = (address, sessions.table.server_stats(server)) {
             push(&mut report.servers, Holder { address, stats })?;
             insert(&mut known, address.0, (server, stats))?;
@@ -132,50 +105,41 @@ unsafe fn zone_report<'a>(
     Ok((report, known))
 }
 
-/// # Safety
-/// `us` is an upstream of the configuration of `r`, which outlives the result.
-unsafe fn upstream_report<'a>(
-    r: *mut ngx_http_request_t,
-    us: *const ngx_http_upstream_srv_conf_t,
+fn upstream_report<'a>(
+    r: Request<'a>,
+    block: Block<'a>,
     affinity: &Affinity,
     zone: &'a Zone,
     known: &Members<'a>,
 ) -> Result<Upstream<'a>, OutOfMemory> {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let mut report = Upstream {
-            name: Text(bytes((*us).host)),
-            zone: Text(bytes(zone.name())),
-            servers: Vec::new(),
-        };
-        let (Some(sessions), Some(conf)) = (zone.sessions(), UpstreamConf::of(us)) else {
-            return Ok(report);
-        };
-        let Ok(addresses) = conf.addresses.try_borrow() else { return Ok(report) };
-        let mut places = HashMap::new();
-        for peer in addresses.iter() {
-            let down = peer.listed && peer.down;
-            let place = places.get(peer.name()).copied();
-            if let Some(shown) = place.and_then(|place: usize| report.servers.get_mut(place)) {
-                // The same address once more: it is in service if one of the two is.
-                if shown.admin == Admin::Down && !down {
-                    let (address, route, backup) = (shown.address, shown.route, shown.backup);
-                    let server = server(us, affinity, sessions, known, address, false);
-                    *shown = Server { route, backup, ..server };
-                }
-                continue;
+    let mut report = Upstream { name: Text(block.name()), zone: zone.name(), servers: Vec::new() };
+    let (Some(sessions), Some(conf)) = (zone.sessions(), UpstreamConf::of(block)) else {
+        return Ok(report);
+    };
+    let Ok(addresses) = conf.addresses.try_borrow() else { return Ok(report) };
+    let mut places = HashMap::new();
+    for peer in addresses.iter() {
+        let down = peer.listed && peer.down;
+        let place = places.get(peer.name()).copied();
+        if let Some(shown) = place.and_then(|place: usize| report.servers.get_mut(place)) {
+            // The same address once more: it is in service if one of the two is.
+            if shown.admin == Admin::Down && !down {
+                let (address, route, backup) = (shown.address, shown.route, shown.backup);
+                let server = server(block, affinity, sessions, known, address, false);
+                *shown = Server { route, backup, ..server };
             }
-            let address = copy((*r).pool, peer.name())?;
-            let route = peer.route().map(|route| copy((*r).pool, route)).transpose()?;
-            let mut server = server(us, affinity, sessions, known, address, down);
-            if server.admin == Admin::InService && peer.draining {
-                server.admin = Admin::Draining;
-            }
-            insert(&mut places, address.0, report.servers.len())?;
-            push(&mut report.servers, Server { route, backup: peer.backup, ..server })?;
+            continue;
         }
-        Ok(report)
+        let address = copy(r.pool(), peer.name())?;
+        let route = peer.route().map(|route| copy(r.pool(), route)).transpose()?;
+        let mut server = server(block, affinity, sessions, known, address, down);
+        if server.admin == Admin::InService && peer.draining {
+            server.admin = Admin::Draining;
+        }
+        insert(&mut places, address.0, report.servers.len())?;
+        push(&mut report.servers, Server { route, backup: peer.backup, ..server })?;
     }
+    Ok(report)
 }
 
 /// Adds to the upstreams of a zone the servers that it knows and that none of them has any more.
@@ -206,27 +170,18 @@ fn add_gone<'a>(
 }
 
 /// Whether an upstream has a server of that address.
-///
-/// # Safety
-/// `us` is an upstream of a live configuration.
-pub unsafe fn has_peer(us: *const ngx_http_upstream_srv_conf_t, address: &[u8]) -> bool {
+pub fn has_peer(block: Block<'_>, address: &[u8]) -> bool {
     let mut found = false;
-    // SAFETY: by this function's contract.
-    unsafe {
-        if UpstreamConf::of(us).is_some_and(|conf| conf.balancer.keeps_round_robins_list) {
-            list::each(us, |peer| found |= peer.address() == address);
-        }
+    if let Some(list) = UpstreamConf::of(block).and_then(|conf| conf.balancer.list(block)) {
+        list.each(|peer| found |= peer.address() == address);
     }
     found
 }
 
 /// What an upstream makes of a server that its configuration has, or its resolver has given; `down`: it
 /// says so.
-///
-/// # Safety
-/// `us` is the upstream that `affinity` belongs to, in the running configuration.
-unsafe fn server<'a>(
-    us: *const ngx_http_upstream_srv_conf_t,
+fn server<'a>(
+    block: Block<'_>,
     affinity: &Affinity,
     sessions: &Sessions,
     known: &Members<'_>,
@@ -236,8 +191,7 @@ unsafe fn server<'a>(
     let shown = shown_as(sessions, known, address);
     let id = known.get(address.0).map(|(id, _)| *id);
     let record = id.map(|id| sessions.table.record(id)).unwrap_or_default();
-    // SAFETY: by this function's contract.
-    let view = unsafe { evidence::view(us, affinity, address.0, &record, down) };
+    let view = evidence::view(block, affinity, address.0, &record, down);
     Server {
         state: view.known,
         reason: view.reason,
@@ -275,39 +229,24 @@ fn shown_as<'a>(sessions: &Sessions, known: &Members<'_>, address: Text<'a>) -> 
 /// The time of day of a moment.
 fn utc(tick: Tick) -> Utc {
     let now = nginx::now();
-    // SAFETY: nginx always points it to a valid slot.
-    let (seconds, millis) = unsafe { ((*ngx_cached_time).sec, (*ngx_cached_time).msec) };
-    let time = u64::try_from(seconds).unwrap_or(0) * 1000 + millis as u64;
+    let time = nginx::wall_clock_millis();
     Utc::from_millis(time + tick.since(now).as_millis(), now.since(tick).as_millis())
 }
 
-/// # Safety
-/// As for [`copy`].
-unsafe fn address<'a>(
-    pool: *mut ngx_pool_t,
+fn address<'a>(
+    pool: Pool<'a>,
     table: &Table,
     server: ServerId,
 ) -> Result<Option<Text<'a>>, OutOfMemory> {
     let mut buffer = [0; Table::MAX_ADDRESS];
     match table.address(server, &mut buffer) {
-        // SAFETY: by this function's contract.
-        Some(address) => unsafe { copy(pool, address).map(Some) },
+        Some(address) => copy(pool, address).map(Some),
         None => Ok(None),
     }
 }
 
-/// # Safety
-/// `pool` outlives the result.
-unsafe fn copy<'a>(pool: *mut ngx_pool_t, text: &[u8]) -> Result<Text<'a>, OutOfMemory> {
-    // SAFETY: by this function's contract.
-    unsafe { ngx_str_t::from_bytes(pool, text).map(|copy| Text(bytes(copy))).ok_or(OutOfMemory) }
-}
-
-/// # Safety
-/// As for [`nginx::bytes`].
-unsafe fn bytes<'a>(text: ngx_str_t) -> &'a [u8] {
-    // SAFETY: by this function's contract.
-    unsafe { nginx::bytes(&text) }
+fn copy<'a>(pool: Pool<'a>, text: &[u8]) -> Result<Text<'a>, OutOfMemory> {
+    pool.concat(&[text]).map(Text).ok_or(OutOfMemory)
 }
 
 fn push<T>(list: &mut Vec<T>, value: T) -> Result<(), OutOfMemory> {

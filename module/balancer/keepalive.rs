@@ -10,9 +10,10 @@ use core::ffi::{c_char, c_void};
 use nginx_sys::{ngx_command_t, ngx_conf_t};
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
+use super::wire::init_upstream;
 use crate::conf::UpstreamConf;
-use crate::nginx::native::{self, Native};
-use crate::request::init_upstream;
+use crate::nginx::conf::Conf;
+use crate::nginx::native::Native;
 
 /// nginx's own `keepalive`, with our hook beneath it.
 pub unsafe extern "C" fn keepalive(
@@ -20,23 +21,19 @@ pub unsafe extern "C" fn keepalive(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx is reading an `upstream {}`, whose context holds a configuration of each
-    // module; `conf` is ours.
-    unsafe {
-        let cf = &mut *cf;
-        let conf = &mut *conf.cast::<UpstreamConf>();
-        let Ok(native) = Native::find(cf, c"ngx_http_upstream_keepalive_module") else {
-            return NGX_CONF_ERROR;
-        };
-        let us = native::upstream(cf);
-        if conf.wrapped.is_none() {
-            conf.balancer.init_upstream = us.peer.init_upstream;
-            us.peer.init_upstream = Some(init_upstream);
-        }
-        let result = native.read(cf);
-        if result == NGX_CONF_OK {
-            conf.wrapped = us.peer.init_upstream;
-        }
-        result
+    // SAFETY: nginx passes itself and the configuration that `create_upstream` made, for this call.
+    let (mut cf, conf) = unsafe { (Conf::new(cf), &*conf.cast::<UpstreamConf>()) };
+    let Ok(native) = Native::find(&mut cf, c"ngx_http_upstream_keepalive_module") else {
+        return NGX_CONF_ERROR;
+    };
+    let Some(block) = cf.block() else { return NGX_CONF_ERROR };
+    if conf.wrapped.get().is_none() {
+        let init = block.replace_init_upstream(Some(init_upstream));
+        conf.balancer.init_upstream.set(init);
     }
+    let result = native.read(&mut cf);
+    if result == NGX_CONF_OK {
+        conf.wrapped.set(block.init_upstream());
+    }
+    result
 }

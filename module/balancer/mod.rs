@@ -1,5 +1,6 @@
-//! Directives of `upstream {}` that wrap or change its balancer.
+//! Our hooks around an upstream's balancer, and the directives that wrap or change it.
 
 pub mod keepalive;
 #[cfg(not(nginx_own_sticky))]
 pub mod server;
+pub mod wire;

@@ -6,23 +6,22 @@
 
 use core::ffi::{c_char, c_void};
 
-use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_http_upstream_server_t, ngx_str_t, ngx_uint_t};
+use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_uint_t};
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
 use crate::conf::UpstreamConf;
-use crate::nginx;
-use crate::nginx::conf::{fail, Logged};
-use crate::nginx::native::{self, Native};
+use crate::nginx::conf::{fail, Conf, Logged, Word};
+use crate::nginx::native::Native;
 use crate::peers::list::DRAINING;
 
 /// Longest route that nginx takes.
 const MAX_ROUTE: usize = 32;
 
-/// What the words of the directive say that nginx shall not see.
+/// What our own words of the directive say; nginx does not know them.
 #[derive(Default)]
 struct Words {
-    route: ngx_str_t,
-    /// What a server is that says both, `drain` and `down`, decides the last word.
+    route: Word,
+    /// If a server has both `drain` and `down`, the last one counts.
     down: Option<ngx_uint_t>,
 }
 
@@ -32,65 +31,57 @@ pub unsafe extern "C" fn server(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx is reading an `upstream {}`; `conf` is our configuration of it.
-    unsafe {
-        let cf = &mut *cf;
-        let conf = &mut *conf.cast::<UpstreamConf>();
-        let Ok(native) = Native::find(cf, c"ngx_http_upstream_module") else {
-            return NGX_CONF_ERROR;
-        };
-        let Ok(words) = take_out(cf) else {
-            return NGX_CONF_ERROR;
-        };
-        let result = native.read(cf);
-        if result == NGX_CONF_OK {
-            let servers = &*native::upstream(cf).servers;
-            let last = servers.elts.cast::<ngx_http_upstream_server_t>().add(servers.nelts - 1);
-            if let Some(down) = words.down {
-                (*last).down = down;
-            }
-            conf.sticky.ids.set_route(servers.nelts - 1, words.route);
+    // SAFETY: nginx passes itself and the configuration that `create_upstream` made, for this call.
+    let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<UpstreamConf>()) };
+    let Ok(native) = Native::find(&mut cf, c"ngx_http_upstream_module") else {
+        return NGX_CONF_ERROR;
+    };
+    let Ok(words) = take_out(&mut cf) else {
+        return NGX_CONF_ERROR;
+    };
+    let result = native.read(&mut cf);
+    if result == NGX_CONF_OK {
+        let Some(block) = cf.block() else { return NGX_CONF_ERROR };
+        let last = block.servers().len() - 1;
+        if let Some(down) = words.down {
+            block.set_server_down(last, down);
         }
-        result
+        conf.sticky.ids.set_route(last, words.route);
     }
+    result
 }
 
-/// # Safety
-/// `cf` is being read, at the directive.
-unsafe fn take_out(cf: &mut ngx_conf_t) -> Result<Words, Logged> {
-    const ROUTE: &[u8] = b"route=";
+/// Takes our words out of the directive.
+fn take_out(cf: &mut Conf<'_>) -> Result<Words, Logged> {
+    const ROUTE: usize = "route=".len();
 
     let mut words = Words::default();
     let mut kept = Vec::new();
-    // SAFETY: nginx reads the array of words anew for each directive; it only gets shorter here.
-    unsafe {
-        for (place, &word) in nginx::conf::args(cf).iter().enumerate() {
-            match word.as_bytes() {
-                b"drain" if place > 1 => words.down = Some(DRAINING),
-                text if place > 1 && text.starts_with(ROUTE) => {
-                    words.route = read_route(cf, &text[ROUTE.len()..])?;
+    for (place, word) in cf.args().to_vec().into_iter().enumerate() {
+        match word.as_bytes() {
+            b"drain" if place > 1 => words.down = Some(DRAINING),
+            text if place > 1 && text.starts_with(b"route=") => {
+                let route = word.split_at(ROUTE).map(|(_, route)| route).unwrap_or_default();
+                words.route = read_route(cf, route)?;
+            }
+            text => {
+                if place > 1 && text == b"down" {
+                    words.down = Some(1);
                 }
-                text => {
-                    if place > 1 && text == b"down" {
-                        words.down = Some(1);
-                    }
-                    kept.push(word);
-                }
+                kept.push(word);
             }
         }
-        let args = &mut *cf.args;
-        args.elts.cast::<ngx_str_t>().copy_from_nonoverlapping(kept.as_ptr(), kept.len());
-        args.nelts = kept.len();
     }
+    cf.set_args(&kept);
     Ok(words)
 }
 
-fn read_route(cf: &mut ngx_conf_t, text: &[u8]) -> Result<ngx_str_t, Logged> {
-    if text.is_empty() {
+fn read_route(cf: &mut Conf<'_>, route: Word) -> Result<Word, Logged> {
+    if route.is_empty() {
         fail!(cf, "route is empty");
     }
-    if text.len() > MAX_ROUTE {
+    if route.as_bytes().len() > MAX_ROUTE {
         fail!(cf, "route is longer than {MAX_ROUTE}");
     }
-    Ok(ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() })
+    Ok(route)
 }

@@ -1,14 +1,13 @@
 //! The cookies of a request, and those that an upstream's response sets, in all lines of their
 //! headers. nginx's own variables know the first of a name only.
 
-use nginx_sys::{
-    ngx_conf_t, ngx_http_get_variable_index, ngx_http_request_t, ngx_int_t, ngx_list_part_t,
-    ngx_str_t, ngx_table_elt_t,
-};
-
 use affinity::cookies::Few;
+use nginx_sys::{ngx_http_get_variable_index, ngx_int_t, ngx_str_t};
 
 use crate::nginx;
+use crate::nginx::conf::Conf;
+use crate::nginx::headers::Headers;
+use crate::nginx::request::Request;
 
 /// A value that is one cookie and nothing else.
 pub struct Cookie {
@@ -30,7 +29,7 @@ const SIDES: [(&[u8], Side); 2] =
 
 impl Cookie {
     /// `$cookie_NAME`, `${cookie_NAME}`, `$upstream_cookie_NAME`.
-    pub fn parse(cf: &mut ngx_conf_t, text: &[u8]) -> Option<Cookie> {
+    pub fn parse(cf: &mut Conf<'_>, text: &[u8]) -> Option<Cookie> {
         let variable = text.strip_prefix(b"$")?;
         let variable = match variable.strip_prefix(b"{") {
             Some(braced) => braced.strip_suffix(b"}")?,
@@ -44,84 +43,49 @@ impl Cookie {
         let name = variable.strip_prefix(*prefix)?.to_vec();
         let mut full = ngx_str_t { len: variable.len(), data: variable.as_mut_ptr() };
         // SAFETY: nginx keeps a copy of the name.
-        let index = unsafe { ngx_http_get_variable_index(cf, &mut full) };
+        let index = unsafe { ngx_http_get_variable_index(cf.raw(), &mut full) };
         (index >= 0 && !name.is_empty()).then_some(Cookie { side: *side, name, index })
     }
 
     /// Those of a request; `None` if the value is of responses.
-    ///
-    /// # Safety
-    /// `r` is a live request.
-    pub unsafe fn carried<'a>(&self, r: *const ngx_http_request_t) -> Option<Few<'a>> {
-        // SAFETY: by this function's contract.
-        (self.side == Side::Request).then(|| unsafe { carried(r, &self.name) })
+    pub fn sent<'r>(&self, r: Request<'r>) -> Option<Few<'r>> {
+        (self.side == Side::Request).then(|| sent(r, &self.name))
     }
 
     /// Those that the upstream's response sets; `None` if the value is of requests.
-    ///
-    /// # Safety
-    /// `r` is a live request.
-    pub unsafe fn set<'a>(&self, r: *const ngx_http_request_t) -> Option<Few<'a>> {
+    pub fn set<'r>(&self, r: Request<'r>) -> Option<Few<'r>> {
         if self.side != Side::Upstream {
             return None;
         }
         let mut few = Few::default();
-        // SAFETY: by this function's contract.
-        unsafe {
-            if let Some(upstream) = (*r).upstream.as_ref() {
-                let now = nginx::seconds();
-                each_line(&upstream.headers_in.headers.part, b"set-cookie", |line| {
-                    few.add_set(line, &self.name, now);
-                    !few.is_full()
-                });
+        if let Some(upstream) = r.upstream() {
+            let now = nginx::seconds();
+            for line in lines(upstream.headers_in(), b"set-cookie") {
+                few.add_set(line, &self.name, now);
+                if few.is_full() {
+                    break;
+                }
             }
         }
         Some(few)
     }
 }
 
-/// The cookies of a name in a request.
-///
-/// # Safety
-/// `r` is a live request, which the cookies live as long as.
-pub unsafe fn carried<'a>(r: *const ngx_http_request_t, name: &[u8]) -> Few<'a> {
+/// The cookies of a name that a client has sent.
+pub fn sent<'r>(r: Request<'r>, name: &[u8]) -> Few<'r> {
     let mut few = Few::default();
-    // SAFETY: by this function's contract.
-    unsafe {
-        each_line(&(*r).headers_in.headers.part, b"cookie", |line| {
-            few.add_carried(line, name);
-            !few.is_full()
-        });
+    for line in lines(r.headers_in(), b"cookie") {
+        few.add_carried(line, name);
+        if few.is_full() {
+            break;
+        }
     }
     few
 }
 
-/// Calls `f` with the value of each header of a name, for as long as it wants more.
-///
-/// # Safety
-/// `part` begins a list of headers of a live request.
-unsafe fn each_line<'a>(
-    part: *const ngx_list_part_t,
-    name: &[u8],
-    mut f: impl FnMut(&'a [u8]) -> bool,
-) {
-    let mut part = part;
-    // SAFETY: nginx's lists of headers hold `nelts` elements in each part; their strings live as long
-    // as the request.
-    unsafe {
-        while let Some(list) = part.as_ref() {
-            let first = list.elts.cast::<ngx_table_elt_t>().cast_const();
-            for place in 0..list.nelts {
-                let header = &*first.add(place);
-                // A hash of zero marks a header that was deleted.
-                let is_it = header.key.len == name.len()
-                    && header.hash != 0
-                    && nginx::bytes(&header.key).eq_ignore_ascii_case(name);
-                if is_it && !f(nginx::bytes(&header.value)) {
-                    return;
-                }
-            }
-            part = list.next;
-        }
-    }
+/// The values of all headers of a name.
+fn lines<'r>(headers: Headers<'r>, name: &'static [u8]) -> impl Iterator<Item = &'r [u8]> {
+    headers
+        .filter(move |header| !header.is_deleted() && header.name().eq_ignore_ascii_case(name))
+        .map(|header| header.value())
 }

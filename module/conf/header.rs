@@ -1,12 +1,11 @@
 //! A value that is one header and nothing else, read from nginx's list of headers.
 
-use crate::nginx::{self};
 use affinity::mcp::trim;
-use core::slice;
-use nginx_sys::{
-    ngx_conf_t, ngx_hash_key, ngx_http_get_variable_index, ngx_http_request_t, ngx_int_t,
-    ngx_list_part_t, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
-};
+use nginx_sys::{ngx_hash_key, ngx_http_get_variable_index, ngx_int_t, ngx_str_t, ngx_uint_t};
+
+use crate::nginx;
+use crate::nginx::conf::Conf;
+use crate::nginx::request::Request;
 
 /// A value that is one header and nothing else.
 pub(super) struct Header {
@@ -39,7 +38,7 @@ pub(super) const LISTS: [(&[u8], List); 3] = [
 
 impl Header {
     /// `$http_NAME` or `${http_NAME}`, and so on.
-    pub(super) fn parse(cf: &mut ngx_conf_t, text: &[u8]) -> Option<Header> {
+    pub(super) fn parse(cf: &mut Conf<'_>, text: &[u8]) -> Option<Header> {
         let variable = text.strip_prefix(b"$")?;
         let variable = match variable.strip_prefix(b"{") {
             Some(braced) => braced.strip_suffix(b"}")?,
@@ -58,77 +57,54 @@ impl Header {
         let hash = unsafe { ngx_hash_key(name.as_mut_ptr(), name.len()) };
         let mut full = ngx_str_t { len: variable.len(), data: variable.as_mut_ptr() };
         // SAFETY: nginx keeps a copy of the name.
-        let index = unsafe { ngx_http_get_variable_index(cf, &mut full) };
+        let index = unsafe { ngx_http_get_variable_index(cf.raw(), &mut full) };
         (index >= 0).then_some(Header { list: *list, name, first, mask, hash, index })
     }
 
     /// The header's value, possibly empty. Of a response the first line counts, without the blanks
     /// around it: nginx joins several from 1.23 on. `None` if a request has several, which are joined
     /// or not as this nginx does it.
-    ///
-    /// # Safety
-    /// `r` is a live request.
     // Out of line, where it has all registers for itself.
     #[inline(never)]
-    pub(super) unsafe fn find<'a>(&self, r: *mut ngx_http_request_t) -> Option<&'a [u8]> {
-        // SAFETY: nginx's lists of headers hold `nelts` elements in each part, and their strings
-        // live as long as the request.
-        unsafe {
-            let mut part: *const ngx_list_part_t = match self.list {
-                List::Request => &raw const (*r).headers_in.headers.part,
-                List::Response => &raw const (*r).headers_out.headers.part,
-                List::Upstream if (*r).upstream.is_null() => return Some(&[]),
-                List::Upstream => &raw const (*(*r).upstream).headers_in.headers.part,
-            };
-            let mut found: &[u8] = &[];
-            while let Some(list) = part.as_ref() {
-                let mut header = list.elts.cast::<ngx_table_elt_t>().cast_const();
-                let end = header.add(list.nelts);
-                while header < end {
-                    // Nearly all others end here, by their length or by their first byte.
-                    if (*header).key.len == self.name.len()
-                        && *(*header).key.data | self.mask == self.first
-                        && self.is_name_of(&*header)
-                    {
-                        if !found.is_empty() {
-                            return None;
-                        }
-                        found = nginx::bytes(&(*header).value);
-                        if !matches!(self.list, List::Request) && !found.is_empty() {
-                            return Some(trim(found));
-                        }
-                    }
-                    header = header.add(1);
-                }
-                part = list.next;
-            }
-            Some(found)
+    pub(super) fn find<'r>(&self, r: Request<'r>) -> Option<&'r [u8]> {
+        let mut headers = match self.list {
+            List::Request => r.headers_in(),
+            List::Response => r.headers_out(),
+            List::Upstream => match r.upstream() {
+                Some(upstream) => upstream.headers_in(),
+                None => return Some(&[]),
+            },
+        };
+        // Nearly all others end here, by their length or by their first byte.
+        let is_it = |header: &nginx::headers::Header<'_>| {
+            header.is_like(self.name.len(), self.mask, self.first) && self.is_name_of(*header)
+        };
+        let Some(found) = headers.find(|header| is_it(header) && !header.value().is_empty()) else {
+            return Some(&[]);
+        };
+        match self.list {
+            List::Request if headers.any(|header| is_it(&header)) => None,
+            List::Request => Some(found.value()),
+            List::Response | List::Upstream => Some(trim(found.value())),
         }
     }
 
-    /// # Safety
-    /// `header` is nginx's, with a key of the name's length.
-    #[inline(never)]
-    unsafe fn is_name_of(&self, header: &ngx_table_elt_t) -> bool {
-        // SAFETY: by this function's contract; a lower-case key is as long as the key.
-        unsafe {
-            if header.hash == self.hash && !header.lowcase_key.is_null() {
-                let key = slice::from_raw_parts(header.lowcase_key, self.name.len());
-                if nginx::is_same(key, &self.name) {
-                    return true;
-                }
-            }
-            // A hash of zero marks a header that was deleted.
-            header.hash != 0 && self.is_alike(nginx::bytes(&header.key))
-        }
+    /// Whether a header whose name has this length has this name.
+    #[inline(always)]
+    fn is_name_of(&self, header: nginx::headers::Header<'_>) -> bool {
+        let has_it = |name: &[u8]| nginx::is_same(name, &self.name);
+        header.hash() == self.hash && header.lowcase_name().is_some_and(has_it)
+            || self.is_alike(header)
     }
 
     /// As variables compare: any case, and an underscore for a hyphen.
     #[cold]
-    fn is_alike(&self, key: &[u8]) -> bool {
-        key.iter().zip(&self.name).all(|(&byte, &name)| match byte {
-            b'_' => name == b'-',
-            byte => byte.to_ascii_lowercase() == name,
-        })
+    #[inline(never)]
+    fn is_alike(&self, header: nginx::headers::Header<'_>) -> bool {
+        !header.is_deleted()
+            && header.name().iter().zip(&self.name).all(|(&byte, &name)| match byte {
+                b'_' => name == b'-',
+                byte => byte.to_ascii_lowercase() == name,
+            })
     }
 }

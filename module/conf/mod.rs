@@ -8,22 +8,22 @@ pub mod sticky_learn;
 pub mod value;
 pub mod words;
 
-use crate::nginx::pool;
 use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
-use core::ptr;
-use core::slice;
+use core::{ptr, slice};
 
 use affinity::policy::Policy;
 use affinity::table::Limits;
-use nginx_sys::{
-    ngx_conf_t, ngx_cycle_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
-    ngx_http_upstream_init_pt, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_int_t,
-};
+use nginx_sys::{ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt, ngx_int_t};
 
 use crate::conf::value::Value;
 use crate::nginx;
+use crate::nginx::conf::{Conf, Word};
+use crate::nginx::cycle::Cycle;
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Block;
 use crate::peers::addresses::Addresses;
+use crate::peers::list::{self, List};
 use crate::peers::version::is_resolved_later;
 use crate::zone::Zone;
 
@@ -31,15 +31,15 @@ use crate::zone::Zone;
 #[derive(Default)]
 pub struct MainConf {
     /// The zones that the upstreams keep their sessions in.
-    pub zones: Vec<*mut Zone>,
+    pub zones: Vec<&'static Zone>,
     /// What the upstreams need.
     pub filters: Filters,
-    /// The headers of a request may tell where it belongs.
-    pub expects: bool,
+    /// The headers of a request may hold its id: sessions are prefetched.
+    pub prefetches: bool,
 }
 
-/// Which of nginx's chains we stand in.
-#[derive(Default)]
+/// Which of nginx's chains of filters we stand in.
+#[derive(Clone, Copy, Default)]
 pub struct Filters {
     pub header: bool,
     pub body: bool,
@@ -55,31 +55,58 @@ pub struct UpstreamConf {
     pub sticky: method::Sticky,
     pub balancer: Balancer,
     /// What a `keepalive` directive has put over our hook.
-    pub wrapped: ngx_http_upstream_init_pt,
+    pub wrapped: Cell<ngx_http_upstream_init_pt>,
     /// The servers, where there are sessions. Each worker has its own copy.
     pub addresses: RefCell<Addresses>,
     /// The balancer cannot be told which server to take: sessions have no effect.
-    pub foreign: bool,
+    pub foreign: Cell<bool>,
     /// The directive that says so.
-    pub foreign_directive: Option<foreign::Directive>,
+    pub foreign_directive: Option<ForeignDirective>,
+}
+
+/// A directive that gives an upstream a balancer which chooses its servers itself, and where it stands.
+pub struct ForeignDirective {
+    pub name: Word,
+    pub file: Word,
+    pub line: usize,
 }
 
 /// What lies beneath our hooks.
 #[derive(Default)]
 pub struct Balancer {
     /// Beneath `keepalive`, if there is one.
-    pub init_upstream: ngx_http_upstream_init_pt,
+    pub init_upstream: Cell<ngx_http_upstream_init_pt>,
     /// All that wraps it, if anything but `keepalive` does.
-    pub outermost: ngx_http_upstream_init_pt,
+    pub outermost: Cell<ngx_http_upstream_init_pt>,
     /// Set when one of the hooks has done its work.
-    pub init_peer: ngx_http_upstream_init_peer_pt,
-    /// Its servers are nginx's list of peers, as those of all stock balancers.
-    pub keeps_round_robins_list: bool,
+    pub init_peer: Cell<ngx_http_upstream_init_peer_pt>,
+    /// Its servers are nginx's list of peers.
+    keeps_list: Cell<bool>,
+}
+
+impl Balancer {
+    /// Notes whether the balancer, which has just been initialised, keeps nginx's list of peers, as all stock
+    /// ones do.
+    ///
+    /// # Safety
+    /// As for [`list::is_kept_by`].
+    pub unsafe fn look_for_list(&self, block: Block<'_>) -> bool {
+        // SAFETY: by this function's own condition.
+        self.keeps_list.set(unsafe { list::is_kept_by(block) });
+        self.keeps_list.get()
+    }
+
+    /// The list of the upstream that this is the balancer of, if it keeps one.
+    pub fn list<'c>(&self, block: Block<'c>) -> Option<List<'c>> {
+        // SAFETY: `look_for_list` has seen it.
+        self.keeps_list.get().then(|| unsafe { List::of(block) })?
+    }
 }
 
 /// What `sticky_learn` or `sticky learn` asked for.
 pub struct Affinity {
-    pub zone: *mut Zone,
+    /// It lives as long as the configuration.
+    pub zone: &'static Zone,
     pub create: Vec<Value>,
     pub lookup: Lookup,
     pub bind: Option<Value>,
@@ -97,7 +124,7 @@ pub const NO_HANDLER: ngx_int_t = -1;
 pub struct LocationConf {
     pub api: Option<Api>,
     /// Of the last request here that went to an upstream with sessions; each worker has its own.
-    pub expected: Cell<Option<&'static Affinity>>,
+    pub last: Cell<Option<&'static Affinity>>,
 }
 
 /// What `sticky_api` asked for.
@@ -116,107 +143,72 @@ pub enum Lookup {
 }
 
 impl MainConf {
-    /// # Safety
-    /// `cf` is being read.
-    pub unsafe fn of<'a>(cf: &ngx_conf_t) -> Option<&'a mut MainConf> {
+    /// The one that is read.
+    pub fn of<'c>(cf: &'c mut Conf<'_>) -> Option<&'c mut MainConf> {
+        // SAFETY: `create_main` made what stands in our place, and `Conf` is borrowed meanwhile.
+        unsafe { cf.own_main_conf() }
+    }
+
+    pub fn of_cycle<'c>(cycle: Cycle<'c>) -> Option<&'c MainConf> {
         // SAFETY: `create_main` made what stands in our place.
-        unsafe { nginx::conf::own_main_conf(cf) }
+        unsafe { cycle.own_main_conf() }
     }
 
-    /// # Safety
-    /// `cycle` is live.
-    pub unsafe fn of_cycle<'a>(cycle: *const ngx_cycle_t) -> Option<&'a MainConf> {
-        // SAFETY: as above.
-        unsafe { nginx::conf::own_cycle_main_conf(cycle) }
-    }
-
-    /// # Safety
-    /// `r` is a live request.
-    pub unsafe fn of_request<'a>(r: *const ngx_http_request_t) -> Option<&'a MainConf> {
-        // SAFETY: as above.
-        unsafe { nginx::conf::own_request_main_conf(r) }
+    pub fn of_request<'r>(r: Request<'r>) -> Option<&'r MainConf> {
+        // SAFETY: `create_main` made what stands in our place.
+        unsafe { r.own_main_conf() }
     }
 }
 
 impl LocationConf {
-    /// # Safety
-    /// `r` is a live request.
-    pub unsafe fn of<'a>(r: *const ngx_http_request_t) -> Option<&'a LocationConf> {
+    #[inline(always)]
+    pub fn of<'r>(r: Request<'r>) -> Option<&'r LocationConf> {
         // SAFETY: `create_location` made what stands in our place.
-        unsafe { nginx::conf::own_request_loc_conf(r) }
+        unsafe { r.own_loc_conf() }
     }
 }
 
 impl UpstreamConf {
+    #[inline(always)]
+    pub fn of<'c>(block: Block<'c>) -> Option<&'c UpstreamConf> {
+        // SAFETY: `create_upstream` made what stands in our place. It is changed by the handlers of
+        // directives and by `of_mut`, which no other use of it overlaps.
+        unsafe { block.own_conf() }
+    }
+
     /// # Safety
-    /// `us` belongs to a live configuration.
-    pub unsafe fn of<'a>(us: *const ngx_http_upstream_srv_conf_t) -> Option<&'a mut UpstreamConf> {
-        // SAFETY: `create_upstream` made what stands in our place.
-        unsafe { nginx::conf::upstream_conf(us) }
+    /// nginx reads its configuration, or has just done so: there is no request of it, and no other reference
+    /// to this one while the result lives.
+    pub unsafe fn of_mut<'c>(block: Block<'c>) -> Option<&'c mut UpstreamConf> {
+        let conf = UpstreamConf::of(block).map(ptr::from_ref);
+        // SAFETY: `create_upstream` made it in memory that can be written; by this function's own condition.
+        conf.map(|conf| unsafe { &mut *conf.cast_mut() })
     }
 }
 
 /// The zones of a cycle.
-///
-/// # Safety
-/// The cycle is live.
-pub unsafe fn zones<'a>(cycle: *const ngx_cycle_t) -> &'a [*mut Zone] {
-    // SAFETY: by this function's contract.
-    unsafe { MainConf::of_cycle(cycle) }.map_or(&[][..], |main| &main.zones)
-}
-
-/// Calls `f` with what the upstreams of a cycle have asked for.
-///
-/// # Safety
-/// `cycle` is live, and nothing else uses it meanwhile.
-pub unsafe fn each_affinity(cycle: *const ngx_cycle_t, f: impl FnMut(&mut Affinity)) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let all = nginx::conf::upstreams(nginx::conf::cycle_main_conf(
-            cycle,
-            nginx::conf::upstream_module(),
-        ));
-        all.iter().filter_map(|&us| UpstreamConf::of(us)?.affinity.as_mut()).for_each(f);
-    }
+pub fn zones<'c>(cycle: Cycle<'c>) -> &'c [&'static Zone] {
+    MainConf::of_cycle(cycle).map_or(&[][..], |main| &main.zones)
 }
 
 /// The upstreams of a request's configuration that have sessions.
-///
-/// # Safety
-/// `r` is a live request.
-pub unsafe fn upstreams<'a>(
-    r: *const ngx_http_request_t,
-) -> impl Iterator<Item = (*const ngx_http_upstream_srv_conf_t, &'a Affinity)> {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let all = nginx::conf::upstreams(nginx::conf::request_main_conf(
-            r,
-            nginx::conf::upstream_module(),
-        ));
-        all.iter()
-            .filter_map(|&us| Some((us.cast_const(), UpstreamConf::of(us)?.affinity.as_ref()?)))
-    }
+pub fn upstreams<'r>(r: Request<'r>) -> impl Iterator<Item = (Block<'r>, &'r Affinity)> {
+    r.upstreams().filter_map(|block| Some((block, UpstreamConf::of(block)?.affinity.as_ref()?)))
 }
 
 /// Addresses of the servers of a zone's upstreams, each once. Those that DNS gives later are not
 /// known yet.
-///
-/// # Safety
-/// `cf` has read all of `http {}`, and the zone belongs to it.
-pub unsafe fn servers<'a>(cf: &ngx_conf_t, zone: *const Zone) -> Vec<&'a [u8]> {
+pub fn servers<'c>(cf: &mut Conf<'c>, zone: &Zone) -> Vec<&'c [u8]> {
     let mut addresses = Vec::new();
-    // SAFETY: by this function's contract; what the configuration holds lives as long as it does.
-    unsafe {
-        for &us in
-            nginx::conf::upstreams(nginx::conf::main_conf(cf, nginx::conf::upstream_module()))
-        {
-            let affinity = UpstreamConf::of(us).and_then(|conf| conf.affinity.as_ref());
-            let Some(servers) = (*us).servers.as_ref() else { continue };
-            if !affinity.is_some_and(|affinity| ptr::eq(affinity.zone, zone)) {
-                continue;
-            }
-            for server in servers.as_slice::<ngx_http_upstream_server_t>() {
-                if server.naddrs > 0 && !is_resolved_later(server) {
+    for block in cf.upstreams() {
+        let affinity = UpstreamConf::of(block).and_then(|conf| conf.affinity.as_ref());
+        if !affinity.is_some_and(|affinity| ptr::eq(affinity.zone, zone)) {
+            continue;
+        }
+        for server in block.servers() {
+            if server.naddrs > 0 && !is_resolved_later(server) {
+                // SAFETY: nginx has resolved so many addresses, and keeps them with the configuration.
+                unsafe {
                     let peers = slice::from_raw_parts(server.addrs, server.naddrs);
                     addresses.extend(peers.iter().map(|peer| nginx::bytes(&peer.name)));
                 }
@@ -229,24 +221,23 @@ pub unsafe fn servers<'a>(cf: &ngx_conf_t, zone: *const Zone) -> Vec<&'a [u8]> {
 }
 
 pub unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx passes a configuration with a pool that lives as long as the cycle.
-    unsafe { create::<MainConf>(cf) }
+    // SAFETY: nginx passes a configuration that it begins to read, for this call.
+    create::<MainConf>(&unsafe { Conf::new(cf) })
 }
 
 pub unsafe extern "C" fn create_upstream(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: as above.
-    unsafe { create::<UpstreamConf>(cf) }
+    // SAFETY: nginx passes a configuration that it reads, for this call.
+    create::<UpstreamConf>(&unsafe { Conf::new(cf) })
 }
 
 pub unsafe extern "C" fn create_location(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: as above.
-    unsafe { create::<LocationConf>(cf) }
+    // SAFETY: nginx passes a configuration that it reads, for this call.
+    create::<LocationConf>(&unsafe { Conf::new(cf) })
 }
 
-unsafe fn create<T: Default>(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: by the callers.
-    match unsafe { pool::pool_box((*cf).pool, T::default) } {
-        Some(conf) => ptr::from_mut(conf).cast(),
+fn create<T: Default + 'static>(cf: &Conf<'_>) -> *mut c_void {
+    match cf.pool().make(T::default) {
+        Some(conf) => ptr::from_mut::<T>(conf).cast(),
         None => ptr::null_mut(),
     }
 }

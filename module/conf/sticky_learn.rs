@@ -1,19 +1,17 @@
 //! `sticky_learn`: from the words of the configuration to [`Affinity`].
 
-use crate::conf::value::Value;
-use crate::conf::words::choose;
-use crate::conf::words::once;
-use crate::conf::words::read_time;
-use crate::conf::words::split;
-use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER};
-use crate::nginx;
-use crate::nginx::conf::{fail, Logged};
-use crate::zone;
-use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
-use affinity::table::{Limits, Span};
 use core::cell::Cell;
 use core::ffi::{c_char, c_void};
-use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_str_t};
+
+use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
+use affinity::table::{Limits, Span};
+use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size};
+
+use crate::conf::value::Value;
+use crate::conf::words::{choose, once, read_time};
+use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER};
+use crate::nginx::conf::{conf_result, fail, Conf, Logged, Word};
+use crate::zone;
 
 /// Idle time after which a session is forgotten, if the configuration does not say
 /// (milliseconds): that of NGINX Plus.
@@ -31,31 +29,27 @@ pub unsafe extern "C" fn sticky_learn(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes itself and the configuration that `create_upstream` made.
-    nginx::conf::conf_result(unsafe { read_sticky_learn(&mut *cf, &mut *conf.cast()) })
+    // SAFETY: nginx passes itself and the configuration that `create_upstream` made, for this call.
+    let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<UpstreamConf>()) };
+    conf_result(read(&mut cf, conf))
 }
 
-/// # Safety
-/// `cf` is being read, at the directive.
-unsafe fn read_sticky_learn(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<(), Logged> {
+fn read(cf: &mut Conf<'_>, conf: &mut UpstreamConf) -> Result<(), Logged> {
     refuse_second(cf, conf, "sticky_learn")?;
 
     let mut parameters = Parameters::default();
-    // SAFETY: by this function's contract.
-    unsafe {
-        for &word in &nginx::conf::args(cf)[1..] {
-            parameters.read(cf, word)?;
-        }
-        // Without ids of its own, the directive follows those of MCP.
-        let mcp = parameters.create.is_empty() && parameters.lookup.is_empty();
-        conf.affinity = Some(parameters.finish(cf, Rules::Affinity, mcp)?);
+    for word in cf.args().to_vec().into_iter().skip(1) {
+        parameters.read(cf, word)?;
     }
+    // Without ids of its own, the directive follows those of MCP.
+    let mcp = parameters.create.is_empty() && parameters.lookup.is_empty();
+    conf.affinity = Some(parameters.finish(cf, Rules::Affinity, mcp)?);
     Ok(())
 }
 
 /// Refuses all but the first directive that asks for sessions.
 pub fn refuse_second(
-    cf: &mut ngx_conf_t,
+    cf: &mut Conf<'_>,
     conf: &mut UpstreamConf,
     name: &'static str,
 ) -> Result<(), Logged> {
@@ -72,7 +66,7 @@ pub fn refuse_second(
 #[derive(Default)]
 pub struct Parameters {
     /// Name and size; a size of zero stands for none.
-    pub zone: Option<(ngx_str_t, usize)>,
+    pub zone: Option<(Word, usize)>,
     pub create: Vec<Value>,
     pub lookup: Vec<Value>,
     pub timeout: Option<Span>,
@@ -81,26 +75,21 @@ pub struct Parameters {
     gone_after: Option<Span>,
     unknown: Option<Unknown>,
     unavailable: Option<Unavailable>,
-    /// A response teaches with its headers, also by the rules of NGINX Plus.
+    /// Sessions are learned from the headers of a response, also by the rules of NGINX Plus.
     pub header: bool,
 }
 
 impl Parameters {
     /// Reads a word of `sticky_learn`.
-    ///
-    /// # Safety
-    /// `word` is a word of the directive that `cf` is at.
-    unsafe fn read(&mut self, cf: &mut ngx_conf_t, word: ngx_str_t) -> Result<(), Logged> {
-        let Some((name, text)) = split(&word) else {
+    fn read(&mut self, cf: &mut Conf<'_>, word: Word) -> Result<(), Logged> {
+        let Some((name, text)) = word.split() else {
             fail!(cf, "invalid parameter \"{word}\"");
         };
         match name {
             "zone" => once(cf, name, &mut self.zone, |cf| read_zone(cf, text))?,
             "timeout" => once(cf, name, &mut self.timeout, |cf| read_time(cf, name, text))?,
-            // SAFETY: by this function's contract, `text` lies in the configuration's pool.
-            "create" => self.create.push(unsafe { Value::compile(cf, name, text)? }),
-            // SAFETY: as above.
-            "lookup" => self.lookup.push(unsafe { Value::compile(cf, name, text)? }),
+            "create" => self.create.push(Value::compile(cf, name, text)?),
+            "lookup" => self.lookup.push(Value::compile(cf, name, text)?),
             "lifetime" => once(cf, name, &mut self.lifetime, |cf| read_time(cf, name, text))?,
             "gone_after" => once(cf, name, &mut self.gone_after, |cf| read_time(cf, name, text))?,
             "unknown" => once(cf, name, &mut self.unknown, |cf| {
@@ -123,25 +112,14 @@ impl Parameters {
                     ],
                 )
             })?,
-            "bind" => once(cf, name, &mut self.bind, |cf| {
-                // SAFETY: by this function's contract, `text` lies in the configuration's pool.
-                unsafe { Value::compile(cf, name, text) }
-            })?,
+            "bind" => once(cf, name, &mut self.bind, |cf| Value::compile(cf, name, text))?,
             _ => fail!(cf, "invalid parameter \"{word}\""),
         }
         Ok(())
     }
 
     /// Checks that all is there, fills in defaults and joins the zone.
-    ///
-    /// # Safety
-    /// `cf` is being read, at the directive.
-    pub unsafe fn finish(
-        self,
-        cf: &mut ngx_conf_t,
-        rules: Rules,
-        mcp: bool,
-    ) -> Result<Affinity, Logged> {
+    pub fn finish(self, cf: &mut Conf<'_>, rules: Rules, mcp: bool) -> Result<Affinity, Logged> {
         for (name, values) in [("create", &self.create), ("lookup", &self.lookup)] {
             if values.is_empty() && !mcp {
                 fail!(cf, "\"{name}\" parameter is not specified");
@@ -173,24 +151,20 @@ impl Parameters {
             gone_after: self.gone_after.unwrap_or(Span::from_millis(DEFAULT_GONE_AFTER)),
             mcp,
         };
-        // SAFETY: by this function's contract.
-        let ((zone, is_new), main) =
-            unsafe { (zone::join(cf, name, size, &limits, policy.gone_after)?, MainConf::of(cf)) };
-        let Some(main) = main else { return Err(Logged) };
+        let (zone, is_new) = zone::join(cf, name, size, &limits, policy.gone_after)?;
+        let (mut create, mut lookup) = (self.create, Lookup::Values(self.lookup));
+        if mcp {
+            let text = Word::fixed("$sent_http_mcp_session_id");
+            create.push(Value::compile(cf, "create", text)?);
+            lookup = Lookup::Mcp;
+        }
+        let Some(main) = MainConf::of(cf) else { return Err(Logged) };
         if is_new {
             main.zones.push(zone);
         }
         main.filters.header = true;
         main.filters.body |= mcp || policy.learn == Moment::End;
-        let (mut create, mut lookup) = (self.create, Lookup::Values(self.lookup));
-        if mcp {
-            let header = "$sent_http_mcp_session_id";
-            let text = ngx_str_t { len: header.len(), data: header.as_ptr().cast_mut() };
-            // SAFETY: the text is never changed, and lives for ever.
-            create.push(unsafe { Value::compile(cf, "create", text)? });
-            lookup = Lookup::Mcp;
-        }
-        main.expects |= match &lookup {
+        main.prefetches |= match &lookup {
             Lookup::Values(values) => values.first().is_some_and(Value::is_request_header),
             Lookup::Mcp => true,
         };
@@ -200,18 +174,18 @@ impl Parameters {
 }
 
 /// `NAME[:SIZE]`; a size of zero stands for none.
-fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize), Logged> {
+fn read_zone(cf: &mut Conf<'_>, text: Word) -> Result<(Word, usize), Logged> {
     let bytes = text.as_bytes();
     let colon = bytes.iter().position(|&byte| byte == b':');
-    let name = match text.split_at(colon.unwrap_or(text.len)) {
+    let name = match text.split_at(colon.unwrap_or(bytes.len())) {
         Some((name, _)) if !name.is_empty() => name,
         _ => fail!(cf, "invalid zone name \"{text}\""),
     };
-    let Some((_, mut size)) = colon.and_then(|at| text.split_at(at + 1)) else {
+    let Some((_, size)) = colon.and_then(|at| text.split_at(at + 1)) else {
         return Ok((name, 0));
     };
     // SAFETY: nginx reads the string only.
-    let parsed = unsafe { ngx_parse_size(&mut size) };
+    let parsed = unsafe { ngx_parse_size(&mut size.raw()) };
     match usize::try_from(parsed) {
         Ok(bytes) if bytes >= zone::size::min_size() => Ok((name, bytes)),
         Ok(_) => {

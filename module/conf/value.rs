@@ -4,19 +4,20 @@
 //! a value is read from the list of headers itself, which costs a tenth of nginx's script engine
 //! and sees the header as it is now, not as a variable has cached it.
 
-use crate::conf::cookie::Cookie;
-use crate::conf::header::Header;
-use crate::conf::header::List;
-use crate::nginx::conf::{fail, Logged};
-use crate::nginx::{self, OK};
 use core::mem;
-use core::ptr;
+
 use nginx_sys::{
-    ngx_conf_t, ngx_cycle_t, ngx_http_compile_complex_value, ngx_http_compile_complex_value_t,
-    ngx_http_complex_value, ngx_http_complex_value_t, ngx_http_core_main_conf_t,
-    ngx_http_core_module, ngx_http_request_t, ngx_http_script_variables_count, ngx_http_variable_t,
-    ngx_str_t,
+    ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
+    ngx_http_complex_value_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_script_variables_count, ngx_http_variable_t, ngx_int_t, ngx_str_t,
 };
+
+use crate::conf::cookie::Cookie;
+use crate::conf::header::{Header, List};
+use crate::nginx::conf::{fail, Conf, Logged, Word};
+use crate::nginx::cycle::Cycle;
+use crate::nginx::request::Request;
+use crate::nginx::{self, OK};
 
 /// A string with variables, compiled.
 pub struct Value {
@@ -25,8 +26,8 @@ pub struct Value {
     cookie: Option<Cookie>,
 }
 
-/// [`Value::eval`] or [`Value::glance`].
-pub type Read<'a, E> = unsafe fn(&Value, *mut ngx_http_request_t) -> Result<&'a [u8], E>;
+/// [`Value::eval`] or [`Value::header_only`].
+pub type Read<'r, E> = fn(&Value, Request<'r>) -> Result<&'r [u8], E>;
 
 #[derive(Debug)]
 pub struct OutOfMemory;
@@ -36,36 +37,27 @@ pub struct NotInHeaders;
 
 impl Value {
     /// Compiles the text of a parameter; it must hold a variable.
-    ///
-    /// # Safety
-    /// `text` lies in the configuration's pool.
-    pub unsafe fn compile(
-        cf: &mut ngx_conf_t,
-        parameter: &str,
-        text: ngx_str_t,
-    ) -> Result<Value, Logged> {
+    pub fn compile(cf: &mut Conf<'_>, parameter: &str, text: Word) -> Result<Value, Logged> {
         if text.is_empty() {
             fail!(cf, "empty \"{parameter}\" parameter");
         }
         if !has_variables(&text) {
             fail!(cf, "no variable in \"{parameter}={text}\"");
         }
-        // SAFETY: by this function's contract.
-        unsafe { Value::compile_any(cf, text) }
+        Value::compile_any(cf, text)
     }
 
     /// Compiles a text, with variables or without.
-    ///
-    /// # Safety
-    /// As above.
-    pub unsafe fn compile_any(cf: &mut ngx_conf_t, mut text: ngx_str_t) -> Result<Value, Logged> {
+    pub fn compile_any(cf: &mut Conf<'_>, text: Word) -> Result<Value, Logged> {
         let header = Header::parse(cf, text.as_bytes());
         let cookie = Cookie::parse(cf, text.as_bytes());
-        // SAFETY: both structures are plain data, and nginx fills in what `ccv` points to.
+        let mut text = text.raw();
+        // SAFETY: both structures are plain data, and nginx fills in what `ccv` points to. The text lives as
+        // long as the configuration, and so does what is compiled of it.
         unsafe {
             let mut compiled: ngx_http_complex_value_t = mem::zeroed();
             let mut ccv: ngx_http_compile_complex_value_t = mem::zeroed();
-            ccv.cf = cf;
+            ccv.cf = cf.raw();
             ccv.value = &mut text;
             ccv.complex_value = &mut compiled;
             if ngx_http_compile_complex_value(&mut ccv) != OK {
@@ -77,40 +69,29 @@ impl Value {
 
     /// Gives up the short way where the configuration has made the variable something else (`set`,
     /// `map`), which shows when all of it has been read.
-    ///
-    /// # Safety
-    /// `cycle` is complete, and the value was compiled for it.
-    pub unsafe fn confirm(&mut self, cycle: *const ngx_cycle_t) {
-        // SAFETY: by this function's contract, the index is one of the core module's variables.
-        unsafe {
-            let core = nginx::conf::cycle_main_conf::<ngx_http_core_main_conf_t>(
-                cycle,
-                &raw const ngx_http_core_module,
-            );
-            let Some(core) = core else { return };
-            let variables = core.variables.as_slice::<ngx_http_variable_t>();
-            let is_header = |index| {
-                let variable: Option<&ngx_http_variable_t> = variables.get(index as usize);
-                // nginx passes variables that have only a known prefix their own name.
-                variable.is_some_and(|v| v.data == &raw const v.name as usize)
-            };
-            self.header = self.header.take().filter(|header| is_header(header.index));
-            self.cookie = self.cookie.take().filter(|cookie| is_header(cookie.index));
-        }
+    /// `cycle` is the one that the value was compiled for.
+    pub fn confirm(&mut self, cycle: Cycle<'_>) {
+        // SAFETY: that is what the core module makes, and its array holds its variables.
+        let variables = unsafe {
+            let core =
+                cycle.main_conf::<ngx_http_core_main_conf_t>(&raw const ngx_http_core_module);
+            core.map_or(&[][..], |core| core.variables.as_slice::<ngx_http_variable_t>())
+        };
+        let is_header = |index: ngx_int_t| {
+            let variable: Option<&ngx_http_variable_t> = variables.get(index as usize);
+            // nginx passes variables that have only a known prefix their own name.
+            variable.is_some_and(|v| v.data == &raw const v.name as usize)
+        };
+        self.header = self.header.take().filter(|header| is_header(header.index));
+        self.cookie = self.cookie.take().filter(|cookie| is_header(cookie.index));
     }
 
     /// The value for this request, possibly empty.
-    ///
-    /// # Safety
-    /// `r` is a live request of the cycle that compiled the value.
     #[inline(always)]
-    pub unsafe fn eval<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], OutOfMemory> {
-        // SAFETY: by this function's contract.
-        unsafe {
-            match self.header.as_ref().and_then(|header| header.find(r)) {
-                Some(text) => Ok(text),
-                None => self.run(r),
-            }
+    pub fn eval<'r>(&self, r: Request<'r>) -> Result<&'r [u8], OutOfMemory> {
+        match self.header.as_ref().and_then(|header| header.find(r)) {
+            Some(text) => Ok(text),
+            None => self.run(r),
         }
     }
 
@@ -121,14 +102,10 @@ impl Value {
 
     /// The value, if a header of the request tells it: then nothing is run for it, and no variable
     /// is cached.
-    ///
-    /// # Safety
-    /// As above.
     #[inline(always)]
-    pub unsafe fn glance<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], NotInHeaders> {
+    pub fn header_only<'r>(&self, r: Request<'r>) -> Result<&'r [u8], NotInHeaders> {
         let header = self.header.as_ref().filter(|header| matches!(header.list, List::Request));
-        // SAFETY: by this function's contract.
-        header.and_then(|header| unsafe { header.find(r) }).ok_or(NotInHeaders)
+        header.and_then(|header| header.find(r)).ok_or(NotInHeaders)
     }
 
     /// The cookie that the value is, if it is one and nothing else.
@@ -138,13 +115,9 @@ impl Value {
 
     /// The value as nginx's script engine gives it; of cookies that a response sets, the first that
     /// counts.
-    ///
-    /// # Safety
-    /// As above.
     #[cold]
-    unsafe fn run<'a>(&self, r: *mut ngx_http_request_t) -> Result<&'a [u8], OutOfMemory> {
-        // SAFETY: by this function's contract.
-        if let Some(set) = self.cookie.as_ref().and_then(|cookie| unsafe { cookie.set(r) }) {
+    fn run<'r>(&self, r: Request<'r>) -> Result<&'r [u8], OutOfMemory> {
+        if let Some(set) = self.cookie.as_ref().and_then(|cookie| cookie.set(r)) {
             return Ok(set.iter().next().unwrap_or_default());
         }
         let mut text = ngx_str_t::empty();
@@ -152,7 +125,7 @@ impl Value {
         // or in memory that lives as long as the request.
         unsafe {
             let value = (&raw const self.compiled).cast_mut();
-            if ngx_http_complex_value(r, value, &mut text) != OK {
+            if ngx_http_complex_value(r.raw(), value, &mut text) != OK {
                 return Err(OutOfMemory);
             }
             Ok(nginx::bytes(&text))
@@ -161,38 +134,28 @@ impl Value {
 }
 
 /// Whether a text holds a variable.
-pub fn has_variables(text: &ngx_str_t) -> bool {
+pub fn has_variables(text: &Word) -> bool {
     // SAFETY: nginx only reads the string.
-    unsafe { ngx_http_script_variables_count(ptr::from_ref(text).cast_mut()) != 0 }
+    unsafe { ngx_http_script_variables_count(&mut text.raw()) != 0 }
 }
 
 /// The first value that is not empty; empty if all are.
-///
-/// # Safety
-/// As for `read`.
 #[inline(always)]
-pub unsafe fn first_value<'a, E>(
+pub fn first_value<'r, E>(
     values: &[Value],
-    r: *mut ngx_http_request_t,
-    read: Read<'a, E>,
-) -> Result<&'a [u8], E> {
+    r: Request<'r>,
+    read: Read<'r, E>,
+) -> Result<&'r [u8], E> {
     match values {
-        // SAFETY: by this function's contract.
-        [value] => unsafe { read(value, r) },
-        // SAFETY: as above.
-        values => unsafe { first_of(values, r, read) },
+        [value] => read(value, r),
+        values => first_of(values, r, read),
     }
 }
 
 #[cold]
-unsafe fn first_of<'a, E>(
-    values: &[Value],
-    r: *mut ngx_http_request_t,
-    read: Read<'a, E>,
-) -> Result<&'a [u8], E> {
+fn first_of<'r, E>(values: &[Value], r: Request<'r>, read: Read<'r, E>) -> Result<&'r [u8], E> {
     for value in values {
-        // SAFETY: by this function's contract.
-        let text = unsafe { read(value, r)? };
+        let text = read(value, r)?;
         if !text.is_empty() {
             return Ok(text);
         }

@@ -1,26 +1,18 @@
 //! The words of a directive: names, values, times.
 
-use crate::nginx::conf::{fail, Logged};
 use affinity::table::Span;
-use nginx_sys::{ngx_conf_t, ngx_parse_time, ngx_str_t};
+use nginx_sys::ngx_parse_time;
+
+use crate::nginx::conf::{fail, Conf, Logged, Word};
 
 /// Longest time that the zone can tell from the past (milliseconds): four years.
 pub const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
 
-/// Name and value of a `name=value` word.
-pub fn split(word: &ngx_str_t) -> Option<(&str, ngx_str_t)> {
-    let bytes = word.as_bytes();
-    let at = bytes.iter().position(|&byte| byte == b'=')?;
-    let name = core::str::from_utf8(&bytes[..at]).ok()?;
-    let (_, text) = word.split_at(at + 1)?;
-    Some((name, text))
-}
-
 pub(super) fn once<T>(
-    cf: &mut ngx_conf_t,
+    cf: &mut Conf<'_>,
     name: &str,
     slot: &mut Option<T>,
-    read: impl FnOnce(&mut ngx_conf_t) -> Result<T, Logged>,
+    read: impl FnOnce(&mut Conf<'_>) -> Result<T, Logged>,
 ) -> Result<(), Logged> {
     if slot.is_some() {
         fail!(cf, "duplicate \"{name}\" parameter");
@@ -29,13 +21,9 @@ pub(super) fn once<T>(
     Ok(())
 }
 
-pub(super) fn read_time(
-    cf: &mut ngx_conf_t,
-    name: &str,
-    mut text: ngx_str_t,
-) -> Result<Span, Logged> {
+pub(super) fn read_time(cf: &mut Conf<'_>, name: &str, text: Word) -> Result<Span, Logged> {
     // SAFETY: nginx reads the string only.
-    let milliseconds = unsafe { ngx_parse_time(&mut text, 0) };
+    let milliseconds = unsafe { ngx_parse_time(&mut text.raw(), 0) };
     match u64::try_from(milliseconds) {
         Ok(0) => fail!(cf, "\"{name}\" must be longer than zero"),
         Ok(ms) if ms <= MAX_TIME => Ok(Span::from_millis(ms)),
@@ -45,9 +33,9 @@ pub(super) fn read_time(
 }
 
 pub(super) fn choose<T: Copy>(
-    cf: &mut ngx_conf_t,
+    cf: &mut Conf<'_>,
     name: &str,
-    text: ngx_str_t,
+    text: Word,
     choices: &[(&str, T)],
 ) -> Result<T, Logged> {
     for (word, value) in choices {

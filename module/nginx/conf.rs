@@ -1,36 +1,34 @@
-//! nginx's configuration while it is read, and the configurations that modules have made of it.
+//! nginx's configuration, while it is read.
 
-use crate::nginx::MODULE;
 use core::ffi::{c_char, c_void, CStr};
 use core::fmt;
-use core::ptr;
+use core::ptr::{self, NonNull};
+
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module,
-    ngx_http_request_t, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
-    ngx_http_upstream_srv_conf_t, ngx_module_t, ngx_str_t, ngx_uint_t, NGX_HTTP_SRV_CONF_OFFSET,
-    NGX_HTTP_UPS_CONF, NGX_LOG_EMERG,
+    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_upstream_main_conf_t,
+    ngx_http_upstream_module, ngx_log_t, ngx_module_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, NGX_LOG_EMERG,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
-use ngx::http::HttpModuleConfExt;
+
+use super::cycle::blocks;
+use super::pool::Pool;
+use super::upstream::Block;
+use super::MODULE;
 
 /// A configuration error that has been logged.
 #[derive(Debug)]
 pub struct Logged;
 
-/// Logs a configuration error with file and line, as nginx does.
-pub fn conf_error(cf: &mut ngx_conf_t, message: fmt::Arguments<'_>) -> Logged {
-    ngx::ngx_conf_log_error!(NGX_LOG_EMERG, cf, "{message}");
-    Logged
-}
-
 /// Logs and gives the error: `fail!(cf, "invalid parameter \"{name}\"")`.
 macro_rules! fail {
     ($cf:expr, $($message:tt)+) => {
-        return Err($crate::nginx::conf::conf_error($cf, format_args!($($message)+)))
+        return Err($cf.error(format_args!($($message)+)))
     };
 }
 pub(crate) use fail;
 
+/// What the handler of a directive returns.
 pub fn conf_result(result: Result<(), Logged>) -> *mut c_char {
     match result {
         Ok(()) => NGX_CONF_OK,
@@ -53,149 +51,174 @@ pub const fn command(name: &'static CStr, arguments: u32, set: Handler) -> ngx_c
     }
 }
 
-/// The words of the directive being read; the first is its name.
-///
-/// # Safety
-/// `cf` is the one that nginx passed to a directive's handler.
-pub unsafe fn args<'a>(cf: &ngx_conf_t) -> &'a [ngx_str_t] {
-    // SAFETY: nginx keeps the words in an array of strings in the configuration's pool.
-    unsafe { (*cf.args).as_slice() }
+/// A word of a directive, or a part of one. Its text lives as long as the configuration: a word is kept only
+/// in what goes with that.
+#[derive(Clone, Copy, Default)]
+#[repr(transparent)]
+pub struct Word(ngx_str_t);
+
+impl Word {
+    pub const fn fixed(text: &'static str) -> Word {
+        Word(ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() })
+    }
+
+    pub fn raw(&self) -> ngx_str_t {
+        self.0
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.len == 0
+    }
+
+    /// The word up to a place, and from there on.
+    pub fn split_at(&self, at: usize) -> Option<(Word, Word)> {
+        self.0.split_at(at).map(|(head, tail)| (Word(head), Word(tail)))
+    }
+
+    /// Name and value of a `name=value` word.
+    pub fn split(&self) -> Option<(&str, Word)> {
+        let at = self.as_bytes().iter().position(|&byte| byte == b'=')?;
+        let name = core::str::from_utf8(self.as_bytes().get(..at)?).ok()?;
+        Some((name, self.split_at(at + 1)?.1))
+    }
 }
 
-/// This module's configuration of an upstream; `None` for one without an `upstream {}` block.
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The configuration that nginx reads.
 ///
-/// # Safety
-/// `us` is an upstream of a live configuration, `T` is what this module made for it.
-pub unsafe fn upstream_conf<'a, T>(us: *const ngx_http_upstream_srv_conf_t) -> Option<&'a mut T> {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let srv_conf = (*us).srv_conf;
-        if srv_conf.is_null() {
-            return None;
+/// A callback makes it of the pointer that it gets, and the methods are safe from then on.
+pub struct Conf<'c>(&'c mut ngx_conf_t);
+
+impl Conf<'_> {
+    /// # Safety
+    /// 1. `raw` is what nginx passes to a handler of a directive, or to a hook of an http module.
+    /// 2. The value goes before the callback returns, and there is no other of the same pointer.
+    pub unsafe fn new<'c>(raw: *mut ngx_conf_t) -> Conf<'c> {
+        debug_assert!(!raw.is_null());
+        // SAFETY: nginx's pointer, for this callback alone (1, 2).
+        Conf(unsafe { &mut *raw })
+    }
+
+    /// For calls of nginx.
+    pub fn raw(&mut self) -> *mut ngx_conf_t {
+        self.0
+    }
+
+    /// Logs an error with file and line, as nginx does.
+    pub fn error(&mut self, message: fmt::Arguments<'_>) -> Logged {
+        ngx::ngx_conf_log_error!(NGX_LOG_EMERG, self.0, "{message}");
+        Logged
+    }
+
+    pub fn log(&self) -> *mut ngx_log_t {
+        self.0.log
+    }
+
+    pub fn pool<'p>(&self) -> Pool<'p> {
+        // SAFETY: the pool is that of the configuration, and lives as long.
+        unsafe { Pool::new(self.0.pool) }
+    }
+
+    pub fn cycle(&self) -> *mut ngx_cycle_t {
+        self.0.cycle
+    }
+
+    /// The file that is read, and the line.
+    pub fn place(&self) -> (Word, usize) {
+        // SAFETY: nginx reads a file as long as it reads directives; its name lives as long as the
+        // configuration.
+        unsafe {
+            let file = &*self.0.conf_file;
+            (Word(file.file.name), file.line)
         }
-        (*srv_conf.add(MODULE.get())).cast::<T>().as_mut()
     }
-}
 
-/// A module's main configuration, while nginx reads its own.
-///
-/// # Safety
-/// `cf` is the one that nginx passed, `T` is what `module` made.
-pub unsafe fn main_conf<'a, T>(cf: &ngx_conf_t, module: *const ngx_module_t) -> Option<&'a mut T> {
-    // SAFETY: by this function's contract.
-    unsafe { Some(cf.http_main_conf_unchecked::<T>(&*module)?.as_mut()) }
-}
-
-/// This module's main configuration, while nginx reads its own.
-///
-/// # Safety
-/// `cf` is the one that nginx passed, `T` is what this module made.
-pub unsafe fn own_main_conf<'a, T>(cf: &ngx_conf_t) -> Option<&'a mut T> {
-    // SAFETY: by this function's contract, the context is that of http.
-    unsafe {
-        let ctx = cf.ctx.cast::<ngx_http_conf_ctx_t>().as_ref()?;
-        (*ctx.main_conf.add(MODULE.get())).cast::<T>().as_mut()
-    }
-}
-
-/// This module's main configuration in a cycle; `None` if it has no `http {}`.
-///
-/// # Safety
-/// `cycle` is a live cycle, `T` is what this module made.
-pub unsafe fn own_cycle_main_conf<'a, T>(cycle: *const ngx_cycle_t) -> Option<&'a T> {
-    // SAFETY: by this function's contract; a cycle without http has a null context.
-    unsafe {
-        let all = (*cycle).conf_ctx.as_ref().map(|_| (*cycle).conf_ctx)?;
-        let ctx = (*all.add(ngx_http_module.index)).cast::<ngx_http_conf_ctx_t>().as_ref()?;
-        (*ctx.main_conf.add(MODULE.get())).cast::<T>().as_ref()
-    }
-}
-
-/// This module's main configuration, as a request has it.
-///
-/// # Safety
-/// `r` is a live request, `T` is what this module made.
-pub unsafe fn own_request_main_conf<'a, T>(r: *const ngx_http_request_t) -> Option<&'a T> {
-    // SAFETY: nginx gives each http module a place.
-    unsafe { (*(*r).main_conf.add(MODULE.get())).cast::<T>().as_ref() }
-}
-
-/// This module's configuration of a request's location.
-///
-/// # Safety
-/// As above.
-pub unsafe fn own_request_loc_conf<'a, T>(r: *const ngx_http_request_t) -> Option<&'a T> {
-    // SAFETY: as above.
-    unsafe { (*(*r).loc_conf.add(MODULE.get())).cast::<T>().as_ref() }
-}
-
-/// A module's main configuration in a cycle; `None` if it has no `http {}`.
-///
-/// # Safety
-/// `cycle` is a live cycle, `T` is what `module` made.
-pub unsafe fn cycle_main_conf<'a, T>(
-    cycle: *const ngx_cycle_t,
-    module: *const ngx_module_t,
-) -> Option<&'a mut T> {
-    // SAFETY: by this function's contract; a cycle without http has a null context.
-    unsafe {
-        if (*cycle).conf_ctx.is_null() || (*(*cycle).conf_ctx.add(ngx_http_module.index)).is_null()
-        {
-            return None;
+    /// The words of the directive that is read; the first is its name. Empty outside of a directive.
+    pub fn args(&self) -> &[Word] {
+        // SAFETY: nginx keeps the words in an array of strings in the configuration's pool; a word is
+        // such a string.
+        unsafe {
+            let words = self.0.args.as_ref().map_or(&[][..], |args| args.as_slice::<ngx_str_t>());
+            core::slice::from_raw_parts(words.as_ptr().cast(), words.len())
         }
-        Some((*cycle).http_main_conf_unchecked::<T>(&*module)?.as_mut())
     }
-}
 
-/// The upstreams of a configuration: of what nginx reads ([`main_conf`]), of a cycle
-/// ([`cycle_main_conf`]), or of a request ([`request_main_conf`]).
-///
-/// # Safety
-/// The array is as nginx fills it.
-pub unsafe fn upstreams(
-    main: Option<&mut ngx_http_upstream_main_conf_t>,
-) -> &[*mut ngx_http_upstream_srv_conf_t] {
-    // SAFETY: by this function's contract.
-    main.map_or(&[][..], |main| unsafe { main.upstreams.as_slice() })
-}
+    /// Puts other words in the place of the directive's, no more than there are.
+    #[cfg(not(nginx_own_sticky))]
+    pub fn set_args(&mut self, words: &[Word]) {
+        // SAFETY: nginx reads the array of words again for each directive; it only gets shorter here.
+        unsafe {
+            let Some(args) = self.0.args.as_mut().filter(|args| words.len() <= args.nelts) else {
+                return;
+            };
+            args.elts.cast::<Word>().copy_from_nonoverlapping(words.as_ptr(), words.len());
+            args.nelts = words.len();
+        }
+    }
 
-/// The module that holds them.
-pub fn upstream_module() -> *const ngx_module_t {
-    &raw const ngx_http_upstream_module
-}
+    fn http(&self) -> Option<&ngx_http_conf_ctx_t> {
+        // SAFETY: inside of `http {}`, where all our directives and hooks are, the context is of this type.
+        unsafe { self.0.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }
+    }
 
-/// A module's main configuration, as a request has it.
-///
-/// # Safety
-/// `r` is a live request, `T` is what `module` made.
-pub unsafe fn request_main_conf<'a, T>(
-    r: *const ngx_http_request_t,
-    module: *const ngx_module_t,
-) -> Option<&'a mut T> {
-    // SAFETY: nginx gives each http module a place.
-    unsafe { (*(*r).main_conf.add((*module).ctx_index)).cast::<T>().as_mut() }
-}
+    /// Another module's main configuration.
+    ///
+    /// # Safety
+    /// 1. `T` is what `module`, an http module of nginx's, makes for `http {}`.
+    /// 2. While the reference lives, nothing else of it is used.
+    pub unsafe fn main_conf<T>(&mut self, module: *const ngx_module_t) -> Option<&mut T> {
+        // SAFETY: nginx gives each http module a place; by (1) and (2).
+        unsafe { (*self.http()?.main_conf.add((*module).ctx_index)).cast::<T>().as_mut() }
+    }
 
-/// A module's configuration of a request's location.
-///
-/// # Safety
-/// As above.
-pub unsafe fn request_loc_conf<'a, T>(
-    r: *const ngx_http_request_t,
-    module: *const ngx_module_t,
-) -> Option<&'a T> {
-    // SAFETY: as above.
-    unsafe { (*(*r).loc_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
-}
+    /// Our main configuration.
+    ///
+    /// # Safety
+    /// As for [`Conf::main_conf`], with what our module makes.
+    pub unsafe fn own_main_conf<T>(&mut self) -> Option<&mut T> {
+        // SAFETY: by this function's own conditions.
+        unsafe { (*self.http()?.main_conf.add(MODULE.get())).cast::<T>().as_mut() }
+    }
 
-/// A module's configuration of the location that nginx is reading, or merging.
-///
-/// # Safety
-/// `cf` is the one that nginx passed, `T` is what `module` made.
-pub unsafe fn loc_conf<'a, T>(cf: &ngx_conf_t, module: *const ngx_module_t) -> Option<&'a mut T> {
-    // SAFETY: by this function's contract, the context is that of http.
-    unsafe {
-        let ctx = cf.ctx.cast::<ngx_http_conf_ctx_t>();
-        (*(*ctx).loc_conf.add((*module).ctx_index)).cast::<T>().as_mut()
+    /// Another module's configuration of the `upstream {}` or the `server {}` that is read.
+    pub fn srv_conf(&self, module: *const ngx_module_t) -> *mut c_void {
+        // SAFETY: the context has a configuration of each http module.
+        self.http()
+            .map_or(ptr::null_mut(), |http| unsafe { *http.srv_conf.add((*module).ctx_index) })
+    }
+
+    /// Another module's configuration of the location that is read or merged.
+    ///
+    /// # Safety
+    /// As for [`Conf::main_conf`], with what `module` makes for a location.
+    pub unsafe fn loc_conf<T>(&mut self, module: *const ngx_module_t) -> Option<&mut T> {
+        // SAFETY: by this function's own conditions.
+        unsafe { (*self.http()?.loc_conf.add((*module).ctx_index)).cast::<T>().as_mut() }
+    }
+
+    /// The `upstream {}` that is read.
+    pub fn block<'c>(&self) -> Option<Block<'c>> {
+        let us = NonNull::new(self.srv_conf(&raw const ngx_http_upstream_module))?;
+        // SAFETY: that is what the module makes, and it lives as long as the configuration.
+        Some(unsafe { Block::new(us.as_ptr().cast()) })
+    }
+
+    /// All upstreams that have been read, also those that nginx makes of a `proxy_pass`.
+    pub fn upstreams<'c>(&mut self) -> impl Iterator<Item = Block<'c>> + Clone {
+        // SAFETY: that is what the module makes; its array stays where it is while no directive is read.
+        unsafe {
+            let module = &raw const ngx_http_upstream_module;
+            let main = self.main_conf::<ngx_http_upstream_main_conf_t>(module);
+            blocks(main.map(|main| &*ptr::from_ref(main)))
+        }
     }
 }

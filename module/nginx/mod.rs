@@ -1,20 +1,22 @@
 //! What nginx's C macros give, and the few idioms that every room uses.
 
-pub mod bits;
 pub mod conf;
+pub mod cycle;
+pub mod headers;
 pub mod native;
 pub mod per_worker;
 pub mod pool;
 pub mod recycled;
+pub mod request;
 pub mod send;
+pub mod upstream;
 
-use affinity::table::Tick;
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use nginx_sys::{
-    ngx_cached_time, ngx_current_msec, ngx_http_request_t, ngx_int_t, ngx_str_t, ngx_uint_t, time_t,
-};
+
+use affinity::table::Tick;
+use nginx_sys::{ngx_cached_time, ngx_current_msec, ngx_int_t, ngx_str_t, ngx_uint_t, time_t};
 
 pub const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 
@@ -42,6 +44,13 @@ pub fn millis() -> u64 {
 pub fn seconds() -> time_t {
     // SAFETY: nginx always points it to a valid slot.
     unsafe { (*ngx_cached_time).sec }
+}
+
+/// nginx's cached time of day, in milliseconds since 1970.
+pub fn wall_clock_millis() -> u64 {
+    // SAFETY: nginx always points it to a valid slot.
+    let (seconds, millis) = unsafe { ((*ngx_cached_time).sec, (*ngx_cached_time).msec) };
+    u64::try_from(seconds).unwrap_or(0) * 1000 + millis as u64
 }
 
 /// Where a module of this object stands among nginx's http modules.
@@ -99,13 +108,4 @@ pub fn is_same(one: &[u8], other: &[u8]) -> bool {
             Some(first) if one.len() <= 2 * WORD => Some(first) == other.first_chunk::<WORD>(),
             _ => one == other,
         }
-}
-
-/// A module's place among a request's contexts.
-///
-/// # Safety
-/// `r` is a live request.
-pub unsafe fn context(r: *const ngx_http_request_t, module: &Place) -> *mut *mut c_void {
-    // SAFETY: nginx gives each request a place for each http module.
-    unsafe { (*r).ctx.add(module.get()) }
 }

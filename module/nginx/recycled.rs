@@ -9,7 +9,9 @@ use core::mem::{offset_of, MaybeUninit};
 use core::ptr;
 use std::alloc::{alloc_zeroed, Layout};
 
-use nginx_sys::{ngx_pool_cleanup_t, ngx_pool_t};
+use nginx_sys::ngx_pool_cleanup_t;
+
+use super::pool::Pool;
 
 /// A kind of value, and the room that its past ones have left to this process.
 pub trait Recycled: Sized + 'static {
@@ -57,41 +59,29 @@ impl<T> Spare<T> {
     }
 }
 
-/// Makes a value that is dropped with the pool.
-///
-/// # Safety
-/// `pool` is a live pool; the reference must not outlive it.
+/// Makes a value that is dropped with the pool; `None` without memory.
 #[inline]
-pub unsafe fn make<'a, T: Recycled>(
-    pool: *mut ngx_pool_t,
-    value: impl FnOnce() -> T,
-) -> Option<&'a mut T> {
+pub fn make<'p, T: Recycled>(pool: Pool<'p>, value: impl FnOnce() -> T) -> Option<&'p T> {
     // SAFETY: the pool runs its list of cleanups when it is destroyed, and takes any that nobody else
-    // has put there.
+    // has put there. The place is given back only then.
     unsafe {
         let place = T::spare().take()?;
         let made = place.value.write(value());
         place.cleanup = ngx_pool_cleanup_t {
             handler: Some(recycle::<T>),
             data: ptr::from_mut(made).cast(),
-            next: (*pool).cleanup,
+            next: (*pool.raw()).cleanup,
         };
-        (*pool).cleanup = &raw mut place.cleanup;
+        (*pool.raw()).cleanup = &raw mut place.cleanup;
         Some(made)
     }
 }
 
 /// Finds a value that [`make`] has put into a pool, the latest first.
-///
-/// # Safety
-/// `pool` is a live pool; the reference must not outlive it.
-pub unsafe fn find<'a, T: Recycled>(
-    pool: *const ngx_pool_t,
-    matches: impl Fn(&T) -> bool,
-) -> Option<&'a T> {
-    // SAFETY: a cleanup with our handler for `T` holds a `T`.
+pub fn find<'p, T: Recycled>(pool: Pool<'p>, matches: impl Fn(&T) -> bool) -> Option<&'p T> {
+    // SAFETY: a cleanup with our handler for `T` holds a `T`, which lives as long as the pool.
     unsafe {
-        let mut cleanup = (*pool).cleanup;
+        let mut cleanup = (*pool.raw()).cleanup;
         while let Some(entry) = cleanup.as_ref() {
             let ours = recycle::<T> as unsafe extern "C" fn(*mut c_void);
             if entry.handler.is_some_and(|handler| ptr::fn_addr_eq(handler, ours)) {

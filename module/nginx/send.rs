@@ -1,18 +1,20 @@
-//! Answers that the module makes itself.
+//! Answers that the module makes itself, and the buffers of those that pass.
 
-use crate::nginx::pool;
+use core::ffi::c_uint;
+use core::marker::PhantomData;
+use core::mem::offset_of;
 use core::ptr;
 use std::borrow::Cow;
 
 use affinity::status::OutOfMemory;
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header,
-    ngx_int_t, ngx_list_push, ngx_pcalloc, ngx_str_t, ngx_table_elt_t, ngx_uint_t,
-    NGX_HTTP_INTERNAL_SERVER_ERROR,
+    ngx_buf_t, ngx_chain_t, ngx_http_output_filter, ngx_http_send_header, ngx_int_t, ngx_list_push,
+    ngx_pcalloc, ngx_str_t, ngx_table_elt_t, ngx_uint_t, NGX_HTTP_INTERNAL_SERVER_ERROR,
 };
 
-use crate::nginx::bits;
-use crate::nginx::{ERROR, OK};
+use super::pool::string;
+use super::request::Request;
+use super::{ERROR, OK};
 
 /// A text that is there, or was made.
 pub type Body = Cow<'static, [u8]>;
@@ -24,83 +26,119 @@ pub struct Head<'a> {
     pub headers: &'a [(&'static str, &'static str)],
 }
 
-/// Sends a whole response; the result is what a content handler returns.
-///
-/// # Safety
-/// `r` is a live request, and nothing has been sent to its client.
-pub unsafe fn send(r: *mut ngx_http_request_t, head: &Head<'_>, body: Body) -> ngx_int_t {
-    // SAFETY: by this function's contract.
+/// Sends a whole response, of which nothing has been sent; the result is what a content handler returns.
+pub fn response(r: Request<'_>, head: &Head<'_>, body: Body) -> ngx_int_t {
+    let Ok(mut chain) = prepare(r, head, body) else {
+        return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
+    };
+    // SAFETY: a live request; its filters get a chain of one buffer in its pool.
     unsafe {
-        match prepare(r, head, body) {
-            Ok(mut chain) => {
-                let rc = ngx_http_send_header(r);
-                if rc == ERROR || rc > OK || bits::is_header_only(r) {
-                    return rc;
-                }
-                ngx_http_output_filter(r, &mut chain)
-            }
-            Err(OutOfMemory) => NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t,
+        let rc = ngx_http_send_header(r.raw());
+        if rc == ERROR || rc > OK || r.is_header_only() {
+            return rc;
         }
+        ngx_http_output_filter(r.raw(), &mut chain)
     }
 }
 
-/// # Safety
-/// As above.
-unsafe fn prepare(
-    r: *mut ngx_http_request_t,
-    head: &Head<'_>,
-    body: Body,
-) -> Result<ngx_chain_t, OutOfMemory> {
-    // SAFETY: by this function's contract; zeroes are a valid buffer.
-    unsafe {
-        let body = pool::pool_box((*r).pool, || body).ok_or(OutOfMemory)?;
-        let buf = ngx_pcalloc((*r).pool, size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
-        let buf = buf.as_mut().ok_or(OutOfMemory)?;
-        // nginx writes to no buffer that is marked as memory.
-        let bytes = body.as_ptr_range();
-        let (start, end) = (bytes.start.cast_mut(), bytes.end.cast_mut());
-        (buf.start, buf.pos, buf.last, buf.end) = (start, start, end, end);
-        buf.set_memory(1);
-        buf.set_last_buf(u32::from(ptr::eq(r, (*r).main)));
-        buf.set_last_in_chain(1);
+fn prepare(r: Request<'_>, head: &Head<'_>, body: Body) -> Result<ngx_chain_t, OutOfMemory> {
+    let body = r.pool().make(|| body).ok_or(OutOfMemory)?;
+    // SAFETY: zeroes are a valid buffer; nginx writes to no buffer that is marked as memory.
+    let buf = unsafe {
+        let buf = ngx_pcalloc(r.pool().raw(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
+        buf.as_mut().ok_or(OutOfMemory)?
+    };
+    let bytes = body.as_ptr_range();
+    let (start, end) = (bytes.start.cast_mut(), bytes.end.cast_mut());
+    (buf.start, buf.pos, buf.last, buf.end) = (start, start, end, end);
+    buf.set_memory(1);
+    buf.set_last_buf(u32::from(r.is_main()));
+    buf.set_last_in_chain(1);
 
-        let out = &mut (*r).headers_out;
+    // SAFETY: plain words of a live request; the texts live as long as the program.
+    unsafe {
+        let out = &mut (*r.raw()).headers_out;
         out.status = ngx_uint_t::from(head.status);
         out.content_length_n = body.len() as _;
-        out.content_type = string(head.content_type);
+        out.content_type = string(head.content_type.as_bytes());
         out.content_type_len = head.content_type.len();
         out.content_type_lowcase = ptr::null_mut();
-        for (name, value) in head.headers {
-            add_header(r, name, string(value))?;
-        }
-        Ok(ngx_chain_t { buf, next: ptr::null_mut() })
     }
+    for (name, value) in head.headers {
+        add_header(r, name, string(value.as_bytes()))?;
+    }
+    Ok(ngx_chain_t { buf, next: ptr::null_mut() })
 }
 
-/// Adds a header to a request's response.
-///
-/// # Safety
-/// `r` is a live request, `value` lives as long.
-pub unsafe fn add_header(
-    r: *mut ngx_http_request_t,
-    name: &'static str,
-    value: ngx_str_t,
-) -> Result<(), OutOfMemory> {
+/// Adds a header to a request's response; `value` lives as long as the request.
+pub fn add_header(r: Request<'_>, name: &'static str, value: ngx_str_t) -> Result<(), OutOfMemory> {
     // SAFETY: nginx's list gives room for an element; all of it is written before it is read.
     unsafe {
-        let header = ngx_list_push(&raw mut (*r).headers_out.headers).cast::<ngx_table_elt_t>();
+        let header =
+            ngx_list_push(&raw mut (*r.raw()).headers_out.headers).cast::<ngx_table_elt_t>();
         if header.is_null() {
             return Err(OutOfMemory);
         }
         header.write(core::mem::zeroed());
         (*header).hash = 1;
-        (*header).key = string(name);
+        (*header).key = string(name.as_bytes());
         (*header).value = value;
     }
     Ok(())
 }
 
-/// nginx takes all strings as its own, but writes to none of these.
-fn string(text: &'static str) -> ngx_str_t {
-    ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
+/// The buffers of a part of a response, in their order.
+#[derive(Clone, Copy)]
+pub struct Buffers<'r> {
+    link: *const ngx_chain_t,
+    live: PhantomData<&'r ngx_buf_t>,
 }
+
+/// One of them.
+#[derive(Clone, Copy)]
+pub struct Buffer<'r> {
+    raw: *const ngx_buf_t,
+    live: PhantomData<&'r ngx_buf_t>,
+}
+
+impl<'r> Buffers<'r> {
+    /// # Safety
+    /// `chain` is a chain of buffers of nginx's, or null; nobody changes it during `'r`.
+    pub unsafe fn new(chain: *const ngx_chain_t) -> Buffers<'r> {
+        Buffers { link: chain, live: PhantomData }
+    }
+}
+
+impl<'r> Iterator for Buffers<'r> {
+    type Item = Buffer<'r>;
+
+    fn next(&mut self) -> Option<Buffer<'r>> {
+        // SAFETY: a link of the chain, or its end.
+        let link = unsafe { self.link.as_ref()? };
+        self.link = link.next;
+        Some(Buffer { raw: link.buf, live: PhantomData })
+    }
+}
+
+impl<'r> Buffer<'r> {
+    /// Whether it ends the response.
+    pub fn is_last(self) -> bool {
+        // SAFETY: bits of a live buffer, where bindgen says.
+        unsafe { (*self.raw).last_buf() != 0 }
+    }
+
+    /// Its bytes, as far as they are in memory, which the copy filter sees to.
+    pub fn in_memory(self) -> &'r [u8] {
+        // SAFETY: a buffer in memory has its bytes between these two.
+        unsafe {
+            let buffer = &*self.raw;
+            if buffer.temporary() == 0 && buffer.memory() == 0 && buffer.mmap() == 0 {
+                return &[];
+            }
+            core::slice::from_raw_parts(buffer.pos, buffer.last.offset_from(buffer.pos) as usize)
+        }
+    }
+}
+
+// Its bits begin with a word: they are where bindgen says.
+const _: () = assert!(offset_of!(ngx_buf_t, _bitfield_1) % align_of::<c_uint>() == 0);

@@ -8,17 +8,15 @@
 
 use core::cell::Cell;
 use core::ffi::c_void;
-use core::mem;
-use core::ptr;
+use core::{mem, ptr};
 
 use affinity::table::{Span, Table, Tick};
-use nginx_sys::{
-    ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_palloc, ngx_peer_connection_t, ngx_str_t,
-    sockaddr, socklen_t,
-};
+use nginx_sys::{ngx_palloc, ngx_str_t, sockaddr, socklen_t};
 
 use crate::nginx;
-use crate::peers::list::{self, Candidate};
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Peer;
+use crate::peers::list::{Candidate, List};
 use crate::peers::version;
 
 /// Bytes of the largest address: `sockaddr_storage`.
@@ -70,7 +68,7 @@ pub struct Address {
 
 impl Address {
     fn of(candidate: &Candidate<'_>, route: Option<Route>) -> Option<Address> {
-        let peer = candidate.peer;
+        let peer = candidate.peer();
         let socklen = peer.socklen as usize;
         let mut copy = [0; MAX_SOCKADDR];
         // SAFETY: the peer's address has that many bytes while its group is locked.
@@ -123,7 +121,7 @@ impl Address {
 
 /// How long round robin leaves a server alone.
 pub fn fail_timeout(candidate: &Candidate<'_>) -> Span {
-    let seconds = u64::try_from(candidate.peer.fail_timeout).unwrap_or(0);
+    let seconds = u64::try_from(candidate.peer().fail_timeout).unwrap_or(0);
     Span::from_millis(seconds.saturating_mul(1000))
 }
 
@@ -142,31 +140,20 @@ pub struct Addresses {
 
 impl Addresses {
     /// Copies the peers, if their list has changed.
-    ///
-    /// # Safety
-    /// `us` is an upstream of the running configuration with a stock balancer.
-    pub unsafe fn refresh(
-        &mut self,
-        us: *const ngx_http_upstream_srv_conf_t,
-        route: impl Fn(&Candidate<'_>) -> Option<Route>,
-    ) {
-        // SAFETY: by this function's contract.
-        let (number, generation) = unsafe { list::shape(us) };
+    pub fn refresh(&mut self, list: List<'_>, route: impl Fn(&Candidate<'_>) -> Option<Route>) {
+        let (number, generation) = list.shape();
         if self.generation == Some(generation) {
             return;
         }
         // Without memory the copy is made at the next turn.
-        // SAFETY: as above.
-        if unsafe { self.copy(us, number, route) }.is_some() {
+        if self.copy(list, number, route).is_some() {
             self.generation = Some(generation);
         }
     }
 
-    /// # Safety
-    /// As above.
-    unsafe fn copy(
+    fn copy(
         &mut self,
-        us: *const ngx_http_upstream_srv_conf_t,
+        list: List<'_>,
         number: usize,
         route: impl Fn(&Candidate<'_>) -> Option<Route>,
     ) -> Option<()> {
@@ -177,23 +164,20 @@ impl Addresses {
         new.try_reserve_exact(number + MORE).ok()?;
         let mut complete = true;
         let mut hosts = Vec::new();
-        // SAFETY: by this function's contract.
-        unsafe {
-            list::each(us, |candidate| {
-                let address = Address::of(candidate, route(candidate));
-                match address {
-                    Some(address) if new.len() < new.capacity() => new.push(address),
-                    Some(_) => complete = false,
-                    // Longer than any that a zone can name.
-                    None => (),
-                }
-            });
-            version::each_host((*us).peer.data.cast(), |host| {
-                if hosts.try_reserve(1).is_ok() {
-                    hosts.push(host);
-                }
-            });
-        }
+        list.each(|candidate| {
+            let address = Address::of(candidate, route(candidate));
+            match address {
+                Some(address) if new.len() < new.capacity() => new.push(address),
+                Some(_) => complete = false,
+                // Longer than any that a zone can name.
+                None => (),
+            }
+        });
+        list.each_host(|host| {
+            if hosts.try_reserve(1).is_ok() {
+                hosts.push(host);
+            }
+        });
         if !complete {
             return None;
         }
@@ -246,21 +230,15 @@ impl Addresses {
     }
 }
 
-/// Takes a server that is not among the peers, by the copy of its address.
-///
-/// # Safety
-/// Called from `peer.get` of `r`, with no peer taken.
-pub unsafe fn take(
-    pc: &mut ngx_peer_connection_t,
-    r: *const ngx_http_request_t,
-    address: &Address,
-) -> Option<()> {
+/// Takes a server that is not among the peers, by the copy of its address; `None` without memory. It is to be
+/// called from `peer.get` of `r`, with no peer taken.
+pub fn take(pc: Peer<'_>, r: Request<'_>, address: &Address) -> Option<()> {
     let (name, socket) = (address.name(), address.sockaddr());
     // SAFETY: the pool gives room for all of it, aligned for its first part, or null; it lives as long
     // as the request, which is as long as nginx reads it.
     unsafe {
         let len = size_of::<ngx_str_t>() + MAX_SOCKADDR + name.len();
-        let room = ngx_palloc((*r).pool, len).cast::<u8>();
+        let room = ngx_palloc(r.pool().raw(), len).cast::<u8>();
         if room.is_null() {
             return None;
         }
@@ -270,6 +248,7 @@ pub unsafe fn take(
         ptr::copy_nonoverlapping(socket.as_ptr(), sockaddr, socket.len());
         ptr::copy_nonoverlapping(name.as_ptr(), data, name.len());
         text.write(ngx_str_t { len: name.len(), data });
+        let pc = &mut *pc.raw();
         pc.set_cached(0);
         pc.connection = ptr::null_mut();
         pc.sockaddr = sockaddr.cast::<sockaddr>();

@@ -10,6 +10,7 @@ use nginx_sys::{
 #[cfg(nginx_peer_sessions)]
 use nginx_sys::{ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt};
 
+use crate::nginx::upstream::Peer;
 use crate::nginx::ERROR;
 
 /// Data of a request that stand over those of its balancer.
@@ -17,17 +18,11 @@ pub trait Hooked {
     /// What lies beneath, if it knows the server that is held.
     fn inner(&self) -> Option<&Inner>;
 
-    /// Takes a peer.
-    ///
-    /// # Safety
-    /// Called from `peer.get`, with no peer taken.
-    unsafe fn get(&mut self, pc: &mut ngx_peer_connection_t) -> ngx_int_t;
+    /// `peer.get`: takes a peer. None is taken when nginx calls it.
+    fn get(&self, pc: Peer<'_>) -> ngx_int_t;
 
-    /// Gives it back.
-    ///
-    /// # Safety
-    /// Called from `peer.free`, with the peer that `get` took.
-    unsafe fn free(&mut self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t);
+    /// `peer.free`: gives back the peer that `get` took.
+    fn free(&self, pc: Peer<'_>, state: ngx_uint_t);
 }
 
 /// What lies beneath our hooks, for one request; in the order in which nginx keeps them.
@@ -45,7 +40,9 @@ pub struct Inner {
 
 impl Inner {
     /// The hooks of a request's peer as its balancer has set them up.
-    pub fn of(peer: &ngx_peer_connection_t) -> Inner {
+    pub fn of(peer: Peer<'_>) -> Inner {
+        // SAFETY: plain words of a live peer connection.
+        let peer = unsafe { &*peer.raw() };
         Inner {
             get: peer.get,
             free: peer.free,
@@ -58,32 +55,30 @@ impl Inner {
         }
     }
 
-    /// # Safety
-    /// As for [`Hooked::get`].
-    pub unsafe fn get(&self, pc: &mut ngx_peer_connection_t) -> ngx_int_t {
+    /// Has the balancer choose a peer; to be called from [`Hooked::get`].
+    pub fn get(&self, pc: Peer<'_>) -> ngx_int_t {
         match self.get {
             // SAFETY: the hook gets what its own module has made.
-            Some(get) => unsafe { get(pc, self.data) },
+            Some(get) => unsafe { get(pc.raw(), self.data) },
             None => ERROR,
         }
     }
 
-    /// # Safety
-    /// As for [`Hooked::free`].
-    pub unsafe fn free(&self, pc: &mut ngx_peer_connection_t, state: ngx_uint_t) {
+    /// Gives a peer back to the balancer; to be called from [`Hooked::free`].
+    pub fn free(&self, pc: Peer<'_>, state: ngx_uint_t) {
         if let Some(free) = self.free {
             // SAFETY: the hook gets what its own module has made.
-            unsafe { free(pc, self.data, state) };
+            unsafe { free(pc.raw(), self.data, state) };
         }
     }
 }
 
-/// Puts hooks over those of a request's peer.
-///
-/// # Safety
-/// `data` holds [`Inner::of`] the peer, and lives in the request's pool.
-pub unsafe fn wrap<T: Hooked>(peer: &mut ngx_peer_connection_t, data: &mut T) {
-    peer.data = ptr::from_mut(data).cast();
+/// Puts hooks over those of a request's peer, whose former ones are in `data`, in the request's pool.
+pub fn wrap<T: Hooked>(peer: Peer<'_>, data: &T) {
+    // SAFETY: plain words of a live peer connection; nginx passes `data` to our hooks as long as the request
+    // lives, and so does the data.
+    let peer = unsafe { &mut *peer.raw() };
+    peer.data = ptr::from_ref(data).cast_mut().cast();
     peer.get = Some(get::<T>);
     peer.free = Some(free::<T>);
     // nginx asks whether there is this one.
@@ -101,8 +96,8 @@ unsafe extern "C" fn get<T: Hooked>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes what `wrap` has put there.
-    unsafe { (*data.cast::<T>()).get(&mut *pc) }
+    // SAFETY: nginx passes its peer connection, and what `wrap` has put there.
+    unsafe { (*data.cast::<T>()).get(Peer::new(pc)) }
 }
 
 unsafe extern "C" fn free<T: Hooked>(
@@ -110,8 +105,8 @@ unsafe extern "C" fn free<T: Hooked>(
     data: *mut c_void,
     state: ngx_uint_t,
 ) {
-    // SAFETY: as above.
-    unsafe { (*data.cast::<T>()).free(&mut *pc, state) }
+    // SAFETY: nginx passes its peer connection, and what `wrap` has put there.
+    unsafe { (*data.cast::<T>()).free(Peer::new(pc), state) }
 }
 
 unsafe extern "C" fn notify<T: Hooked>(
@@ -119,7 +114,8 @@ unsafe extern "C" fn notify<T: Hooked>(
     data: *mut c_void,
     kind: ngx_uint_t,
 ) {
-    // SAFETY: as above.
+    // SAFETY: nginx passes its peer connection, and what `wrap` has put there; the hook beneath gets what its
+    // own module has made.
     unsafe {
         if let Some(inner) = (*data.cast::<T>()).inner() {
             if let Some(notify) = inner.notify {
@@ -134,7 +130,8 @@ unsafe extern "C" fn set_session<T: Hooked>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: as above.
+    // SAFETY: nginx passes its peer connection, and what `wrap` has put there; the hook beneath gets what its
+    // own module has made.
     unsafe {
         match (*data.cast::<T>()).inner().and_then(|inner| Some((inner.set_session?, inner.data))) {
             Some((set_session, inner)) => set_session(pc, inner),
@@ -145,7 +142,8 @@ unsafe extern "C" fn set_session<T: Hooked>(
 
 #[cfg(nginx_peer_sessions)]
 unsafe extern "C" fn save_session<T: Hooked>(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
-    // SAFETY: as above.
+    // SAFETY: nginx passes its peer connection, and what `wrap` has put there; the hook beneath gets what its
+    // own module has made.
     unsafe {
         if let Some(inner) = (*data.cast::<T>()).inner() {
             if let Some(save_session) = inner.save_session {

@@ -1,9 +1,12 @@
 //! What a cookie or a route calls a server: its `route=`, else the MD5 of its address.
 
-use nginx_sys::{ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_str_t};
+use core::cell::RefCell;
+
+use nginx_sys::ngx_http_upstream_server_t;
 
 use crate::nginx;
-use crate::peers::list::{self, Candidate};
+use crate::nginx::conf::Word;
+use crate::peers::list::{Candidate, List};
 use crate::peers::version;
 
 /// Digits of an MD5.
@@ -13,13 +16,13 @@ const MD5_LEN: usize = 2 * size_of::<Md5Sum>();
 #[derive(Default)]
 pub struct Ids {
     /// Of each `server`, in their order, as far as any has one; empty without.
-    routes: Vec<ngx_str_t>,
+    routes: Vec<Word>,
     /// Which `server` the peers come from that are there from the start, by group and place.
     known: [Vec<usize>; GROUPS],
     /// Which `server` names come from that are resolved while nginx runs.
     resolved: Vec<usize>,
     /// What was computed last for a peer, by group and place.
-    sums: [Vec<Sum>; GROUPS],
+    sums: RefCell<[Vec<Sum>; GROUPS]>,
 }
 
 /// The servers, and the backup servers.
@@ -50,42 +53,36 @@ impl Id {
 
 impl Ids {
     /// Notes the route of the `server` in that place.
-    pub fn set_route(&mut self, server: usize, route: ngx_str_t) {
+    pub fn set_route(&mut self, server: usize, route: Word) {
         if !route.is_empty() {
-            self.routes.resize(server + 1, ngx_str_t::empty());
+            self.routes.resize(server + 1, Word::default());
             self.routes[server] = route;
         }
     }
 
     /// Notes what is known of the peers when all directives are read.
-    ///
-    /// # Safety
-    /// nginx reads its configuration, and the upstream's balancer has made its peers of `servers`.
-    pub unsafe fn arrange(&mut self, us: &ngx_http_upstream_srv_conf_t) {
-        // SAFETY: by this function's contract. nginx makes peers in the order of `servers`, one for
-        // each address, and names that it shall resolve in the same order, backup servers last.
-        unsafe {
-            let servers = (*us.servers).as_slice::<ngx_http_upstream_server_t>();
-            for (group, known) in self.known.iter_mut().enumerate() {
-                for (place, server) in servers.iter().enumerate() {
-                    if usize::from(server.backup() != 0) != group {
-                        continue;
-                    }
-                    if version::is_resolved_later(server) {
-                        self.resolved.push(place);
-                    } else {
-                        known.extend(core::iter::repeat_n(place, server.naddrs));
-                    }
+    /// nginx has made the peers of `list` of the `servers`: in their order, one for each address, and the names
+    /// that it resolves while it runs in the same order, backup servers last.
+    pub fn arrange(&mut self, servers: &[ngx_http_upstream_server_t], list: List<'_>) {
+        for (group, known) in self.known.iter_mut().enumerate() {
+            for (place, server) in servers.iter().enumerate() {
+                if usize::from(server.backup() != 0) != group {
+                    continue;
+                }
+                if version::is_resolved_later(server) {
+                    self.resolved.push(place);
+                } else {
+                    known.extend(core::iter::repeat_n(place, server.naddrs));
                 }
             }
-            list::each(us, |candidate| {
-                self.of(candidate);
-            });
         }
+        list.each(|candidate| {
+            self.of(candidate);
+        });
     }
 
     /// Whether that is the id of a peer.
-    pub fn is(&mut self, candidate: &Candidate<'_>, id: &[u8]) -> bool {
+    pub fn is(&self, candidate: &Candidate<'_>, id: &[u8]) -> bool {
         match self.route(candidate) {
             Some(route) => route == id,
             None => id.len() == MD5_LEN && self.md5(candidate) == id,
@@ -93,7 +90,7 @@ impl Ids {
     }
 
     /// The id of a peer.
-    pub fn of(&mut self, candidate: &Candidate<'_>) -> Id {
+    pub fn of(&self, candidate: &Candidate<'_>) -> Id {
         match self.route(candidate) {
             Some(route) => Id::Route(route),
             None => Id::Md5(self.md5(candidate)),
@@ -111,19 +108,22 @@ impl Ids {
             return None;
         }
         // SAFETY: a candidate's group is locked.
-        let name = unsafe { version::resolved_name(candidate.first, candidate.peer) };
+        let name = unsafe { version::resolved_name(candidate.first(), candidate.peer()) };
         let server = match name {
             Some(name) => self.resolved.get(name),
             None => self.known.get(candidate.group)?.get(candidate.place),
         };
         let route = self.routes.get(*server?)?;
         // SAFETY: the words of the configuration live as long as its requests.
-        (!route.is_empty()).then(|| unsafe { nginx::bytes(route) })
+        (!route.is_empty()).then(|| unsafe { nginx::bytes(&route.raw()) })
     }
 
-    fn md5(&mut self, candidate: &Candidate<'_>) -> [u8; MD5_LEN] {
+    fn md5(&self, candidate: &Candidate<'_>) -> [u8; MD5_LEN] {
         let address = candidate.address();
-        let Some(sums) = self.sums.get_mut(candidate.group) else {
+        let Ok(mut sums) = self.sums.try_borrow_mut() else {
+            return md5(address);
+        };
+        let Some(sums) = sums.get_mut(candidate.group) else {
             return md5(address);
         };
         if sums.len() <= candidate.place && sums.try_reserve(candidate.place + 1).is_ok() {
@@ -134,7 +134,7 @@ impl Ids {
             Some(sum) => {
                 sum.digits = md5(address);
                 sum.address.clear();
-                // Without memory for it, the sum is computed anew next time.
+                // Without memory for it, the sum is computed again next time.
                 if sum.address.try_reserve(address.len()).is_ok() {
                     sum.address.extend_from_slice(address);
                 }

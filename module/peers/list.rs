@@ -1,16 +1,16 @@
 //! The peers of an upstream, as nginx's round robin keeps them for every stock balancer.
 //!
-//! The only file that reads or writes them. With a `zone` they lie in shared memory and are
+//! Only this room reads or writes them. With a `zone` they lie in shared memory and are
 //! changed by all workers, hence the lock.
 
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+use nginx_sys::{ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_str_t, ngx_uint_t};
+
+use super::version;
 use crate::nginx;
-use crate::peers::version;
-use core::ffi::c_void;
-use core::ptr;
-use nginx_sys::{
-    ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t,
-    ngx_http_upstream_srv_conf_t, ngx_str_t, ngx_uint_t,
-};
+use crate::nginx::upstream::Block;
 
 /// What makes a peer down for all but bound requests, as nginx 1.29.6 writes it.
 pub const DRAINING: ngx_uint_t = 8;
@@ -28,44 +28,198 @@ pub enum Missing {
     Full,
 }
 
-/// A peer in the list of its group, which is locked.
-#[cfg_attr(nginx_own_sticky, allow(dead_code, reason = "only a `sticky` of ours asks"))]
-#[derive(Clone, Copy)]
-pub struct Candidate<'a> {
-    pub peer: &'a ngx_http_upstream_rr_peer_t,
-    /// The first group of the upstream.
-    pub first: &'a ngx_http_upstream_rr_peers_t,
-    /// Which group it is in, and where in the list.
-    pub group: usize,
-    pub place: usize,
+/// The list of an upstream: the group of its servers, and that of its backup servers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct List<'c> {
+    first: NonNull<ngx_http_upstream_rr_peers_t>,
+    live: PhantomData<&'c ngx_http_upstream_rr_peers_t>,
 }
 
-impl<'a> Candidate<'a> {
+impl<'c> List<'c> {
+    /// The list of an upstream; `None` if its balancer keeps nothing.
+    ///
     /// # Safety
-    /// `group` is locked for as long as the candidate lives; `first` is its upstream's first.
-    pub(super) unsafe fn first_of(
-        group: *const ngx_http_upstream_rr_peers_t,
-        first: *const ngx_http_upstream_rr_peers_t,
-    ) -> Option<Candidate<'a>> {
-        // SAFETY: by this function's contract.
-        unsafe {
-            let peer = (*group).peer.as_ref()?;
-            Some(Candidate { peer, first: &*first, group: usize::from(group != first), place: 0 })
+    /// The balancer of the upstream is one of nginx's own, which keeps such a list: it has been initialised,
+    /// and [`is_kept_by`] has said so.
+    #[inline(always)]
+    pub unsafe fn of(block: Block<'c>) -> Option<List<'c>> {
+        // SAFETY: a plain word; by this function's own condition.
+        let first = unsafe { NonNull::new((*block.raw()).peer.data.cast())? };
+        Some(List { first, live: PhantomData })
+    }
+
+    #[inline(always)]
+    pub(super) fn first(self) -> Group<'c> {
+        Group { raw: self.first, live: PhantomData }
+    }
+
+    /// Calls `f` with each server, backup servers last. All requests that choose a server
+    /// wait meanwhile: `f` is brief, and neither allocates nor asks for peers.
+    pub fn each(self, mut f: impl FnMut(&Candidate<'_>)) {
+        let mut group = Some(self.first());
+        while let Some(at) = group {
+            let lock = at.lock_shared();
+            for candidate in lock.candidates(self) {
+                f(&candidate);
+            }
+            group = at.next();
         }
     }
 
-    /// # Safety
-    /// The group is still locked.
-    pub(super) unsafe fn next(self) -> Option<Candidate<'a>> {
-        // SAFETY: by this function's contract.
-        let peer = unsafe { self.peer.next.as_ref()? };
-        Some(Candidate { peer, place: self.place + 1, ..self })
+    /// The number of servers, and a number that changes with the list. Both may be a moment old.
+    pub fn shape(self) -> (usize, usize) {
+        let (mut number, mut group) = (0, Some(self.first()));
+        while let Some(at) = group {
+            // SAFETY: a plain word of a live group.
+            number += unsafe { (*at.raw.as_ptr()).number };
+            group = at.next();
+        }
+        // SAFETY: the first group of a live upstream.
+        (number, unsafe { version::generation(self.first.as_ptr()) })
+    }
+
+    /// The name for logs where no server was chosen.
+    pub fn name(self) -> *mut ngx_str_t {
+        // SAFETY: a plain word of a live group.
+        unsafe { (*self.first.as_ptr()).name }
+    }
+
+    /// Calls `f` with each name that nginx resolves for the upstream while it runs.
+    pub fn each_host(self, f: impl FnMut(*const core::ffi::c_void)) {
+        // SAFETY: the first group of a live upstream.
+        unsafe { version::each_host(self.first.as_ptr(), f) }
+    }
+}
+
+/// Whether the servers of an upstream are such a list, as far as can be told: round robin names its
+/// list by the name of the upstream itself.
+///
+/// # Safety
+/// The upstream's balancer has been initialised, and what it keeps, if anything, is no smaller than a list of
+/// peers.
+pub unsafe fn is_kept_by(block: Block<'_>) -> bool {
+    // SAFETY: by this function's own condition.
+    unsafe {
+        let peers = (*block.raw()).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
+        !peers.is_null() && ptr::eq((*peers).name, &raw const (*block.raw()).host)
+    }
+}
+
+/// A group of peers: the servers of an upstream, or its backup servers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Group<'c> {
+    pub(super) raw: NonNull<ngx_http_upstream_rr_peers_t>,
+    pub(super) live: PhantomData<&'c ngx_http_upstream_rr_peers_t>,
+}
+
+impl<'c> Group<'c> {
+    /// The group behind this one.
+    pub(super) fn next(self) -> Option<Group<'c>> {
+        // SAFETY: a plain word of a live group; the other one lives as long.
+        let raw = unsafe { NonNull::new((*self.raw.as_ptr()).next)? };
+        Some(Group { raw, live: PhantomData })
+    }
+
+    /// Locks the group for reading, briefly: each request that chooses a server waits.
+    pub(super) fn lock_shared(self) -> Locked<'c> {
+        #[cfg(ngx_feature = "http_upstream_zone")]
+        // SAFETY: a live group; the lock lies in the zone that `shpool` manages.
+        unsafe {
+            if !(*self.raw.as_ptr()).shpool.is_null() {
+                nginx_sys::ngx_rwlock_rlock(&raw mut (*self.raw.as_ptr()).rwlock);
+            }
+        }
+        Locked { group: self }
+    }
+
+    /// Locks the group for a writer.
+    #[inline(always)]
+    pub(super) fn lock(self) -> Locked<'c> {
+        #[cfg(ngx_feature = "http_upstream_zone")]
+        // SAFETY: a live group; the lock lies in the zone that `shpool` manages.
+        unsafe {
+            if !(*self.raw.as_ptr()).shpool.is_null() {
+                nginx_sys::ngx_rwlock_wlock(&raw mut (*self.raw.as_ptr()).rwlock);
+            }
+        }
+        Locked { group: self }
+    }
+}
+
+/// A group that is locked, as nginx's round robin locks it.
+pub(super) struct Locked<'c> {
+    pub(super) group: Group<'c>,
+}
+
+impl Locked<'_> {
+    /// The peers of the group, which is one of `list`. They and their names stay while it is locked.
+    pub(super) fn candidates<'l>(&'l self, list: List<'l>) -> impl Iterator<Item = Candidate<'l>> {
+        let group = usize::from(self.group.raw != list.first);
+        // SAFETY: a plain word of a live group.
+        let mut next = unsafe { (*self.group.raw.as_ptr()).peer };
+        let mut place = 0;
+        core::iter::from_fn(move || {
+            let peer = NonNull::new(next)?;
+            // SAFETY: a peer of a group that is locked.
+            next = unsafe { (*next).next };
+            let candidate = Candidate {
+                peer,
+                #[cfg(not(nginx_own_sticky))]
+                first: list.first,
+                group,
+                place,
+                locked: PhantomData,
+            };
+            place += 1;
+            Some(candidate)
+        })
+    }
+}
+
+impl Drop for Locked<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(ngx_feature = "http_upstream_zone")]
+        // SAFETY: the group was locked when this value was made.
+        unsafe {
+            let group = self.group.raw.as_ptr();
+            if !(*group).shpool.is_null() {
+                nginx_sys::ngx_rwlock_unlock(&raw mut (*group).rwlock);
+            }
+        }
+    }
+}
+
+/// A peer in the list of its group, which is locked.
+#[derive(Clone, Copy)]
+pub struct Candidate<'l> {
+    pub(super) peer: NonNull<ngx_http_upstream_rr_peer_t>,
+    /// The first group of the upstream.
+    #[cfg(not(nginx_own_sticky))]
+    first: NonNull<ngx_http_upstream_rr_peers_t>,
+    /// Which group it is in, and where in the list.
+    pub group: usize,
+    pub place: usize,
+    locked: PhantomData<&'l ngx_http_upstream_rr_peer_t>,
+}
+
+impl<'l> Candidate<'l> {
+    pub fn peer(&self) -> &'l ngx_http_upstream_rr_peer_t {
+        // SAFETY: the peer stays while the group is locked, and is written only by this room.
+        unsafe { self.peer.as_ref() }
+    }
+
+    /// The first group of its upstream.
+    #[cfg(not(nginx_own_sticky))]
+    pub fn first(&self) -> &'l ngx_http_upstream_rr_peers_t {
+        // SAFETY: groups live as long as the configuration.
+        unsafe { self.first.as_ref() }
     }
 
     /// As nginx prints it.
-    pub fn address(&self) -> &'a [u8] {
+    pub fn address(&self) -> &'l [u8] {
         // SAFETY: the name stays while the group is locked.
-        unsafe { nginx::bytes(&self.peer.name) }
+        unsafe { nginx::bytes(&self.peer().name) }
     }
 
     pub fn is_backup(&self) -> bool {
@@ -74,120 +228,35 @@ impl<'a> Candidate<'a> {
 
     /// Whether its configuration says `down`.
     pub fn is_down(&self) -> bool {
-        self.peer.down & !DRAINING != 0
+        self.peer().down & !DRAINING != 0
     }
 
-    /// Whether its configuration says so.
+    /// Whether its configuration says `drain`.
     pub fn is_draining(&self) -> bool {
-        self.peer.down & DRAINING != 0
+        self.peer().down & DRAINING != 0
     }
 
     pub fn is_named(&self, address: &[u8]) -> bool {
         nginx::is_same(self.address(), address)
     }
-}
 
-/// Calls `f` with each server of an upstream, backup servers last. All requests that choose a server
-/// wait meanwhile: `f` is brief, and allocates nothing.
-///
-/// # Safety
-/// `us` is an upstream of a live configuration with a stock balancer; `f` asks for no peers.
-pub unsafe fn each(us: *const ngx_http_upstream_srv_conf_t, mut f: impl FnMut(&Candidate<'_>)) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
-        let mut group = first;
-        while !group.is_null() {
-            let _lock = Lock::shared(group);
-            let mut candidate = Candidate::first_of(group, first);
-            while let Some(found) = candidate {
-                f(&found);
-                candidate = found.next();
-            }
-            group = (*group).next;
+    /// What `ngx_http_upstream_get_peer` asks of a peer.
+    pub(super) fn check(&self) -> Result<(), Missing> {
+        let peer = self.peer();
+        let is_failed = || {
+            peer.max_fails != 0
+                && peer.fails >= peer.max_fails
+                && nginx::seconds() - peer.checked <= peer.fail_timeout
+        };
+        match check_for_named(peer) {
+            Err(Missing::Down) => Err(Missing::Down),
+            _ if is_failed() => Err(Missing::Failed),
+            result => result,
         }
     }
 }
 
-/// Whether the servers of an upstream are such a list, as far as can be told: round robin names its
-/// list by the name of the upstream itself.
-///
-/// # Safety
-/// nginx reads its configuration; the upstream's balancer has been initialised, and what it keeps, if
-/// anything, is no smaller than a list of peers.
-pub unsafe fn are_round_robins(us: *const ngx_http_upstream_srv_conf_t) -> bool {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let peers = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
-        !peers.is_null() && ptr::eq((*peers).name, &raw const (*us).host)
-    }
-}
-
-/// The number of servers of an upstream, and a number that changes with their list.
-///
-/// # Safety
-/// As for [`each`].
-pub unsafe fn shape(us: *const ngx_http_upstream_srv_conf_t) -> (usize, usize) {
-    // SAFETY: by this function's contract; both are plain words, and may be a moment old.
-    unsafe {
-        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
-        let (mut number, mut group) = (0, first.cast_const());
-        while let Some(peers) = group.as_ref() {
-            number += peers.number;
-            group = peers.next;
-        }
-        (number, version::generation(first))
-    }
-}
-
-/// The name for logs where no server was chosen.
-///
-/// # Safety
-/// As for [`each`].
-pub unsafe fn name(us: *const ngx_http_upstream_srv_conf_t) -> *mut ngx_str_t {
-    // SAFETY: by this function's contract.
-    unsafe { (*(*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>()).name }
-}
-
-/// Whether a balancer's request data begin with round robin's, as those of all stock ones.
-///
-/// # Safety
-/// `data` is what the upstream's balancer, or what wraps it, made for a request.
-pub unsafe fn is_round_robin(data: *mut c_void, us: *const ngx_http_upstream_srv_conf_t) -> bool {
-    // SAFETY: request data of any of them are larger than two words.
-    unsafe {
-        let rrp = data.cast::<ngx_http_upstream_rr_peer_data_t>();
-        if rrp.is_null() || (*rrp).peers.is_null() {
-            return false;
-        }
-        (*rrp).peers.cast::<c_void>() == (*us).peer.data
-    }
-}
-
-/// Whether the server that a balancer has chosen is a backup server.
-///
-/// # Safety
-/// `us` has a stock balancer; `data` is round robin's, of a request that has been given a server.
-pub unsafe fn is_backup(us: *const ngx_http_upstream_srv_conf_t, data: *mut c_void) -> bool {
-    // SAFETY: by this function's contract.
-    unsafe { (*data.cast::<ngx_http_upstream_rr_peer_data_t>()).peers.cast() != (*us).peer.data }
-}
-
-/// What `ngx_http_upstream_get_peer` asks of a peer.
-pub(super) fn check(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), Missing> {
-    let is_failed = || {
-        peer.max_fails != 0
-            && peer.fails >= peer.max_fails
-            && nginx::seconds() - peer.checked <= peer.fail_timeout
-    };
-    match check_for_named(peer) {
-        Err(Missing::Down) => Err(Missing::Down),
-        _ if is_failed() => Err(Missing::Failed),
-        result => result,
-    }
-}
-
-/// The same, but for failures.
+/// Whether a peer can be taken by its name: what [`Candidate::check`] asks, without failures.
 #[inline(always)]
 pub(super) fn check_for_named(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), Missing> {
     if peer.down != 0 && peer.down != DRAINING {
@@ -197,64 +266,4 @@ pub(super) fn check_for_named(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), 
         return Err(Missing::Full);
     }
     Ok(())
-}
-
-/// The lock of a group, taken as nginx's round robin takes it.
-pub(super) struct Lock {
-    #[cfg(ngx_feature = "http_upstream_zone")]
-    group: *mut ngx_http_upstream_rr_peers_t,
-}
-
-impl Lock {
-    /// The lock of those who only read, and do so briefly: each request that chooses a server waits.
-    ///
-    /// # Safety
-    /// `group` outlives the lock.
-    pub(super) unsafe fn shared(group: *mut ngx_http_upstream_rr_peers_t) -> Lock {
-        #[cfg(ngx_feature = "http_upstream_zone")]
-        // SAFETY: as in `new`.
-        unsafe {
-            if !(*group).shpool.is_null() {
-                nginx_sys::ngx_rwlock_rlock(&raw mut (*group).rwlock);
-            }
-            Lock { group }
-        }
-        #[cfg(not(ngx_feature = "http_upstream_zone"))]
-        {
-            let _ = group;
-            Lock {}
-        }
-    }
-
-    /// The lock of those who write.
-    ///
-    /// # Safety
-    /// `group` outlives the lock.
-    pub(super) unsafe fn new(group: *mut ngx_http_upstream_rr_peers_t) -> Lock {
-        #[cfg(ngx_feature = "http_upstream_zone")]
-        // SAFETY: by this function's contract; the lock lies in the zone that `shpool` manages.
-        unsafe {
-            if !(*group).shpool.is_null() {
-                nginx_sys::ngx_rwlock_wlock(&raw mut (*group).rwlock);
-            }
-            Lock { group }
-        }
-        #[cfg(not(ngx_feature = "http_upstream_zone"))]
-        {
-            let _ = group;
-            Lock {}
-        }
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        #[cfg(ngx_feature = "http_upstream_zone")]
-        // SAFETY: taken in `new`.
-        unsafe {
-            if !(*self.group).shpool.is_null() {
-                nginx_sys::ngx_rwlock_unlock(&raw mut (*self.group).rwlock);
-            }
-        }
-    }
 }

@@ -5,6 +5,6 @@ pub mod hooks;
 #[cfg(not(nginx_own_sticky))]
 pub mod ids;
 pub mod list;
-pub mod take;
+mod take;
 pub mod tried;
 pub mod version;

@@ -1,166 +1,199 @@
-//! The servers that a request has tried: bits of its round-robin data.
+//! What round robin keeps of a request: the group that it is at, and the servers that it has tried.
 
-use crate::peers::list::check;
-use crate::peers::list::Candidate;
-use crate::peers::list::Lock;
-use crate::peers::version;
 use core::ffi::c_void;
-use core::ptr;
-use nginx_sys::{
-    ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peers_t, ngx_http_upstream_srv_conf_t,
-};
+use core::marker::PhantomData;
+use core::ptr::NonNull;
 
-pub(super) const BITS: usize = usize::BITS as usize;
+use nginx_sys::{ngx_http_upstream_rr_peer_data_t, ngx_http_upstream_rr_peers_t, ngx_str_t};
 
-/// Word and bit of a peer among those that were tried.
-pub(super) fn bit_of(place: usize) -> (usize, usize) {
-    (place / BITS, 1 << (place % BITS))
+use super::list::{Candidate, Group, List};
+use super::version;
+use crate::nginx::upstream::Block;
+
+/// The data of a request of a stock balancer (`ngx_http_upstream_rr_peer_data_t`), which begin those of
+/// all of them.
+#[derive(Clone, Copy)]
+pub struct RoundRobin<'r> {
+    data: NonNull<ngx_http_upstream_rr_peer_data_t>,
+    pub(super) list: List<'r>,
 }
 
-/// # Safety
-/// The place is one of the list that the bits were made for.
-pub(super) unsafe fn is_tried(rrp: &ngx_http_upstream_rr_peer_data_t, place: usize) -> bool {
-    let (word, bit) = bit_of(place);
-    // SAFETY: by this function's contract.
-    unsafe { *rrp.tried.add(word) & bit != 0 }
-}
+impl<'r> RoundRobin<'r> {
+    /// The data that the balancer of an upstream, or what wraps it, has made for a request; `None` if they
+    /// are something else.
+    ///
+    /// # Safety
+    /// 1. `data` is that, it lies in the request's pool, and the request lives during `'r`.
+    /// 2. The balancer of the upstream keeps a list of peers ([`List::of`]).
+    pub unsafe fn find(block: Block<'r>, data: *mut c_void) -> Option<RoundRobin<'r>> {
+        // SAFETY: by (2).
+        let list = unsafe { List::of(block)? };
+        let data = NonNull::new(data.cast::<ngx_http_upstream_rr_peer_data_t>())?;
+        // SAFETY: request data of any balancer are larger than two words (1).
+        let group = unsafe { NonNull::new((*data.as_ptr()).peers) };
+        (group == Some(list.first().raw)).then_some(RoundRobin { data, list })
+    }
 
-/// Goes to another group, none of whose peers is tried: the bits belong to one group at a time, as
-/// in `ngx_http_upstream_get_round_robin_peer`.
-///
-/// # Safety
-/// `rrp` belongs to a request of the upstream, whose `group` is locked.
-#[cold]
-pub(super) unsafe fn enter(
-    rrp: &mut ngx_http_upstream_rr_peer_data_t,
-    group: *mut ngx_http_upstream_rr_peers_t,
-) {
-    rrp.peers = group;
-    // SAFETY: nginx has allocated the bits for the larger group of the request's generation. While the
-    // group is locked no peer joins it, so that `number` is that of the generation compared here. A
-    // group that has changed since is left alone; nginx sees that, too.
-    unsafe {
-        if version::is_same_list(rrp, group) {
-            for word in 0..(*group).number.div_ceil(BITS) {
-                rrp.tried.add(word).write(0);
+    /// The same, of data that [`RoundRobin::find`] has found before.
+    ///
+    /// # Safety
+    /// As for `find`, and it has found them for this request and this upstream.
+    #[inline(always)]
+    pub unsafe fn again(block: Block<'r>, data: *mut c_void) -> Option<RoundRobin<'r>> {
+        // SAFETY: by this function's own condition.
+        let list = unsafe { List::of(block)? };
+        Some(RoundRobin { data: NonNull::new(data.cast())?, list })
+    }
+
+    #[inline(always)]
+    pub(super) fn raw(self) -> *mut ngx_http_upstream_rr_peer_data_t {
+        self.data.as_ptr()
+    }
+
+    /// The group that the request is at. Once a balancer has gone on to the backup servers, it stays
+    /// with them.
+    pub(super) fn group(self) -> Option<Group<'r>> {
+        // SAFETY: a plain word; groups live as long as the configuration.
+        let raw = unsafe { NonNull::new((*self.raw()).peers)? };
+        Some(Group { raw, live: PhantomData })
+    }
+
+    /// Whether the server that the balancer has chosen last is a backup server.
+    pub fn is_at_backup(self) -> bool {
+        self.group() != Some(self.list.first())
+    }
+
+    /// Whether the bits are those of the group's present peers. The group is locked.
+    pub(super) fn is_same_list(self, group: Group<'_>) -> bool {
+        // SAFETY: both are live.
+        unsafe { version::is_same_list(&*self.raw(), group.raw.as_ptr()) }
+    }
+
+    /// Whether the bits tell something of a group, which is locked.
+    pub(super) fn knows_tries(self, group: Group<'_>) -> bool {
+        self.group().is_some_and(|at| at.raw == group.raw) && self.is_same_list(group)
+    }
+
+    /// Whether the request has tried a peer of the group that it is at, whose tries it knows.
+    pub(super) fn is_tried(self, candidate: &Candidate<'_>) -> bool {
+        let (word, bit) = bit_of(candidate.place);
+        // SAFETY: the bits are as many as the list that they were made for has peers.
+        unsafe { *(*self.raw()).tried.add(word) & bit != 0 }
+    }
+
+    /// Notes whether the request has tried the peer in a place of the group that it is at, whose tries it knows.
+    #[inline(always)]
+    pub(super) fn set_tried(self, place: usize, tried: bool) {
+        let (word, bit) = bit_of(place);
+        // SAFETY: the bits are as many as the list that they were made for has peers.
+        unsafe {
+            let word = (*self.raw()).tried.add(word);
+            match tried {
+                true => *word |= bit,
+                false => *word &= !bit,
             }
         }
     }
-}
 
-/// Lets the server that the request holds be tried once more.
-///
-/// # Safety
-/// Called from `peer.free`, before the server is given back; `data` is round robin's.
-pub unsafe fn forget_try(data: *mut c_void) {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
-        let _lock = Lock::new(rrp.peers);
-        let mut candidate = Candidate::first_of(rrp.peers, rrp.peers);
-        while let Some(found) = candidate {
-            if ptr::eq(found.peer, rrp.current) && version::is_same_list(rrp, rrp.peers) {
-                let (word, bit) = bit_of(found.place);
-                *rrp.tried.add(word) &= !bit;
+    /// Goes to another group, which is locked, and none of whose peers is tried: the bits belong to one group
+    /// at a time, as in `ngx_http_upstream_get_round_robin_peer`.
+    #[cold]
+    pub(super) fn enter(self, group: *mut ngx_http_upstream_rr_peers_t) {
+        // SAFETY: nginx has allocated the bits for the larger group of the request's generation. While the
+        // group is locked no peer joins it, so that `number` is that of the generation compared here. A
+        // group that has changed since is left alone; nginx sees that, too.
+        unsafe {
+            (*self.raw()).peers = group;
+            if version::is_same_list(&*self.raw(), group) {
+                for word in 0..(*group).number.div_ceil(BITS) {
+                    (*self.raw()).tried.add(word).write(0);
+                }
             }
-            candidate = found.next();
         }
     }
-}
 
-/// Lets the balancer start with the first group, after a server of another was tried.
-///
-/// # Safety
-/// As above.
-pub unsafe fn start_over(us: *const ngx_http_upstream_srv_conf_t, data: *mut c_void) {
-    // SAFETY: as above.
-    unsafe {
-        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
-        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
-        if rrp.peers != first {
-            let _lock = Lock::new(first);
-            enter(rrp, first);
+    /// The name for logs where no server was chosen.
+    pub fn list_name(self) -> *mut ngx_str_t {
+        self.list.name()
+    }
+
+    /// Lets the server that the request holds be tried once more. It is to be called before the server is given
+    /// back.
+    pub fn forget_try(self) {
+        let Some(group) = self.group() else { return };
+        let lock = group.lock();
+        // SAFETY: a plain word.
+        let current = unsafe { (*self.raw()).current };
+        for candidate in lock.candidates(self.list) {
+            if candidate.peer.as_ptr() == current && self.is_same_list(group) {
+                self.set_tried(candidate.place, false);
+            }
         }
     }
-}
 
-/// Keeps a balancer from the servers that are `excluded`, by marking them as tried. False if there are
-/// no others.
-///
-/// nginx goes on to the next group by itself when one has nothing left, but forgets its marks then:
-/// hence we do it.
-///
-/// # Safety
-/// Called from `peer.get`; `data` is round robin's; `excluded` asks for no peers.
-pub unsafe fn exclude(
-    us: *const ngx_http_upstream_srv_conf_t,
-    data: *mut c_void,
-    excluded: impl Fn(&Candidate<'_>) -> bool,
-) -> bool {
-    let mut others = false;
-    // SAFETY: by this function's contract; peers stay while their group is locked, and the bits
-    // are as many as the list they were made for has peers.
-    unsafe {
-        let rrp = &mut *data.cast::<ngx_http_upstream_rr_peer_data_t>();
-        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
-        loop {
-            let group = rrp.peers;
-            let lock = Lock::new(group);
-            if !version::is_same_list(rrp, group) {
+    /// Lets the balancer start with the first group, after a server of another was tried.
+    pub fn start_over(self) {
+        if self.is_at_backup() {
+            let _lock = self.list.first().lock();
+            self.enter(self.list.first().raw.as_ptr());
+        }
+    }
+
+    /// Calls `f` with each server that the balancer may still choose: in service, not failed,
+    /// not full, not tried. `f` asks for no peers.
+    pub fn each_left(self, mut f: impl FnMut(&Candidate<'_>)) {
+        let mut group = self.group();
+        while let Some(at) = group {
+            let lock = at.lock_shared();
+            let knows_tries = self.knows_tries(at);
+            for candidate in lock.candidates(self.list) {
+                let is_tried = knows_tries && self.is_tried(&candidate);
+                if !is_tried && candidate.peer().down == 0 && candidate.check().is_ok() {
+                    f(&candidate);
+                }
+            }
+            group = at.next();
+        }
+    }
+
+    /// Keeps the balancer from the servers that are `excluded`, by marking them as tried. False if there are
+    /// no others. `excluded` asks for no peers.
+    ///
+    /// nginx goes on to the next group by itself when one has nothing left, but forgets its marks then:
+    /// hence we do it.
+    pub fn exclude(self, excluded: impl Fn(&Candidate<'_>) -> bool) -> bool {
+        let mut others = false;
+        while let Some(group) = self.group() {
+            let lock = group.lock();
+            if !self.is_same_list(group) {
                 // nginx sees that, too.
                 return true;
             }
             let mut left = false;
-            let mut candidate = Candidate::first_of(group, first);
-            while let Some(found) = candidate {
-                if excluded(&found) {
-                    let (word, bit) = bit_of(found.place);
-                    *rrp.tried.add(word) |= bit;
-                } else if !found.is_draining() {
+            for candidate in lock.candidates(self.list) {
+                if excluded(&candidate) {
+                    self.set_tried(candidate.place, true);
+                } else if !candidate.is_draining() {
                     others = true;
-                    let can = check(found.peer).is_ok() && found.peer.down == 0;
-                    left |= can && !is_tried(rrp, found.place);
+                    let can = candidate.check().is_ok() && candidate.peer().down == 0;
+                    left |= can && !self.is_tried(&candidate);
                 }
-                candidate = found.next();
             }
-            let following = (*group).next;
+            let following = group.next();
             drop(lock);
-            if left || following.is_null() {
+            let Some(following) = following.filter(|_| !left) else {
                 return others;
-            }
-            let _lock = Lock::new(following);
-            enter(rrp, following);
+            };
+            let _lock = following.lock();
+            self.enter(following.raw.as_ptr());
         }
+        others
     }
 }
 
-/// Calls `f` with each server that a balancer may still choose for a request: in service, not failed,
-/// not full, not tried.
-///
-/// # Safety
-/// Called from `peer.get`; `data` is round robin's; `f` asks for no peers.
-pub unsafe fn each_left(
-    us: *const ngx_http_upstream_srv_conf_t,
-    data: *mut c_void,
-    mut f: impl FnMut(&Candidate<'_>),
-) {
-    // SAFETY: by this function's contract; as in `find_in_turn`.
-    unsafe {
-        let rrp = &*data.cast::<ngx_http_upstream_rr_peer_data_t>();
-        let first = (*us).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
-        let mut group = rrp.peers;
-        while !group.is_null() {
-            let _lock = Lock::shared(group);
-            let knows_tries = group == rrp.peers && version::is_same_list(rrp, group);
-            let mut candidate = Candidate::first_of(group, first);
-            while let Some(found) = candidate {
-                let is_tried = knows_tries && is_tried(rrp, found.place);
-                if !is_tried && found.peer.down == 0 && check(found.peer).is_ok() {
-                    f(&found);
-                }
-                candidate = found.next();
-            }
-            group = (*group).next;
-        }
-    }
+const BITS: usize = usize::BITS as usize;
+
+/// Word and bit of a peer among those that were tried.
+fn bit_of(place: usize) -> (usize, usize) {
+    (place / BITS, 1 << (place % BITS))
 }

@@ -8,9 +8,6 @@ use nginx_sys::{
     ngx_http_upstream_server_t, ngx_peer_connection_t,
 };
 
-#[cfg(nginx_own_sticky)]
-use crate::peers::list::Candidate;
-
 /// Whether nginx resolves a server's name while it runs.
 pub fn is_resolved_later(server: &ngx_http_upstream_server_t) -> bool {
     #[cfg(nginx_peer_refs)]
@@ -50,7 +47,7 @@ pub unsafe fn is_same_list(
 /// `first` is the first group of a live upstream.
 pub unsafe fn generation(first: *const ngx_http_upstream_rr_peers_t) -> usize {
     #[cfg(nginx_peer_refs)]
-    // SAFETY: by this function's contract; where there is one, it lies in the upstream's zone.
+    // SAFETY: the first group of a live upstream; the number, where there is one, lies in the upstream's zone.
     unsafe {
         (*first).config.as_ref().map_or(0, |generation| *generation as usize)
     }
@@ -84,7 +81,7 @@ pub unsafe fn each_host(
     mut f: impl FnMut(*const c_void),
 ) {
     #[cfg(nginx_peer_refs)]
-    // SAFETY: by this function's contract; the names are made with the zone, and stay as long.
+    // SAFETY: the first group of a live upstream; the names are made with the zone, and stay as long.
     unsafe {
         let mut group = first;
         while let Some(peers) = group.as_ref() {
@@ -160,12 +157,4 @@ pub unsafe fn resolved_name(
         let _ = (first, peer);
         None
     }
-}
-
-/// The route of a server, as nginx knows it, for as long as its group is locked.
-#[cfg(nginx_own_sticky)]
-pub fn route<'a>(candidate: &Candidate<'a>) -> Option<&'a [u8]> {
-    let peer = candidate.peer;
-    // SAFETY: the string lives as long as the peer.
-    (peer.route() != 0).then(|| unsafe { crate::nginx::bytes(&peer.sid) })
 }

@@ -6,10 +6,13 @@
 use core::cell::Cell;
 
 use affinity::mcp::Refusal;
+use affinity::status::Text;
 use affinity::table::{Key, Span, Tick};
-use nginx_sys::{ngx_cycle, ngx_str_t, NGX_LOG_INFO};
+use nginx_sys::NGX_LOG_INFO;
 
 use crate::nginx;
+use crate::nginx::cycle::Cycle;
+use crate::nginx::per_worker::PerWorker;
 
 /// A worker writes no more than one line of a kind in this time (milliseconds).
 const EVERY: u64 = 1000;
@@ -43,27 +46,22 @@ impl Notice {
     }
 }
 
-struct Told([Cell<Option<Tick>>; KINDS]);
-
-// SAFETY: nginx runs its event loop, and all that is called from it, in one thread.
-unsafe impl Sync for Told {}
-
 /// When this worker has written the last line of each kind.
-static TOLD: Told = Told([const { Cell::new(None) }; KINDS]);
+static TOLD: PerWorker<[Cell<Option<Tick>>; KINDS]> =
+    PerWorker::new([const { Cell::new(None) }; KINDS]);
 
 /// Writes a line, unless there was one of its kind a moment ago; `server` is the one that answered.
 #[cold]
-pub fn tell(zone: ngx_str_t, server: &[u8], notice: Notice) {
+pub fn tell(zone: Text<'_>, server: &[u8], notice: Notice) {
     let now = nginx::now();
-    let Some(told) = TOLD.0.get(notice.kind()) else { return };
+    let Some(told) = TOLD.get(notice.kind()) else { return };
     if told.get().is_some_and(|last| now.since(last) < Span::from_millis(EVERY)) {
         return;
     }
     told.set(Some(now));
-    let server = ngx_str_t { len: server.len(), data: server.as_ptr().cast_mut() };
+    let server = Text(server);
     let write = |text: &str, key: Option<Key>| {
-        // SAFETY: a process that serves requests has a cycle with a log.
-        let log = unsafe { (*ngx_cycle).log };
+        let log = Cycle::running().log();
         match key {
             None => {
                 ngx::ngx_log_error!(

@@ -1,5 +1,4 @@
-//! Looks at requests before their upstream does, to have their sessions on the way from memory by
-//! then.
+//! Prefetches the session of a request. Runs in PRECONTENT; `peer.init` reads the session.
 //!
 //! Of a million sessions hardly any is in the processor's cache, and to wait for one costs more than
 //! all else that is done for it. Between its last phase before the content and the choice of a server
@@ -9,108 +8,104 @@
 //! request's headers ([`is_settled`]). Elsewhere it is a hint for the processor's cache alone: id and
 //! `bind` are read again. `bind` decides who may use a session.
 //!
-//! Where a request will go to is not known yet: a location expects what its last request has got. A
-//! wrong guess costs a little time, nothing else.
+//! The upstream is not known in PRECONTENT. The guess is the upstream of the location's last request. A wrong
+//! guess costs one wasted prefetch.
 
-use core::cell::UnsafeCell;
+use core::cell::Cell;
 use core::ptr;
 
 use affinity::table::Table;
 use nginx_sys::{
-    ngx_array_push, ngx_chain_t, ngx_conf_t, ngx_cycle_t, ngx_http_core_content_phase,
+    ngx_array_push, ngx_chain_t, ngx_conf_t, ngx_http_core_content_phase,
     ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_phase_handler_t,
     ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_request_body_save_filter,
     ngx_http_request_t, ngx_http_top_request_body_filter, ngx_int_t,
 };
 
+use super::id::RequestId;
+use super::MARK;
 use crate::conf::value::{OutOfMemory, Value};
-use crate::conf::{self, Affinity, LocationConf, MainConf, NO_HANDLER};
-use crate::nginx::bits;
+use crate::conf::{Affinity, LocationConf, MainConf, UpstreamConf, NO_HANDLER};
+use crate::nginx::conf::Conf;
+use crate::nginx::cycle::Cycle;
+use crate::nginx::per_worker::PerWorker;
+use crate::nginx::request::Request;
 use crate::nginx::{self, DECLINED, ERROR, OK};
-use crate::request::id::Carried;
-use crate::request::MARK;
 
 /// What was read of a request, for an upstream.
 ///
-/// Only that request uses it, at that upstream. [`MARK`] in its context says that it has been read,
-/// for nginx empties a request's contexts when it makes it, and when it redirects it; the address
-/// says that no other has been read since (a request may have to wait, for its body or for the name
-/// of its upstream). Until both are seen, nothing here is looked at: it may point to what is gone.
-struct Expected {
-    request: *const ngx_http_request_t,
-    affinity: *const Affinity,
-    carried: Carried,
+/// Valid only if
+/// 1. the request's context is [`MARK`], and
+/// 2. `request` and `affinity` are the caller's.
+///
+/// nginx clears (1) for a new request and for an internal redirect; (2) fails when another request was read
+/// since (a request may have to wait, for its body or for the name of its upstream). `id` is not to be read before
+/// both are checked: its pointers may dangle.
+struct Last {
+    request: Cell<*const ngx_http_request_t>,
+    affinity: Cell<*const Affinity>,
+    id: Cell<RequestId>,
 }
 
-/// The last one of this worker.
-struct Last(UnsafeCell<Expected>);
-
-// SAFETY: nginx runs its event loop, and all that is called from it, in one thread.
-unsafe impl Sync for Last {}
-
-static LAST: Last = Last(UnsafeCell::new(Expected {
-    request: ptr::null(),
-    affinity: ptr::null(),
-    carried: Carried::NOTHING,
-}));
+static LAST: PerWorker<Last> = PerWorker::new(Last {
+    request: Cell::new(ptr::null()),
+    affinity: Cell::new(ptr::null()),
+    id: Cell::new(RequestId::NONE),
+});
 
 /// Has each request looked at, if any upstream can profit.
 ///
 /// Handlers of a phase run in the reverse order of modules, and nearly all stand behind this one:
 /// they run before it.
 pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: nginx has made the phases, and fills them anew for each configuration.
+    // SAFETY: nginx passes the configuration that it reads, for this call.
+    let mut cf = unsafe { Conf::new(cf) };
+    if !MainConf::of(&mut cf).is_some_and(|main| main.prefetches) {
+        return OK;
+    }
+    // SAFETY: that is what the core module makes. nginx has made the phases, and fills them again for each
+    // configuration.
     unsafe {
-        let cf = &*cf;
-        if !MainConf::of(cf).is_some_and(|main| main.expects) {
-            return OK;
-        }
-        let core = &raw const ngx_http_core_module;
-        let Some(core) = nginx::conf::main_conf::<ngx_http_core_main_conf_t>(cf, core) else {
-            return ERROR;
-        };
+        let core = cf.main_conf::<ngx_http_core_main_conf_t>(&raw const ngx_http_core_module);
+        let Some(core) = core else { return ERROR };
         let phase = &mut core.phases[ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE as usize];
         match ngx_array_push(&mut phase.handlers).cast::<ngx_http_handler_pt>().as_mut() {
-            Some(handler) => *handler = Some(expect),
+            Some(place) => *place = Some(handler),
             None => return ERROR,
         }
     }
     OK
 }
 
-unsafe extern "C" fn expect(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request in a location.
-    unsafe {
-        if let Some(affinity) = location(r).and_then(|location| location.expected.get()) {
-            look_at(r, affinity);
-        }
+unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes a live request in a location. What is kept of it is looked at as long as it lives.
+    let r = unsafe { Request::<'static>::new(r) };
+    if let Some(affinity) = LocationConf::of(r).and_then(|location| location.last.get()) {
+        prefetch(r, affinity);
     }
     DECLINED
 }
 
-/// # Safety
-/// `r` is a live request, `affinity` of its configuration.
 #[inline(always)]
-unsafe fn look_at(r: *mut ngx_http_request_t, affinity: &Affinity) -> Option<()> {
-    // SAFETY: by this function's contract; what reads headers comes back to nothing in this file.
-    unsafe {
-        let table = &(*affinity.zone).sessions()?.table;
-        let last = &mut *LAST.0.get();
-        // Nobody's, until it is whole.
-        last.request = ptr::null();
-        last.carried.read(r, affinity, table, Value::glance).ok()?;
-        if let Some(key) = last.carried.key {
-            table.prefetch(key);
-        }
-        if is_settled(r, affinity) {
-            (last.request, last.affinity) = (r, affinity);
-            *nginx::context(r, &nginx::MODULE) = MARK;
-        }
+fn prefetch(r: Request<'static>, affinity: &Affinity) -> Option<()> {
+    let table = &affinity.zone.sessions()?.table;
+    // Invalid until it is complete.
+    LAST.request.set(ptr::null());
+    // SAFETY: nothing that is called from here comes back to this file.
+    let id = unsafe { &mut *LAST.id.as_ptr() };
+    id.read(r, affinity, table, Value::header_only).ok()?;
+    if let Some(key) = id.key {
+        table.prefetch(key);
+    }
+    if is_settled(r, affinity) {
+        LAST.request.set(r.raw());
+        LAST.affinity.set(affinity);
+        r.set_context(&nginx::MODULE, MARK);
     }
     Some(())
 }
 
-/// Whether the request's headers stay as they are until `peer.init`.
+/// Whether the headers of a request, which is at our handler of PRECONTENT, stay as they are until `peer.init`.
 ///
 /// - This is the last handler of its phase, on this run: ngx_lua moves its handler of
 ///   `precontent_by_lua` behind all others when it runs first. Which handlers stand behind this one
@@ -121,103 +116,81 @@ unsafe fn look_at(r: *mut ngx_http_request_t, affinity: &Affinity) -> Option<()>
 ///
 /// What leads a request elsewhere (`error_page`, `ngx.exec`, `X-Accel-Redirect`, `js_content`)
 /// empties its contexts, and with them the mark.
-///
-/// # Safety
-/// `r` is a live request at this module's handler of PRECONTENT.
 #[inline(always)]
-unsafe fn is_settled(r: *mut ngx_http_request_t, affinity: &Affinity) -> bool {
-    // SAFETY: by this function's contract.
-    unsafe { (*r).phase_handler == affinity.last_handler.get() && bits::holders(r) == 1 }
+fn is_settled(r: Request<'_>, affinity: &Affinity) -> bool {
+    r.phase_handler() == affinity.last_handler.get() && r.holders() == 1
 }
 
 /// Notes for each upstream which handler is the last one of PRECONTENT. None is where a filter of
-/// request bodies stands behind nginx's own, which may change headers while it reads a body.
-///
-/// # Safety
-/// Called when a worker starts with this cycle.
-pub unsafe fn begin_worker(cycle: *const ngx_cycle_t) {
-    // SAFETY: by this function's contract; nginx ends its list of handlers with an empty one.
+/// request bodies stands behind nginx's own, which may change headers while it reads a body. It is to be called
+/// when a worker starts.
+pub fn begin_worker(cycle: Cycle<'_>) {
+    let Some(last) = last_handler(cycle) else { return };
+    for affinity in cycle.upstreams().filter_map(|it| UpstreamConf::of(it)?.affinity.as_ref()) {
+        affinity.last_handler.set(last);
+    }
+}
+
+fn last_handler(cycle: Cycle<'_>) -> Option<ngx_int_t> {
+    // SAFETY: that is what the core module makes; nginx ends its list of handlers with an empty one.
     unsafe {
         let nginx_alone = ngx_http_top_request_body_filter.is_some_and(|filter| {
             ptr::fn_addr_eq(filter, ngx_http_request_body_save_filter as BodyFilter)
         });
-        let core = &raw const ngx_http_core_module;
-        let core = nginx::conf::cycle_main_conf::<ngx_http_core_main_conf_t>(cycle, core);
-        let Some(core) = core.filter(|_| nginx_alone) else { return };
-        let mut handler = core.phase_engine.handlers;
+        let core = cycle.main_conf::<ngx_http_core_main_conf_t>(&raw const ngx_http_core_module);
+        let mut handler = core.filter(|_| nginx_alone)?.phase_engine.handlers;
         let mut last = NO_HANDLER;
         while let Some(checker) = (*handler).checker {
             if ptr::fn_addr_eq(checker, ngx_http_core_content_phase as Checker) {
-                conf::each_affinity(cycle, |affinity| affinity.last_handler.set(last));
-                return;
+                return Some(last);
             }
             last += 1;
             handler = handler.add(1);
         }
     }
+    None
 }
 
 type BodyFilter = unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_chain_t) -> ngx_int_t;
 type Checker =
     unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_phase_handler_t) -> ngx_int_t;
 
-/// Reads what a request carries, for an upstream that has not been expected. If another request is
-/// waiting, nothing is expected of that any more.
-///
-/// # Safety
-/// As for `carried`; `affinity` belongs to an upstream whose sessions are in `table`.
-#[cold]
-pub unsafe fn read<'a>(
-    r: *mut ngx_http_request_t,
-    affinity: &Affinity,
-    table: &Table,
-) -> Result<&'a Carried, OutOfMemory> {
-    let mut carried = Carried::NOTHING;
-    // SAFETY: by this function's contract. Whatever a variable's handler does, it is done before what
-    // is expected is looked at.
-    unsafe {
-        carried.read(r, affinity, table, Value::eval)?;
-        if let Some(key) = carried.key {
-            table.prefetch(key);
-        }
-        let last = &mut *LAST.0.get();
-        // Nobody's.
-        last.request = ptr::null();
-        last.carried = carried;
-        Ok(&last.carried)
-    }
-}
-
-/// What was read of a request for its upstream, if it was.
-///
-/// # Safety
-/// `r` is a live request; the reference must go before any is expected.
+/// Whether the id of a request was read for its upstream, and stands in [`last`].
 #[inline(always)]
-pub unsafe fn carried<'a>(
-    r: *const ngx_http_request_t,
-    affinity: &Affinity,
-) -> Option<&'a Carried> {
-    // SAFETY: by this function's contract; see `Expected`.
-    unsafe {
-        let last = &*LAST.0.get();
-        let is_marked = *nginx::context(r, &nginx::MODULE) == MARK;
-        let is_it = is_marked && ptr::eq(last.request, r) && ptr::eq(last.affinity, affinity);
-        is_it.then_some(&last.carried)
-    }
+pub fn is_read(r: Request<'_>, affinity: &Affinity) -> bool {
+    r.context(&nginx::MODULE) == MARK
+        && ptr::eq(LAST.request.get(), r.raw())
+        && ptr::eq(LAST.affinity.get(), affinity)
 }
 
-/// Has the next request of the location expected in this upstream.
+/// Reads the id of a request whose upstream was not guessed, so that it stands in [`last`]. What was read of
+/// another request that waits is forgotten.
+#[cold]
+pub fn read(r: Request<'static>, affinity: &Affinity, table: &Table) -> Result<(), OutOfMemory> {
+    // Whatever a variable's handler does, it is done before `LAST` is written.
+    let mut id = RequestId::NONE;
+    id.read(r, affinity, table, Value::eval)?;
+    if let Some(key) = id.key {
+        table.prefetch(key);
+    }
+    LAST.request.set(ptr::null());
+    LAST.id.set(id);
+    Ok(())
+}
+
+/// What was read last.
 ///
 /// # Safety
-/// `r` is a live request, `affinity` of its configuration.
-pub unsafe fn note(r: *const ngx_http_request_t, affinity: &'static Affinity) {
-    // SAFETY: by this function's contract.
-    if let Some(location) = unsafe { location(r) } {
-        location.expected.set(Some(affinity));
-    }
+/// Called in `peer.init` of the request that [`is_read`] is true for, or that [`read`] has read: no other request
+/// is at a phase meanwhile.
+#[inline(always)]
+pub unsafe fn last() -> RequestId {
+    LAST.id.get()
 }
 
-unsafe fn location<'a>(r: *const ngx_http_request_t) -> Option<&'a LocationConf> {
-    // SAFETY: by the callers.
-    unsafe { LocationConf::of(r) }
+/// Has the next request of the location prefetch its session for this upstream.
+pub fn note(r: Request<'_>, affinity: &'static Affinity) {
+    if let Some(location) = LocationConf::of(r) {
+        location.last.set(Some(affinity));
+    }
 }

@@ -11,24 +11,22 @@ use affinity::mcp::rejection;
 use affinity::policy::Rejection;
 use nginx_sys::{
     ngx_del_timer, ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_request_t, ngx_http_send_response,
-    ngx_http_upstream_t, ngx_int_t, ngx_pnalloc, ngx_str_t, NGX_HTTP_BAD_REQUEST,
-    NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
+    ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_send_response, ngx_int_t,
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
-use crate::nginx::bits;
-use crate::nginx::send;
-use crate::nginx::{self, ERROR};
+use crate::nginx::pool::string;
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Upstream;
+use crate::nginx::{send, ERROR};
 
 /// Answers the request; the hook that called must return the result at once, and touch neither
 /// request nor upstream after. `body` is JSON; without one, or where `error_page` has another, nginx
-/// finds the answer's body.
-///
-/// # Safety
-/// Called from `peer.init` or `peer.get` of the request's upstream, with no peer taken.
-pub unsafe fn send(
-    r: *mut ngx_http_request_t,
-    u: *mut ngx_http_upstream_t,
+/// finds the answer's body. It is to be called from `peer.init` or `peer.get` of the request's upstream, with no
+/// peer taken.
+pub fn send(
+    r: Request<'_>,
+    u: Upstream<'_>,
     rejection: Rejection,
     retry_after: u64,
     body: Option<&'static str>,
@@ -41,14 +39,13 @@ pub unsafe fn send(
     // SAFETY: the request is live, and stays so until the hook's caller gives up its reference:
     // both finalisations below consume one that is taken for them here.
     unsafe {
-        let cleanup = (*u).cleanup;
-        let Some(end_upstream) = cleanup.as_ref().copied().flatten() else {
+        let Some(end_upstream) = (*u.raw()).cleanup.as_ref().copied().flatten() else {
             return ERROR;
         };
-        let main = &mut *(*r).main;
+        let main = &mut *r.main().raw();
         main.set_count(main.count() + 2);
 
-        end_upstream(r.cast());
+        end_upstream(r.raw().cast());
         if rejection == Rejection::Unavailable {
             // Without memory for it, the answer goes without the header.
             let _ = add_retry_after(r, retry_after);
@@ -57,44 +54,30 @@ pub unsafe fn send(
             Some(body) if !has_error_page(r, status) => send_json(r, status, body),
             _ => status,
         };
-        ngx_http_finalize_request(r, result);
+        ngx_http_finalize_request(r.raw(), result);
     }
     ERROR
 }
 
 /// Whether the configuration has a page of its own for this status, as
 /// `ngx_http_special_response_handler` looks for one.
-///
-/// # Safety
-/// `r` is a live request.
-unsafe fn has_error_page(r: *mut ngx_http_request_t, status: ngx_int_t) -> bool {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let core = nginx::conf::request_loc_conf::<ngx_http_core_loc_conf_t>(
-            r,
-            &raw const ngx_http_core_module,
-        );
-        let Some(pages) = core.and_then(|core| core.error_pages.as_ref()) else {
-            return false;
-        };
-        bits::may_have_error_page(r)
-            && pages.as_slice::<ngx_http_err_page_t>().iter().any(|page| page.status == status)
-    }
+fn has_error_page(r: Request<'_>, status: ngx_int_t) -> bool {
+    // SAFETY: that is what the core module makes for a location, and its array holds such pages.
+    let pages = unsafe {
+        let core = r.loc_conf::<ngx_http_core_loc_conf_t>(&raw const ngx_http_core_module);
+        let pages = core.and_then(|core| core.error_pages.as_ref());
+        pages.map_or(&[][..], |pages| pages.as_slice::<ngx_http_err_page_t>())
+    };
+    pages.iter().any(|page| page.status == status) && r.may_have_error_page()
 }
 
-/// # Safety
-/// `r` is a live request whose header was not sent.
-unsafe fn send_json(
-    r: *mut ngx_http_request_t,
-    status: ngx_int_t,
-    body: &'static str,
-) -> ngx_int_t {
-    let text = |text: &'static str| ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() };
-    // SAFETY: by this function's contract; a value without code is its text, and nginx only reads it.
+/// Sends the answer, whose header has not been sent.
+fn send_json(r: Request<'_>, status: ngx_int_t, body: &'static str) -> ngx_int_t {
+    // SAFETY: the request is live; a value without code is its text, and nginx only reads it.
     unsafe {
         // As nginx does before any answer of its own.
-        if r == (*r).main {
-            let connection = &*(*r).connection;
+        if r.is_main() {
+            let connection = &*r.connection();
             for event in [connection.read, connection.write] {
                 if (*event).timer_set() != 0 {
                     ngx_del_timer(event);
@@ -102,33 +85,15 @@ unsafe fn send_json(
             }
         }
         // Else the status of an `error_page` that has led here would stand in its place.
-        (*r).err_status = status as _;
+        (*r.raw()).err_status = status as _;
         let mut value: ngx_http_complex_value_t = mem::zeroed();
-        value.value = text(body);
-        ngx_http_send_response(r, status as _, &mut text(rejection::CONTENT_TYPE), &mut value)
+        value.value = string(body.as_bytes());
+        let mut content_type = string(rejection::CONTENT_TYPE.as_bytes());
+        ngx_http_send_response(r.raw(), status as _, &mut content_type, &mut value)
     }
 }
 
-/// # Safety
-/// `r` is a live request.
-unsafe fn add_retry_after(r: *mut ngx_http_request_t, seconds: u64) -> Option<()> {
-    const NAME: &str = "Retry-After";
-    // Digits of a 64-bit number.
-    const MAX_DIGITS: usize = 20;
-
-    // SAFETY: the digits fit in what the pool has given.
-    unsafe {
-        let text = ngx_pnalloc((*r).pool, MAX_DIGITS).cast::<u8>();
-        if text.is_null() {
-            return None;
-        }
-        let mut len = 0;
-        let mut power = 10u64.pow(seconds.checked_ilog10().unwrap_or(0));
-        while power > 0 {
-            text.add(len).write(b'0' + (seconds / power % 10) as u8);
-            len += 1;
-            power /= 10;
-        }
-        send::add_header(r, NAME, ngx_str_t { len, data: text }).ok()
-    }
+fn add_retry_after(r: Request<'_>, seconds: u64) -> Option<()> {
+    let digits = r.pool().concat(&[itoa::Buffer::new().format(seconds).as_bytes()])?;
+    send::add_header(r, "Retry-After", string(digits)).ok()
 }

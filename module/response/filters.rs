@@ -1,30 +1,32 @@
-//! The filters: a response teaches before its first byte leaves, or (NGINX Plus's `sticky learn`)
-//! before its last.
+//! Header and body filter. `sticky_learn` learns a session before the first byte of the response is sent,
+//! `sticky learn` before the last.
 
 use nginx_sys::{
-    ngx_chain_t, ngx_conf_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
+    ngx_chain_t, ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt,
     ngx_http_request_t, ngx_http_top_body_filter, ngx_http_top_header_filter, ngx_int_t,
 };
 
+use super::body;
 use crate::conf::{Filters, MainConf};
+use crate::nginx::conf::Conf;
+use crate::nginx::request::Request;
+use crate::nginx::send::{Buffer, Buffers};
 use crate::nginx::OK;
 use crate::request::PeerData;
-use crate::response::body;
 
 static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
 /// What any configuration of this process has needed. A configuration that fails late leaves its
-/// chains behind, and workers that start anew with the former one go through them.
+/// chains behind, and workers that start again with the former one run them.
 static mut NEEDED: Filters = Filters { header: false, body: false };
 
 /// Puts into nginx's chains the filters that any upstream needs.
-pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: nginx reads its configuration in one thread, and chains filters anew each time.
+pub fn install(cf: &mut Conf<'_>) {
+    let filters = MainConf::of(cf).map(|main| main.filters).unwrap_or_default();
+    // SAFETY: nginx reads its configuration in one thread, and chains filters again each time.
     unsafe {
-        if let Some(main) = MainConf::of(&*cf) {
-            NEEDED.header |= main.filters.header;
-            NEEDED.body |= main.filters.body;
-        }
+        NEEDED.header |= filters.header;
+        NEEDED.body |= filters.body;
         if NEEDED.header {
             NEXT_HEADER = ngx_http_top_header_filter;
             ngx_http_top_header_filter = Some(header_filter);
@@ -34,29 +36,27 @@ pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
             ngx_http_top_body_filter = Some(body_filter);
         }
     }
-    OK
 }
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request; the next filter was noted by `install`.
-    unsafe {
-        if let Some(data) = PeerData::current(r) {
-            if let Some(outlook) = data.answered() {
-                if body::watch(r, outlook, data) {
-                    return pass_watched(r);
-                }
+    // SAFETY: nginx passes a live request. What keeps it goes with its pool.
+    let r = unsafe { Request::<'static>::new(r) };
+    if let Some(data) = PeerData::current(r) {
+        if let Some(outlook) = data.answered() {
+            if body::watch(r, outlook, data) {
+                return pass_watched(r);
             }
         }
-        pass_header(r)
     }
+    pass_header(r)
 }
 
 #[inline(always)]
-unsafe fn pass_header(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: by the callers; the next filter was noted by `install`.
+fn pass_header(r: Request<'_>) -> ngx_int_t {
+    // SAFETY: the next filter was noted by `install`, and gets what ours has got.
     unsafe {
         match NEXT_HEADER {
-            Some(next) => next(r),
+            Some(next) => next(r.raw()),
             None => OK,
         }
     }
@@ -64,22 +64,21 @@ unsafe fn pass_header(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 /// What the other filters need of the body is known when they have seen the headers.
 #[cold]
-unsafe fn pass_watched(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: by the caller, in the header filter of a live request.
-    unsafe {
-        let rc = pass_header(r);
-        body::need_body(r);
-        rc
-    }
+fn pass_watched(r: Request<'_>) -> ngx_int_t {
+    let rc = pass_header(r);
+    body::need_body(r);
+    rc
 }
 
 unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
-    // SAFETY: as above; nginx passes a chain of live buffers, or none.
+    // SAFETY: nginx passes a live request, and a chain of live buffers, or none.
+    let (request, buffers) = unsafe { (Request::new(r), Buffers::new(chain)) };
+    body::read(request, buffers);
+    if let Some(data) = PeerData::current(request) {
+        data.leaves(|| buffers.into_iter().any(Buffer::is_last));
+    }
+    // SAFETY: the next filter was noted by `install`, and gets what ours has got.
     unsafe {
-        body::read(r, chain);
-        if let Some(data) = PeerData::current(r) {
-            data.leaves(chain);
-        }
         match NEXT_BODY {
             Some(next) => next(r, chain),
             None => OK,

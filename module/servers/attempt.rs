@@ -1,95 +1,141 @@
 //! One attempt to reach a server: a TCP connection that is closed when it stands.
 
-use crate::servers::evidence;
-use crate::servers::socket::reason_of;
-use crate::servers::socket::socket_error;
-use crate::servers::upstreams::lacks_company;
-use crate::servers::upstreams::Upstreams;
-use crate::zone::Zone;
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+use std::alloc::{alloc, Layout};
+
 use affinity::servers::{Event, Reason};
 use affinity::table::{ServerId, Table, Tick};
-use core::ptr;
-use nginx_sys::{ngx_close_connection, ngx_connection_t, ngx_cycle, ngx_cycle_t, ngx_event_t};
+use nginx_sys::{ngx_close_connection, ngx_connection_t, ngx_event_t, ngx_log_t};
+
+use super::evidence;
+use super::socket::{error_of, reason_of, Progress, Socket};
+use super::upstreams::{lacks_company, Upstreams};
+use crate::nginx;
+use crate::nginx::cycle::Cycle;
+use crate::zone::Zone;
 
 /// A connection that is being made, or was.
-pub(super) struct Attempt {
-    /// Null when it has ended.
-    pub(super) connection: *mut ngx_connection_t,
-    /// Both live as long as the cycle.
-    pub(super) cycle: *const ngx_cycle_t,
-    pub(super) zone: *const Zone,
-    pub(super) server: ServerId,
-    pub(super) begun: Tick,
+struct Attempt {
+    /// `None` when it has ended.
+    connection: Cell<Option<NonNull<ngx_connection_t>>>,
+    /// The cycle that began it. Both live as long as the cycle.
+    cycle: Cycle<'static>,
+    zone: &'static Zone,
+    server: ServerId,
+    begun: Tick,
+}
+
+/// An attempt that runs. It stays where it is, for nginx calls back with its address, until it is dropped.
+pub(super) struct Running(NonNull<Attempt>);
+
+impl Running {
+    /// Begins an attempt to reach a server; `None` if it has ended at once, or could not be begun.
+    pub(super) fn begin(
+        cycle: Cycle<'static>,
+        zone: &'static Zone,
+        server: ServerId,
+        address: &[u8],
+        log: *mut ngx_log_t,
+    ) -> Option<Running> {
+        let connection = Cell::new(None);
+        let attempt = Attempt { connection, cycle, zone, server, begun: nginx::now() };
+        let socket = match Socket::connect(address) {
+            (Some(socket), Progress::Begun) => socket,
+            (_, Progress::Done(result)) => {
+                attempt.note(result);
+                return None;
+            }
+            // Something is missing on this machine: that proves nothing.
+            _ => return None,
+        };
+        // `Box::new` would end the worker where there is no memory.
+        // SAFETY: an attempt has a size, and the room is as a box has it.
+        let place = unsafe { NonNull::new(alloc(Layout::new::<Attempt>()).cast::<Attempt>())? };
+        // SAFETY: it has room for an attempt.
+        unsafe { place.write(attempt) };
+        let running = Running(place);
+        // SAFETY: the attempt lives until its connection is closed, at the latest by `drop`.
+        let connection = unsafe { socket.watch(place.as_ptr().cast(), Some(on_event), log)? };
+        running.attempt().connection.set(Some(connection));
+        Some(running)
+    }
+
+    fn attempt(&self) -> &Attempt {
+        // SAFETY: it was written by `begin`, and goes with this value.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// Whether its time is over when the attempts of a zone are: or it is of a former cycle.
+    pub(super) fn is_over(&self, cycle: Cycle<'_>, zone: &Zone) -> bool {
+        let attempt = self.attempt();
+        ptr::eq(attempt.zone, zone) || attempt.cycle != cycle
+    }
+
+    /// Ends it: if nothing has come of it so far, it has failed.
+    pub(super) fn time_out(self) {
+        if self.attempt().connection.get().is_some() {
+            self.attempt().note(Err(Reason::TimedOut));
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // SAFETY: `begin` has allocated it as a box is. Nobody else knows the connection.
+        unsafe {
+            let attempt = Box::from_raw(self.0.as_ptr());
+            if let Some(connection) = attempt.connection.get() {
+                ngx_close_connection(connection.as_ptr());
+            }
+        }
+    }
 }
 
 impl Attempt {
-    /// # Safety
-    /// Called in the event loop.
-    pub(super) unsafe fn note(&self, result: Result<(), Reason>) {
-        // SAFETY: the cycle and its zones live if it still runs; by this function's contract.
-        unsafe {
-            if !ptr::eq(self.cycle, ngx_cycle) {
-                return;
-            }
-            let zone = &*self.zone;
-            let mut buffer = [0; Table::MAX_ADDRESS];
-            let sessions = zone.sessions();
-            let name = sessions.and_then(|it| it.table.address(self.server, &mut buffer));
-            let Some(name) = name else { return };
-            let event = match result {
-                Ok(()) => {
-                    Upstreams::of(self.cycle, zone).note_answer(name);
-                    Event::Accepted
-                }
-                Err(reason) => {
-                    let alone = lacks_company(self.cycle, zone, name);
-                    Event::AttemptFailed { reason, alone }
-                }
-            };
-            evidence::note_begun(zone, self.server, event, self.begun);
+    /// Notes what became of it.
+    fn note(&self, result: Result<(), Reason>) {
+        // The zone lives if its cycle still runs.
+        if self.cycle != Cycle::running() {
+            return;
         }
-    }
-
-    /// # Safety
-    /// Called once, in the event loop.
-    pub(super) unsafe fn close(attempt: *mut Attempt) {
-        // SAFETY: by this function's contract; `begin` has allocated it as a box is. Nobody else knows the
-        // connection.
-        unsafe {
-            let attempt = Box::from_raw(attempt);
-            if !attempt.connection.is_null() {
-                ngx_close_connection(attempt.connection);
+        let mut buffer = [0; Table::MAX_ADDRESS];
+        let sessions = self.zone.sessions();
+        let name = sessions.and_then(|it| it.table.address(self.server, &mut buffer));
+        let Some(name) = name else { return };
+        let event = match result {
+            Ok(()) => {
+                Upstreams::of(self.cycle, self.zone).note_answer(name);
+                Event::Accepted
             }
-        }
+            Err(reason) => {
+                let alone = lacks_company(self.cycle, self.zone, name);
+                Event::AttemptFailed { reason, alone }
+            }
+        };
+        evidence::note_begun(self.zone, self.server, event, self.begun);
     }
 }
 
 /// The connection of an attempt has come to something.
-pub(super) unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
+unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
     // SAFETY: nginx calls with an event of a connection whose data is its attempt, which lives as long
     // as the connection.
     unsafe {
         let connection = (*event).data.cast::<ngx_connection_t>();
-        let attempt = &mut *(*connection).data.cast::<Attempt>();
-        if (*connection).close() != 0 {
-            // The worker is shutting down: that says nothing of the server.
-            attempt.connection = ptr::null_mut();
-            ngx_close_connection(connection);
-            return;
-        }
-        let result = match socket_error((*connection).fd) {
-            0 => Ok(()),
-            error => match reason_of(error) {
-                Some(reason) => Err(reason),
-                None => {
-                    attempt.connection = ptr::null_mut();
-                    ngx_close_connection(connection);
-                    return;
-                }
+        let attempt = &*(*connection).data.cast::<Attempt>();
+        // A worker that shuts down closes its connections: that says nothing of the server.
+        let result = match (*connection).close() != 0 {
+            true => None,
+            false => match error_of((*connection).fd) {
+                0 => Some(Ok(())),
+                error => reason_of(error).map(Err),
             },
         };
-        attempt.connection = ptr::null_mut();
+        attempt.connection.set(None);
         ngx_close_connection(connection);
-        attempt.note(result);
+        if let Some(result) = result {
+            attempt.note(result);
+        }
     }
 }

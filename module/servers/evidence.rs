@@ -3,14 +3,13 @@
 use affinity::servers::{Event, Known, Place, Reason, Record, View};
 use affinity::status::Text;
 use affinity::table::{ServerId, Table, Tick};
-use nginx_sys::{
-    ngx_cycle, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_peer_connection_t,
-    ngx_uint_t, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PEER_FAILED,
-};
+use nginx_sys::{ngx_uint_t, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PEER_FAILED};
 
 use crate::conf::{Affinity, UpstreamConf};
 use crate::nginx;
-use crate::nginx::bits;
+use crate::nginx::cycle::Cycle;
+use crate::nginx::upstream::{Block, Peer, Upstream};
+use crate::servers::socket;
 use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
 
@@ -45,8 +44,7 @@ pub fn note_begun(zone: &Zone, server: ServerId, event: Event, begun: Tick) {
 #[cold]
 fn tell(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Record) {
     // Not the log of a connection: that adds the request line, which may hold an id.
-    // SAFETY: a process that serves requests has a cycle with a log.
-    let log = unsafe { (*ngx_cycle).log };
+    let log = Cycle::running().log();
     let mut buffer = [0; Table::MAX_ADDRESS];
     let Some(address) = sessions.table.address(server, &mut buffer) else { return };
     let (address, name) = (Text(address), zone.name());
@@ -70,11 +68,8 @@ fn tell(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Record) {
 }
 
 /// What an upstream makes of what is known of a server. `down`: its configuration there says so.
-///
-/// # Safety
-/// `us` is the upstream that `affinity` belongs to, in the running configuration.
-pub unsafe fn view(
-    us: *const ngx_http_upstream_srv_conf_t,
+pub fn view(
+    us: Block<'_>,
     affinity: &Affinity,
     address: &[u8],
     record: &Record,
@@ -86,23 +81,14 @@ pub unsafe fn view(
     if view.known != Known::Gone {
         return view;
     }
-    // SAFETY: by this function's contract.
-    let alone = unsafe { is_alone(us, affinity, address) };
+    let alone = is_alone(us, affinity, address);
     record.view(&Place { alone, ..place }, now)
 }
 
 /// Whether no other server of an upstream can be reached, as far as is known.
-///
-/// # Safety
-/// As for [`view`].
-pub unsafe fn is_alone(
-    us: *const ngx_http_upstream_srv_conf_t,
-    affinity: &Affinity,
-    address: &[u8],
-) -> bool {
-    // SAFETY: by this function's contract.
-    let conf = unsafe { UpstreamConf::of(us) };
-    let sessions = unsafe { (*affinity.zone).sessions() };
+pub fn is_alone(us: Block<'_>, affinity: &Affinity, address: &[u8]) -> bool {
+    let conf = UpstreamConf::of(us);
+    let sessions = affinity.zone.sessions();
     let (Some(conf), Some(sessions)) = (conf, sessions) else { return true };
     let Ok(addresses) = conf.addresses.try_borrow() else { return true };
     let is_reachable = |name: &[u8]| {
@@ -129,43 +115,32 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// # Safety
-    /// `pc` is that of the upstream `u`, as `peer.free` gets it with this `state`.
-    pub unsafe fn of(
-        pc: &ngx_peer_connection_t,
-        u: *const ngx_http_upstream_t,
-        state: ngx_uint_t,
-    ) -> Failure {
+    /// What `peer.free` says of a request that was at a server of the upstream `u`.
+    pub fn of(pc: Peer<'_>, u: Upstream<'_>, state: ngx_uint_t) -> Failure {
         if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
             return Failure::Own;
         }
-        // SAFETY: by this function's contract; nginx has set the address that it tried.
-        unsafe {
-            let Some(c) = pc.connection.as_ref() else {
-                // `connect` has failed at once, perhaps for want of something here.
-                let reason = crate::servers::socket::connect_once(pc.sockaddr, pc.socklen);
-                return reason.map_or(Failure::Own, Failure::Unreachable);
-            };
-            let read_timed_out = (*c.read).timedout() != 0;
-            let timed_out = read_timed_out || (*c.write).timedout() != 0;
-            let has_answered = (*u).headers_in.status_n != 0
-                || (*u).state.as_ref().is_some_and(|state| state.bytes_received > 0);
-            if bits::is_shaking_hands(u) {
-                Failure::Handshake
-            } else if read_timed_out && !has_answered {
-                Failure::Silent
-            } else if pc.cached() != 0 {
-                match timed_out || has_answered {
-                    true => Failure::Own,
-                    false => Failure::Stale,
-                }
-            } else if bits::was_connected(u) {
-                Failure::Own
-            } else if timed_out {
-                Failure::Unreachable(Reason::TimedOut)
-            } else {
-                Failure::Unreachable(Reason::Refused)
+        let Some((read_timed_out, write_timed_out)) = pc.timed_out() else {
+            // `connect` has failed at once, perhaps for want of something here.
+            let reason = pc.address().and_then(socket::connect_once);
+            return reason.map_or(Failure::Own, Failure::Unreachable);
+        };
+        let timed_out = read_timed_out || write_timed_out;
+        if u.is_shaking_hands() {
+            Failure::Handshake
+        } else if read_timed_out && !u.has_answered() {
+            Failure::Silent
+        } else if pc.is_cached() {
+            match timed_out || u.has_answered() {
+                true => Failure::Own,
+                false => Failure::Stale,
             }
+        } else if u.was_connected() {
+            Failure::Own
+        } else if timed_out {
+            Failure::Unreachable(Reason::TimedOut)
+        } else {
+            Failure::Unreachable(Reason::Refused)
         }
     }
 }

@@ -1,13 +1,14 @@
 //! A look at all servers of a zone: what DNS and the configuration say of them, and which are to be tried.
 
-use crate::nginx::{self};
+use affinity::servers::{Event, Known, Record};
+use affinity::table::{ServerId, Span, Table, Tick};
+
+use crate::nginx;
 use crate::peers::addresses::{Address, Addresses};
 use crate::servers::evidence;
 use crate::servers::upstreams::Upstreams;
 use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
-use affinity::servers::{Event, Known, Record};
-use affinity::table::{ServerId, Span, Table, Tick};
 
 /// What they have of one server.
 #[derive(Default)]
@@ -112,7 +113,8 @@ impl<'a> Upstreams<'a> {
         let has_sessions =
             || sessions.table.server_stats(server).is_some_and(|stats| stats.live > 0);
         if found.address.is_none() && record != Record::default() && !has_sessions() {
-            // No upstream has it, and nobody asks for it any more: who gets the address begins anew.
+            // No upstream has it, and it has no session: a new server with this address starts with a clean
+            // record.
             sessions.table.update_record(server, |_| Record::default());
             sessions.note_trouble();
             return;

@@ -1,17 +1,17 @@
 //! A `connect` that does not wait, and what its errors say of the server.
 
-use crate::nginx::ERROR;
-use crate::servers::attempt::on_event;
-use crate::servers::attempt::Attempt;
-use affinity::servers::Reason;
 use core::ffi::{c_int, c_void};
 use core::mem;
-use core::ptr;
-use nginx_sys::{
-    ngx_close_connection, ngx_connection_t, ngx_get_connection, ngx_int_t, ngx_log_t, sockaddr,
-    socklen_t,
-};
+use core::ptr::NonNull;
 use std::io::Error;
+
+use affinity::servers::Reason;
+use nginx_sys::{
+    ngx_close_connection, ngx_connection_t, ngx_event_handler_pt, ngx_get_connection, ngx_int_t,
+    ngx_log_t,
+};
+
+use crate::nginx::ERROR;
 
 extern "C" {
     fn sticky_learn_watch_connection(c: *mut ngx_connection_t) -> ngx_int_t;
@@ -28,21 +28,21 @@ pub(super) enum Progress {
 pub(super) struct Socket(c_int);
 
 impl Socket {
-    /// # Safety
-    /// `address` is the start of a socket address of `len` bytes.
-    pub(super) unsafe fn connect(
-        address: *const sockaddr,
-        len: socklen_t,
-    ) -> (Option<Socket>, Progress) {
-        // SAFETY: by this function's contract.
+    /// Begins to connect to a socket address.
+    pub(super) fn connect(address: &[u8]) -> (Option<Socket>, Progress) {
+        let Some(family) = address.first_chunk().map(|it| libc::sa_family_t::from_ne_bytes(*it))
+        else {
+            return (None, Progress::Local);
+        };
+        // SAFETY: the kernel reads as many bytes of the address as there are.
         unsafe {
-            let family = c_int::from((*address).sa_family);
             let flags = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
-            let socket = match libc::socket(family, flags, 0) {
+            let socket = match libc::socket(c_int::from(family), flags, 0) {
                 -1 => return (None, Progress::Local),
                 number => Socket(number),
             };
-            if libc::connect(socket.0, address.cast(), len) == 0 {
+            let len = address.len() as libc::socklen_t;
+            if libc::connect(socket.0, address.as_ptr().cast(), len) == 0 {
                 return (Some(socket), Progress::Done(Ok(())));
             }
             let progress = match Error::last_os_error().raw_os_error().unwrap_or(0) {
@@ -56,32 +56,33 @@ impl Socket {
         }
     }
 
-    /// Has nginx tell what becomes of it; null if that cannot be.
+    /// Makes it a connection of nginx's, whose events call `handler`; `None` if nginx has none left, or cannot
+    /// watch it.
     ///
     /// # Safety
-    /// Called in the event loop; `attempt` lives as long as the connection.
+    /// `data` lives until the connection is closed.
     pub(super) unsafe fn watch(
         self,
-        attempt: *mut Attempt,
+        data: *mut c_void,
+        handler: ngx_event_handler_pt,
         log: *mut ngx_log_t,
-    ) -> *mut ngx_connection_t {
-        // SAFETY: by this function's contract. A connection takes the socket over.
+    ) -> Option<NonNull<ngx_connection_t>> {
+        // SAFETY: nginx gives a connection or null. It takes the socket over.
         unsafe {
-            let connection = ngx_get_connection(self.0, log);
-            let Some(c) = connection.as_mut() else { return ptr::null_mut() };
+            let connection = NonNull::new(ngx_get_connection(self.0, log))?;
+            let c = connection.as_ptr();
             mem::forget(self);
-            c.data = attempt.cast::<c_void>();
-            c.log = log;
-            for event in [c.read, c.write] {
-                (*event).handler = Some(on_event);
+            (*c).data = data;
+            (*c).log = log;
+            for event in [(*c).read, (*c).write] {
+                (*event).handler = handler;
                 (*event).log = log;
             }
-            let added = sticky_learn_watch_connection(connection);
-            if added == ERROR {
-                ngx_close_connection(connection);
-                return ptr::null_mut();
+            if sticky_learn_watch_connection(c) == ERROR {
+                ngx_close_connection(c);
+                return None;
             }
-            connection
+            Some(connection)
         }
     }
 }
@@ -95,21 +96,15 @@ impl Drop for Socket {
 
 /// Why a server cannot be reached, if one more `connect` says so at once; `None` if it does not, or if
 /// the reason is on this machine.
-///
-/// # Safety
-/// As for [`Socket::connect`].
-pub unsafe fn connect_once(address: *const sockaddr, len: socklen_t) -> Option<Reason> {
-    if address.is_null() {
-        return None;
-    }
-    // SAFETY: by this function's contract.
-    match unsafe { Socket::connect(address, len) } {
+pub fn connect_once(address: &[u8]) -> Option<Reason> {
+    match Socket::connect(address) {
         (_, Progress::Done(Err(reason))) => Some(reason),
         _ => None,
     }
 }
 
-pub(super) fn socket_error(socket: c_int) -> c_int {
+/// What became of a connection that was begun: an error of `connect`, or zero.
+pub(super) fn error_of(socket: c_int) -> c_int {
     let mut error: c_int = 0;
     let mut len = size_of::<c_int>() as libc::socklen_t;
     // SAFETY: both are writable, and as large as is said.

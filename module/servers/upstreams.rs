@@ -1,47 +1,32 @@
 //! The addresses of a zone's upstreams, as this worker has copied them.
 
-use crate::conf::method::Sticky;
-use crate::conf::{Affinity, UpstreamConf};
-use crate::nginx::{self};
-use crate::peers::addresses::{Address, Addresses, Route};
-use crate::peers::list::Candidate;
-use crate::zone::Zone;
 use core::cell::Ref;
 use core::ptr;
-use nginx_sys::{ngx_cycle_t, ngx_http_upstream_srv_conf_t};
+
+use crate::conf::method::Sticky;
+use crate::conf::{Affinity, UpstreamConf};
+use crate::nginx;
+use crate::nginx::cycle::Cycle;
+use crate::peers::addresses::{Address, Addresses, Route};
+use crate::peers::list::{Candidate, List};
+use crate::zone::Zone;
 
 /// The upstreams of a cycle that have sessions, and a list of servers.
-///
-/// # Safety
-/// The cycle is live.
-pub(super) unsafe fn upstreams<'a>(
-    cycle: *const ngx_cycle_t,
-) -> impl Iterator<Item = (*const ngx_http_upstream_srv_conf_t, &'a UpstreamConf, &'a Affinity)> {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let all = nginx::conf::upstreams(nginx::conf::cycle_main_conf(
-            cycle,
-            nginx::conf::upstream_module(),
-        ));
-        all.iter().filter_map(|&us| {
-            let us = us.cast_const();
-            let conf: &UpstreamConf = UpstreamConf::of(us)?;
-            let is_listed = conf.balancer.keeps_round_robins_list;
-            Some((us, conf, conf.affinity.as_ref().filter(|_| is_listed)?))
-        })
-    }
+pub(super) fn upstreams<'c>(
+    cycle: Cycle<'c>,
+) -> impl Iterator<Item = (List<'c>, &'c UpstreamConf, &'c Affinity)> {
+    cycle.upstreams().filter_map(|block| {
+        let conf = UpstreamConf::of(block)?;
+        let list = conf.balancer.list(block)?;
+        Some((list, conf, conf.affinity.as_ref()?))
+    })
 }
 
 /// Copies the addresses of all upstreams whose list has changed.
-///
-/// # Safety
-/// The cycle is the running one.
-pub unsafe fn refresh(cycle: *const ngx_cycle_t) {
-    // SAFETY: by this function's contract.
-    for (us, conf, _) in unsafe { upstreams(cycle) } {
+pub fn refresh(cycle: Cycle<'_>) {
+    for (list, conf, _) in upstreams(cycle) {
         if let Ok(mut addresses) = conf.addresses.try_borrow_mut() {
-            // SAFETY: as above.
-            unsafe { addresses.refresh(us, |candidate| route(&conf.sticky, candidate)) };
+            addresses.refresh(list, |candidate| route(&conf.sticky, candidate));
         }
     }
 }
@@ -53,7 +38,9 @@ pub(super) fn route(sticky: &Sticky, candidate: &Candidate<'_>) -> Option<Route>
     #[cfg(nginx_own_sticky)]
     let route = {
         let () = sticky;
-        crate::peers::version::route(candidate)
+        let peer = candidate.peer();
+        // SAFETY: the string lives as long as the peer.
+        (peer.route() != 0).then(|| unsafe { crate::nginx::bytes(&peer.sid) })
     };
     route.and_then(Route::new)
 }
@@ -62,12 +49,9 @@ pub(super) fn route(sticky: &Sticky, candidate: &Candidate<'_>) -> Option<Route>
 pub(super) struct Upstreams<'a>(pub(super) Vec<Ref<'a, Addresses>>);
 
 impl<'a> Upstreams<'a> {
-    /// # Safety
-    /// As for [`look_after`].
-    pub(super) unsafe fn of(cycle: *const ngx_cycle_t, zone: &Zone) -> Upstreams<'a> {
+    pub(super) fn of(cycle: Cycle<'a>, zone: &Zone) -> Upstreams<'a> {
         let mut all = Vec::new();
-        // SAFETY: by this function's contract.
-        for (_, conf, affinity) in unsafe { upstreams(cycle) } {
+        for (_, conf, affinity) in upstreams(cycle) {
             if let (true, Ok(addresses)) =
                 (ptr::eq(affinity.zone, zone), conf.addresses.try_borrow())
             {
@@ -102,13 +86,9 @@ impl<'a> Upstreams<'a> {
 
 /// Whether no upstream of a zone that has a server has another one that has answered lately: then a
 /// failed attempt proves nothing, for the fault may be nearer.
-///
-/// # Safety
-/// As for [`look_after`].
-pub(super) unsafe fn lacks_company(cycle: *const ngx_cycle_t, zone: &Zone, name: &[u8]) -> bool {
+pub(super) fn lacks_company(cycle: Cycle<'_>, zone: &Zone, name: &[u8]) -> bool {
     let (now, pause) = (nginx::now(), zone.rules().pause);
-    // SAFETY: by this function's contract.
-    let upstreams = unsafe { Upstreams::of(cycle, zone) };
+    let upstreams = Upstreams::of(cycle, zone);
     let has_company = |addresses: &Ref<'_, Addresses>| {
         addresses.answered.get().is_some_and(|answered| now.since(answered) <= pause)
             && addresses.find(name).is_some()
@@ -117,14 +97,10 @@ pub(super) unsafe fn lacks_company(cycle: *const ngx_cycle_t, zone: &Zone, name:
 }
 
 /// Drops the copies of addresses that have left DNS and have no session any more.
-///
-/// # Safety
-/// The cycle is the running one.
-pub(super) unsafe fn drop_addresses(cycle: *const ngx_cycle_t) {
-    // SAFETY: by this function's contract, and so are its zones.
-    for (_, conf, affinity) in unsafe { upstreams(cycle) } {
+pub(super) fn drop_addresses(cycle: Cycle<'_>) {
+    for (_, conf, affinity) in upstreams(cycle) {
         let (Some(sessions), Ok(mut addresses)) =
-            (unsafe { (*affinity.zone).sessions() }, conf.addresses.try_borrow_mut())
+            (affinity.zone.sessions(), conf.addresses.try_borrow_mut())
         else {
             continue;
         };

@@ -1,33 +1,26 @@
 //! In place of `sticky` where nginx has its own (from 1.29.6 on): nothing of ours is compiled.
 
 use affinity::policy::Status;
-use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
-    ngx_http_upstream_srv_conf_t,
-};
+use nginx_sys::ngx_http_upstream_init_peer_pt;
 
 use crate::conf::method::Sticky;
-
-pub const COMMANDS_LEN: usize = 0;
-
-pub const fn add_commands<const N: usize>(
-    commands: [ngx_command_t; N],
-    _at: usize,
-) -> [ngx_command_t; N] {
-    commands
-}
+use crate::nginx::conf::Conf;
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Block;
 
 pub fn init_peer_of(_conf: &Sticky) -> ngx_http_upstream_init_peer_pt {
     None
 }
 
-pub unsafe fn install_filter(_cf: &ngx_conf_t) {}
+pub fn install_filter(_cf: &mut Conf<'_>) {}
 
-pub unsafe fn arrange(_us: *const ngx_http_upstream_srv_conf_t, _conf: &mut Sticky) {}
+/// # Safety
+/// None: there is nothing to do.
+pub unsafe fn arrange(_block: Block<'_>) {}
 
 /// Status and bound server of a request.
 pub type Shown<'a> = (Status, Option<&'a [u8]>);
 
-pub unsafe fn shown<'a>(_r: *mut ngx_http_request_t) -> Option<Shown<'a>> {
+pub fn shown<'r>(_r: Request<'r>) -> Option<Shown<'r>> {
     None
 }

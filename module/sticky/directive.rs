@@ -13,10 +13,8 @@ use super::cookie::is_samesite;
 use crate::conf::method::{Cookie, Expires, Method};
 use crate::conf::sticky_learn::{self, Parameters};
 use crate::conf::value::{has_variables, Value};
-use crate::conf::words::{self, split};
-use crate::conf::UpstreamConf;
-use crate::nginx;
-use crate::nginx::conf::{fail, Logged};
+use crate::conf::{words, UpstreamConf};
+use crate::nginx::conf::{conf_result, fail, Conf, Logged, Word};
 use crate::zone;
 
 pub unsafe extern "C" fn sticky(
@@ -24,18 +22,16 @@ pub unsafe extern "C" fn sticky(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes itself and the configuration that `create_upstream` made.
-    nginx::conf::conf_result(unsafe { read(&mut *cf, &mut *conf.cast()) })
+    // SAFETY: nginx passes itself and the configuration that `create_upstream` made, for this call.
+    let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<UpstreamConf>()) };
+    conf_result(read(&mut cf, conf))
 }
 
-/// # Safety
-/// `cf` is being read, at the directive.
-unsafe fn read(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<(), Logged> {
+fn read(cf: &mut Conf<'_>, conf: &mut UpstreamConf) -> Result<(), Logged> {
     sticky_learn::refuse_second(cf, conf, "sticky")?;
-    // SAFETY: by this function's contract; nginx has counted three words at least.
-    unsafe {
-        let words = nginx::conf::args(cf);
-        let (method, words) = (words[1], &words[2..]);
+    let words = cf.args().to_vec();
+    // nginx has counted three words at least.
+    if let [_, method, words @ ..] = &words[..] {
         match method.as_bytes() {
             b"cookie" => conf.sticky.method = Some(read_cookie(cf, words)?),
             b"route" => conf.sticky.method = Some(read_route(cf, words)?),
@@ -49,10 +45,7 @@ unsafe fn read(cf: &mut ngx_conf_t, conf: &mut UpstreamConf) -> Result<(), Logge
 }
 
 /// `cookie NAME [expires=] [domain=] [httponly] [samesite=] [secure] [path=]`.
-///
-/// # Safety
-/// `words` are those of the directive that `cf` is at, behind the method.
-unsafe fn read_cookie(cf: &mut ngx_conf_t, words: &[ngx_str_t]) -> Result<Method, Logged> {
+fn read_cookie(cf: &mut Conf<'_>, words: &[Word]) -> Result<Method, Logged> {
     let name = words[0];
     if name.is_empty() {
         fail!(cf, "\"sticky\" directive empty cookie name");
@@ -60,7 +53,7 @@ unsafe fn read_cookie(cf: &mut ngx_conf_t, words: &[ngx_str_t]) -> Result<Method
     let (mut expires, mut domain, mut samesite, mut path) = (None, None, None, None);
     let (mut httponly, mut secure) = (None, None);
     for &word in &words[1..] {
-        match (word.as_bytes(), split(&word)) {
+        match (word.as_bytes(), word.split()) {
             (b"httponly", _) => once(cf, "httponly", &mut httponly, |_| Ok(()))?,
             (b"secure", _) => once(cf, "secure", &mut secure, |_| Ok(()))?,
             (_, Some(("expires", text))) => {
@@ -68,15 +61,13 @@ unsafe fn read_cookie(cf: &mut ngx_conf_t, words: &[ngx_str_t]) -> Result<Method
             }
             (_, Some(("domain", text))) => once(cf, "domain", &mut domain, |cf| {
                 not_empty(cf, "domain", text)?;
-                // SAFETY: by this function's contract, the text lies in the configuration's pool.
-                unsafe { Value::compile_any(cf, text) }
+                Value::compile_any(cf, text)
             })?,
             (_, Some(("samesite", text))) => once(cf, "samesite", &mut samesite, |cf| {
                 if !has_variables(&text) && !is_samesite(text.as_bytes()) {
                     fail!(cf, "\"sticky\" directive invalid \"samesite\" parameter value");
                 }
-                // SAFETY: as above.
-                unsafe { Value::compile_any(cf, text) }
+                Value::compile_any(cf, text)
             })?,
             (_, Some(("path", text))) => once(cf, "path", &mut path, |cf| {
                 not_empty(cf, "path", text)?;
@@ -86,8 +77,7 @@ unsafe fn read_cookie(cf: &mut ngx_conf_t, words: &[ngx_str_t]) -> Result<Method
         }
     }
     let flags = [(httponly, "; httponly"), (secure, "; secure")];
-    // SAFETY: by this function's contract.
-    let lookup = unsafe { variable(cf, &[b"cookie_", name.as_bytes()].concat())? };
+    let lookup = variable(cf, &[b"cookie_", name.as_bytes()].concat())?;
     Ok(Method {
         lookup: vec![lookup],
         cookie: Some(Cookie {
@@ -105,12 +95,12 @@ unsafe fn read_cookie(cf: &mut ngx_conf_t, words: &[ngx_str_t]) -> Result<Method
     })
 }
 
-fn read_expires(cf: &mut ngx_conf_t, mut text: ngx_str_t) -> Result<Expires, Logged> {
+fn read_expires(cf: &mut Conf<'_>, text: Word) -> Result<Expires, Logged> {
     if text.as_bytes() == b"max" {
         return Ok(Expires::Max);
     }
     // SAFETY: nginx reads the string only.
-    let seconds = unsafe { ngx_parse_time(&mut text, 1) };
+    let seconds = unsafe { ngx_parse_time(&mut text.raw(), 1) };
     if seconds < 0 {
         fail!(cf, "\"sticky\" directive invalid \"expires\" parameter value");
     }
@@ -118,15 +108,11 @@ fn read_expires(cf: &mut ngx_conf_t, mut text: ngx_str_t) -> Result<Expires, Log
 }
 
 /// `route $VARIABLE ...`.
-///
-/// # Safety
-/// As above.
-unsafe fn read_route(cf: &mut ngx_conf_t, words: &[ngx_str_t]) -> Result<Method, Logged> {
+fn read_route(cf: &mut Conf<'_>, words: &[Word]) -> Result<Method, Logged> {
     let mut lookup = Vec::new();
     for word in words {
         match word.as_bytes() {
-            // SAFETY: by this function's contract.
-            [b'$', name @ ..] if !name.is_empty() => lookup.push(unsafe { variable(cf, name)? }),
+            [b'$', name @ ..] if !name.is_empty() => lookup.push(variable(cf, name)?),
             _ => fail!(cf, "invalid variable name \"{word}\""),
         }
     }
@@ -134,22 +120,17 @@ unsafe fn read_route(cf: &mut ngx_conf_t, words: &[ngx_str_t]) -> Result<Method,
 }
 
 /// `learn create=$VARIABLE ... lookup=$VARIABLE ... zone=NAME:SIZE [timeout=TIME] [header]`.
-///
-/// # Safety
-/// As above.
-unsafe fn read_learn(cf: &mut ngx_conf_t, words: &[ngx_str_t]) -> Result<Parameters, Logged> {
+fn read_learn(cf: &mut Conf<'_>, words: &[Word]) -> Result<Parameters, Logged> {
     let mut parameters = Parameters::default();
     for &word in words {
-        match (word.as_bytes(), split(&word)) {
+        match (word.as_bytes(), word.split()) {
             (b"header", _) => parameters.header = true,
-            // SAFETY: by this function's contract.
-            (_, Some(("create", text))) => unsafe {
+            (_, Some(("create", text))) => {
                 parameters.create.push(read_value(cf, "create", text)?);
-            },
-            // SAFETY: as above.
-            (_, Some(("lookup", text))) => unsafe {
+            }
+            (_, Some(("lookup", text))) => {
                 parameters.lookup.push(read_value(cf, "lookup", text)?);
-            },
+            }
             (_, Some(("zone", text))) => {
                 if parameters.zone.is_some() {
                     fail!(cf, "\"sticky\" directive duplicate zone");
@@ -176,19 +157,16 @@ unsafe fn read_learn(cf: &mut ngx_conf_t, words: &[ngx_str_t]) -> Result<Paramet
     Ok(parameters)
 }
 
-/// # Safety
-/// `text` lies in the configuration's pool.
-unsafe fn read_value(cf: &mut ngx_conf_t, name: &str, text: ngx_str_t) -> Result<Value, Logged> {
+fn read_value(cf: &mut Conf<'_>, name: &str, text: Word) -> Result<Value, Logged> {
     if !has_variables(&text) {
         fail!(cf, "\"sticky\" directive missing variable in the \"{name}\" parameter");
     }
-    // SAFETY: by this function's contract.
-    unsafe { Value::compile_any(cf, text) }
+    Value::compile_any(cf, text)
 }
 
-fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize), Logged> {
+fn read_zone(cf: &mut Conf<'_>, text: Word) -> Result<(Word, usize), Logged> {
     let colon = text.as_bytes().iter().position(|&byte| byte == b':');
-    let Some((name, mut size)) = colon.and_then(|at| {
+    let Some((name, size)) = colon.and_then(|at| {
         let (name, _) = text.split_at(at)?;
         let (_, size) = text.split_at(at + 1)?;
         Some((name, size))
@@ -199,22 +177,22 @@ fn read_zone(cf: &mut ngx_conf_t, text: ngx_str_t) -> Result<(ngx_str_t, usize),
         fail!(cf, "\"sticky\" directive zone name is not specified");
     }
     // SAFETY: nginx reads the string only.
-    match usize::try_from(unsafe { ngx_parse_size(&mut size) }) {
+    match usize::try_from(unsafe { ngx_parse_size(&mut size.raw()) }) {
         Ok(bytes) if bytes >= zone::size::min_size() => Ok((name, bytes)),
         Ok(_) => fail!(cf, "\"sticky\" directive zone is too small"),
         Err(_) => fail!(cf, "\"sticky\" directive invalid zone size"),
     }
 }
 
-fn read_timeout(cf: &mut ngx_conf_t, mut text: ngx_str_t) -> Result<Span, Logged> {
+fn read_timeout(cf: &mut Conf<'_>, text: Word) -> Result<Span, Logged> {
     // SAFETY: nginx reads the string only.
-    match u64::try_from(unsafe { ngx_parse_time(&mut text, 0) }) {
+    match u64::try_from(unsafe { ngx_parse_time(&mut text.raw(), 0) }) {
         Ok(ms) if ms > 0 && ms <= words::MAX_TIME => Ok(Span::from_millis(ms)),
         _ => fail!(cf, "\"sticky\" directive invalid timeout"),
     }
 }
 
-fn not_empty(cf: &mut ngx_conf_t, name: &str, text: ngx_str_t) -> Result<(), Logged> {
+fn not_empty(cf: &mut Conf<'_>, name: &str, text: Word) -> Result<(), Logged> {
     if text.is_empty() {
         fail!(cf, "\"sticky\" directive no value for \"{name}\"");
     }
@@ -222,10 +200,10 @@ fn not_empty(cf: &mut ngx_conf_t, name: &str, text: ngx_str_t) -> Result<(), Log
 }
 
 fn once<T>(
-    cf: &mut ngx_conf_t,
+    cf: &mut Conf<'_>,
     name: &str,
     slot: &mut Option<T>,
-    read: impl FnOnce(&mut ngx_conf_t) -> Result<T, Logged>,
+    read: impl FnOnce(&mut Conf<'_>) -> Result<T, Logged>,
 ) -> Result<(), Logged> {
     if slot.is_some() {
         fail!(cf, "\"sticky\" directive parameter \"{name}\" is duplicate");
@@ -235,13 +213,10 @@ fn once<T>(
 }
 
 /// The index of a variable.
-///
-/// # Safety
-/// `cf` is being read.
-unsafe fn variable(cf: &mut ngx_conf_t, name: &[u8]) -> Result<ngx_int_t, Logged> {
+fn variable(cf: &mut Conf<'_>, name: &[u8]) -> Result<ngx_int_t, Logged> {
     let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
     // SAFETY: nginx keeps a copy of the name.
-    match unsafe { ngx_http_get_variable_index(cf, &mut name) } {
+    match unsafe { ngx_http_get_variable_index(cf.raw(), &mut name) } {
         index if index >= 0 => Ok(index),
         _ => Err(Logged),
     }

@@ -4,31 +4,26 @@
 //! the cookie that `peer.get` has put there.
 
 use nginx_sys::{
-    ngx_conf_t, ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter,
-    ngx_http_upstream_srv_conf_t, ngx_int_t,
+    ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
 };
 
 use super::choice::Choice;
 use crate::conf::UpstreamConf;
-use crate::nginx::{self, ERROR, OK};
+use crate::nginx::conf::Conf;
+use crate::nginx::request::Request;
+use crate::nginx::{ERROR, OK};
 
 static mut NEXT: ngx_http_output_header_filter_pt = None;
 /// What any configuration of this process has needed, as in `filters`.
 static mut NEEDED: bool = false;
 
 /// Puts a header filter into nginx's chain if any upstream sets a cookie.
-///
-/// # Safety
-/// `cf` has read all of `http {}`.
-pub unsafe fn install(cf: &ngx_conf_t) {
-    // SAFETY: nginx reads its configuration in one thread, and chains filters anew each time.
+pub fn install(cf: &mut Conf<'_>) {
+    let sets_cookie = |block| UpstreamConf::of(block).is_some_and(|conf| conf.sticky.sets_cookie());
+    let is_needed = cf.upstreams().any(sets_cookie);
+    // SAFETY: nginx reads its configuration in one thread, and chains filters again each time.
     unsafe {
-        let upstreams =
-            nginx::conf::upstreams(nginx::conf::main_conf(cf, nginx::conf::upstream_module()));
-        let sets_cookie = |&us: &*mut ngx_http_upstream_srv_conf_t| {
-            UpstreamConf::of(us).is_some_and(|conf| conf.sticky.sets_cookie())
-        };
-        NEEDED |= upstreams.iter().any(sets_cookie);
+        NEEDED |= is_needed;
         if NEEDED {
             NEXT = ngx_http_top_header_filter;
             ngx_http_top_header_filter = Some(filter);
@@ -37,11 +32,13 @@ pub unsafe fn install(cf: &ngx_conf_t) {
 }
 
 unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request; the next filter was noted by `install`.
+    // SAFETY: nginx passes a live request.
+    let request = unsafe { Request::new(r) };
+    if Choice::last(request).is_some_and(|choice| choice.told().restore(request).is_err()) {
+        return ERROR;
+    }
+    // SAFETY: the next filter was noted by `install`, and gets what ours has got.
     unsafe {
-        if Choice::last(r).is_some_and(|choice| choice.told().restore(r).is_err()) {
-            return ERROR;
-        }
         match NEXT {
             Some(next) => next(r),
             None => OK,

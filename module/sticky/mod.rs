@@ -5,33 +5,20 @@
 //! `upstream` with rules of its own.
 
 use affinity::policy::Status;
-use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_init_peer_pt,
-    ngx_http_upstream_srv_conf_t,
-};
+use nginx_sys::ngx_http_upstream_init_peer_pt;
 
-use crate::balancer::server::server;
 use crate::conf::method::Sticky;
-use crate::nginx::conf::command;
+use crate::conf::UpstreamConf;
+use crate::nginx::conf::Conf;
+use crate::nginx::request::Request;
+use crate::nginx::upstream::Block;
+use crate::peers::list::List;
 
 mod choice;
 mod cookie;
-mod directive;
+pub mod directive;
 #[cfg(nginx_early_hints)]
 mod early_hints;
-
-/// How many directives of ours depend on the version.
-pub const COMMANDS_LEN: usize = 2;
-
-/// Adds them to the others, from place `at` on.
-pub const fn add_commands<const N: usize>(
-    mut commands: [ngx_command_t; N],
-    at: usize,
-) -> [ngx_command_t; N] {
-    commands[at] = command(c"sticky", nginx_sys::NGX_CONF_2MORE, directive::sticky);
-    commands[at + 1] = command(c"server", nginx_sys::NGX_CONF_1MORE, server);
-    commands
-}
 
 /// What begins a request of an upstream with a method of its own, without sessions.
 pub fn init_peer_of(conf: &Sticky) -> ngx_http_upstream_init_peer_pt {
@@ -39,15 +26,9 @@ pub fn init_peer_of(conf: &Sticky) -> ngx_http_upstream_init_peer_pt {
 }
 
 /// Adds a filter where nginx loses the cookies of `sticky cookie`.
-///
-/// # Safety
-/// `cf` has read all of `http {}`.
-pub unsafe fn install_filter(cf: &ngx_conf_t) {
+pub fn install_filter(cf: &mut Conf<'_>) {
     #[cfg(nginx_early_hints)]
-    // SAFETY: by this function's contract.
-    unsafe {
-        early_hints::install(cf)
-    };
+    early_hints::install(cf);
     #[cfg(not(nginx_early_hints))]
     let _ = cf;
 }
@@ -55,11 +36,17 @@ pub unsafe fn install_filter(cf: &ngx_conf_t) {
 /// Notes what is known of an upstream's servers.
 ///
 /// # Safety
-/// nginx reads its configuration; the upstream's balancer has made its peers.
-pub unsafe fn arrange(us: *const ngx_http_upstream_srv_conf_t, conf: &mut Sticky) {
-    if conf.method.is_some() || conf.ids.has_routes() {
-        // SAFETY: by this function's contract.
-        unsafe { conf.ids.arrange(&*us) };
+/// 1. nginx reads its configuration, and no other reference to ours of the upstream is used meanwhile.
+/// 2. The upstream's balancer keeps a list of peers, and has made it.
+pub unsafe fn arrange(block: Block<'_>) {
+    // SAFETY: by (1).
+    let Some(conf) = (unsafe { UpstreamConf::of_mut(block) }) else { return };
+    let sticky = &mut conf.sticky;
+    if sticky.method.is_some() || sticky.ids.has_routes() {
+        // SAFETY: by (2).
+        if let Some(list) = unsafe { List::of(block) } {
+            sticky.ids.arrange(block.servers(), list);
+        }
     }
 }
 
@@ -67,13 +54,7 @@ pub unsafe fn arrange(us: *const ngx_http_upstream_srv_conf_t, conf: &mut Sticky
 pub type Shown<'a> = (Status, Option<&'a [u8]>);
 
 /// What the variables show of a request that is in such an upstream.
-///
-/// # Safety
-/// `r` is a live request.
-pub unsafe fn shown<'a>(r: *mut ngx_http_request_t) -> Option<Shown<'a>> {
-    // SAFETY: by this function's contract.
-    unsafe {
-        let choice = choice::Choice::last(r).filter(|choice| choice.is_current())?;
-        Some((choice.status(), choice.bound_address()))
-    }
+pub fn shown<'r>(r: Request<'r>) -> Option<Shown<'r>> {
+    let choice = choice::Choice::last(r).filter(|choice| choice.is_current())?;
+    Some((choice.status(), choice.bound_address()))
 }

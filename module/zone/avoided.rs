@@ -1,12 +1,13 @@
 //! The servers that new sessions are to avoid.
 
+use affinity::servers::{Avoided, Record};
+use affinity::status::Draining;
+use affinity::table::Table;
+
 use crate::nginx;
 use crate::peers::addresses;
 use crate::peers::list::Candidate;
 use crate::zone::sessions::Sessions;
-use affinity::servers::{Avoided, Record};
-use affinity::status::Draining;
-use affinity::table::Table;
 
 impl Sessions {
     /// The servers that new sessions are to avoid, and why; `None` without memory for them.

@@ -1,12 +1,14 @@
 //! What became of requests, counted for each zone.
 
-use crate::zone::notes::TALLIES;
-use crate::zone::sessions::Sessions;
+use core::sync::atomic::Ordering;
+
 use affinity::policy::{Rejection, Status};
 use affinity::status::Tally;
 use affinity::table::ServerId;
-use core::sync::atomic::Ordering;
 use nginx_sys::ngx_worker;
+
+use crate::zone::notes::TALLIES;
+use crate::zone::sessions::Sessions;
 
 impl Sessions {
     /// Counts a request that has ended; `server` is that of its session.

@@ -1,11 +1,14 @@
-//! What requests and workers must heed of a zone's servers: which drain, whether any is in trouble, and who makes the attempts.
+//! Flags for all workers: which servers drain, whether anything is known against a server, which worker makes the
+//! attempts.
 
-use crate::zone::notes::note;
-use crate::zone::sessions::Sessions;
+use core::sync::atomic::Ordering;
+
 use affinity::mcp::SharedTargets;
 use affinity::status::Draining;
 use affinity::table::{ServerId, Span, Tick};
-use core::sync::atomic::Ordering;
+
+use crate::zone::notes::note;
+use crate::zone::sessions::Sessions;
 
 impl Sessions {
     /// Lets a server drain, or no longer. False if the table has no room for it.

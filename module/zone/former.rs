@@ -1,10 +1,12 @@
-//! The memory that a zone had before: what old workers still do there is seen through another mapping.
+//! The former memory of a zone. Old workers still use it; a second mapping shows what they do.
+
+use core::ptr;
+
+use affinity::table::Table;
+use nginx_sys::{ngx_cycle, ngx_list_part_t, ngx_shm_zone_t};
 
 use crate::zone::pages::Mapping;
 use crate::zone::region::table_in;
-use affinity::table::Table;
-use core::ptr::{self};
-use nginx_sys::{ngx_cycle, ngx_list_part_t, ngx_shm_zone_t};
 
 /// The memory that a zone had before it got its present one. Workers of former configurations go
 /// on using it until their last stream has ended: what they learn, refresh, move and end is seen
@@ -18,7 +20,7 @@ impl Former {
     /// # Safety
     /// `shm` is a zone of a live configuration.
     pub(super) unsafe fn map(shm: &ngx_shm_zone_t) -> Option<Former> {
-        // SAFETY: by this function's contract.
+        // SAFETY: a mapped zone of a live configuration, and another mapping of it.
         unsafe {
             let pages = Mapping::again(shm)?;
             Some(Former { table: table_in(shm, pages.address())?, _pages: pages })

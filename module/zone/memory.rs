@@ -1,38 +1,38 @@
 //! Fresh memory of a zone: a table is laid over it, and the sessions of the former memory are taken over.
 
-use crate::nginx;
-use crate::zone::former::former_zone;
-use crate::zone::former::Former;
-use crate::zone::notes::Counters;
-use crate::zone::notes::Notes;
-use crate::zone::notes::MAGIC;
-use crate::zone::notes::REPORT_EVERY;
-use crate::zone::notes::TALLIES;
-use crate::zone::pages::Mapping;
-use crate::zone::region::table_in;
-use crate::zone::sessions::Sessions;
-use crate::zone::Zone;
-use affinity::mcp::SharedTargets;
-use affinity::status::{Draining, Tally};
-use affinity::table::{Limits, Span, Table};
 use core::cell::RefCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::rc::Rc;
+
+use affinity::mcp::SharedTargets;
+use affinity::status::{Draining, Tally};
+use affinity::table::{Limits, Span, Table};
 use nginx_sys::{
     ngx_pagesize, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_test_config, NGX_LOG_NOTICE,
 };
-use std::rc::Rc;
+
+use crate::nginx;
+use crate::zone::former::{former_zone, Former};
+use crate::zone::notes::{Counters, Notes, MAGIC, REPORT_EVERY, TALLIES};
+use crate::zone::pages::Mapping;
+use crate::zone::region::table_in;
+use crate::zone::sessions::Sessions;
 
 /// How many former memories of a zone are kept in sight.
 pub(super) const MAX_FORMER: usize = 4;
 
-/// Lays a table over fresh memory, and takes over the sessions of the zone that had its name:
-/// nginx gives a zone of another size (or of a replaced module) new memory.
+/// Makes a table in new memory, and takes over the sessions of the former zone of the name: nginx gives a zone of
+/// another size (or of a replaced module) new memory.
 ///
 /// # Safety
 /// `shm` is mapped, and nginx has made its slab pool.
-pub(super) unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String> {
-    // SAFETY: by this function's contract; nobody else knows the memory yet.
+pub(super) unsafe fn map(
+    shm: &ngx_shm_zone_t,
+    limits: &Limits,
+    former_sessions: unsafe fn(&ngx_shm_zone_t) -> Option<&Sessions>,
+) -> Result<Sessions, String> {
+    // SAFETY: a mapped zone begins with its slab pool, and nobody else knows the memory yet.
     unsafe {
         let pool = &mut *shm.shm.addr.cast::<ngx_slab_pool_t>();
         let len = pool.pfree * ngx_pagesize;
@@ -88,7 +88,7 @@ pub(super) unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessio
             addresses: RefCell::default(),
         };
         if let Some(old) = former {
-            sessions.take_over(old, limits);
+            sessions.take_over(old, limits, former_sessions);
             let evicted = sessions.table.stats().evicted;
             notes.as_ref().reported.store(evicted, Ordering::Relaxed);
         }
@@ -101,8 +101,13 @@ impl Sessions {
     ///
     /// # Safety
     /// `old` is a zone of the running configuration.
-    pub(super) unsafe fn take_over(&mut self, old: &ngx_shm_zone_t, limits: &Limits) {
-        // SAFETY: by this function's contract.
+    pub(super) unsafe fn take_over(
+        &mut self,
+        old: &ngx_shm_zone_t,
+        limits: &Limits,
+        former_sessions: unsafe fn(&ngx_shm_zone_t) -> Option<&Sessions>,
+    ) {
+        // SAFETY: nginx has mapped it there.
         let Some(table) = (unsafe { table_in(old, old.shm.addr) }) else {
             ngx::ngx_log_error!(
                 NGX_LOG_NOTICE,
@@ -129,16 +134,14 @@ impl Sessions {
             "zone \"{}\" has new memory, {taken} of {live} sessions moved there",
             old.shm.name
         );
-        // SAFETY: as above; `data` of a zone with our table and our tag is a `Zone`.
+        // SAFETY: a zone of the running configuration.
         unsafe {
             self.former.extend(Former::map(old).map(Rc::new));
-            if old.tag == nginx::MODULE.tag() {
-                if let Some(older) = (*old.data.cast::<Zone>()).sessions() {
-                    for former in &older.former {
-                        self.table.import(&former.table, nginx::now(), limits);
-                    }
-                    self.former.extend(older.former.iter().cloned());
+            if let Some(older) = former_sessions(old) {
+                for former in &older.former {
+                    self.table.import(&former.table, nginx::now(), limits);
                 }
+                self.former.extend(older.former.iter().cloned());
             }
         }
         self.former.truncate(MAX_FORMER);

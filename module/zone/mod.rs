@@ -15,94 +15,91 @@ mod region;
 pub mod sessions;
 pub mod size;
 
-use crate::nginx::conf::Logged;
-use crate::nginx::pool;
+use core::cell::{Cell, OnceCell};
+use core::ffi::c_void;
+use core::fmt;
+use core::ptr;
+use core::sync::atomic::Ordering;
+
+use affinity::servers::Rules;
+use affinity::status::Text;
+use affinity::table::{Limits, Span, Table, Tick};
+use nginx_sys::{
+    ngx_int_t, ngx_log_t, ngx_shared_memory_add, ngx_shm_zone_t, NGX_LOG_EMERG, NGX_LOG_ERR,
+    NGX_LOG_NOTICE,
+};
+
+use crate::nginx::conf::{Conf, Logged, Word};
 use crate::nginx::{self, ERROR, OK};
 use crate::zone::memory::map;
 use crate::zone::notes::is_time_to_report;
 use crate::zone::sessions::Sessions;
-use crate::zone::size::size_with_cells;
-use crate::zone::size::table_len;
-use affinity::servers::Rules;
-use affinity::table::{Limits, Span, Table, Tick};
-use core::ffi::c_void;
-use core::fmt;
-use core::ptr::{self};
-use core::sync::atomic::Ordering;
-use nginx_sys::{
-    ngx_conf_t, ngx_int_t, ngx_log_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_str_t,
-    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE,
-};
+use crate::zone::size::{size_with_cells, table_len};
 
 /// A zone of the configuration, and its memory once it has some.
+///
+/// It lies in the pool of the configuration, and lives as long as that. References to it are `'static`: they are
+/// kept only in what the configuration outlives.
 pub struct Zone {
     shm: *mut ngx_shm_zone_t,
     /// Where the configuration gives its size, else where it is mentioned first: for errors that
     /// show later.
-    file: ngx_str_t,
-    line: usize,
-    /// Those of the most patient upstream.
-    limits: Limits,
-    /// That of the least patient one.
-    shortest_timeout: Span,
-    /// The shortest and the longest `gone_after` of them.
-    gone_after: (Span, Span),
-    state: State,
-}
-
-#[allow(clippy::large_enum_variant, reason = "there is one for each zone")]
-enum State {
-    Declared,
-    Mapped(Sessions),
+    place: Cell<(Word, usize)>,
+    /// The longest of all its upstreams.
+    limits: Cell<Limits>,
+    shortest_timeout: Cell<Span>,
+    /// The shortest and the longest `gone_after` of its upstreams.
+    gone_after: Cell<(Span, Span)>,
+    /// Set when the memory is mapped.
+    sessions: OnceCell<Sessions>,
 }
 
 /// Declares a zone for an upstream, or joins one (size zero: declared elsewhere). Gives whether it is
 /// new.
-///
-/// # Safety
-/// `cf` is being read.
-pub unsafe fn join(
-    cf: &mut ngx_conf_t,
-    mut name: ngx_str_t,
+pub fn join(
+    cf: &mut Conf<'_>,
+    name: Word,
     size: usize,
     limits: &Limits,
     gone_after: Span,
-) -> Result<(*mut Zone, bool), Logged> {
-    let tag = nginx::MODULE.tag();
-    // SAFETY: nginx keeps its own copy of what it needs; errors it logs itself.
-    unsafe {
-        let Some(shm) = ngx_shared_memory_add(cf, &mut name, size, tag).as_mut() else {
+) -> Result<(&'static Zone, bool), Logged> {
+    // SAFETY: nginx keeps its own copy of what it needs; errors it logs itself. A zone with our tag has our
+    // data.
+    let (shm, joined) = unsafe {
+        let shm = ngx_shared_memory_add(cf.raw(), &mut name.raw(), size, nginx::MODULE.tag());
+        if shm.is_null() {
             return Err(Logged);
-        };
-        if let Some(zone) = shm.data.cast::<Zone>().as_mut() {
-            if size != 0 {
-                (zone.file, zone.line) = ((*cf.conf_file).file.name, (*cf.conf_file).line);
-            }
-            zone.limits = most_patient(&zone.limits, limits);
-            zone.shortest_timeout = zone.shortest_timeout.min(limits.timeout);
-            let (shortest, longest) = zone.gone_after;
-            zone.gone_after = (shortest.min(gone_after), longest.max(gone_after));
-            return Ok((zone, false));
         }
-        let zone = Zone {
-            shm,
-            file: (*cf.conf_file).file.name,
-            line: (*cf.conf_file).line,
-            limits: *limits,
-            shortest_timeout: limits.timeout,
-            gone_after: (gone_after, gone_after),
-            state: State::Declared,
-        };
-        let Some(zone) = pool::pool_box(cf.pool, || zone) else {
-            return Err(Logged);
-        };
-        shm.data = ptr::from_mut(zone).cast();
-        shm.init = Some(init);
-        Ok((zone, true))
+        (shm, (*shm).data.cast::<Zone>().as_ref())
+    };
+    if let Some(zone) = joined {
+        if size != 0 {
+            zone.place.set(cf.place());
+        }
+        zone.limits.set(longest(&zone.limits.get(), limits));
+        zone.shortest_timeout.set(zone.shortest_timeout.get().min(limits.timeout));
+        let (shortest, longest) = zone.gone_after.get();
+        zone.gone_after.set((shortest.min(gone_after), longest.max(gone_after)));
+        return Ok((zone, false));
     }
+    let zone = cf.pool().make(|| Zone {
+        shm,
+        place: Cell::new(cf.place()),
+        limits: Cell::new(*limits),
+        shortest_timeout: Cell::new(limits.timeout),
+        gone_after: Cell::new((gone_after, gone_after)),
+        sessions: OnceCell::new(),
+    });
+    let Some(zone) = zone else { return Err(Logged) };
+    // SAFETY: nginx's list of zones lives as long as the configuration.
+    unsafe {
+        (*shm).data = ptr::from_mut(zone).cast();
+        (*shm).init = Some(init);
+    }
+    Ok((zone, true))
 }
 
-fn most_patient(one: &Limits, other: &Limits) -> Limits {
+fn longest(one: &Limits, other: &Limits) -> Limits {
     Limits {
         timeout: one.timeout.max(other.timeout),
         lifetime: match (one.lifetime, other.lifetime) {
@@ -113,18 +110,14 @@ fn most_patient(one: &Limits, other: &Limits) -> Limits {
 }
 
 /// Complains of a zone that no upstream gave a size, or that is too small for its servers.
-///
-/// # Safety
-/// `cf` has read all of `http {}`, `servers` gives the addresses of a zone's servers, each once.
-pub unsafe fn check<'a>(
-    cf: &mut ngx_conf_t,
-    zones: &[*mut Zone],
-    servers: impl Fn(&ngx_conf_t, *const Zone) -> Vec<&'a [u8]>,
+/// `servers` gives the addresses of a zone's servers, each once.
+pub fn check<'c>(
+    cf: &mut Conf<'c>,
+    zones: &[&'static Zone],
+    servers: impl Fn(&mut Conf<'c>, &Zone) -> Vec<&'c [u8]>,
 ) -> Result<(), Logged> {
     for &zone in zones {
-        // SAFETY: zones live as long as the configuration.
-        let zone = unsafe { &*zone };
-        let (name, log) = (zone.name(), cf.log);
+        let (name, log) = (zone.name(), cf.log());
         if zone.size() == 0 {
             return Err(zone.conf_error(
                 log,
@@ -160,20 +153,18 @@ pub unsafe fn check<'a>(
 impl Zone {
     /// Logs a configuration error with file and line of the zone.
     fn conf_error(&self, log: *mut ngx_log_t, message: fmt::Arguments<'_>) -> Logged {
-        ngx::ngx_log_error!(NGX_LOG_EMERG, log, "{message} in {}:{}", self.file, self.line);
+        let (file, line) = self.place.get();
+        ngx::ngx_log_error!(NGX_LOG_EMERG, log, "{message} in {file}:{line}");
         Logged
     }
 
     /// The sessions; `None` before the memory is mapped, which is before any request.
     pub fn sessions(&self) -> Option<&Sessions> {
-        match &self.state {
-            State::Declared => None,
-            State::Mapped(sessions) => Some(sessions),
-        }
+        self.sessions.get()
     }
 
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    pub fn limits(&self) -> Limits {
+        self.limits.get()
     }
 
     /// Bytes of shared memory.
@@ -185,7 +176,7 @@ impl Zone {
     /// By what rules evidence counts: failed attempts no further apart than a quarter of the shortest
     /// `gone_after`.
     pub fn rules(&self) -> Rules {
-        let (shortest, longest) = self.gone_after;
+        let (shortest, longest) = self.gone_after.get();
         Rules { pause: Span((shortest.0 / 4).max(1)), gone_after: longest }
     }
 
@@ -194,19 +185,19 @@ impl Zone {
     pub fn attempt_interval(&self) -> u64 {
         const LONGEST: u64 = 1000;
         const SHORTEST: u64 = 20;
-        (self.gone_after.0.as_millis() / 12).clamp(SHORTEST, LONGEST)
+        (self.gone_after.get().0.as_millis() / 12).clamp(SHORTEST, LONGEST)
     }
 
     pub fn shortest_timeout(&self) -> Span {
-        self.shortest_timeout
+        self.shortest_timeout.get()
     }
 
-    pub fn name(&self) -> ngx_str_t {
+    pub fn name(&self) -> Text<'_> {
         // SAFETY: nginx's list of zones lives as long as the configuration.
-        unsafe { (*self.shm).shm.name }
+        Text(unsafe { nginx::bytes(&(*self.shm).shm.name) })
     }
 
-    /// Says in the log that sessions were evicted; once a minute, whoever calls.
+    /// Logs that sessions were evicted, at most once a minute in all workers.
     pub fn report_evictions(&self, log: *mut ngx_log_t, now: Tick, evicted: u64) {
         let Some(sessions) = self.sessions() else {
             return;
@@ -227,10 +218,10 @@ impl Zone {
         );
     }
 
-    /// Says in the log that a server has no place in the list of the zone's servers; once a
-    /// minute, whoever calls.
+    /// Logs that a server has no place in the list of the zone's servers, at most once a minute in all
+    /// workers.
     #[cold]
-    pub fn report_full_list(&self, log: *mut ngx_log_t, now: Tick, server: ngx_str_t) {
+    pub fn report_full_list(&self, log: *mut ngx_log_t, now: Tick, server: Text<'_>) {
         let notes = self.sessions().map(Sessions::notes);
         if notes.is_some_and(|notes| is_time_to_report(&notes.full_list_at, now)) {
             ngx::ngx_log_error!(
@@ -247,26 +238,32 @@ impl Zone {
 /// nginx has mapped the zone, or kept it over a reload (`old` is then the former [`Zone`]).
 unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx passes the zone that `join` declared; the old configuration is still alive.
-    unsafe {
-        let zone = &mut *(*shm).data.cast::<Zone>();
-        let mapped = match old.cast::<Zone>().as_ref() {
-            Some(Zone { state: State::Mapped(sessions), .. }) => {
-                // A reload that would have given the zone new memory may have failed.
-                sessions.table.reinstate();
-                Ok(sessions.clone())
-            }
-            _ => map(&*shm, &zone.limits),
-        };
-        match mapped {
-            Ok(sessions) => {
-                zone.state = State::Mapped(sessions);
-                OK
-            }
-            Err(why) => {
-                let name = (*shm).shm.name;
-                ngx::ngx_log_error!(NGX_LOG_EMERG, (*shm).shm.log, "zone \"{name}\": {why}");
-                ERROR
-            }
+    let (shm, zone, old) =
+        unsafe { (&*shm, &*(*shm).data.cast::<Zone>(), old.cast::<Zone>().as_ref()) };
+    let mapped = match old.and_then(Zone::sessions) {
+        Some(sessions) => {
+            // A reload that would have given the zone new memory may have failed.
+            sessions.table.reinstate();
+            Ok(sessions.clone())
+        }
+        // SAFETY: it is mapped, and nginx has made its slab pool.
+        None => unsafe { map(shm, &zone.limits(), former_sessions) },
+    };
+    match mapped.map(|sessions| zone.sessions.set(sessions)) {
+        Ok(_) => OK,
+        Err(why) => {
+            let name = shm.shm.name;
+            ngx::ngx_log_error!(NGX_LOG_EMERG, shm.shm.log, "zone \"{name}\": {why}");
+            ERROR
         }
     }
+}
+
+/// The sessions of a zone of the running configuration, if it is one of ours.
+///
+/// # Safety
+/// `old` is a zone of a live configuration.
+unsafe fn former_sessions(old: &ngx_shm_zone_t) -> Option<&Sessions> {
+    // SAFETY: `data` of a zone with our tag is a `Zone`, once it is mapped.
+    unsafe { (old.tag == nginx::MODULE.tag()).then(|| (*old.data.cast::<Zone>()).sessions())? }
 }

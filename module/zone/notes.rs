@@ -1,9 +1,10 @@
 //! What all workers note beside the table: counters, flags, the lease on attempts.
 
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
 use affinity::mcp::SharedTargets;
 use affinity::status::Tally;
 use affinity::table::{Span, Tick};
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Marks a region of ours; the last byte is the version of this layout.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x04");

@@ -28,7 +28,7 @@ impl Mapping {
     /// # Safety
     /// `shm` is a mapped zone.
     pub unsafe fn again(shm: &ngx_shm_zone_t) -> Option<Mapping> {
-        // SAFETY: by this function's contract. An old length of zero leaves the mapping as it is
+        // SAFETY: nginx has mapped so many bytes there. An old length of zero leaves the mapping as it is
         // and makes another one of its shared pages.
         #[cfg(target_os = "linux")]
         unsafe {
@@ -47,13 +47,13 @@ impl Mapping {
     /// any small page. `None` also for a zone that is too small for that to matter, or too large.
     ///
     /// # Safety
-    /// As above.
+    /// `shm` is a mapped zone.
     pub unsafe fn for_huge_pages(shm: &ngx_shm_zone_t) -> Option<Mapping> {
         // SAFETY: set once when nginx starts.
         if !(2 * HUGE..=MOST).contains(&shm.shm.size) || unsafe { ngx_pagesize } != SMALL {
             return None;
         }
-        // SAFETY: by this function's contract; `room` is nobody else's, and what is mapped over its
+        // SAFETY: nginx has mapped so many bytes there; `room` is nobody else's, and what is mapped over its
         // middle replaces that part of it.
         #[cfg(target_os = "linux")]
         unsafe {
@@ -108,7 +108,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.len > 0 {
-            // SAFETY: mapped by this file; whoever uses the pages there holds this value.
+            // SAFETY: mapped by this file; every user of the pages holds this value.
             unsafe { libc::munmap(self.address, self.len) };
         }
     }

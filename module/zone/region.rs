@@ -1,12 +1,13 @@
 //! Our region in the pages of a zone: the notes, and the table behind them.
 
-use crate::zone::notes::Notes;
-use crate::zone::notes::MAGIC;
-use crate::zone::size::min_size;
-use affinity::table::Table;
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
+
+use affinity::table::Table;
 use nginx_sys::{ngx_shm_zone_t, ngx_slab_pool_t};
+
+use crate::zone::notes::{Notes, MAGIC};
+use crate::zone::size::min_size;
 
 /// The table in a zone that is mapped at `address`, if it is one of ours.
 ///

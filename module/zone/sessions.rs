@@ -1,15 +1,17 @@
 //! The sessions of a zone: the table, and the former ones while old workers use them.
 
-use crate::zone::former::Former;
-use crate::zone::names::Known;
-use crate::zone::notes::Notes;
-use crate::zone::pages::Mapping;
-use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
 use core::cell::RefCell;
 use core::iter;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::rc::Rc;
+
+use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
+
+use crate::zone::former::Former;
+use crate::zone::names::Known;
+use crate::zone::notes::Notes;
+use crate::zone::pages::Mapping;
 
 /// The sessions of a zone.
 #[derive(Clone)]
@@ -25,10 +27,13 @@ pub struct Sessions {
 }
 
 /// How far a pass over all memories of a zone has come.
-#[derive(Default)]
 pub struct Pass {
     memory: usize,
     cursor: usize,
+}
+
+impl Pass {
+    pub const START: Pass = Pass { memory: 0, cursor: 0 };
 }
 
 /// How far a pass over the former memories of a zone has come.
@@ -132,7 +137,7 @@ impl Sessions {
     /// The reference must go before any address is asked for.
     #[inline(always)]
     pub unsafe fn known_address(&self, server: ServerId) -> Option<&[u8]> {
-        // SAFETY: by this function's contract, nobody changes them meanwhile.
+        // SAFETY: nobody changes them meanwhile, by this function's own condition.
         let known = unsafe { self.addresses.try_borrow_unguarded() }.ok()?;
         Known::address(known, server)
     }

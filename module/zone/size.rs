@@ -1,11 +1,13 @@
 //! How large a zone must be, and what of it the table gets.
 
-use crate::zone::notes::Notes;
-use affinity::table::Table;
 use core::iter;
+
+use affinity::table::Table;
 use nginx_sys::{
     ngx_pagesize, ngx_pagesize_shift, ngx_slab_page_t, ngx_slab_pool_t, ngx_slab_stat_t,
 };
+
+use crate::zone::notes::Notes;
 
 /// nginx's own minimum for zones, in pages.
 pub(super) const MIN_PAGES: usize = 8;

@@ -1,0 +1,105 @@
+//! What requests change: servers drain, sessions are found and forgotten.
+
+use affinity::status::{
+    Answer, Document, Drain, Draining, Format, Id, Refusal, Resource, Text, FOREIGN, NO_ROOM,
+    NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
+};
+use affinity::table::{Key, Limits, Span, Tick};
+use nginx_sys::NGX_LOG_NOTICE;
+
+use super::{answer, report};
+use crate::nginx::request::Request;
+use crate::zone::sessions::Sessions;
+use crate::zone::Zone;
+use crate::{conf, nginx};
+
+/// The zone of an upstream that has, or had, a server of that address.
+pub fn find_server(
+    r: Request<'_>,
+    upstream: &[u8],
+    server: &[u8],
+) -> Result<&'static Zone, Refusal> {
+    let named = conf::upstreams(r).find(|(block, _)| block.name() == upstream);
+    let (block, affinity) = named.ok_or(NO_UPSTREAM)?;
+    let zone = affinity.zone;
+    let known = || {
+        let table = zone.sessions().map(|sessions| &sessions.table);
+        table.is_some_and(|table| table.find_server(server).is_some())
+    };
+    match report::has_peer(block, server) || known() {
+        true => Ok(zone),
+        false => Err(NO_SERVER),
+    }
+}
+
+/// Lets a server drain, or no longer, as the body says; gives its new state.
+pub fn drain(
+    r: Request<'_>,
+    upstream: &[u8],
+    server: &[u8],
+    body: &[u8],
+) -> Result<Vec<u8>, Refusal> {
+    let asked = Drain::read(body)?;
+    let now = nginx::now();
+    let draining = match asked {
+        Drain { drain: false, .. } => Draining::NO,
+        Drain { deadline, .. } => Draining::until(
+            deadline.map(|millis| Tick(now.0.wrapping_add(Span::from_millis(millis).0))),
+        ),
+    };
+    let zone = find_server(r, upstream, server)?;
+    if asked.drain && report::is_foreign(r, upstream) {
+        return Err(FOREIGN);
+    }
+    let sessions = zone.sessions().ok_or(NO_ROOM)?;
+    if !sessions.set_draining(server, draining, now) {
+        return Err(NO_ROOM);
+    }
+    ngx::ngx_log_error!(
+        NGX_LOG_NOTICE,
+        r.log(),
+        "server \"{}\" of zone \"{}\" {}",
+        Text(server),
+        zone.name(),
+        if asked.drain { "drains" } else { "drains no longer" }
+    );
+    answer::show(r, &Resource::Server(upstream, server), Format::Json)
+}
+
+type WithSession = fn(&Sessions, Key, &Limits) -> Result<Vec<u8>, Refusal>;
+
+/// Does something with the session that the body names, or else the header.
+pub fn with_session(
+    r: Request<'_>,
+    zone: &[u8],
+    body: &[u8],
+    f: WithSession,
+) -> Result<Vec<u8>, Refusal> {
+    let named = report::zones(r).find(|known| known.name().0 == zone);
+    let zone = named.ok_or(NO_ZONE)?;
+    let id = Id::read(body, r.last_header(b"mcp-session-id"))?;
+    let sessions = zone.sessions().ok_or(NO_SESSION)?;
+    f(sessions, sessions.table.key(id.kind, &id.id, &id.bind), &zone.limits())
+}
+
+/// Shows a session.
+pub fn found(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    let now = nginx::now();
+    let session = sessions.lookup(key, now, limits).ok_or(NO_SESSION)?;
+    let shown = sessions.with_address(session.server, |address| {
+        let answer = Answer::Session {
+            server: Text(address),
+            age_ms: now.since(session.created).as_millis(),
+            idle_ms: now.since(session.used).as_millis(),
+        };
+        Document::Answer(answer).to_json()
+    });
+    Ok(shown.ok_or(NO_SESSION)??)
+}
+
+/// Forgets a session.
+pub fn forget(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Refusal> {
+    sessions.lookup(key, nginx::now(), limits).ok_or(NO_SESSION)?;
+    sessions.forget(key);
+    Ok(Document::Answer(Answer::Forgotten { forgotten: 1 }).to_json()?)
+}

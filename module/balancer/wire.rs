@@ -1,0 +1,114 @@
+//! Puts our hooks around the balancer of each upstream that asked for them.
+
+use core::ptr;
+
+use nginx_sys::{
+    ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt,
+    ngx_http_upstream_init_round_robin, ngx_http_upstream_srv_conf_t, ngx_int_t,
+};
+
+use crate::conf::{foreign, Lookup, UpstreamConf};
+use crate::nginx::conf::Conf;
+use crate::nginx::cycle::Cycle;
+use crate::nginx::upstream::Block;
+use crate::nginx::{ERROR, OK};
+use crate::request::route;
+use crate::sticky;
+
+/// Hooks in where `keepalive` has not done so. It runs when all of `http {}` is read, before nginx initialises
+/// its upstreams.
+pub fn wire(cf: &mut Conf<'_>) {
+    for block in cf.upstreams() {
+        let Some(conf) = UpstreamConf::of(block) else {
+            continue;
+        };
+        foreign::warn_at_start(cf, block, conf);
+        let beneath_keepalive = match (conf.wrapped.get(), block.init_upstream()) {
+            (Some(wrapped), Some(outermost)) => ptr::fn_addr_eq(wrapped, outermost),
+            _ => false,
+        };
+        if init_peer_of(conf).is_some() && !beneath_keepalive {
+            let outermost = block.replace_init_upstream(Some(init_outermost));
+            conf.balancer.outermost.set(outermost);
+        }
+    }
+}
+
+/// Looks at all values once more when nginx has read its whole configuration.
+///
+/// # Safety
+/// There is no request of the cycle yet.
+pub unsafe fn confirm_values(cycle: Cycle<'_>) {
+    for block in cycle.upstreams() {
+        // SAFETY: by this function's own condition; nobody else looks at the configuration now.
+        let Some(conf) = (unsafe { UpstreamConf::of_mut(block) }) else { continue };
+        let Some(affinity) = &mut conf.affinity else { continue };
+        let lookup = match &mut affinity.lookup {
+            Lookup::Values(values) => &mut values[..],
+            Lookup::Mcp => &mut [],
+        };
+        let ids = affinity.create.iter_mut().chain(lookup);
+        ids.chain(&mut affinity.bind).for_each(|value| value.confirm(cycle));
+    }
+}
+
+/// What is to begin each request of an upstream, if a directive has asked for it.
+fn init_peer_of(conf: &UpstreamConf) -> ngx_http_upstream_init_peer_pt {
+    match conf.affinity {
+        Some(_) if conf.foreign.get() => Some(route::init_without_session),
+        Some(_) => Some(route::init_peer),
+        None if conf.foreign.get() => None,
+        None => sticky::init_peer_of(&conf.sticky),
+    }
+}
+
+/// Initialises the balancer that `keepalive` has captured.
+pub(super) unsafe extern "C" fn init_upstream(
+    cf: *mut ngx_conf_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes an upstream that `keepalive` has put this hook in.
+    unsafe { init_beneath(cf, us, |conf| conf.balancer.init_upstream.get()) }
+}
+
+/// Initialises the upstream's balancer, then installs our `peer.init` if it is not installed yet: a
+/// directive behind `keepalive` may have wrapped or replaced the balancer, and our hook with it.
+unsafe extern "C" fn init_outermost(
+    cf: *mut ngx_conf_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes an upstream that `wire` has put this hook in.
+    unsafe { init_beneath(cf, us, |conf| conf.balancer.outermost.get()) }
+}
+
+/// # Safety
+/// Both are what nginx passes to a hook that initialises an upstream.
+unsafe fn init_beneath(
+    cf: *mut ngx_conf_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+    beneath: fn(&UpstreamConf) -> ngx_http_upstream_init_pt,
+) -> ngx_int_t {
+    // SAFETY: by this function's own condition.
+    let block = unsafe { Block::new(us) };
+    let Some(conf) = UpstreamConf::of(block) else {
+        return ERROR;
+    };
+    let init = beneath(conf).unwrap_or(ngx_http_upstream_init_round_robin);
+    // SAFETY: the hook gets what nginx has passed to ours.
+    let rc = unsafe { init(cf, us) };
+    // SAFETY: the balancer has been initialised, and what any of them keeps is no smaller than a list.
+    let is_list = rc == OK && unsafe { conf.balancer.look_for_list(block) };
+    if rc == OK && init_peer_of(conf).is_some() && conf.balancer.init_peer.get().is_none() {
+        if is_list {
+            // SAFETY: nginx reads its configuration, and our own reference is not used meanwhile.
+            unsafe { sticky::arrange(block) };
+        } else {
+            // SAFETY: nginx passes the configuration that it reads.
+            foreign::note(unsafe { (*cf).log }, block, conf);
+        }
+        if let Some(ours) = init_peer_of(conf) {
+            conf.balancer.init_peer.set(block.replace_init_peer(Some(ours)));
+        }
+    }
+    rc
+}

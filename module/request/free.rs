@@ -1,0 +1,117 @@
+//! `peer.free`: gives a server back, and decides what its failure means.
+
+use affinity::policy::{Rules, Status, Unavailable};
+use affinity::servers::Event;
+use affinity::table::Tick;
+use nginx_sys::{ngx_uint_t, NGX_PEER_FAILED};
+
+use super::{Away, Held, PeerData, Target};
+use crate::nginx;
+use crate::nginx::upstream::Peer;
+use crate::servers::evidence::{self, Failure};
+
+impl PeerData {
+    /// Gives back a peer that has failed, or whose answer is not wanted, or that is none of the
+    /// upstream's.
+    #[cold]
+    pub(super) fn free_otherwise(&self, pc: Peer<'_>, state: ngx_uint_t) {
+        let (mut state, has_failed) = (state, state != 0);
+        {
+            if !has_failed {
+                let held = self.held.replace(Held::Nothing);
+                self.ended(held);
+            } else {
+                let failure = Failure::of(pc, self.upstream(), state);
+                self.note_failure(pc, failure);
+                let is_judged_here = matches!(failure, Failure::Silent | Failure::Handshake);
+                if is_judged_here && self.affinity.policy.rules == Rules::Affinity {
+                    // Not for `max_fails` as well: new sessions would leave the server.
+                    state &= !(NGX_PEER_FAILED as ngx_uint_t);
+                }
+                if self.held.replace(Held::Nothing) == Held::SessionServer {
+                    self.session_server_failed(failure, &mut state);
+                }
+            }
+            if self.departed.replace(false) {
+                pc.set_tries(pc.tries().saturating_sub(1));
+            } else {
+                self.inner.free(pc, state);
+            }
+            self.decide_tries(pc, has_failed);
+        }
+    }
+
+    /// Notes what a failure says of the server.
+    pub(super) fn note_failure(&self, pc: Peer<'_>, failure: Failure) {
+        let event = match failure {
+            Failure::Unreachable(reason) => Event::Failed(reason),
+            Failure::Silent => Event::Silent,
+            Failure::Stale | Failure::Handshake | Failure::Own => return,
+        };
+        let table = &self.sessions().table;
+        // nginx has noted when it began to connect.
+        let begun = match failure {
+            Failure::Unreachable(_) => Tick::from_millis(self.upstream().start_time()),
+            _ => nginx::now(),
+        };
+        let server = pc.name().and_then(|name| table.intern(name, nginx::now()));
+        if let Some(server) = server {
+            evidence::note_begun(self.affinity.zone, server, event, begun);
+        }
+    }
+
+    /// Decides what becomes of a request that its session's server has failed.
+    pub(super) fn session_server_failed(&self, failure: Failure, state: &mut ngx_uint_t) {
+        match failure {
+            Failure::Stale if !self.forgiven.get() => {
+                // The server has closed an idle connection, or does so whenever it gets this request:
+                // the first time that is no failure, and the server is tried again.
+                self.forgiven.set(true);
+                *state &= !(NGX_PEER_FAILED as ngx_uint_t);
+                self.target.set(Target::SessionServer);
+                if !self.departed.get() {
+                    self.peers().forget_try();
+                }
+            }
+            Failure::Unreachable(_) => self.target.set(Target::Failed),
+            // NGINX Plus's rules know no other failure.
+            _ if self.affinity.policy.rules == Rules::Plus => {
+                self.target.set(match *state & NGX_PEER_FAILED as ngx_uint_t {
+                    0 => Target::Any,
+                    _ => Target::Failed,
+                });
+                self.status.set(Status::Unavailable);
+            }
+            // It was sent the request: what another one answers moves nothing.
+            _ => {
+                self.away.set(Away::Busy);
+                if self.affinity.policy.unavailable != Unavailable::Reject {
+                    self.status.set(Status::Unavailable);
+                    if !self.departed.get() {
+                        self.peers().start_over();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sees to it that nginx asks for a server again exactly if there is one, or an answer of ours.
+    pub(super) fn decide_tries(&self, pc: Peer<'_>, has_failed: bool) {
+        if self.affinity.policy.unavailable != Unavailable::Reject || self.session.get().is_none() {
+            return;
+        }
+        match self.target.get() {
+            // nginx gives the try back itself.
+            Target::SessionServer => (),
+            // nginx asks once more, and is told what becomes of the session; unless its cache has
+            // something that may be sent instead.
+            Target::Failed if !self.request.allow_stale() => pc.set_tries(1),
+            // No other server takes a session over: the failure is the answer.
+            _ if has_failed && self.status.get() == Status::Hit => {
+                pc.set_tries(0);
+                pc.set_cached(false);
+            }
+            _ => (),
+        }
+    }
+}

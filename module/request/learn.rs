@@ -1,0 +1,189 @@
+//! What the headers of a response change.
+
+use core::ptr;
+
+use affinity::cookies::Few;
+use affinity::mcp::Outlook;
+use affinity::policy::{Answer, Bound as Whose, Created, Lesson, Moment, Rules, Status};
+use affinity::servers::Event;
+use affinity::table::Kind;
+use nginx_sys::{NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT};
+
+use super::{Away, Held, PeerData};
+use crate::conf::value::{first_value, OutOfMemory, Value};
+use crate::nginx;
+use crate::nginx::recycled;
+use crate::servers::evidence;
+
+impl PeerData {
+    /// The headers of the held peer's response are complete, and none has been sent. Gives what its
+    /// body may change, in MCP mode.
+    #[inline(always)]
+    pub fn answered(&self) -> Option<Outlook> {
+        if self.sessions().is_troubled() {
+            self.note_answer();
+        }
+        let only_headers = || {
+            let u = self.upstream();
+            self.request.is_header_only()
+                || u.has_no_content()
+                || matches!(u32::from(u.status()), NGX_HTTP_NO_CONTENT | NGX_HTTP_NOT_MODIFIED)
+        };
+        if self.affinity.policy.learn == Moment::Header || only_headers() {
+            self.learn_now(self.held.get());
+        }
+        self.id.get().mcp
+    }
+
+    /// The server has answered, whether its session or the balancer has led there.
+    #[cold]
+    pub(super) fn note_answer(&self) {
+        let table = &self.sessions().table;
+        if let Some(server) = self.held_name().and_then(|name| table.find_server(name)) {
+            evidence::note(self.affinity.zone, server, Event::Answered);
+        }
+    }
+
+    /// A part of the held peer's response is about to leave; `is_last` says whether it is marked as the last
+    /// one. With that the response has ended for the client, who may come back before nginx is done with the
+    /// server.
+    pub fn leaves(&self, is_last: impl FnOnce() -> bool) {
+        if !self.learned.get() && (self.upstream().has_all() || is_last()) {
+            self.learn(self.held.get());
+        }
+    }
+
+    /// The held peer's response has ended, or the client has left.
+    #[inline(always)]
+    pub(super) fn ended(&self, held: Held) {
+        if !self.learned.get() {
+            self.ended_unlearned(held);
+        }
+        if self.watching.get() {
+            self.note_server();
+        }
+        self.in_flight.release(nginx::now());
+    }
+
+    /// The response has ended, or there is none, and has changed nothing yet.
+    #[cold]
+    pub(super) fn ended_unlearned(&self, held: Held) {
+        let answered = self.upstream().status() != 0;
+        if answered && self.sessions().is_troubled() {
+            // What `error_page` replaces does not pass the header filter.
+            self.note_answer();
+        }
+        // nginx goes on elsewhere with the response's cookies, but without its other headers.
+        let learns = self.affinity.policy.learn == Moment::End || self.upstream().is_redirected();
+        if answered && learns && !self.is_from_cache() {
+            self.learn(held);
+        }
+    }
+
+    /// Notes the server of a response whose body is still read: a slow client's part of it waits in a
+    /// file, and may have to be read by a thread.
+    #[inline(never)]
+    pub(super) fn note_server(&self) {
+        let Some(name) = self.held_name() else { return };
+        self.served.set(self.sessions().table.intern(name, nginx::now()));
+        if self.served.get().is_none() {
+            self.complain_of_full_list(name);
+        }
+    }
+
+    /// Changes what the response's headers change.
+    #[inline(never)]
+    pub(super) fn learn(&self, held: Held) {
+        self.learn_now(held);
+    }
+
+    /// The same, inlined where most responses come by.
+    #[inline(always)]
+    pub(super) fn learn_now(&self, held: Held) {
+        self.learned.set(true);
+        let status = self.upstream().status();
+        let (opens, ends) = match &self.id.get().mcp {
+            Some(outlook) => (outlook.opens(status), outlook.ends(self.id.get().kind, status)),
+            None => (true, false),
+        };
+        let created = match first_value(&self.affinity.create, self.request, Value::eval) {
+            Ok(created) if opens => created,
+            Ok(_) => &[],
+            Err(OutOfMemory) => return,
+        };
+        // The common case: no new id, and the session's own server has answered.
+        let refreshed = self.affinity.policy.rules == Rules::Affinity;
+        if !created.is_empty() || held != Held::SessionServer || !refreshed || ends {
+            self.apply(held, status, created, ends);
+        }
+    }
+
+    /// Asks the policy what the response changes, and does it.
+    #[inline(never)]
+    pub(super) fn apply(&self, held: Held, status: u16, created: &[u8], ends: bool) {
+        let Some(name) = self.held_name() else { return };
+        let table = &self.sessions().table;
+        let session = self.session.get().map(|server| {
+            if held == Held::SessionServer || table.find_server(name) == Some(server) {
+                Whose::Here
+            } else if self.away.get() == Away::Unreachable {
+                Whose::Instead
+            } else {
+                Whose::Elsewhere
+            }
+        });
+        let ends = ends && !self.was_answered_before();
+        let stands_in =
+            self.away.get() != Away::No && held == Held::Chosen && self.peers().is_at_backup();
+        let others = self.created_besides(created);
+        for created in core::iter::once(created).chain(others.iter()) {
+            let created_is = match self.id.get().presented {
+                _ if created.is_empty() => None,
+                presented if presented == created => Some(Created::Presented),
+                _ => Some(Created::Other),
+            };
+            let answer = Answer { status, session, created: created_is, ends, stands_in };
+            match (self.affinity.policy.on_answer(&answer), self.in_flight.key()) {
+                (Lesson::BindCreated(existing), _) => {
+                    if let Ok(key) = self.key(Kind::Session, created) {
+                        self.bind(key, name, None, existing);
+                    }
+                }
+                (Lesson::BindPresented(existing), Some(key)) => {
+                    let now = nginx::now();
+                    if self.sessions().lookup(key, now, &self.affinity.limits).is_some() {
+                        self.bind(key, name, None, existing);
+                    }
+                }
+                (Lesson::End, _) => self.forget(),
+                _ => (),
+            }
+        }
+    }
+
+    /// Whether the session's server has answered before, and nginx has redirected the request since
+    /// (`X-Accel-Redirect`, `error_page`). What the server says of the session is its first answer: what
+    /// follows answers a request that nginx has made of it.
+    #[cold]
+    pub(super) fn was_answered_before(&self) -> bool {
+        let is_earlier = |data: &PeerData| {
+            data.request == self.request
+                && !ptr::eq(data, self)
+                && data.status.get() == Status::Hit
+                && data.in_flight.key() == self.in_flight.key()
+        };
+        recycled::find::<PeerData>(self.request.pool(), is_earlier).is_some()
+    }
+
+    /// Further ids of the response beside the first: cookies of the same name.
+    pub(super) fn created_besides(&self, first: &[u8]) -> Few<'static> {
+        if first.is_empty() {
+            return Few::default();
+        }
+        let cookies = self.affinity.create.iter().find_map(|value| {
+            let cookies = value.cookie()?.set(self.request)?;
+            cookies.iter().next().is_some_and(|id| id == first).then_some(cookies)
+        });
+        cookies.map(|cookies| cookies.without(first)).unwrap_or_default()
+    }
+}

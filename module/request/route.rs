@@ -1,0 +1,212 @@
+//! `peer.init`: which server holds the session of a request?
+
+use affinity::mcp::Outlook;
+use affinity::policy::{Presented, Route, Rules, Unknown};
+use affinity::table::{Key, Kind, ServerId, Session, Tick};
+use nginx_sys::{ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
+
+use super::id::RequestId;
+use super::{message, precontent, PeerData, Target};
+use crate::conf::{foreign, Lookup, UpstreamConf};
+use crate::nginx::cycle::Cycle;
+use crate::nginx::request::Request;
+use crate::nginx::upstream::{Block, Upstream};
+use crate::nginx::{self, ERROR, OK};
+use crate::peers::hooks;
+use crate::peers::tried::RoundRobin;
+
+/// Begins a request of an upstream with sessions.
+pub unsafe extern "C" fn init_peer(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes a live request on its way to an upstream that has our hook. What keeps the request
+    // goes with its pool, and the configuration outlives its requests.
+    let (r, block) = unsafe { (Request::<'static>::new(r), Block::<'static>::new(us)) };
+    let Some(conf) = UpstreamConf::of(block) else {
+        return ERROR;
+    };
+    let (Some(affinity), Some(init)) = (&conf.affinity, conf.balancer.init_peer.get()) else {
+        return ERROR;
+    };
+    let Some(sessions) = affinity.zone.sessions() else {
+        return ERROR;
+    };
+    if !precontent::is_read(r, affinity) && precontent::read(r, affinity, &sessions.table).is_err()
+    {
+        return ERROR;
+    }
+    precontent::note(r, affinity);
+    // SAFETY: the hook gets what nginx has passed to ours.
+    if unsafe { init(r.raw(), us) } != OK {
+        return ERROR;
+    }
+    let Some(peer) = r.upstream().map(Upstream::peer) else {
+        return ERROR;
+    };
+    // SAFETY: the balancer has just made the data for this request, and keeps a list of peers: the others have
+    // been noted as foreign.
+    if unsafe { RoundRobin::find(block, peer.data()) }.is_none() {
+        return begin_without_session(r, block);
+    }
+    // SAFETY: this is `peer.init`, and the request's id has just been read, or is so still.
+    let id = || unsafe { precontent::last() };
+    let Some(data) = PeerData::create(r, affinity, sessions, id) else {
+        return ERROR;
+    };
+    hooks::wrap(peer, data);
+    match affinity.policy.unknown {
+        // The session is needed only in `peer.get`. The lookup waits until then, so that the prefetch can
+        // finish.
+        Unknown::Balance => OK,
+        Unknown::Reject => data.begin_with_lookup(),
+    }
+}
+
+/// Begins a request of an upstream whose balancer chooses the server itself.
+pub unsafe extern "C" fn init_without_session(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes a live request on its way to an upstream that has our hook. What keeps the request
+    // goes with its pool, and the configuration outlives its requests.
+    let (r, block) = unsafe { (Request::<'static>::new(r), Block::<'static>::new(us)) };
+    match UpstreamConf::of(block).and_then(|conf| conf.balancer.init_peer.get()) {
+        // SAFETY: the hook gets what nginx has passed to ours.
+        Some(init) if unsafe { init(r.raw(), us) } == OK => begin_without_session(r, block),
+        _ => ERROR,
+    }
+}
+
+/// Leaves a request to such a balancer: no session is looked up or learned.
+#[cold]
+fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_t {
+    let Some(conf) = UpstreamConf::of(block) else {
+        return ERROR;
+    };
+    foreign::note(Cycle::running().log(), block, conf);
+    let Some(affinity) = &conf.affinity else {
+        return ERROR;
+    };
+    let Some(sessions) = affinity.zone.sessions() else {
+        return ERROR;
+    };
+    match PeerData::create(r, affinity, sessions, || RequestId::NONE) {
+        Some(_) => OK,
+        None => ERROR,
+    }
+}
+
+impl PeerData {
+    /// Asks the zone where the request's id leads, and notes it as the target.
+    #[inline(always)]
+    pub(super) fn look_up(&self) -> Route {
+        let now = nginx::now();
+        if let (Some(key), Rules::Affinity) = (self.id.get().key, self.affinity.policy.rules) {
+            let sessions = self.sessions();
+            if let Some(session) = sessions.visit_at_once(key, now, &self.affinity.limits) {
+                return self.found(key, session.server, now);
+            }
+        }
+        self.look_up_otherwise(now)
+    }
+
+    /// The same wherever the session is, if there is one, and by any rules.
+    #[cold]
+    pub(super) fn look_up_otherwise(&self, now: Tick) -> Route {
+        self.target.set(Target::Any);
+        let (sessions, limits) = (self.sessions(), &self.affinity.limits);
+        let visit = |key| match self.affinity.policy.rules {
+            Rules::Affinity => sessions.visit(key, now, limits),
+            Rules::Plus => sessions.lookup(key, now, limits),
+        };
+        let first = self.id.get().key;
+        if let Some((key, session)) = first.and_then(|key| Some((key, visit(key)?))) {
+            return self.found(key, session.server, now);
+        }
+        if let Some((id, key, session)) = self.find_other_cookie(visit) {
+            self.id.set(RequestId { presented: id, key: Some(key), ..self.id.get() });
+            return self.found(key, session.server, now);
+        }
+        match first {
+            Some(key) => self.look_up_second(key, now),
+            None if self.id.get().mcp.as_ref().is_some_and(Outlook::is_ambiguous) => {
+                self.target.set(Target::Ambiguous);
+                self.decide(Presented::Ambiguous)
+            }
+            None => self.decide(Presented::NoId),
+        }
+    }
+
+    /// The id that was asked for first leads nowhere.
+    pub(super) fn look_up_second(&self, first: Key, now: Tick) -> Route {
+        let sessions = self.sessions();
+        let mut presented = Presented::Stranger(self.id.get().kind);
+        if self.id.get().mcp.is_some() {
+            let message = message::of(self.request);
+            let second = message::with_second_id(&message, |kind, id| {
+                Some((kind, self.key(kind, id).ok()?))
+            });
+            if let Some((kind, key)) = second.flatten() {
+                if let Some(session) = sessions.visit(key, now, &self.affinity.limits) {
+                    self.id.set(RequestId { kind, ..self.id.get() });
+                    return self.found(key, session.server, now);
+                }
+            }
+            presented = message.unknown();
+        }
+        if presented != Presented::NoId {
+            sessions.table.count_unknown(first);
+        }
+        self.decide(presented)
+    }
+
+    /// The first of the request's other cookies of the same name that is the id of a session: a browser
+    /// sends several if they have been set with different paths or domains.
+    pub(super) fn find_other_cookie(
+        &self,
+        visit: impl Fn(Key) -> Option<Session>,
+    ) -> Option<(&'static [u8], Key, Session)> {
+        let Lookup::Values(values) = &self.affinity.lookup else { return None };
+        // Those of the value that counts, which is the first that is given.
+        let cookies = values.iter().find_map(|value| {
+            let cookies = value.cookie().and_then(|cookie| cookie.sent(self.request));
+            let cookies = cookies.unwrap_or_default();
+            let is_given = || value.eval(self.request).is_ok_and(|id| !id.is_empty());
+            (cookies.iter().next().is_some() || is_given()).then_some(cookies)
+        })?;
+        let others = cookies.iter().filter(|id| *id != self.id.get().presented);
+        others.into_iter().find_map(|id| {
+            let key = self.key(Kind::Session, id).ok()?;
+            Some((id, key, visit(key)?))
+        })
+    }
+
+    /// The id leads to a server.
+    #[inline(always)]
+    pub(super) fn found(&self, key: Key, server: ServerId, now: Tick) -> Route {
+        self.session.set(Some(server));
+        match self.affinity.policy.rules {
+            // SAFETY: the data stay where they are until their pool drops them.
+            Rules::Affinity => unsafe { self.in_flight.hold(key, now) },
+            Rules::Plus => self.in_flight.note(key),
+        }
+        self.target.set(Target::SessionServer);
+        self.decide(Presented::Session)
+    }
+
+    /// Looks up the id of a request before a server is asked for, so that it can be rejected.
+    #[inline(never)]
+    pub(super) fn begin_with_lookup(&self) -> ngx_int_t {
+        match self.look_up() {
+            Route::Reject(why) => self.reject_at_once(why),
+            _ => OK,
+        }
+    }
+
+    pub(super) fn decide(&self, presented: Presented) -> Route {
+        let (status, route) = self.affinity.policy.on_lookup(presented);
+        self.status.set(status);
+        route
+    }
+}

@@ -1,0 +1,227 @@
+//! `peer.get`: takes the session's server, asks the balancer, or answers.
+
+use affinity::mcp::Outlook;
+use affinity::policy::{self, Absence, Rejection, Route, Rules, Unavailable};
+use affinity::servers::Avoided;
+use affinity::table::ServerId;
+use nginx_sys::{ngx_int_t, ngx_uint_t, NGX_PEER_FAILED, NGX_PEER_NEXT};
+
+use super::{reject, Away, Held, PeerData, Target};
+use crate::nginx::upstream::Peer;
+use crate::nginx::{BUSY, DONE, OK};
+use crate::peers::addresses;
+use crate::peers::hooks::{Hooked, Inner};
+use crate::peers::list::{Candidate, Missing};
+
+impl Hooked for PeerData {
+    fn inner(&self) -> Option<&Inner> {
+        (!self.departed.get()).then_some(&self.inner)
+    }
+
+    #[inline(always)]
+    fn get(&self, pc: Peer<'_>) -> ngx_int_t {
+        self.held.set(Held::Nothing);
+        if self.target.get() == Target::ToLookUp {
+            // A request that is to be rejected has a target that says so.
+            self.look_up();
+        }
+        match (self.target.get(), self.session.get()) {
+            (Target::SessionServer, Some(server)) if self.take_at_once(pc, server) => OK,
+            _ => self.get_otherwise(pc),
+        }
+    }
+
+    #[inline(always)]
+    fn free(&self, pc: Peer<'_>, state: ngx_uint_t) {
+        if self.departed.get() || state & (NGX_PEER_FAILED | NGX_PEER_NEXT) as ngx_uint_t != 0 {
+            return self.free_otherwise(pc, state);
+        }
+        let held = self.held.replace(Held::Nothing);
+        self.ended(held);
+        self.inner.free(pc, state);
+    }
+}
+
+impl PeerData {
+    /// The uncommon cases of `peer.get`: there is no session, or its server cannot be taken at once.
+    #[cold]
+    pub(super) fn get_otherwise(&self, pc: Peer<'_>) -> ngx_int_t {
+        self.departed.set(false);
+        let absence = match self.target.replace(Target::Any) {
+            Target::ToLookUp | Target::Any => None,
+            Target::Ambiguous => return self.reject_at_once(Rejection::Ambiguous),
+            Target::SessionServer => match self.take(pc) {
+                Ok(()) => return OK,
+                Err(absence) => Some(absence),
+            },
+            Target::Failed => {
+                if self.affinity.policy.rules == Rules::Affinity {
+                    self.peers().start_over();
+                }
+                self.session.get().map(|server| self.absence(server, Missing::Failed))
+            }
+        };
+        if let Some(absence) = absence {
+            if let Route::Reject(why) = self.give_up(absence) {
+                return self.reject(pc, why);
+            }
+        }
+        if self.has_to_avoid() && !self.avoid() {
+            return self.reject(pc, Rejection::Unavailable);
+        }
+        if self.away.get() != Away::No && self.take_stand_in(pc) {
+            self.held.set(Held::Chosen);
+            return OK;
+        }
+        let rc = self.inner.get(pc);
+        if rc == OK || rc == DONE {
+            self.held.set(Held::Chosen);
+        }
+        rc
+    }
+
+    /// Takes a backup server if there is no other one for a session without its own: the same each time.
+    pub(super) fn take_stand_in(&self, pc: Peer<'_>) -> bool {
+        let (Some(key), Rules::Affinity) = (self.id.get().key, self.affinity.policy.rules) else {
+            return false;
+        };
+        let rank =
+            |candidate: &Candidate<'_>| policy::stand_in(key.fingerprint(), candidate.address());
+        self.peers().take_backup(pc, self.upstream(), rank)
+    }
+
+    /// The common case: takes the session's server if its address is known here, and nothing is known against
+    /// it. Otherwise does nothing.
+    #[inline(always)]
+    pub(super) fn take_at_once(&self, pc: Peer<'_>, server: ServerId) -> bool {
+        if self.affinity.policy.rules != Rules::Affinity || self.sessions().is_troubled() {
+            return false;
+        }
+        // SAFETY: nothing asks for addresses as long as this one is used.
+        let Some(address) = (unsafe { self.sessions().known_address(server) }) else {
+            return false;
+        };
+        if !self.peers().take_at_once(pc, self.upstream(), address) {
+            return false;
+        }
+        self.target.set(Target::Any);
+        self.hold_session_server(pc);
+        true
+    }
+
+    #[inline(always)]
+    pub(super) fn hold_session_server(&self, pc: Peer<'_>) {
+        self.held.set(Held::SessionServer);
+        if self.affinity.policy.unavailable == Unavailable::Reject {
+            // No other server has the session: nginx passes on any answer of this one.
+            pc.set_tries(1);
+        }
+    }
+
+    /// Takes the session's server.
+    pub(super) fn take(&self, pc: Peer<'_>) -> Result<(), Absence> {
+        let sessions = self.sessions();
+        let server = self.session.get().ok_or(Absence::Gone)?;
+        let (u, peers) = (self.upstream(), self.peers());
+        if self.affinity.policy.rules == Rules::Plus {
+            let take =
+                |address: &[u8]| peers.take_in_turn(pc, u, |candidate| candidate.is_named(address));
+            let taken = sessions.with_address(server, take).unwrap_or(Err(Missing::Removed));
+            taken.map_err(|missing| self.absence(server, missing))?;
+            self.held.set(Held::SessionServer);
+            return Ok(());
+        }
+        if let Some(absence) = self.known_absence(server, false) {
+            if !pc.has_own_address() || !self.is_to_try(server, absence) {
+                return Err(absence);
+            }
+        }
+        let take = |address: &[u8]| peers.take(pc, u, address);
+        match sessions.with_address(server, take).unwrap_or(Err(Missing::Removed)) {
+            Ok(()) => (),
+            Err(Missing::Removed) => self.take_departed(pc, server)?,
+            Err(missing) => return Err(self.absence(server, missing)),
+        }
+        self.hold_session_server(pc);
+        Ok(())
+    }
+
+    /// Takes the session's server by its address, which its name does not have at the moment.
+    pub(super) fn take_departed(&self, pc: Peer<'_>, server: ServerId) -> Result<(), Absence> {
+        let taken = {
+            let addresses = self.conf().and_then(|conf| conf.addresses.try_borrow().ok());
+            let take = |name: &[u8]| {
+                let address = addresses.as_ref()?.find(name).filter(|found| found.is_resolved())?;
+                addresses::take(pc, self.request, address)
+            };
+            self.sessions().with_address(server, take).flatten()
+        };
+        if taken.is_none() {
+            return Err(self.absence(server, Missing::Removed));
+        }
+        self.departed.set(true);
+        Ok(())
+    }
+
+    /// Whether there may be servers that new sessions are to avoid.
+    pub(super) fn has_to_avoid(&self) -> bool {
+        self.sessions().drains() || self.sessions().is_troubled()
+    }
+
+    /// Keeps the balancer from servers that drain, and, while it has better ones, from those that are
+    /// slow or cannot be reached. False if all drain.
+    #[cold]
+    pub(super) fn avoid(&self) -> bool {
+        let heeds_evidence = self.affinity.policy.rules == Rules::Affinity;
+        // Collected before nginx's lock is taken: mostly it is one server of many.
+        let Some(avoided) = self.sessions().avoided(heeds_evidence) else { return true };
+        let mut best = Avoided::Unreachable;
+        let peers = self.peers();
+        peers.each_left(|candidate| best = best.min(avoided.rank(candidate)));
+        peers.exclude(|candidate| avoided.rank(candidate) > best)
+    }
+
+    /// Decides what to do without the session's server.
+    pub(super) fn give_up(&self, absence: Absence) -> Route {
+        self.away.set(match absence {
+            Absence::Full | Absence::Elsewhere => Away::Busy,
+            Absence::Unreachable | Absence::Gone => Away::Unreachable,
+        });
+        let opens_stream = self.id.get().mcp.as_ref().is_some_and(Outlook::opens_stream);
+        let (status, route) =
+            self.affinity.policy.on_unavailable(self.id.get().kind, absence, opens_stream);
+        self.status.set(status);
+        let is_over = matches!(route, Route::Afresh | Route::Reject(Rejection::Gone));
+        if is_over && absence != Absence::Elsewhere {
+            self.forget();
+        }
+        route
+    }
+
+    /// The session of the request is no more.
+    pub(super) fn forget(&self) {
+        self.in_flight.drop_hold();
+        if let Some(key) = self.in_flight.key() {
+            self.sessions().forget(key);
+        }
+    }
+
+    /// Answers in place of a server; what this gives is what `peer.get` returns.
+    pub(super) fn reject(&self, pc: Peer<'_>, why: Rejection) -> ngx_int_t {
+        if why == Rejection::Unavailable && self.request.allow_stale() {
+            pc.set_name(self.peers().list_name());
+            return BUSY;
+        }
+        self.reject_at_once(why)
+    }
+
+    /// The same, but for what nginx has in its cache.
+    pub(super) fn reject_at_once(&self, why: Rejection) -> ngx_int_t {
+        /// Seconds; within one nginx has tried the server again.
+        const RETRY_AFTER: u64 = 1;
+
+        self.sessions().count_rejection(why);
+        let body = self.affinity.policy.mcp.then(|| affinity::mcp::rejection::body(why));
+        reject::send(self.request, self.upstream(), why, RETRY_AFTER, body)
+    }
+}
