@@ -1,4 +1,4 @@
-"""The load balancers that are compared: how each one is configured, started and watched."""
+"""Configures, starts and measures the load balancers that are compared."""
 
 import os
 import re
@@ -20,7 +20,7 @@ class Balancer:
     name: str
     title: str
     binary: str
-    """The same binary's round robin, that it is compared with."""
+    """The name of round robin of the same binary, with which this one is compared."""
     baseline: str
     module: str = ""
     sticky: bool = False
@@ -30,7 +30,7 @@ class Balancer:
         return not self.name.startswith("haproxy")
 
     def directive(self, sessions):
-        """What makes this balancer stick; zones are as large as the sessions need."""
+        """The directive that keeps sessions. The size of its zone follows from their number."""
         if self.name.split("-")[0] == "hash":
             return "hash $http_mcp_session_id;"
         if not self.sticky:
@@ -45,14 +45,14 @@ class Balancer:
         if self.module:
             if self.name.split("-")[0] == "mcp":
                 values = "timeout=1h"
-            # 32,000 sessions a megabyte.
+            # A megabyte for 31,250 sessions.
             return f"sticky_learn zone=sessions:{max(1, -(-sessions // 31250))}m {values};"
-        # nginx's own: 256 bytes a session.
+        # nginx's own needs more: a megabyte for 3,200 sessions.
         return f"sticky learn zone=sessions:{max(1, -(-sessions // 3200))}m {values};"
 
 
 def version(binary):
-    """The version that a binary tells, None if it cannot be run."""
+    """The version of a binary; None if it cannot be run."""
     try:
         said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
@@ -62,7 +62,7 @@ def version(binary):
 
 
 def contestants(nginx, module, newer, newer_module, haproxies):
-    """All balancers that this machine has, in the order of the tables."""
+    """All balancers of this machine, in the order of the tables."""
     found = []
 
     def add_nginx(suffix, binary, so, own):
@@ -101,7 +101,7 @@ def fill_in(template, **values):
 
 
 def on_cpus(cpus):
-    """For Popen: the child runs on these CPUs only; None for all."""
+    """Arguments for Popen that bind the child to these CPUs; None for all CPUs."""
     return {"preexec_fn": lambda: os.sched_setaffinity(0, cpus)} if cpus else {}
 
 
@@ -118,8 +118,8 @@ class Process:
             )
         self.wait_until_listening()
 
-    def wait_until_listening(self, patience=60):
-        end = time.monotonic() + patience
+    def wait_until_listening(self, timeout=60):
+        end = time.monotonic() + timeout
         while time.monotonic() < end:
             if self.child.poll() is not None:
                 break
@@ -141,27 +141,27 @@ class Process:
                 self.child.wait()
 
     def workers(self):
-        """The processes that serve requests: children of a master, or itself."""
+        """The processes that serve requests: the children of a master, or the process itself."""
         pid = self.child.pid
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in children] or [pid]
 
-    def replace_workers(self, patience=20):
-        """Has a master start new workers. HAProxy, which has none, goes on as it is."""
+    def replace_workers(self, timeout=20):
+        """Ends the workers; their master starts new ones. HAProxy has no master and stays as it is."""
         old = self.workers()
         if old == [self.child.pid]:
             return
         for pid in old:
             os.kill(pid, signal.SIGTERM)
-        end = time.monotonic() + patience
-        # With no worker at all the master stands for itself.
+        end = time.monotonic() + timeout
+        # While there is no worker, workers() returns the master itself.
         while len(new := self.workers()) < len(old) or set(new) & {*old, self.child.pid}:
             if time.monotonic() > end:
                 raise RuntimeError(f"{self.command[0]} has no new workers:\n{self.log.read_text(errors='replace')}")
             time.sleep(0.005)
 
     def cpu_ns(self):
-        """CPU time of all threads of all workers, from the scheduler's own count."""
+        """CPU time of all threads of all workers, as the scheduler counts it."""
         return sum(
             int((task / "schedstat").read_text().split()[0])
             for pid in self.workers()
@@ -169,7 +169,7 @@ class Process:
         )
 
     def memory(self):
-        """Resident bytes of the largest worker, and how many of them are shared memory."""
+        """Resident memory of the largest worker, and the shared part of it, in bytes."""
         def of(pid):
             text = Path(f"/proc/{pid}/status").read_text()
             field = lambda name: int(re.search(rf"^{name}:\s+(\d+) kB", text, re.M)[1]) * 1024
@@ -191,7 +191,7 @@ class Backend(Process):
 
 
 def start(balancer, backend, directory, workers, sessions, cpus=None, under=()):
-    """Starts a balancer; under: the command of a tool that runs it, in a single process then."""
+    """Starts a balancer. With `under`, the command of a tool (valgrind), it runs under that tool as a single process."""
     (port,) = free_ports(1)
     values = {
         "DIR": directory,

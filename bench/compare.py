@@ -1,4 +1,4 @@
-"""Whole load balancers side by side: rounds interleaved, medians and spread. Called by bench/run."""
+"""Compares whole load balancers: interleaved rounds, medians and quartiles. Called by bench/run."""
 
 import argparse
 import datetime
@@ -34,23 +34,24 @@ FULL = {
 }
 BENCH = Path(__file__).parent
 CONNECTIONS = 64
-# The start of a turn is not counted, while code, connections and the tables of pages come back to the
-# caches, out of which the other balancers have driven them. With a million sessions, nginx's own sticky
-# seems to cost 42 and 45 percent over round robin, and ours 3.3 and 4.8, in slices of 10 ms after 3 ms each;
-# in the same two runs 36 and 38, and 2.0 and 3.2, in 60 ms after 60.
+# How long, in seconds, a turn has load before it is measured. The other balancers have replaced this one's
+# code, connections and page tables in the caches; meanwhile the caches fill again. Measured in two runs
+# with a million sessions, as the excess over round robin:
+#   3 ms of lead-in, 10 ms measured:  nginx's own sticky 42 and 45 %, sticky_learn 3.3 and 4.8 %
+#   60 ms of lead-in, 60 ms measured: nginx's own sticky 36 and 38 %, sticky_learn 2.0 and 3.2 %
 LEAD_IN = 0.06
-# Where a process happens to have its code and memory decides how well caches serve it, for as long as it
-# lives (two round robins at once: 0.9 percent apart). So workers are replaced every so many rounds, and
-# all there is starts anew a few times in a run: code, configuration and zones are where the master has
-# put them. New workers use sessions for a while before they are measured, a second where there are a
-# million: zones outlive them, but not the tables of their pages.
+# The addresses of a process's code and memory decide how well it uses the caches, for as long as it lives
+# (two round robins in one run: 0.9 % apart). So workers are replaced every so many rounds. Everything is
+# restarted a few times in a run, because workers inherit the addresses of code, configuration and zones
+# from their master. New workers use sessions before they are measured, a second for a million sessions:
+# the zone is kept, but a new worker's page tables are empty.
 ROUNDS_OF_WORKERS = 25
 WARMING = 1e-6
 LEAST_WARMING = 0.1
 CREATING_ROUNDS = 10
-# Fewer sessions created in one turn take too little time to be measured.
+# A turn that creates fewer sessions is too short to be measured.
 LEAST_CREATED = 5_000
-# Round robin learns nothing: a sample of the same requests tells their cost.
+# Round robin keeps no sessions: a sample of the same requests is enough to measure their cost.
 SAMPLE = LEAST_CREATED
 
 
@@ -59,7 +60,7 @@ def say(text):
 
 
 def share_cpus(workers):
-    """CPUs for the balancer's workers and for all else; None, None if there are too few."""
+    """CPUs for the balancer's workers, and those for everything else; None, None if there are too few."""
     cpus = sorted(os.sched_getaffinity(0))
     if len(cpus) <= workers:
         return None, None
@@ -67,7 +68,7 @@ def share_cpus(workers):
 
 
 class Turn:
-    """One balancer's part of a round: requests, and the CPU time that they took."""
+    """One balancer's part of a round: requests and their CPU time."""
 
     def __init__(self, server, load):
         self.server, self.load = server, load
@@ -82,7 +83,7 @@ class Turn:
         self.load.warm(LEAD_IN, sessions)
         self.do(lambda: self.load.request_for(seconds, sessions))
 
-    def told(self):
+    def result(self):
         requests = self.outcome["requests"]
         return self.outcome | {
             "cpu_us": self.cpu_ns / 1000 / requests,
@@ -91,7 +92,7 @@ class Turn:
 
 
 def run_scenario(balancers, args, sessions, workers, directory):
-    """All rounds, shared out among the starts."""
+    """Runs all rounds, an equal part of them after each start."""
     results = {b.name: {"created": [], "used": []} for b in balancers}
     order = random.Random(1)
     for number in range(args.starts):
@@ -102,7 +103,7 @@ def run_scenario(balancers, args, sessions, workers, directory):
 
 
 def run_start(balancers, args, sessions, workers, directory, rounds, order, results):
-    """All balancers run at once and take turns: only one has requests at any time. Adds to results."""
+    """Runs all balancers at once. They take turns: only one gets requests at a time. Adds to results."""
     own_cpus, other_cpus = share_cpus(workers)
     backend = Backend(args.nginx, directory, max(1, len(other_cpus) - 1) if other_cpus else 1, other_cpus)
     running = {}
@@ -118,9 +119,9 @@ def run_start(balancers, args, sessions, workers, directory, rounds, order, resu
                 turn = Turn(*running[b.name])
                 turn.do(lambda: turn.load.create(first, count))
                 if count >= LEAST_CREATED:
-                    results[b.name]["created"].append(turn.told())
+                    results[b.name]["created"].append(turn.result())
 
-        # While workers have all of the zone mapped that they have filled.
+        # Now, since these workers have filled the zone and so have all of its used pages mapped.
         for b in balancers:
             resident, shared = running[b.name][0].memory()
             results[b.name]["resident"] = resident
@@ -139,7 +140,7 @@ def run_start(balancers, args, sessions, workers, directory, rounds, order, resu
                 for b in order.sample(family, len(family)):
                     turn = Turn(*running[b.name])
                     turn.use(args.seconds, sessions)
-                    results[b.name]["used"].append(turn.told())
+                    results[b.name]["used"].append(turn.result())
 
     finally:
         for server, load in running.values():
@@ -149,13 +150,13 @@ def run_start(balancers, args, sessions, workers, directory, rounds, order, resu
 
 
 def rotated(items, number):
-    """Each begins with another one, so that none is always the first."""
+    """The items, beginning with another one for each number, so that none is always the first."""
     start = number % len(items)
     return items[start:] + items[:start]
 
 
 def count_instructions(balancers, args, sessions, directory):
-    """As many at once as there are cores: unlike times, counts do not mind."""
+    """Counts as many balancers at once as there are cores: other load does not change the counts."""
     backend = Backend(args.nginx, directory, 1)
 
     def count(b):
@@ -167,7 +168,7 @@ def count_instructions(balancers, args, sessions, directory):
             say(f"{b.title}, not counted: {error}")
             return b.name, None
 
-    # Without sessions their number makes no difference.
+    # A balancer without sessions is counted once: their number makes no difference to it.
     wanted = [b for b in balancers if b.sticky or sessions == args.counted[0]]
     try:
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -178,29 +179,29 @@ def count_instructions(balancers, args, sessions, directory):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(prog="bench/run", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="five minutes instead of over half an hour: at most 100,000 sessions, fewer rounds")
+    parser.add_argument("--quick", action="store_true", help="five minutes instead of over half an hour: fewer rounds, at most 100,000 sessions")
     parser.add_argument("--rounds", type=int, help="rounds to take medians of")
-    parser.add_argument("--starts", type=int, help="how often all balancers start anew in those rounds")
+    parser.add_argument("--starts", type=int, help="how often all balancers are started in those rounds")
     parser.add_argument("--seconds", type=float, help="how long each balancer is measured in a round")
     parser.add_argument("--scenarios", type=scenarios, metavar="NxW,NxW", help="live sessions x workers")
     parser.add_argument("--counted", type=numbers, metavar="N,N", help="live sessions while callgrind counts")
-    parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the balancers, see raw.json")
+    parser.add_argument("--only", default="", metavar="NAME,NAME", help="some of the balancers, and round robin of the same binaries; names as in raw.json")
     parser.add_argument("--no-instructions", action="store_true", help="without callgrind")
     parser.add_argument("--no-times", action="store_true", help="callgrind only")
-    parser.add_argument("--out", type=Path, help="folder of the results; bench/results, or build/bench for a part")
+    parser.add_argument("--out", type=Path, help="folder of the results; default: bench/results, or build/bench with --only, --no-times or --no-instructions")
     # Passed by bench/run.
     for name in ("load", "nginx", "module", "newer", "newer-module", "haproxy", "command", "revision"):
         parser.add_argument(f"--{name}", default="", help=argparse.SUPPRESS)
     args = parser.parse_args()
     mode = QUICK if args.quick else FULL
     args.rounds = args.rounds or mode["rounds"]
-    # Each start has a round.
+    # Each start has at least one round.
     args.starts = max(1, min(args.starts or mode["starts"], args.rounds))
     args.seconds = args.seconds or mode["seconds"]
     args.scenarios = [] if args.no_times else args.scenarios or mode["scenarios"]
     args.counted = [] if args.no_instructions else args.counted or mode["counted"]
     if not args.out:
-        # What is kept in git comes from whole runs.
+        # Results in git have all balancers, times and instructions.
         is_part = args.only or args.no_times or args.no_instructions
         args.out = BENCH.parent / "build/bench" if is_part else BENCH / "results"
     return args
@@ -215,7 +216,7 @@ def scenarios(text):
 
 
 def main():
-    # So that what was started is stopped.
+    # Runs the `finally` clauses, which stop the servers.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     args = parse_arguments()
     balancers = contestants(
@@ -247,7 +248,7 @@ def main():
     }
     directory = Path(tempfile.mkdtemp(prefix="sticky-bench-"))
     try:
-        # The workers of nginx leave root behind.
+        # nginx's workers do not run as root.
         directory.chmod(0o755)
         if args.counted and not shutil.which("valgrind"):
             say("no valgrind: instructions are not counted")

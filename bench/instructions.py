@@ -1,4 +1,4 @@
-"""Instructions per request, counted by callgrind: they do not wander as times do."""
+"""Instructions per request, counted by callgrind. Unlike times, they are almost the same in each run."""
 
 import re
 import subprocess
@@ -9,17 +9,17 @@ from load import Load
 
 WARM_UP = 1000
 REQUESTS = 5000
-# Which function of nginx calls the handlers of timers.
+# The function of nginx that calls the handlers of timers.
 TIMERS = "ngx_event_expire_timers"
 
 
 def count(balancer, backend, directory, load_binary, sessions, keep):
     """User-space instructions of one request, through one client connection, in a single process.
-    The profile is kept in a file, for callgrind_annotate.
+    Keeps the profile in a file, for callgrind_annotate.
 
-    Counting is off while the sessions are made. Timers are taken off: they run by the clock, and under
-    callgrind, which is slow, far more of them fall on a request than in truth. What they cost is
-    counted while there are no requests, and returned as instructions per second.
+    Counting is off while the sessions are created. The instructions of timers are subtracted: timers
+    run by the clock, and under callgrind, which is slow, there are far more of them per request than
+    without it. Their cost is counted in a pause without requests and returned as instructions per second.
     """
     out = directory / f"{balancer.name}.callgrind"
     for old in directory.glob(f"{out.name}*"):
@@ -28,8 +28,8 @@ def count(balancer, backend, directory, load_binary, sessions, keep):
     server = start(balancer, backend, directory, 1, sessions, under=valgrind)
     load = Load(load_binary, server.port)
     try:
-        # Through one connection too, and for round robin as well: what malloc and the search for a kept
-        # connection cost depends on what was before.
+        # Sessions are created through one connection, for round robin too. The cost of malloc and of the
+        # search for an idle connection depends on earlier requests.
         load.open(1)
         load.create(0, sessions if balancer.sticky else WARM_UP)
         control(server, "--instr=on")
@@ -53,7 +53,7 @@ def count(balancer, backend, directory, load_binary, sessions, keep):
     return {
         "per_request": (total(profiles["requests"]) - called_by(profiles["requests"], TIMERS)) / REQUESTS,
         "idle_per_second": total(profiles["idle"]) / idle_seconds,
-        # Of all requests, those that were not counted as well.
+        # Totals of all requests, also of those before the counting.
         "misrouted": outcome["misrouted"],
         "failed": outcome["failed"],
     }
@@ -64,11 +64,11 @@ def total(profile):
 
 
 def called_by(profile, function):
-    """What a function's callees cost. Format: valgrind's manual, "Callgrind Format Specification"."""
+    """The cost of all calls by a function. Format: valgrind's manual, "Callgrind Format Specification"."""
     cost, number, inside, is_call = 0, None, False, False
     for line in profile.splitlines():
         if line.startswith("fn="):
-            # A name stands in full where it comes first, as its number only from then on.
+            # The first line with a name has its number and the name, later lines only the number.
             if line.endswith(f") {function}"):
                 number = line.split(" ")[0]
             inside = number is not None and line.split(" ")[0] == number
@@ -82,9 +82,9 @@ def called_by(profile, function):
     return cost
 
 
-def control(server, order):
+def control(server, command):
     subprocess.run(
-        ["callgrind_control", order, str(server.child.pid)],
+        ["callgrind_control", command, str(server.child.pid)],
         check=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

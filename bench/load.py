@@ -1,4 +1,4 @@
-"""The load generator of bench/load, as a process that takes orders."""
+"""Runs the load generator of bench/load and sends it commands."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ class Load:
         )
 
     def open(self, connections):
-        """Opens new connections; what is told from then on is told of them."""
+        """Opens new connections and sets all totals to zero."""
         self.say(f"open {connections}")
 
     def warm(self, seconds, sessions):
@@ -33,8 +33,8 @@ class Load:
     def request(self, count, sessions):
         return self.say(f"request {sessions} count {count}")
 
-    def say(self, order):
-        self.child.stdin.write(order + "\n")
+    def say(self, command):
+        self.child.stdin.write(command + "\n")
         self.child.stdin.flush()
         answer = self.child.stdout.readline()
         if not answer:

@@ -1,4 +1,4 @@
-"""What is kept of a run: a summary with tables, and a plot."""
+"""Writes the results of a run: summary.md with tables, and a plot."""
 
 import math
 import os
@@ -20,11 +20,11 @@ def machine():
 
 
 class Spread:
-    """Median and quartiles, and between what the true median lies 19 times out of 20."""
+    """Median, quartiles, and the 95 % interval of the median."""
 
     def __init__(self, values):
         self.median = statistics.median(values)
-        # As many values lie below a median as a coin shows heads.
+        # How many of n values lie below the true median is binomial with p = 1/2: n/2 ± 1.96 √n / 2.
         skipped = max(0, math.floor((len(values) - 1.96 * math.sqrt(len(values))) / 2) - 1)
         self.least, self.most = sorted(values)[skipped], sorted(values, reverse=True)[skipped]
         self.low, _, self.high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
@@ -38,7 +38,7 @@ def spread(rounds, field):
 
 
 def over_baseline(scenario, name, baseline, field="cpu_us"):
-    """How much more than its baseline in the same round, in per cent."""
+    """The excess over the baseline in the same round, in per cent."""
     own = scenario["balancers"][name]["used"]
     base = scenario["balancers"][baseline]["used"]
     return Spread([(x[field] / y[field] - 1) * 100 for x, y in zip(own, base)])
@@ -99,11 +99,11 @@ def instructions_table(results):
     head = [""]
     for sessions in counts:
         head += [f"{int(sessions):,} sessions", "over round robin"]
-    return table([*head, "idle, a second"], rows)
+    return table([*head, "idle, per second"], rows)
 
 
 def added_instructions(results):
-    """What each balancer with another baseline than itself adds to it, by name and sessions."""
+    """Instructions over the baseline, by name and sessions. The baselines themselves are left out."""
     added = {}
     for sessions, counts in results["instructions"].items():
         for name, count in counts.items():
@@ -114,59 +114,59 @@ def added_instructions(results):
 
 
 def round_robin_count(results, counts, baseline):
-    """Round robin knows no sessions: it is counted once, with the first number of them."""
+    """Round robin keeps no sessions, so it is counted once, with the first number of sessions."""
     return counts.get(baseline) or next(iter(results["instructions"].values())).get(baseline)
 
 
 def checks(results):
-    """What is to hold, and what was found in this run."""
+    """The targets, and whether this run meets them."""
     found = []
     added = added_instructions(results)
 
-    def check(what, holds):
-        found.append(f"- {'holds' if holds else '**does not hold**'}: {what}")
+    def check(what, is_met):
+        found.append(f"- {'met' if is_met else '**missed**'}: {what}")
 
     for name in ("ours", "ours-newer"):
         if (name, 1000) not in added:
             continue
         few = added[name, 1000]
         title = results["titles"][name]
-        check(f"{title} adds {few:,.0f} instructions to round robin with 1,000 sessions (at most 900)", few <= 900)
+        check(f"{title} adds {few:,.0f} instructions to round robin with 1,000 sessions (target: at most 900)", few <= 900)
         if ("own-newer", 1000) in added and name == "ours-newer":
             own = added["own-newer", 1000]
-            check(f"that is {few / own:.2f} of what nginx's own adds, {own:,.0f} (at most a third)", few * 3 <= own)
+            check(f"that is {few / own:.2f} of the {own:,.0f} of nginx's own (target: at most a third)", few * 3 <= own)
         if (name, 1_000_000) in added:
             many = added[name, 1_000_000]
-            check(f"{title} adds {many:,.0f} with 1,000,000 sessions (within 10 %)", abs(many - few) <= 0.1 * few)
+            check(f"{title} adds {many:,.0f} with 1,000,000 sessions (target: within 10 % of 1,000 sessions)", abs(many - few) <= 0.1 * few)
     for name in ("loaded", "loaded-newer"):
         if (name, 1000) in added:
             cost = added[name, 1000]
-            check(f"{results['titles'][name]}: {cost:+,.0f} instructions (nothing)", abs(cost) <= 50)
+            check(f"{results['titles'][name]}: {cost:+,.0f} instructions (target: within 50)", abs(cost) <= 50)
     for scenario in results["scenarios"]:
         balancers = scenario["balancers"]
         ours = [n for n in balancers if n.startswith("ours")]
         for name in ours:
             title = f"{results['titles'][name]}, {scenario_title(scenario)}"
             misrouted = sum(r["misrouted"] for r in balancers[name]["used"])
-            check(f"{title}: {misrouted} requests misrouted (0)", misrouted == 0)
+            check(f"{title}: {misrouted} requests misrouted (target: 0)", misrouted == 0)
             if scenario["sessions"] < 1_000_000:
                 continue
             over = over_baseline(scenario, name, results["baselines"][name])
-            check(f"{title}: CPU {over.median:+.1f} % over round robin, {certainty(over)} (at most 4 %)", over.median <= 4)
+            check(f"{title}: CPU {over.median:+.1f} % over round robin, {interval(over)} (target: at most 4 %)", over.median <= 4)
             cpu = spread(balancers[name]["used"], "cpu_us").median
             for other in balancers:
                 if other.startswith("own") or other.startswith("haproxy") and not other.endswith("-rr"):
                     cost = spread(balancers[other]["used"], "cpu_us").median
-                    check(f"{title}: {cpu:.2f} µs, {results['titles'][other]} {cost:.2f} µs (below)", cpu < cost)
+                    check(f"{title}: {cpu:.2f} µs, {results['titles'][other]} {cost:.2f} µs (target: less)", cpu < cost)
     return "\n".join(found)
 
 
-def certainty(over):
-    return f"19 to 1 between {over.least:+.1f} and {over.most:+.1f} %"
+def interval(over):
+    return f"95 % interval {over.least:+.1f} to {over.most:+.1f} %"
 
 
-def wander(results):
-    """How far this run's own times can be trusted."""
+def noise(results):
+    """The errors of this run's times."""
     lines = []
     for scenario in results["scenarios"]:
         balancers = scenario["balancers"]
@@ -178,9 +178,41 @@ def wander(results):
         for name in balancers:
             if name.startswith("loaded"):
                 over = over_baseline(scenario, name, results["baselines"][name])
-                line += f"; {results['titles'][name]} {over.median:+.1f} %, {certainty(over)}"
+                line += f"; {results['titles'][name]} {over.median:+.1f} %, {interval(over)}"
         lines.append(line)
     return "\n".join(lines)
+
+
+def method(results):
+    """How the times were measured. bench/README.md gives the reasons."""
+    return "\n".join([
+        f"- Times are medians of {results['rounds']} rounds, with the quartiles in parentheses.",
+        f"- In each round, every balancer is measured once, for {results['seconds']:g} s. The {results['lead_in'] * 1000:g} ms "
+        "before that have the same load and are not measured.",
+        "- In a round, the balancers of one binary follow each other in random order.",
+        f"- All balancers are restarted every {results['rounds'] / results['starts']:g} rounds, and nginx's workers are "
+        f"replaced at least every {results['rounds_of_workers']} rounds. The place of a process in memory changes its speed "
+        "for as long as it lives.",
+        f"- The load: {results['connections']} connections, closed loop, GET with a random session id; three servers; "
+        "connections are kept alive on both sides.",
+        "- \"LB CPU\" is the CPU time of all threads of all workers, as the scheduler counts it.",
+        "- \"Over its round robin\" compares a balancer with round robin of the same binary in the same round.",
+        "- \"Misrouted\": a balancer that keeps sessions has created all of them itself. The others were asked for a sample "
+        "of the ids; only requests with these ids can count as misrouted.",
+        "- nginx's `hash` of the same header keeps no sessions, so most of its requests are misrouted. It shows the cost of "
+        "a choice by id without a table.",
+    ])
+
+
+def about_noise(results):
+    where = "has a CPU of its own" if results["scenarios"][0]["pinned"] else "runs on any CPU"
+    return "\n".join([
+        f"- A single worker {where}. With as many workers as the machine has cores, the load generator and the servers share "
+        "the cores with them. Then requests/s and latency are of little use.",
+        "- \"Module loaded, unused\" should cost nothing. Its excess shows the error of the other numbers.",
+        "- The 95 % intervals assume independent rounds. The rounds between two restarts are not quite independent: in them, "
+        "each process has the same place in memory.",
+    ])
 
 
 def summary(results):
@@ -191,39 +223,22 @@ def summary(results):
     ]
     if results["scenarios"]:
         parts += [
-            f"Medians of {results['rounds']} interleaved rounds (quartiles in parentheses): in each, every balancer is measured for "
-            f"{results['seconds']:g} s, after {results['lead_in'] * 1000:g} ms of the same load; the balancers of a binary follow "
-            f"each other in random order; all balancers start anew every {results['rounds'] / results['starts']:g} rounds, and "
-            f"nginx's workers do so at least every {results['rounds_of_workers']}, since where a process has its memory tells "
-            "for as long as it lives; "
-            f"{results['connections']} connections, closed loop, GET with a session id drawn at random, three servers, "
-            "connections kept on both sides. CPU is the scheduler's count for all threads of all workers. \"Over its round "
-            "robin\" compares a balancer with the same binary's round robin in the same round. A balancer "
-            "that keeps sessions has made all of them itself; the others were asked for a sample of the ids, and only those "
-            "can count as misrouted. nginx's `hash` of the same header keeps no sessions, so that most of its requests "
-            "are misrouted; it shows what choosing by an id costs without a table.",
+            method(results),
         ]
     if results["instructions"]:
         parts += [
-            "## Instructions a request",
+            "## Instructions per request",
             instructions_table(results),
-            "User space, callgrind, one process, one client connection; timers apart, as the instructions of an idle second.",
+            "User space, counted by callgrind: one process, one client connection. Timers are not counted, "
+            "except in the last column: it has the instructions of a second without requests.",
         ]
     for scenario in results["scenarios"]:
         parts += [f"## {scenario_title(scenario).capitalize()}", scenario_table(results, scenario)]
     if results["scenarios"]:
-        where = "its own CPU" if results["scenarios"][0]["pinned"] else "any CPU"
-        parts += [
-            "## What wanders",
-            f"A single worker has {where}; with as many workers as the machine has cores, load generator and servers "
-            "share the cores with them, and requests/s and latency tell little. What the module seems to cost "
-            "where it is loaded but unused is the error of the other numbers. \"19 to 1\" takes rounds as independent, "
-            "though those of a start have the places of their memory in common.",
-            wander(results),
-        ]
+        parts += ["## Noise", about_noise(results), "In this run:", noise(results)]
     found = checks(results)
     if found:
-        parts += ["## What is to hold", found]
+        parts += ["## Targets", found]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""The same real MCP clients twice: through plain round robin, then through sticky_learn.
+"""Runs the same real MCP clients twice: through plain round robin, then through sticky_learn.
 
-Called by demo/run, which has built the module, installed the SDK, and names module and nginx.
+Called by demo/run, which builds the module, installs the SDK, and passes the paths of module and nginx.
 """
 
 import argparse
@@ -30,15 +30,15 @@ NGINX = os.environ["NGINX"]
 REPLICAS = ["amber", "birch", "cedar"]
 CLIENTS = 12
 WORDS = ["one", "two", "three", "four", "five"]
-CALLS = len(WORDS) + 1  # remember each, then recall
+CALLS = len(WORDS) + 1  # one "remember" for each word, then "recall"
 
-# The ports that the files in nginx-conf/ name.
+# The ports in the files of nginx-conf/.
 STICKY, ROUND_ROBIN, SERVERS = 8000, 8080, [8001, 8002, 8003]
 
 
 @dataclass
 class Outcome:
-    """What one client session saw."""
+    """The result of one client's session."""
 
     issuer: str = "?"
     landed: list[str] = field(default_factory=list)
@@ -54,7 +54,7 @@ class Outcome:
 
 
 async def client(url: str, replica_at: dict[str, str]) -> Outcome:
-    """One session: tells its server some words, then asks for them back."""
+    """One session: sends some words to its server, then asks for them."""
     outcome = Outcome()
     seen: list[str] = []
 
@@ -62,7 +62,7 @@ async def client(url: str, replica_at: dict[str, str]) -> Outcome:
         if response.request.method == "POST":
             seen.append(replica_at.get(response.headers.get("x-served-by", ""), "?"))
 
-    # A connection for every request, so that every request may meet another worker.
+    # A new connection for each request, so that any worker may accept it.
     async with (
         httpx.AsyncClient(
             timeout=10,
@@ -76,7 +76,7 @@ async def client(url: str, replica_at: dict[str, str]) -> Outcome:
         outcome.issuer = seen[0]
 
         async def call(tool: str, **arguments: str) -> dict | None:
-            await asyncio.sleep(random.uniform(0, 0.1))  # people do not call in step
+            await asyncio.sleep(random.uniform(0, 0.1))  # the calls of real clients are not synchronous
             seen.clear()
             try:
                 result = await session.call_tool(tool, arguments)
@@ -104,7 +104,7 @@ async def clients(port: int, replica_at: dict[str, str]) -> list[Outcome]:
 
 
 def free_port(wanted: int) -> int:
-    """The wanted port, or any other if it is taken."""
+    """The wanted port, or any free port if it is taken."""
     for port in (wanted, 0):
         with socket.socket() as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -117,7 +117,7 @@ def free_port(wanted: int) -> int:
 
 
 def configure(ports: dict[int, int]) -> None:
-    """Copies the configuration into the demo's folder, with free ports in place of the samples'."""
+    """Copies the configuration into the demo's folder and replaces the ports by free ones."""
     for folder in ("conf", "modules", "tmp"):
         (HOME / folder).mkdir(parents=True, exist_ok=True)
     link = HOME / "modules" / MODULE.name
@@ -130,10 +130,10 @@ def configure(ports: dict[int, int]) -> None:
 
 
 def start(*command: str, log: str) -> subprocess.Popen:
-    # nginx takes the variable NGINX for sockets that it inherits.
+    # nginx reads the variable NGINX as its list of inherited sockets.
     environment = {name: value for name, value in os.environ.items() if name != "NGINX"}
     with open(HOME / log, "wb") as out:
-        # In a session of its own: Ctrl-C reaches the demo alone, which then stops the others.
+        # In a process session of its own: Ctrl-C ends only the demo, which then stops this process.
         return subprocess.Popen(command, cwd=HOME, env=environment, stdout=out, stderr=out, start_new_session=True)
 
 
@@ -161,7 +161,7 @@ def stop(processes: list[subprocess.Popen]) -> None:
 
 
 def stop_earlier() -> None:
-    """Ends what an earlier demo left running; a pid that is somebody else's by now is let alone."""
+    """Ends the processes of an earlier demo. A pid that now belongs to another process is left alone."""
 
     def ours(pid: int) -> bool:
         try:
@@ -179,7 +179,7 @@ def stop_earlier() -> None:
     pids.unlink(missing_ok=True)
 
 
-# What a person sees
+# Output
 
 COLOURS = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
@@ -233,9 +233,9 @@ def nginx_version() -> str:
 
 def main() -> int:
     arguments = argparse.ArgumentParser(prog="demo/run", description=__doc__.splitlines()[0])
-    arguments.add_argument("--once", action="store_true", help="end by itself; status 0 only if every session stuck")
+    arguments.add_argument("--once", action="store_true", help="stop nginx and the servers at the end; status 0 only if every session stayed on its server")
     once = arguments.parse_args().once
-    logging.disable(logging.CRITICAL)  # the SDK reports each failure; the table does, too
+    logging.disable(logging.CRITICAL)  # the SDK logs each failure; the table has them already
 
     stop_earlier()
     HOME.mkdir(parents=True, exist_ok=True)

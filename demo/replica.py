@@ -1,4 +1,4 @@
-"""One replica: an MCP server that keeps what a session told it in its own memory.
+"""One replica: an MCP server that keeps the words of each session in its own memory.
 
 Usage: python demo/replica.py NAME PORT
 """
@@ -15,7 +15,7 @@ words: WeakKeyDictionary[object, list[str]] = WeakKeyDictionary()
 
 @server.tool()
 def remember(word: str, context: Context) -> dict[str, str | int]:
-    """Keeps a word for this session; tells who keeps it and how many there are."""
+    """Keeps a word for this session. Returns the replica and the number of words."""
     kept = words.setdefault(context.session, [])
     kept.append(word)
     return {"replica": name, "count": len(kept)}
@@ -23,7 +23,7 @@ def remember(word: str, context: Context) -> dict[str, str | int]:
 
 @server.tool()
 def recall(context: Context) -> dict[str, str | list[str]]:
-    """The words that this session asked to remember."""
+    """The words of this session."""
     return {"replica": name, "words": words.get(context.session, [])}
 
 

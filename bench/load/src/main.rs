@@ -1,16 +1,17 @@
-//! Closed-loop load on one address: each connection sends its next request when the response to the
-//! last one has come. Reads commands from standard input, answers each with a line of JSON that tells
-//! what was done since the connections were opened, warming up left out:
-//!
-//!   open CONNECTIONS                    closes the connections that are open, and opens others
-//!   create FIRST COUNT                  asks for sessions, notes the server of each
-//!   warm SESSIONS MILLISECONDS          uses sessions drawn at random, for a while
-//!   request SESSIONS ms MILLISECONDS    the same, and it is told
-//!   request SESSIONS count COUNT        uses one session after the other, that often
+//! Closed-loop HTTP load on one address: each connection sends its next request when the response to
+//! its last one is complete.
 //!
 //!   load ADDRESS
+//!
+//! Reads commands from standard input. Answers each command with one line of JSON: the totals of all
+//! requests since `open`, except those of `warm`.
+//!
+//!   open CONNECTIONS                    closes all connections and opens new ones
+//!   create FIRST COUNT                  creates sessions and records the server of each
+//!   warm SESSIONS MILLISECONDS          uses random sessions for that time, records nothing
+//!   request SESSIONS ms MILLISECONDS    uses random sessions for that time
+//!   request SESSIONS count COUNT        sends so many requests, a different session each time
 
-mod histogram;
 mod response;
 
 use std::error::Error;
@@ -19,16 +20,16 @@ use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::histogram::Histogram;
 use crate::response::Response;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Without an answer for so long the load has hung.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The load generator stops with an error if no connection receives anything for so long.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn main() -> Result<()> {
     let address = std::env::args().nth(1).ok_or("usage: load ADDRESS")?.parse()?;
@@ -43,7 +44,7 @@ fn main() -> Result<()> {
                 load.run(Work::Create { next: first, end: first + count })?;
             }
             ["warm", sessions, ms] => {
-                let before = mem::take(&mut load.outcome);
+                let before = mem::replace(&mut load.outcome, Outcome::new());
                 load.run(Work::random(sessions.parse()?, ms.parse()?))?;
                 load.outcome = before;
             }
@@ -61,7 +62,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What is still to be asked.
+/// The requests that are still to be sent.
 enum Work {
     Create { next: usize, end: usize },
     Random { sessions: usize, until: Instant },
@@ -78,28 +79,50 @@ struct Load {
     address: SocketAddr,
     poll: Poll,
     connections: Vec<Connection>,
-    /// The server of each session, zero for none.
+    /// The server of each session; zero if it is not known.
     servers: Vec<u8>,
     random: Random,
     outcome: Outcome,
 }
 
-#[derive(Default)]
 struct Outcome {
     requests: u64,
-    /// Of sessions whose server is known.
+    /// Requests of sessions whose server is known.
     routed: u64,
+    /// Those of them that another server answered.
     misrouted: u64,
+    /// Responses with another status than 200.
     failed: u64,
     elapsed: Duration,
-    latency: Histogram,
+    /// In nanoseconds.
+    latency: Histogram<u64>,
+}
+
+impl Outcome {
+    fn new() -> Outcome {
+        // Two significant digits: a quantile is at most 1 % above the true value.
+        let latency = Histogram::new_with_max(TIMEOUT.as_nanos() as u64, 2)
+            .expect("bounds and digits are valid");
+        Outcome {
+            requests: 0,
+            routed: 0,
+            misrouted: 0,
+            failed: 0,
+            elapsed: Duration::ZERO,
+            latency,
+        }
+    }
+
+    fn record(&mut self, latency: Duration) {
+        self.latency.saturating_record(latency.as_nanos() as u64);
+    }
 }
 
 impl std::fmt::Display for Outcome {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         let Outcome { requests, routed, misrouted, failed, elapsed, latency } = self;
-        let (seconds, p50, p99) =
-            (elapsed.as_secs_f64(), latency.quantile(0.5), latency.quantile(0.99));
+        let seconds = elapsed.as_secs_f64();
+        let (p50, p99) = (latency.value_at_quantile(0.5), latency.value_at_quantile(0.99));
         write!(
             f,
             r#"{{"requests":{requests},"routed":{routed},"misrouted":{misrouted},"failed":{failed},"seconds":{seconds:.6},"p50_ns":{p50},"p99_ns":{p99}}}"#
@@ -109,7 +132,8 @@ impl std::fmt::Display for Outcome {
 
 struct Connection {
     stream: TcpStream,
-    asked: Option<(Request, Instant)>,
+    /// The request without a response yet, and when it was sent.
+    sent: Option<(Request, Instant)>,
     received: Vec<u8>,
 }
 
@@ -121,13 +145,13 @@ impl Load {
             connections: Vec::new(),
             servers: Vec::new(),
             random: Random(0x9e37_79b9_7f4a_7c15),
-            outcome: Outcome::default(),
+            outcome: Outcome::new(),
         })
     }
 
     fn open(&mut self, connections: usize) -> Result<()> {
         self.connections.clear();
-        self.outcome = Outcome::default();
+        self.outcome = Outcome::new();
         for token in 0..connections {
             let stream = std::net::TcpStream::connect(self.address)?;
             stream.set_nodelay(true)?;
@@ -135,7 +159,7 @@ impl Load {
             let mut stream = TcpStream::from_std(stream);
             self.poll.registry().register(&mut stream, Token(token), Interest::READABLE)?;
             let received = Vec::with_capacity(4096);
-            self.connections.push(Connection { stream, asked: None, received });
+            self.connections.push(Connection { stream, sent: None, received });
         }
         Ok(())
     }
@@ -147,20 +171,20 @@ impl Load {
         let mut text = Vec::with_capacity(1024);
         let mut busy = 0;
         for connection in &mut connections {
-            busy += usize::from(self.ask(connection, &mut work, &mut text, start)?);
+            busy += usize::from(self.send(connection, &mut work, &mut text, start)?);
         }
         while busy > 0 {
-            self.poll.poll(&mut events, Some(PATIENCE))?;
+            self.poll.poll(&mut events, Some(TIMEOUT))?;
             if events.is_empty() {
-                return Err(format!("no answer for {PATIENCE:?}, {busy} requests open").into());
+                return Err(format!("no response for {TIMEOUT:?}, {busy} requests open").into());
             }
             for event in &events {
                 let connection = &mut connections[event.token().0];
-                if let Some(answer) = read(connection)? {
+                if let Some(response) = read(connection)? {
                     let now = Instant::now();
-                    self.note(connection, &answer, now);
+                    self.record(connection, &response, now);
                     connection.received.clear();
-                    busy -= usize::from(!self.ask(connection, &mut work, &mut text, now)?);
+                    busy -= usize::from(!self.send(connection, &mut work, &mut text, now)?);
                 }
             }
         }
@@ -170,7 +194,7 @@ impl Load {
     }
 
     /// Sends the next request; false if there is none.
-    fn ask(
+    fn send(
         &mut self,
         connection: &mut Connection,
         work: &mut Work,
@@ -178,7 +202,7 @@ impl Load {
         now: Instant,
     ) -> io::Result<bool> {
         let Some(request) = work.next(&mut self.random, now) else {
-            connection.asked = None;
+            connection.sent = None;
             return Ok(false);
         };
         text.clear();
@@ -194,31 +218,31 @@ impl Load {
                 text.extend_from_slice(b"\r\n\r\n");
             }
         }
-        connection.asked = Some((request, now));
-        // One small request at a time always fits the socket's buffer.
+        connection.sent = Some((request, now));
+        // The socket's buffer holds no other request, so this small one always fits.
         connection.stream.write_all(text)?;
         Ok(true)
     }
 
-    fn note(&mut self, connection: &Connection, answer: &Response, now: Instant) {
-        let Some((request, since)) = connection.asked else {
+    fn record(&mut self, connection: &Connection, response: &Response, now: Instant) {
+        let Some((request, since)) = connection.sent else {
             return;
         };
         let to = &mut self.outcome;
         to.requests += 1;
-        to.failed += u64::from(answer.status != 200);
-        to.latency.add(now - since);
+        to.failed += u64::from(response.status != 200);
+        to.record(now - since);
         match request {
             Request::Create(session) => {
                 if self.servers.len() <= session {
                     self.servers.resize(session + 1, 0);
                 }
-                self.servers[session] = answer.server;
+                self.servers[session] = response.server;
             }
             Request::Use(session) => {
                 let server = self.servers.get(session).copied().unwrap_or(0);
                 to.routed += u64::from(server != 0);
-                to.misrouted += u64::from(server != 0 && server != answer.server);
+                to.misrouted += u64::from(server != 0 && server != response.server);
             }
         }
     }
@@ -240,15 +264,16 @@ impl Work {
             }
             Work::InTurn { sessions, left } => (*left > 0).then(|| {
                 *left -= 1;
-                // A prime step visits all of them. This one changes the server with each request, as
-                // round robin does, for every power of ten and sessions made in turn on three servers.
+                // The step is a prime, so every session is used. If the number of sessions is a power of
+                // ten and the servers took them in turn, each request goes to another server than the
+                // last one, as with round robin.
                 Request::Use(*left * 9941 % *sessions)
             }),
         }
     }
 }
 
-/// Reads what has come; the response, if it is complete.
+/// Reads what has arrived. Returns the response if it is complete.
 fn read(connection: &mut Connection) -> Result<Option<Response>> {
     let mut buffer = [0; 4096];
     loop {
@@ -258,14 +283,14 @@ fn read(connection: &mut Connection) -> Result<Option<Response>> {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
             Err(error) => return Err(error.into()),
         }
-        // A complete response is the only one on its way: no need to read until nothing is left.
-        if let Some(answer) = Response::parse(&connection.received)? {
-            return Ok(Some(answer));
+        // Nothing follows a complete response before the next request: no read until `WouldBlock`.
+        if let Some(response) = Response::parse(&connection.received)? {
+            return Ok(Some(response));
         }
     }
 }
 
-/// 32 hexadecimal digits without order, the same in every run.
+/// 32 pseudo-random hexadecimal digits, for each session the same in every run.
 fn push_id(text: &mut Vec<u8>, session: usize) {
     let mut random = Random(session as u64);
     for _ in 0..2 {
@@ -284,5 +309,60 @@ impl Random {
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value of a member in a line of JSON.
+    fn member(json: &str, name: &str) -> f64 {
+        let (_, rest) = json.split_once(&format!("\"{name}\":")).unwrap();
+        rest.split([',', '}']).next().unwrap().parse().unwrap()
+    }
+
+    #[test]
+    fn an_outcome_without_requests_is_all_zero() {
+        assert_eq!(
+            Outcome::new().to_string(),
+            r#"{"requests":0,"routed":0,"misrouted":0,"failed":0,"seconds":0.000000,"p50_ns":0,"p99_ns":0}"#
+        );
+    }
+
+    #[test]
+    fn quantiles_are_at_most_one_percent_high() {
+        for unit in [1, 1_000, 1_000_000] {
+            let mut outcome = Outcome::new();
+            (1..=100).for_each(|n| outcome.record(Duration::from_nanos(n * unit)));
+            let json = outcome.to_string();
+            for (name, true_value) in [("p50_ns", 50 * unit), ("p99_ns", 99 * unit)] {
+                let (value, least) = (member(&json, name), true_value as f64);
+                assert!(value >= least && value <= least * 1.01, "{name} {value} {least}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_latency_above_the_timeout_is_kept_as_the_timeout() {
+        let mut outcome = Outcome::new();
+        outcome.record(TIMEOUT * 3);
+        let value = member(&outcome.to_string(), "p50_ns");
+        let timeout = TIMEOUT.as_nanos() as f64;
+        assert!(value >= timeout && value <= timeout * 1.02, "{value}");
+    }
+
+    #[test]
+    fn each_session_is_used_and_the_server_changes_each_time() {
+        let sessions = 1_000;
+        let mut work = Work::InTurn { sessions, left: sessions };
+        let (mut random, now) = (Random(1), Instant::now());
+        let mut used = Vec::new();
+        while let Some(Request::Use(session)) = work.next(&mut random, now) {
+            used.push(session);
+        }
+        assert!(used.windows(2).all(|pair| pair[0] % 3 != pair[1] % 3));
+        used.sort_unstable();
+        assert!(used.iter().copied().eq(0..sessions));
     }
 }

@@ -1,39 +1,40 @@
-//! As much of HTTP/1.1 as the benchmark's backend speaks.
+//! Reads the responses of bench/conf/backend.conf: HTTP/1.1 with `Content-Length`.
 
-/// A complete response.
+/// The backend and a load balancer send seven header lines.
+const MAX_HEADERS: usize = 16;
+
+/// What is recorded of a complete response.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
-    /// Last digit of `X-Served-By`, one to nine; zero without one.
+    /// Last digit of `X-Served-By`, one to nine; zero without that header.
     pub server: u8,
 }
 
 impl Response {
-    /// `None` if more of it is to come.
-    pub fn parse(text: &[u8]) -> Result<Option<Response>, &'static str> {
-        let Some(end) = text.windows(4).position(|w| w == b"\r\n\r\n") else {
-            return Ok(None);
+    /// `None` if `text` is not a complete response yet.
+    pub fn parse(text: &[u8]) -> Result<Option<Response>, String> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut head = httparse::Response::new(&mut headers);
+        let body = match head.parse(text) {
+            Ok(httparse::Status::Complete(length)) => &text[length..],
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(error) => return Err(format!("malformed response: {error}")),
         };
-        let mut lines = text[..end].split(|&c| c == b'\n');
-        let status = lines
-            .next()
-            .and_then(|line| number(line.strip_prefix(b"HTTP/1.1 ")?.get(..3)?))
-            .ok_or("not an HTTP/1.1 response")?;
+        if head.version != Some(1) {
+            return Err("not an HTTP/1.1 response".into());
+        }
         let (mut server, mut length) = (0, None);
-        for line in lines {
-            let Some(colon) = line.iter().position(|&c| c == b':') else {
-                return Err("a header without a colon");
-            };
-            let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-            if name.eq_ignore_ascii_case(b"content-length") {
-                length = number(value);
-            } else if name.eq_ignore_ascii_case(b"x-served-by") {
-                server = value.last().map_or(0, |c| c.wrapping_sub(b'0'));
+        for header in head.headers.iter() {
+            if header.name.eq_ignore_ascii_case("content-length") {
+                length = number(header.value);
+            } else if header.name.eq_ignore_ascii_case("x-served-by") {
+                server = header.value.last().map_or(0, |c| c.wrapping_sub(b'0'));
             }
         }
-        let length = length.ok_or("a response without a length")?;
-        let complete = text.len() >= end + 4 + length;
-        Ok(complete.then_some(Response { status: status as u16, server }))
+        let length = length.ok_or("no valid Content-Length in a response")?;
+        let status = head.code.ok_or("no status in a response")?;
+        Ok((body.len() >= length).then_some(Response { status, server }))
     }
 }
 
@@ -48,7 +49,7 @@ mod tests {
     const TEXT: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nx-served-by: 2\r\n\r\nok\n";
 
     #[test]
-    fn complete_with_its_last_byte() {
+    fn a_response_is_complete_with_its_last_byte() {
         for n in 0..TEXT.len() {
             assert_eq!(Response::parse(&TEXT[..n]), Ok(None));
         }
@@ -56,8 +57,49 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_said() {
-        assert!(Response::parse(b"HTTP/1.0 200 OK\r\n\r\n").is_err());
-        assert!(Response::parse(b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\n").is_err());
+    fn blanks_and_letter_case_do_not_matter() {
+        let text =
+            b"HTTP/1.1 503 Service Unavailable\r\nCONTENT-LENGTH:0\r\nX-Served-By: \t3 \r\n\r\n";
+        assert_eq!(Response::parse(text), Ok(Some(Response { status: 503, server: 3 })));
+    }
+
+    #[test]
+    fn the_server_is_zero_without_its_header() {
+        for line in ["", "X-Served-By:\r\n", "X-Served-By-Proxy: 2\r\n"] {
+            let text = format!("HTTP/1.1 200 OK\r\n{line}Content-Length: 0\r\n\r\n");
+            let response = Response { status: 200, server: 0 };
+            assert_eq!(Response::parse(text.as_bytes()), Ok(Some(response)), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_response_may_have_16_headers() {
+        let text = |more: usize| {
+            let lines = "X: 1\r\n".repeat(more);
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{lines}\r\n").into_bytes()
+        };
+        assert!(Response::parse(&text(15)).is_ok_and(|response| response.is_some()));
+        assert_eq!(
+            Response::parse(&text(16)),
+            Err(format!("malformed response: {}", httparse::Error::TooManyHeaders))
+        );
+    }
+
+    #[test]
+    fn an_unusable_response_is_an_error() {
+        for (text, error) in [
+            ("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", "not an HTTP/1.1 response"),
+            ("HTTP/1.1 200 OK\r\nX: 1\r\n\r\n", "no valid Content-Length in a response"),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+                "no valid Content-Length in a response",
+            ),
+            ("HTTP/1.1 abc OK\r\n\r\n", "malformed response: "),
+            ("HTTP/1.1 200 OK\r\nno colon\r\n\r\n", "malformed response: "),
+            ("ok\n", "malformed response: "),
+        ] {
+            let found = Response::parse(text.as_bytes()).unwrap_err();
+            assert!(found.starts_with(error), "{text}: {found}");
+        }
     }
 }
