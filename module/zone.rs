@@ -16,7 +16,9 @@ use std::rc::Rc;
 use affinity::policy::{Rejection, Status};
 use affinity::servers::{Avoided, Record, Rules};
 use affinity::status::{Draining, Tally};
-use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
+use affinity::table::{
+    Bound, Existing, Flag, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick,
+};
 use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_http_upstream_server_t, ngx_int_t, ngx_list_part_t, ngx_log_t,
     ngx_pagesize, ngx_pagesize_shift, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc,
@@ -110,10 +112,10 @@ struct Notes {
     /// Evictions that the log has told of, and when.
     reported: AtomicU64,
     reported_at: AtomicU32,
-    /// Not zero while a server of the zone drains.
-    draining: AtomicU32,
-    /// Not zero while something is known of a server that requests must heed.
-    troubled: AtomicU32,
+    /// Set while a server of the zone drains.
+    draining: Flag,
+    /// Set while something is known of a server that requests must heed.
+    troubled: Flag,
     /// Which worker makes the attempts to reach servers: its process in the upper half, and until
     /// when.
     lease: AtomicU64,
@@ -610,7 +612,7 @@ impl Sessions {
     /// Whether any server drains.
     #[inline]
     pub fn drains(&self) -> bool {
-        self.notes().draining.load(Ordering::Relaxed) != 0
+        self.notes().draining.is_set()
     }
 
     /// Servers that drain.
@@ -620,14 +622,14 @@ impl Sessions {
     }
 
     fn note_draining(&self) {
-        note(&self.notes().draining, || self.draining().next().is_some());
+        self.notes().draining.note(|| self.draining().next().is_some());
     }
 
     /// Whether something is known of a server that requests must heed: some cannot be reached, are
     /// slow, or are missing in DNS.
     #[inline]
     pub fn is_troubled(&self) -> bool {
-        self.notes().troubled.load(Ordering::Relaxed) != 0
+        self.notes().troubled.is_set()
     }
 
     /// The servers that new sessions are to avoid, and why; `None` without memory for them.
@@ -649,9 +651,9 @@ impl Sessions {
 
     /// What is known of a server has changed.
     pub fn note_trouble(&self) {
-        note(&self.notes().troubled, || {
-            self.table.servers().any(|server| !self.table.record(server).is_plain())
-        });
+        self.notes()
+            .troubled
+            .note(|| self.table.servers().any(|server| !self.table.record(server).is_plain()));
     }
 
     /// Takes the lease on attempts for this process, or prolongs it; `None` if another one has it. Gives
@@ -707,21 +709,6 @@ impl AvoidedServers {
                 server.record.avoids_new(addresses::fail_timeout(candidate), nginx::now())
             }
         }
-    }
-}
-
-/// Notes what a look at all servers says.
-fn note(noted: &AtomicU32, look: impl Fn() -> bool) {
-    // Another worker may have changed a server, or noted what it saw, between our look and our note.
-    // Whoever notes last has looked once more after that.
-    let mut seen = look();
-    loop {
-        noted.store(u32::from(seen), Ordering::SeqCst);
-        let now = look();
-        if now == seen {
-            break;
-        }
-        seen = now;
     }
 }
 
@@ -819,8 +806,8 @@ unsafe fn map(shm: &ngx_shm_zone_t, limits: &Limits) -> Result<Sessions, String>
             table_len: AtomicU64::new(table_len as u64),
             reported: AtomicU64::new(0),
             reported_at: AtomicU32::new(long_ago),
-            draining: AtomicU32::new(0),
-            troubled: AtomicU32::new(0),
+            draining: Flag::default(),
+            troubled: Flag::default(),
             lease: AtomicU64::new(0),
             full_list_at: AtomicU32::new(long_ago),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
