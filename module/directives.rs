@@ -7,9 +7,9 @@ use core::ptr;
 use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
 use affinity::table::{Limits, Span};
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_parse_time, ngx_str_t, ngx_uint_t,
-    NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
-    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+    ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_parse_time, ngx_str_t, ngx_uint_t, NGX_CONF_ANY,
+    NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
 };
 
 use crate::api;
@@ -37,7 +37,7 @@ const COMMANDS_LEN: usize = 6 + versions::COMMANDS_LEN;
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let mut commands = [const { empty() }; COMMANDS_LEN];
-    commands[0] = command(c"sticky_learn", NGX_CONF_1MORE, sticky_learn);
+    commands[0] = command(c"sticky_learn", NGX_CONF_ANY, sticky_learn);
     commands[1] = command(c"keepalive", NGX_CONF_ANY, keepalive);
     commands[2] = ngx_command_t {
         type_: (NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1) as ngx_uint_t,
@@ -176,7 +176,11 @@ impl Parameters {
                 // SAFETY: by this function's contract, `text` lies in the configuration's pool.
                 unsafe { Value::compile(cf, name, text) }
             })?,
-            _ => fail!(cf, "invalid parameter \"{word}\""),
+            _ => fail!(
+                cf,
+                "invalid parameter \"{word}\", only \"zone\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
+                 \"unknown\", \"unavailable\", \"gone_after\" and \"bind\" are known"
+            ),
         }
         Ok(())
     }

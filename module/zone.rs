@@ -21,9 +21,9 @@ use affinity::table::{
 };
 use nginx_sys::{
     ngx_conf_t, ngx_cycle, ngx_http_upstream_server_t, ngx_int_t, ngx_list_part_t, ngx_log_t,
-    ngx_pagesize, ngx_pagesize_shift, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc,
-    ngx_slab_page_t, ngx_slab_pool_t, ngx_slab_stat_t, ngx_str_t, ngx_test_config, ngx_worker,
-    NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE,
+    ngx_pagesize, ngx_pagesize_shift, ngx_parse_size, ngx_shared_memory_add, ngx_shm_zone_t,
+    ngx_slab_alloc, ngx_slab_page_t, ngx_slab_pool_t, ngx_slab_stat_t, ngx_str_t, ngx_test_config,
+    ngx_worker, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE,
 };
 
 use crate::addresses;
@@ -202,12 +202,20 @@ pub unsafe fn check(cf: &mut ngx_conf_t, main: &MainConf) -> Result<(), Logged> 
         let zone = unsafe { &*zone };
         let (name, log) = (zone.name(), cf.log);
         if zone.size() == 0 {
-            return Err(zone.conf_error(
-                log,
-                format_args!(
-                    "zone \"{name}\" has no size, write \"zone={name}:SIZE\" in one of its upstreams"
+            // SAFETY: nginx reads the string only.
+            let is_size = unsafe { ngx_parse_size(&mut { name }) } > 0;
+            return Err(match is_size {
+                true => zone.conf_error(
+                    log,
+                    format_args!("\"zone={name}\" has no name, write \"zone=NAME:{name}\""),
                 ),
-            ));
+                false => zone.conf_error(
+                    log,
+                    format_args!(
+                        "zone \"{name}\" has no size, write \"zone={name}:SIZE\" in one of its upstreams"
+                    ),
+                ),
+            });
         }
         // SAFETY: by this function's contract.
         let servers = unsafe { servers(cf, zone) };
