@@ -80,7 +80,7 @@ const COMMANDS_LEN: usize = 6 + if cfg!(nginx_own_sticky) { 0 } else { 2 };
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let mut commands = [const { empty() }; COMMANDS_LEN];
-    commands[0] = command(c"sticky_learn", NGX_CONF_1MORE, conf::sticky_learn::sticky_learn);
+    commands[0] = command(c"sticky_learn", NGX_CONF_ANY, conf::sticky_learn::sticky_learn);
     commands[1] = command(c"keepalive", NGX_CONF_ANY, balancer::keepalive::keepalive);
     commands[2] = ngx_command_t {
         type_: (NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1) as ngx_uint_t,

@@ -11,7 +11,7 @@ __DATA__
 === TEST 1: no parameter
 --- wrong
         sticky_learn;
---- emerg: invalid number of arguments in "sticky_learn" directive
+--- emerg: "zone" parameter is not specified
 
 === TEST 2: no zone
 --- wrong
@@ -270,12 +270,12 @@ unknown "no_such_thing" variable
 === TEST 51: a parameter that does not exist
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session expires=1h;
---- emerg: invalid parameter "expires=1h"
+--- emerg: invalid parameter "expires=1h", only "zone", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
 
 === TEST 52: a parameter in capitals
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session Timeout=1h;
---- emerg: invalid parameter "Timeout=1h"
+--- emerg: invalid parameter "Timeout=1h", only "zone", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
 
 === TEST 53: a word without a value
 --- wrong
@@ -285,7 +285,7 @@ unknown "no_such_thing" variable
 === TEST 54: a value without a name
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session =reject;
---- emerg: invalid parameter "=reject"
+--- emerg: invalid parameter "=reject", only "zone", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
 
 === TEST 55: header, which belongs to "sticky learn"
 --- wrong
@@ -341,7 +341,15 @@ unknown "no_such_thing" variable
     }
 --- emerg: zone "sessions" has no size, write "zone=sessions:SIZE" in one of its upstreams
 
-=== TEST 64: a zone that two upstreams give different sizes
+=== TEST 64: a size that should have a name
+--- http_config
+    upstream u {
+        sticky_learn zone=1m;
+        server 127.0.0.1:1;
+    }
+--- emerg: "zone=1m" has no name, write "zone=NAME:1m"
+
+=== TEST 65: a zone that two upstreams give different sizes
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
@@ -353,7 +361,7 @@ unknown "no_such_thing" variable
     }
 --- emerg: the size 2097152 of shared memory zone "sessions" conflicts with already declared size 1048576
 
-=== TEST 65: a zone that a cache uses
+=== TEST 66: a zone that a cache uses
 --- http_config
     proxy_cache_path cache keys_zone=sessions:1m;
     upstream u {
@@ -362,7 +370,7 @@ unknown "no_such_thing" variable
     }
 --- emerg: the shared memory zone "sessions" is already declared for a different use
 
-=== TEST 66: a zone that the upstream's servers use
+=== TEST 67: a zone that the upstream's servers use
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
@@ -371,20 +379,20 @@ unknown "no_such_thing" variable
     }
 --- emerg: the shared memory zone "sessions" is already declared for a different use
 
-=== TEST 67: an upstream without servers
+=== TEST 68: an upstream without servers
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
     }
 --- emerg: no servers are inside upstream
 
-=== TEST 68: a zone whose upstream has more servers than any can have
+=== TEST 69: a zone whose upstream has more servers than any can have
 --- wrong eval
 CORE::join "\n", '        sticky_learn zone=sessions:64m;', map { '        server 127.1.' . ($_ >> 8) . '.' . ($_ & 255) . ';' } 1 .. 4096
 --- emerg: zone "sessions" has too many servers in its upstreams: 4097
 
 
-=== TEST 69: a balancer of Lua's without Lua
+=== TEST 70: a balancer of Lua's without Lua
 --- wrong
         balancer_by_lua_block { return }
 --- emerg

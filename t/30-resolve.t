@@ -6,8 +6,8 @@ use IO::Socket::INET;
 use POSIX ();
 
 # A name server of our own: "a" and "b" are 127.0.0.1, "moves" is 127.0.0.1 when it is asked first in a block, then 127.0.0.2.
-# Each block has another one: after a reload the workers before it may still ask theirs.
-my $child;
+# Each block has another one, and all go on to the end: after a reload the workers before it may still ask theirs.
+my @children;
 
 sub serve_names($) {
     my $dns = shift;
@@ -21,25 +21,23 @@ sub serve_names($) {
 }
 
 sub stop_names() {
-    return unless $child;
-    kill TERM => $child;
-    waitpid $child, 0;
-    undef $child;
+    kill TERM => @children;
+    waitpid $_, 0 for splice @children;
 }
 
 add_block_preprocessor(sub {
     return unless nginx_is_at_least('1.27.3');
-    stop_names();
     my $dns = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp') or die "cannot listen: $!";
     $ENV{TEST_NGINX_RESOLVER} = 'resolver 127.0.0.1:' . $dns->sockport . ' ipv6=off valid=3s;';
-    $child = fork() // die "cannot fork: $!";
+    my $child = fork() // die "cannot fork: $!";
     if ($child == 0) {
         $SIG{TERM} = sub { POSIX::_exit(0) };
         serve_names($dns);
         POSIX::_exit(0);
     }
+    push @children, $child;
 });
-add_test_cleanup_handler(\&stop_names);
+add_cleanup_handler(\&stop_names);
 
 nginx_is_at_least('1.27.3') ? plan 'no_plan' : plan skip_all => 'nginx does not resolve the servers of an upstream';
 run_tests();

@@ -7,8 +7,8 @@ use POSIX ();
 
 # A name server of our own: "one" and "two" are an address each, "both" is both, "moves" is the first one when it is asked
 # first in a block, then the second.
-# Each block has another one: after a reload the workers before it may still ask theirs.
-my $child;
+# Each block has another one, and all go on to the end: after a reload the workers before it may still ask theirs.
+my @children;
 
 sub serve_names($) {
     my $dns = shift;
@@ -23,10 +23,8 @@ sub serve_names($) {
 }
 
 sub stop_names() {
-    return unless $child;
-    kill TERM => $child;
-    waitpid $child, 0;
-    undef $child;
+    kill TERM => @children;
+    waitpid $_, 0 for splice @children;
 }
 
 add_block_preprocessor(sub {
@@ -35,17 +33,17 @@ add_block_preprocessor(sub {
     $block->set_value(http_config => "    \$TEST_NGINX_RESOLVER\n" . $block->http_config =~ s/PORT/server_port()/egr);
     # Names are resolved when nginx has begun.
     $block->set_value(init => 'select undef, undef, undef, 0.5;');
-    stop_names();
     my $dns = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp') or die "cannot listen: $!";
     $ENV{TEST_NGINX_RESOLVER} = 'resolver 127.0.0.1:' . $dns->sockport . ' ipv6=off valid=3s;';
-    $child = fork() // die "cannot fork: $!";
+    my $child = fork() // die "cannot fork: $!";
     if ($child == 0) {
         $SIG{TERM} = sub { POSIX::_exit(0) };
         serve_names($dns);
         POSIX::_exit(0);
     }
+    push @children, $child;
 });
-add_test_cleanup_handler(\&stop_names);
+add_cleanup_handler(\&stop_names);
 
 also_with_two_workers;
 told_by_nginx;

@@ -92,6 +92,13 @@ async def started(nginx: Nginx, shell: str) -> AsyncIterator[tuple[Pod, Api, str
         yield Pod(nginx, api, servers[0], shell), Api(api), f"upstreams/mcp/servers/{servers[0].address}"
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_drain_says_what_it_needs(shell):
+    done = subprocess.run([*shell.split(), ROOT / "contrib" / "drain", "http://nginx:8081"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "usage: drain API UPSTREAM ADDRESS [DEADLINE]\n"
+
+
 async def draining(api: Api, server: str) -> dict:
     """How it stands there, once it drains."""
     async with asyncio.timeout(PATIENCE):

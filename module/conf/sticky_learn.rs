@@ -113,7 +113,11 @@ impl Parameters {
                 )
             })?,
             "bind" => once(cf, name, &mut self.bind, |cf| Value::compile(cf, name, text))?,
-            _ => fail!(cf, "invalid parameter \"{word}\""),
+            _ => fail!(
+                cf,
+                "invalid parameter \"{word}\", only \"zone\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
+                 \"unknown\", \"unavailable\", \"gone_after\" and \"bind\" are known"
+            ),
         }
         Ok(())
     }

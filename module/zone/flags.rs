@@ -7,7 +7,6 @@ use affinity::mcp::SharedTargets;
 use affinity::status::Draining;
 use affinity::table::{ServerId, Span, Tick};
 
-use crate::zone::notes::note;
 use crate::zone::sessions::Sessions;
 
 impl Sessions {
@@ -28,7 +27,7 @@ impl Sessions {
     /// Whether any server drains.
     #[inline]
     pub fn drains(&self) -> bool {
-        self.notes().draining.load(Ordering::Relaxed) != 0
+        self.notes().draining.is_set()
     }
 
     /// Servers that drain.
@@ -38,21 +37,21 @@ impl Sessions {
     }
 
     pub(super) fn note_draining(&self) {
-        note(&self.notes().draining, || self.draining().next().is_some());
+        self.notes().draining.note(|| self.draining().next().is_some());
     }
 
     /// Whether something is known of a server that requests must heed: some cannot be reached, are
     /// slow, or are missing in DNS.
     #[inline]
     pub fn is_troubled(&self) -> bool {
-        self.notes().troubled.load(Ordering::Relaxed) != 0
+        self.notes().troubled.is_set()
     }
 
     /// What is known of a server has changed.
     pub fn note_trouble(&self) {
-        note(&self.notes().troubled, || {
-            self.table.servers().any(|server| !self.table.record(server).is_plain())
-        });
+        let is_troubled =
+            || self.table.servers().any(|server| !self.table.record(server).is_plain());
+        self.notes().troubled.note(is_troubled);
     }
 
     /// Targets of streams that two servers have announced.

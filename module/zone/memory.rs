@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use affinity::mcp::SharedTargets;
 use affinity::status::{Draining, Tally};
-use affinity::table::{Limits, Span, Table};
+use affinity::table::{Flag, Limits, Span, Table};
 use nginx_sys::{
     ngx_pagesize, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_test_config, NGX_LOG_NOTICE,
 };
@@ -67,8 +67,8 @@ pub(super) unsafe fn map(
             table_len: AtomicU64::new(table_len as u64),
             reported: AtomicU64::new(0),
             reported_at: AtomicU32::new(long_ago),
-            draining: AtomicU32::new(0),
-            troubled: AtomicU32::new(0),
+            draining: Flag::default(),
+            troubled: Flag::default(),
             lease: AtomicU64::new(0),
             full_list_at: AtomicU32::new(long_ago),
             shared_targets: SharedTargets::default(),

@@ -34,7 +34,7 @@ use crate::nginx::{self, ERROR, OK};
 use crate::zone::memory::map;
 use crate::zone::notes::is_time_to_report;
 use crate::zone::sessions::Sessions;
-use crate::zone::size::{size_with_cells, table_len};
+use crate::zone::size::{is_size, size_with_cells, table_len};
 
 /// A zone of the configuration, and its memory once it has some.
 ///
@@ -119,12 +119,18 @@ pub fn check<'c>(
     for &zone in zones {
         let (name, log) = (zone.name(), cf.log());
         if zone.size() == 0 {
-            return Err(zone.conf_error(
-                log,
-                format_args!(
-                    "zone \"{name}\" has no size, write \"zone={name}:SIZE\" in one of its upstreams"
+            return Err(match is_size(name.0) {
+                true => zone.conf_error(
+                    log,
+                    format_args!("\"zone={name}\" has no name, write \"zone=NAME:{name}\""),
                 ),
-            ));
+                false => zone.conf_error(
+                    log,
+                    format_args!(
+                        "zone \"{name}\" has no size, write \"zone={name}:SIZE\" in one of its upstreams"
+                    ),
+                ),
+            });
         }
         let servers = servers(cf, zone);
         let cells = servers.iter().map(|address| Table::cells_for(address)).sum();

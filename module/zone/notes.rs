@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use affinity::mcp::SharedTargets;
 use affinity::status::Tally;
-use affinity::table::{Span, Tick};
+use affinity::table::{Flag, Span, Tick};
 
 /// Marks a region of ours; the last byte is the version of this layout.
 pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x04");
@@ -21,10 +21,10 @@ pub(super) struct Notes {
     /// Evictions that the log has told of, and when.
     pub(super) reported: AtomicU64,
     pub(super) reported_at: AtomicU32,
-    /// Not zero while a server of the zone drains.
-    pub(super) draining: AtomicU32,
-    /// Not zero while something is known of a server that requests must heed.
-    pub(super) troubled: AtomicU32,
+    /// Set while a server of the zone drains.
+    pub(super) draining: Flag,
+    /// Set while something is known of a server that requests must heed.
+    pub(super) troubled: Flag,
     /// Which worker makes the attempts to reach servers: its process in the upper half, and until
     /// when.
     pub(super) lease: AtomicU64,
@@ -48,19 +48,4 @@ pub(super) fn is_time_to_report(at: &AtomicU32, now: Tick) -> bool {
     let last = at.load(Ordering::Relaxed);
     now.since(Tick(last)) >= Span::from_millis(REPORT_EVERY)
         && at.compare_exchange(last, now.0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-}
-
-/// Notes what a look at all servers says.
-pub(super) fn note(noted: &AtomicU32, look: impl Fn() -> bool) {
-    // Another worker may have changed a server, or noted what it saw, between our look and our note.
-    // Whoever notes last has looked once more after that.
-    let mut seen = look();
-    loop {
-        noted.store(u32::from(seen), Ordering::SeqCst);
-        let now = look();
-        if now == seen {
-            break;
-        }
-        seen = now;
-    }
 }

@@ -4,9 +4,11 @@ use core::iter;
 
 use affinity::table::Table;
 use nginx_sys::{
-    ngx_pagesize, ngx_pagesize_shift, ngx_slab_page_t, ngx_slab_pool_t, ngx_slab_stat_t,
+    ngx_pagesize, ngx_pagesize_shift, ngx_parse_size, ngx_slab_page_t, ngx_slab_pool_t,
+    ngx_slab_stat_t,
 };
 
+use crate::nginx::pool::string;
 use crate::zone::notes::Notes;
 
 /// nginx's own minimum for zones, in pages.
@@ -16,6 +18,12 @@ pub(super) const MIN_PAGES: usize = 8;
 pub fn min_size() -> usize {
     // SAFETY: set once when nginx starts.
     MIN_PAGES * unsafe { ngx_pagesize }
+}
+
+/// Whether a text is a size as nginx writes it: `1m`.
+pub(super) fn is_size(text: &[u8]) -> bool {
+    // SAFETY: nginx reads the string only.
+    unsafe { ngx_parse_size(&mut string(text)) > 0 }
 }
 
 /// Size in bytes from which on zones have so many cells for servers, in whole pages; `None` if none

@@ -77,8 +77,14 @@ pub const NO_SESSION: Refusal = refusal(404, "no such session");
 pub const NO_LENGTH: Refusal = refusal(411, "Content-Length is required");
 /// The body is longer than `MAX_BODY`.
 pub const TOO_LARGE: Refusal = refusal(413, "request body is too large");
-/// The body is not what it should be.
-pub const UNREADABLE: Refusal = refusal(400, "invalid request body");
+/// The body does not say how to drain.
+pub const NO_DRAIN: Refusal = refusal(
+    400,
+    "invalid request body, it has \"drain\" (true or false) and may have \"deadline\"",
+);
+/// The body names no session.
+pub const NO_NAME: Refusal =
+    refusal(400, "invalid request body, it has \"id\" and may have \"kind\" and \"bind\"");
 /// The upstream's balancer asks for no server of ours.
 pub const FOREIGN: Refusal =
     refusal(409, "the balancer of this upstream is not one of nginx's own: drain has no effect");
@@ -364,7 +370,7 @@ impl Drain {
             #[serde(borrow)]
             deadline: Option<Cow<'a, str>>,
         }
-        let body: Body<'_> = serde_json::from_slice(body).map_err(|_| UNREADABLE)?;
+        let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NO_DRAIN)?;
         let deadline = match body.deadline {
             Some(text) => Some(millis(text.as_bytes()).ok_or(refusal(400, "invalid deadline"))?),
             None => None,
@@ -412,7 +418,7 @@ impl<'a> Id<'a> {
             let id = header.filter(|id| !id.is_empty()).ok_or(NO_ID)?;
             return Ok(Id { kind: Kind::Session, id: id.into(), bind: Cow::default() });
         }
-        let body: Body<'_> = serde_json::from_slice(body).map_err(|_| UNREADABLE)?;
+        let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NO_NAME)?;
         if body.id.is_empty() {
             return Err(NO_ID);
         }

@@ -13,6 +13,7 @@ use ::loom::sync::{Arc, Mutex};
 use ::loom::thread;
 
 use super::bucket::{Body, Bucket, Buckets, Entry, Found, Meta, Summary};
+use super::flag::Flag;
 use super::journal::{Action, Change, Journal, Memory};
 use super::listing::Listing;
 use super::sync::{pause, AtomicU32, AtomicU64, Ordering};
@@ -69,6 +70,14 @@ pub(crate) mod mortal {
                 pub(crate) fn store(&self, value: $value, ordering: Ordering) {
                     if alive() {
                         self.0.store(value, ordering);
+                    }
+                }
+
+                #[allow(dead_code)]
+                pub(crate) fn swap(&self, value: $value, ordering: Ordering) -> $value {
+                    match alive() {
+                        true => self.0.swap(value, ordering),
+                        false => self.0.load(Ordering::Relaxed),
                     }
                 }
 
@@ -591,6 +600,35 @@ fn interrupted_changes_are_finished() {
                 assert_eq!(slots.filter(|slot| slot.fingerprint() != 0).count(), there);
             });
         }
+    }
+}
+
+/// Two workers change a server each and note what they see then: when both have returned, the flag
+/// says what the servers say.
+#[test]
+fn a_flag_ends_on_what_its_list_says() {
+    for (before, after) in [
+        ([true, false], [false, true]),
+        ([true, true], [false, false]),
+        ([false, false], [true, true]),
+    ] {
+        explore(move || {
+            let list = before.map(|it| AtomicU32::new(u32::from(it)));
+            let shared = Arc::new((Flag::default(), list));
+            let change = |server: usize| {
+                let shared = shared.clone();
+                thread::spawn(move || {
+                    let (flag, list) = &*shared;
+                    list[server].store(u32::from(after[server]), Ordering::Relaxed);
+                    flag.note(|| list.iter().any(|it| it.load(Ordering::Relaxed) != 0));
+                })
+            };
+            let workers = [change(0), change(1)];
+            for worker in workers {
+                worker.join().unwrap();
+            }
+            assert_eq!(shared.0.is_set(), after.contains(&true));
+        });
     }
 }
 

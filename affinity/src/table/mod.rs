@@ -88,6 +88,7 @@
 #![warn(missing_docs)]
 
 mod bucket;
+mod flag;
 #[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]
@@ -113,6 +114,7 @@ mod time;
 #[cfg(not(loom))]
 mod writer;
 
+pub use flag::Flag;
 pub use time::{Limits, Span, Tick};
 
 #[cfg(not(loom))]

@@ -212,6 +212,14 @@ fn an_id_stands_in_the_body_or_in_the_header() {
     }
 }
 
+#[test]
+fn a_body_that_is_wrong_is_told_its_fields() {
+    let refusal = Drain::read(br#"{"draining":true}"#).unwrap_err();
+    assert!(["\"drain\"", "\"deadline\""].iter().all(|field| refusal.text.contains(field)));
+    let refusal = Id::read(br#"{"session":"a"}"#, None).unwrap_err();
+    assert!(["\"id\"", "\"kind\"", "\"bind\""].iter().all(|field| refusal.text.contains(field)));
+}
+
 fn any_method() -> impl Strategy<Value = Method> {
     prop_oneof![
         Just(Method::Get),
