@@ -29,8 +29,8 @@ use nginx::conf::{command, conf_result, Conf};
 use nginx::cycle::Cycle;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t,
-    ngx_uint_t, NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
-    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
+    ngx_uint_t, NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
 };
 
 mod api;
@@ -93,7 +93,7 @@ pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     #[cfg(not(nginx_own_sticky))]
     {
         commands[5] = command(c"sticky", nginx_sys::NGX_CONF_2MORE, sticky::directive::sticky);
-        commands[6] = command(c"server", NGX_CONF_1MORE, balancer::server::server);
+        commands[6] = command(c"server", nginx_sys::NGX_CONF_1MORE, balancer::server::server);
     }
     commands
 };
