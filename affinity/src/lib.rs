@@ -14,3 +14,4 @@ pub mod servers;
 #[cfg(not(loom))]
 pub mod status;
 pub mod table;
+mod time;

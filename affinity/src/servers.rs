@@ -9,7 +9,7 @@
 //! (state × event → state); [`Record::view`] is what one upstream makes of it. What the
 //! administrator wants (drain, down) is a second value, which no event changes.
 
-use crate::table::{Span, Tick};
+use crate::time::{Span, Tick};
 
 /// What is known of a server, from connections to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

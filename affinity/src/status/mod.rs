@@ -224,7 +224,7 @@ impl Draining {
     pub const NO: Draining = Draining(0);
 
     /// The flags of one that does.
-    pub fn until(deadline: Option<crate::table::Tick>) -> Draining {
+    pub fn until(deadline: Option<crate::time::Tick>) -> Draining {
         let deadline = deadline.map_or(0, |tick| (tick.0.wrapping_add(1) & !1).max(2));
         Draining(1 | deadline)
     }
@@ -235,10 +235,10 @@ impl Draining {
     }
 
     /// When its sessions are to be forgotten.
-    pub fn deadline(self) -> Option<crate::table::Tick> {
+    pub fn deadline(self) -> Option<crate::time::Tick> {
         match self.0 & !1 {
             0 => None,
-            tick => Some(crate::table::Tick(tick)),
+            tick => Some(crate::time::Tick(tick)),
         }
     }
 }

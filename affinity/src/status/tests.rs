@@ -1,5 +1,6 @@
 use super::*;
-use crate::table::{ServerStats, Stats, Tick};
+use crate::table::{ServerStats, Stats};
+use crate::time::Tick;
 
 /// Addresses need no quotes in JSON, names may.
 const ADDRESS: Text<'static> = Text(b"127.0.0.1:8001");

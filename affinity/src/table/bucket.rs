@@ -4,7 +4,7 @@
 //! the lock of the bucket's shard. `mod.rs` argues why that is enough.
 
 use super::sync::{fence, pause, AtomicU32, AtomicU64, Ordering};
-use super::time::{Limits, Span, Tick};
+use crate::time::{Limits, Span, Tick};
 
 /// Sessions in a bucket.
 pub(crate) const SLOTS: usize = LINES * LINE_SLOTS;

@@ -8,8 +8,8 @@ use super::hash::{Algorithm, Hasher, DOMAINS};
 use super::place::{neighbour, Place};
 use super::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
 use super::sync::{AtomicU64, Ordering};
-use super::time::{Limits, Span, Tick};
 use super::writer::{Position, Writer};
+use crate::time::{Limits, Span, Tick};
 
 /// A handle of the table in a region of shared memory, one for each process that uses it. Copies
 /// are cheap and equal.

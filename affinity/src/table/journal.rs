@@ -6,7 +6,7 @@
 
 use super::bucket::{Buckets, Entry, Meta, Summary};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
-use super::time::Tick;
+use crate::time::Tick;
 
 /// What happens to the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::flag::Flag;
 use super::journal::{Action, Change, Journal, Memory};
 use super::listing::Listing;
 use super::sync::{pause, AtomicU32, AtomicU64, Ordering};
-use super::time::{Span, Tick};
+use crate::time::{Span, Tick};
 use mortal::{die_after, live};
 
 /// Loom's atomics in the hands of a thread that may die: from a chosen store on, its stores are

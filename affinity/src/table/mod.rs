@@ -90,6 +90,8 @@
 mod bucket;
 mod flag;
 #[cfg(not(loom))]
+mod cell;
+#[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]
 mod hash;
@@ -110,12 +112,11 @@ mod succession;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
-mod time;
 #[cfg(not(loom))]
 mod writer;
 
 pub use flag::Flag;
-pub use time::{Limits, Span, Tick};
+pub use crate::time::{Limits, Span, Tick};
 
 #[cfg(not(loom))]
 pub use handle::{Bound, Existing, Key, Kind, ServerId, ServerStats, Session, Stats, Table};

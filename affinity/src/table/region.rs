@@ -11,9 +11,9 @@ use core::iter;
 use core::ptr::NonNull;
 
 use super::bucket::{Body, Buckets, SLOTS};
+use super::cell::{Cell, RecordCell};
 use super::journal::Journal;
 use super::lock::RobustMutex;
-use super::servers::{Cell, RecordCell};
 use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// "sessions" in ASCII.

@@ -5,69 +5,15 @@
 //! the list's lock and read by anybody; a cell's text proves itself, for the print is its keyed
 //! hash.
 
+use super::cell::{cells_for, Cell, RecordCell};
 use super::handle::{ServerId, ServerStats, Table};
 use super::listing::Listing;
 use super::lock::{Guard, Locked};
 use super::region::{self, count_index, Counter, COUNTERS};
-use super::sync::{AtomicU32, AtomicU64, Ordering};
-use super::time::Tick;
+use super::sync::Ordering;
 use super::writer::Writer;
 use crate::servers::Record;
-
-/// Bytes of address text in a cell.
-const TEXT: usize = 48;
-
-#[repr(C, align(64))]
-pub(super) struct Cell {
-    /// As in `Listing`.
-    shape: AtomicU32,
-    /// The module's own bits.
-    flags: AtomicU32,
-    reserved: AtomicU32,
-    /// Tick of the last time that the server was interned or got a session.
-    used: AtomicU32,
-    text: [AtomicU64; TEXT / 8],
-}
-
-const _: () = assert!(size_of::<Cell>() == 64);
-
-/// The words of a [`Record`], written under the list's lock.
-#[repr(C)]
-pub(super) struct RecordCell([AtomicU64; Record::WORDS]);
-
-impl RecordCell {
-    /// Reads the state first: a record that is just being written shows the old state, or the new
-    /// one with all that belongs to it.
-    fn load(&self) -> Record {
-        let mut words = [0; Record::WORDS];
-        for (word, cell) in words.iter_mut().zip(&self.0) {
-            *word = cell.load(Ordering::Acquire);
-        }
-        Record::from_words(words)
-    }
-
-    /// Writes the state last; see `load`.
-    fn store(&self, record: &Record) {
-        for (cell, word) in self.0.iter().zip(record.to_words()).rev() {
-            cell.store(word, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Cell {
-    fn address_len(&self) -> usize {
-        (self.shape.load(Ordering::Relaxed) & 0xffff) as usize
-    }
-
-    /// Number of cells that the address takes.
-    fn cells(&self) -> usize {
-        cells_for(self.address_len())
-    }
-}
-
-fn cells_for(address_len: usize) -> usize {
-    address_len.div_ceil(TEXT).max(1)
-}
+use crate::time::Tick;
 
 /// Servers.
 impl Table {

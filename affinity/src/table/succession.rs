@@ -34,8 +34,8 @@ use super::handle::{Existing, Key, ServerId, Table};
 use super::place::Place;
 use super::region::{Counter, Shard};
 use super::sync::Ordering;
-use super::time::{Limits, Tick};
 use super::writer::{Position, Writer};
+use crate::time::{Limits, Tick};
 
 /// How far `Table::hand_on_some` has come.
 #[derive(Clone, Copy, Debug, Default)]

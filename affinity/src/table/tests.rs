@@ -7,7 +7,7 @@ use super::handle::{Existing, Kind, Table};
 use super::hash::Algorithm;
 use super::place::{Place, PAIRS};
 use super::region::{Error, Region};
-use super::time::{Limits, Span, Tick};
+use crate::time::{Limits, Span, Tick};
 
 const LIMITS: Limits = Limits { timeout: Span(1000), lifetime: None };
 

@@ -20,7 +20,7 @@ use core::arch::x86_64::{
     _mm_slli_si128, _mm_xor_si128,
 };
 
-use super::DOMAINS;
+use super::domain::DOMAINS;
 
 const BLOCK: usize = 16;
 /// Rounds of AES-128.
@@ -29,7 +29,7 @@ const ROUNDS: usize = 10;
 /// The key, expanded, and states of hashes that have begun with a domain. There is none where the
 /// processor lacks the instructions.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Keyed {
+pub(crate) struct Keyed {
     first: __m128i,
     rounds: [__m128i; ROUNDS - 1],
     last: __m128i,

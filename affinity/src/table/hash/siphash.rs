@@ -4,11 +4,11 @@
 //! the crate `siphasher`. Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012),
 //! with one round a word and three at the end, as in Rust's standard library.
 
-use super::DOMAINS;
+use super::domain::DOMAINS;
 
 /// The key, and states of hashes that have begun with a domain.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Keyed {
+pub(crate) struct Keyed {
     first: u64,
     second: u64,
     begun: [State; DOMAINS],
