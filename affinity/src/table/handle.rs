@@ -3,12 +3,12 @@
 use core::num::NonZeroU64;
 use core::ptr::NonNull;
 
-use super::bucket::{Bucket, Entry, Found, Meta, Used, SLOTS};
 use super::hash::{Algorithm, Hasher, DOMAINS};
-use super::place::{neighbour, Place};
-use super::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
-use super::sync::{AtomicU64, Ordering};
-use super::writer::{Position, Writer};
+use super::memory::bucket::{Bucket, Entry, Found, Meta, Used, SLOTS};
+use super::memory::place::{neighbour, Place};
+use super::memory::region::{Counter, Error, Region, ALIGN, MIN_SIZE};
+use super::memory::sync::{AtomicU64, Ordering};
+use super::memory::writer::{Position, Writer};
 use crate::time::{Limits, Span, Tick};
 
 /// A handle of the table in a region of shared memory, one for each process that uses it. Copies

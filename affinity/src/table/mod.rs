@@ -3,7 +3,7 @@
 //! # Layout
 //! A session is a 64-bit keyed fingerprint, a server's number, a time to live and two times: 20
 //! bytes. Three of them and a version fill a cache line, two lines are the body of a
-//! [bucket](bucket::Bucket), and two buckets that lie together are a pair. The fingerprint alone
+//! [bucket](memory::bucket::Bucket), and two buckets that lie together are a pair. The fingerprint alone
 //! says in which five pairs of which shard its session may live: mostly in its home, a bucket of the
 //! first; in the home's neighbour if the home was rather full when the session was created; in one
 //! of the other pairs if both were. A session never moves from one slot to another.
@@ -26,7 +26,7 @@
 //! - **Prints and cells of servers** are written by the holder of the list's lock, but for flags,
 //!   time of unavailability, time of use and hits, which are single words for anybody. A server is
 //!   taken off the list only when no shard has a session of it, expired ones included, and
-//!   [none can come](listing::Listing).
+//!   [none can come](memory::listing::Listing).
 //! - **Locks** are robust mutexes: the kernel hands a dead holder's lock to the next process that
 //!   asks, and says so. Order: the server list's lock, then one shard's; never two shards' of a
 //!   table. With a shard's lock of an older table, those of newer ones are taken.
@@ -74,7 +74,7 @@
 //! # What a death leaves behind
 //! A process may be killed between any two instructions.
 //! - Reading or touching: nothing; there is no state of a reader.
-//! - Holding a shard's lock: each change is written into the shard's [journal](journal::Journal)
+//! - Holding a shard's lock: each change is written into the shard's [journal](memory::journal::Journal)
 //!   first, with the final value of every word it will store. Dead before the journal's action word
 //!   was stored: the change has not begun. After it: the next holder makes the whole change again,
 //!   which gives the same result however far the dead one got; counters are final values, too, so
@@ -87,33 +87,18 @@
 
 #![warn(missing_docs)]
 
-mod bucket;
 mod flag;
-#[cfg(not(loom))]
-mod cell;
 #[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]
 mod hash;
-mod journal;
-mod listing;
-#[cfg(not(loom))]
-mod lock;
-#[cfg(loom)]
-mod loom;
-#[cfg(not(loom))]
-mod place;
-#[cfg(not(loom))]
-mod region;
+mod memory;
 #[cfg(not(loom))]
 mod servers;
 #[cfg(not(loom))]
 mod succession;
-mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
-#[cfg(not(loom))]
-mod writer;
 
 pub use flag::Flag;
 pub use crate::time::{Limits, Span, Tick};
@@ -121,6 +106,6 @@ pub use crate::time::{Limits, Span, Tick};
 #[cfg(not(loom))]
 pub use handle::{Bound, Existing, Key, Kind, ServerId, ServerStats, Session, Stats, Table};
 #[cfg(not(loom))]
-pub use region::Error;
+pub use memory::region::Error;
 #[cfg(not(loom))]
 pub use succession::HandOn;

@@ -5,13 +5,13 @@
 //! the list's lock and read by anybody; a cell's text proves itself, for the print is its keyed
 //! hash.
 
-use super::cell::{cells_for, Cell, RecordCell};
 use super::handle::{ServerId, ServerStats, Table};
-use super::listing::Listing;
-use super::lock::{Guard, Locked};
-use super::region::{self, count_index, Counter, COUNTERS};
-use super::sync::Ordering;
-use super::writer::Writer;
+use super::memory::cell::{cells_for, Cell, RecordCell};
+use super::memory::listing::Listing;
+use super::memory::lock::{Guard, Locked};
+use super::memory::region::{self, count_index, Counter, COUNTERS};
+use super::memory::sync::Ordering;
+use super::memory::writer::Writer;
 use crate::servers::Record;
 use crate::time::Tick;
 

@@ -29,12 +29,12 @@
 //! Limit: with three tables, the second one repeats a change only for a session that it still has. If
 //! it has evicted the session, and its worker is the first that comes, the third is not told.
 
-use super::bucket::{Bucket, Entry, SLOTS};
 use super::handle::{Existing, Key, ServerId, Table};
-use super::place::Place;
-use super::region::{Counter, Shard};
-use super::sync::Ordering;
-use super::writer::{Position, Writer};
+use super::memory::bucket::{Bucket, Entry, SLOTS};
+use super::memory::place::Place;
+use super::memory::region::{Counter, Shard};
+use super::memory::sync::Ordering;
+use super::memory::writer::{Position, Writer};
 use crate::time::{Limits, Tick};
 
 /// How far `Table::hand_on_some` has come.

@@ -13,7 +13,7 @@ use ::loom::sync::{Arc, Mutex};
 use ::loom::thread;
 
 use super::bucket::{Body, Bucket, Buckets, Entry, Found, Meta, Summary};
-use super::flag::Flag;
+use super::super::flag::Flag;
 use super::journal::{Action, Change, Journal, Memory};
 use super::listing::Listing;
 use super::sync::{pause, AtomicU32, AtomicU64, Ordering};

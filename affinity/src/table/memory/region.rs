@@ -22,8 +22,8 @@ const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 const FORMAT: u32 = 6;
 
 /// Alignment of every part, in bytes.
-pub(super) const ALIGN: usize = 128;
-pub(super) const MIN_SIZE: usize = 8 * 1024;
+pub(crate) const ALIGN: usize = 128;
+pub(crate) const MIN_SIZE: usize = 8 * 1024;
 const MAX_SHARDS: u32 = 16;
 /// Bytes of region for each shard.
 const SHARD_SIZE: usize = 256 * 1024;
@@ -38,7 +38,7 @@ const SERVERS_SHARE: usize = 13;
 /// Counters of a shard, in `Shard::totals`, and of a server in a shard, in `Region::counts`.
 /// What has an index in both is counted in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Counter {
+pub(crate) enum Counter {
     Created = 0,
     Expired = 1,
     Evicted = 2,
@@ -50,7 +50,7 @@ pub(super) enum Counter {
 }
 
 /// Counters of a server in a shard.
-pub(super) const COUNTERS: usize = 6;
+pub(crate) const COUNTERS: usize = 6;
 
 /// Why a region holds no table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub enum Error {
 }
 
 #[repr(C, align(128))]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// Written last by `create`.
     magic: AtomicU64,
     format: AtomicU32,
@@ -87,34 +87,34 @@ pub(super) struct Header {
     /// Which hash the secret is for: a `hash::Algorithm`.
     algorithm: AtomicU64,
     /// Hits of servers whose slots have been recycled.
-    pub(super) retired_hits: AtomicU64,
+    pub(crate) retired_hits: AtomicU64,
     reserved: [AtomicU64; 7],
     /// Bucket, modulo their number, where the next sweep begins.
-    pub(super) cursor: AtomicU64,
+    pub(crate) cursor: AtomicU64,
     /// Guards the server list.
-    pub(super) servers_lock: RobustMutex,
+    pub(crate) servers_lock: RobustMutex,
 }
 
 #[repr(C, align(128))]
-pub(super) struct Shard {
-    pub(super) lock: RobustMutex,
+pub(crate) struct Shard {
+    pub(crate) lock: RobustMutex,
     /// By `Counter`; written under the lock.
-    pub(super) totals: [AtomicU64; COUNTERS],
+    pub(crate) totals: [AtomicU64; COUNTERS],
     /// Not zero: another table has taken over from this one. Written under the lock.
-    pub(super) superseded: AtomicU64,
+    pub(crate) superseded: AtomicU64,
     /// The `news` that the successors have.
-    pub(super) handed_on: AtomicU64,
+    pub(crate) handed_on: AtomicU64,
     /// Written under the lock.
-    pub(super) journal: Journal,
+    pub(crate) journal: Journal,
     /// Times that a holder of the lock died; written under the lock.
-    pub(super) deaths: AtomicU64,
+    pub(crate) deaths: AtomicU64,
     /// Requests whose id was not found; counted without the lock, on a cache line of its own.
-    pub(super) unknown: Lonely,
+    pub(crate) unknown: Lonely,
 }
 
 /// A counter that shares its cache lines with nothing.
 #[repr(C, align(128))]
-pub(super) struct Lonely(pub(super) AtomicU64);
+pub(crate) struct Lonely(pub(crate) AtomicU64);
 
 /// How many of each there are, and where they lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,13 +202,13 @@ impl Geometry {
 }
 
 /// Cells of the server list in a region of `len` bytes.
-pub(super) fn cells_in(len: usize) -> usize {
+pub(crate) fn cells_in(len: usize) -> usize {
     Geometry::fitting(len).map_or(0, |geometry| geometry.servers as usize)
 }
 
 /// Length of a region in which, as in any longer one, the server list has so many cells; `None` if
 /// no list has. Less than `STEP` bytes above the shortest.
-pub(super) fn len_with_cells(cells: usize) -> Option<usize> {
+pub(crate) fn len_with_cells(cells: usize) -> Option<usize> {
     const STEP: usize = 1024;
     if cells > MAX_SERVERS as usize {
         return None;
@@ -224,7 +224,7 @@ pub(super) fn len_with_cells(cells: usize) -> Option<usize> {
 /// A mapped region that holds a table. A copy of the geometry is kept beside the address: what
 /// the region's header says is believed once, after it has been checked.
 #[derive(Clone, Copy)]
-pub(super) struct Region {
+pub(crate) struct Region {
     base: NonNull<u8>,
     geometry: Geometry,
 }
@@ -243,7 +243,7 @@ impl Region {
     /// `base` is the start of `len` readable and writable bytes that stay mapped while this
     /// region or a copy of it is used, and that nobody else uses until this returns. All of them
     /// are zero.
-    pub(super) unsafe fn create(
+    pub(crate) unsafe fn create(
         base: NonNull<u8>,
         len: usize,
         algorithm: u32,
@@ -278,7 +278,7 @@ impl Region {
     /// `base` is the start of `len` readable and writable bytes that stay mapped while this
     /// region or a copy of it is used. If they hold a table, `create` made it and only this
     /// module wrote to it since.
-    pub(super) unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Region, Error> {
+    pub(crate) unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Region, Error> {
         check_place(base, len)?;
         // SAFETY: `MIN_SIZE` bytes and more are mapped, and `base` is aligned (checked).
         let header = unsafe { base.cast::<Header>().as_ref() };
@@ -309,59 +309,59 @@ impl Region {
 
     /// # Safety
     /// Nobody uses the region.
-    pub(super) unsafe fn init_locks(&self) -> Result<(), i32> {
+    pub(crate) unsafe fn init_locks(&self) -> Result<(), i32> {
         // SAFETY: the caller's word.
         unsafe { self.header().servers_lock.init() }?;
         // SAFETY: the caller's word.
         self.shards().iter().try_for_each(|shard| unsafe { shard.lock.init() })
     }
 
-    pub(super) fn algorithm(&self) -> u64 {
+    pub(crate) fn algorithm(&self) -> u64 {
         self.header().algorithm.load(Ordering::Relaxed)
     }
 
-    pub(super) fn secret(&self) -> [u8; 16] {
+    pub(crate) fn secret(&self) -> [u8; 16] {
         let [low, high] = self.header().secret.each_ref().map(|word| word.load(Ordering::Relaxed));
         (u128::from(low) | u128::from(high) << u64::BITS).to_le_bytes()
     }
 
     /// Buckets in each shard.
     #[inline]
-    pub(super) fn buckets_per_shard(&self) -> u32 {
+    pub(crate) fn buckets_per_shard(&self) -> u32 {
         self.geometry.buckets
     }
 
     /// Buckets in all shards.
     #[inline]
-    pub(super) fn bucket_count(&self) -> u32 {
+    pub(crate) fn bucket_count(&self) -> u32 {
         self.geometry.all_buckets
     }
 
     #[inline]
-    pub(super) fn shard_count(&self) -> u32 {
+    pub(crate) fn shard_count(&self) -> u32 {
         self.geometry.shards
     }
 
     /// Sessions that fit in.
-    pub(super) fn capacity(&self) -> u64 {
+    pub(crate) fn capacity(&self) -> u64 {
         self.buckets().len() as u64 * SLOTS as u64
     }
 
     #[inline]
-    pub(super) fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> &Header {
         // SAFETY: the header lies at the start of the region (`Geometry`), which is aligned.
         unsafe { self.base.cast::<Header>().as_ref() }
     }
 
     #[inline]
-    pub(super) fn shards(&self) -> &[Shard] {
+    pub(crate) fn shards(&self) -> &[Shard] {
         // SAFETY: `Geometry` has placed that many shards behind the header.
         unsafe { self.slice(size_of::<Header>(), self.geometry.shards as usize) }
     }
 
     /// All buckets, shard by shard.
     #[inline]
-    pub(super) fn buckets(&self) -> Buckets<'_> {
+    pub(crate) fn buckets(&self) -> Buckets<'_> {
         let count = self.bucket_count() as usize;
         // SAFETY: `Geometry` has placed that many of both there.
         unsafe {
@@ -373,28 +373,28 @@ impl Region {
     }
 
     #[inline]
-    pub(super) fn cells(&self) -> &[Cell] {
+    pub(crate) fn cells(&self) -> &[Cell] {
         // SAFETY: `Geometry` has placed that many cells there.
         unsafe { self.slice(self.geometry.cells_at, self.geometry.servers as usize) }
     }
 
     /// What is known of the servers, in the order of their cells.
     #[inline]
-    pub(super) fn records(&self) -> &[RecordCell] {
+    pub(crate) fn records(&self) -> &[RecordCell] {
         // SAFETY: `Geometry` has placed that many records there.
         unsafe { self.slice(self.geometry.records_at, self.geometry.servers as usize) }
     }
 
     /// Prints of the servers' addresses; zero where no server begins.
     #[inline]
-    pub(super) fn prints(&self) -> &[AtomicU64] {
+    pub(crate) fn prints(&self) -> &[AtomicU64] {
         // SAFETY: `Geometry` has placed that many prints there.
         unsafe { self.slice(self.geometry.prints_at, self.geometry.servers as usize) }
     }
 
     /// Requests sent to the servers of their sessions.
     #[inline]
-    pub(super) fn hits(&self) -> &[AtomicU64] {
+    pub(crate) fn hits(&self) -> &[AtomicU64] {
         // SAFETY: `Geometry` has placed that many counters there.
         unsafe { self.slice(self.geometry.hits_at, self.geometry.servers as usize) }
     }
@@ -408,7 +408,7 @@ impl Region {
     }
 
     /// The servers' counters in one shard, `COUNTERS` for each server.
-    pub(super) fn counts(&self, shard: usize) -> &[AtomicU32] {
+    pub(crate) fn counts(&self, shard: usize) -> &[AtomicU32] {
         let row = self.geometry.servers as usize * COUNTERS;
         self.all_counts().chunks_exact(row).nth(shard).unwrap_or_default()
     }
@@ -436,7 +436,7 @@ fn check_place(base: NonNull<u8>, len: usize) -> Result<(), Error> {
 }
 
 /// Index of a server's counter in `Region::counts`.
-pub(super) fn count_index(server: u16, counter: Counter) -> u32 {
+pub(crate) fn count_index(server: u16, counter: Counter) -> u32 {
     u32::from(server) * COUNTERS as u32 + counter as u32
 }
 

@@ -5,49 +5,49 @@ use core::iter;
 use super::region::Region;
 
 /// Pairs of buckets that a session may live in. The summaries of a pair share a cache line.
-pub(super) const PAIRS: usize = 5;
+pub(crate) const PAIRS: usize = 5;
 const PAIR: u32 = 2;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) fingerprint: u64,
+pub(crate) struct Place {
+    pub(crate) fingerprint: u64,
     /// The home bucket: its number in the whole table, as for all others, which are in its shard.
-    pub(super) home: u32,
+    pub(crate) home: u32,
     /// The first buckets of the other pairs. Two may be the same, or that of the home.
     others: [u32; PAIRS - 1],
 }
 
 impl Place {
-    pub(super) fn new(region: &Region, fingerprint: u64) -> Place {
+    pub(crate) fn new(region: &Region, fingerprint: u64) -> Place {
         let (home, others) = (Self::home(region, fingerprint), Self::others(region, fingerprint));
         Place { fingerprint, home, others }
     }
 
     /// The buckets of each pair, the home and its neighbour first.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = [u32; 2]> + '_ {
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = [u32; 2]> + '_ {
         iter::once(self.home).chain(self.others).map(|bucket| [bucket, neighbour(bucket)])
     }
 
     /// The buckets that a session which is not with its home may live in.
-    pub(super) fn elsewhere(&self) -> impl Iterator<Item = u32> + '_ {
+    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = u32> + '_ {
         self.pairs().skip(1).flatten()
     }
 
     /// Whether a bucket is the home or its neighbour.
-    pub(super) fn is_with_home(&self, bucket: u32) -> bool {
+    pub(crate) fn is_with_home(&self, bucket: u32) -> bool {
         are_pair(self.home, bucket)
     }
 
     /// The shard of a session: by the upper half of its fingerprint.
     #[inline]
-    pub(super) fn shard(region: &Region, fingerprint: u64) -> u32 {
+    pub(crate) fn shard(region: &Region, fingerprint: u64) -> u32 {
         scale((fingerprint >> 32) as u32, region.shard_count())
     }
 
     /// The home bucket of a session: by the same bits, so that it lies in that shard. (The last 3
     /// bits choose the hint, bits 8 to 15 are the tag, bit 16 chooses the line.)
     #[inline]
-    pub(super) fn home(region: &Region, fingerprint: u64) -> u32 {
+    pub(crate) fn home(region: &Region, fingerprint: u64) -> u32 {
         scale((fingerprint >> 32) as u32, region.bucket_count())
     }
 
@@ -72,12 +72,12 @@ impl Place {
 
 /// The other bucket of a pair: shards begin with an even number.
 #[inline]
-pub(super) fn neighbour(bucket: u32) -> u32 {
+pub(crate) fn neighbour(bucket: u32) -> u32 {
     bucket ^ 1
 }
 
 /// Whether two buckets are a pair, or the same.
-pub(super) fn are_pair(one: u32, other: u32) -> bool {
+pub(crate) fn are_pair(one: u32, other: u32) -> bool {
     one / PAIR == other / PAIR
 }
 

@@ -9,13 +9,13 @@ use super::sync::Ordering;
 
 /// Where a session lives: bucket of the whole table, and slot in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Position {
-    pub(super) bucket: u32,
-    pub(super) slot: u32,
+pub(crate) struct Position {
+    pub(crate) bucket: u32,
+    pub(crate) slot: u32,
 }
 
 /// The lock of a shard, and the right to change what it guards.
-pub(super) struct Writer<'a> {
+pub(crate) struct Writer<'a> {
     region: &'a Region,
     shard: &'a Shard,
     memory: Memory<'a>,
@@ -25,7 +25,7 @@ pub(super) struct Writer<'a> {
 impl<'a> Writer<'a> {
     /// Waits for the lock of a shard and finishes what a dead owner has left. None if the lock
     /// is broken or there is no such shard.
-    pub(super) fn lock(region: &'a Region, index: usize) -> Option<Writer<'a>> {
+    pub(crate) fn lock(region: &'a Region, index: usize) -> Option<Writer<'a>> {
         let shard = region.shards().get(index)?;
         let memory = Memory {
             buckets: region.buckets(),
@@ -46,7 +46,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Where the session of `place` lives, expired or not.
-    pub(super) fn find(&self, place: &Place) -> Option<(Position, Entry)> {
+    pub(crate) fn find(&self, place: &Place) -> Option<(Position, Entry)> {
         // The hint stands still under the lock.
         let away = self.summary(place.home)?.may_be_elsewhere(place.fingerprint);
         place.pairs().take(if away { PAIRS } else { 1 }).flatten().find_map(|index| {
@@ -58,7 +58,7 @@ impl<'a> Writer<'a> {
     }
 
     /// What lives at `position`.
-    pub(super) fn entry(&self, position: Position) -> Option<Entry> {
+    pub(crate) fn entry(&self, position: Position) -> Option<Entry> {
         let slot = self.bucket(position.bucket)?.slot(position.slot as usize)?;
         let fingerprint = slot.fingerprint();
         (fingerprint != 0).then(|| slot.entry(fingerprint))
@@ -66,7 +66,7 @@ impl<'a> Writer<'a> {
 
     /// A free slot for the session of `place`: in its home bucket unless that fills up, then beside
     /// it unless that does, too, then where most is free.
-    pub(super) fn free(&self, place: &Place) -> Option<Position> {
+    pub(crate) fn free(&self, place: &Place) -> Option<Position> {
         /// Up to these loads a home bucket, and the pair of it and its neighbour, take sessions
         /// whatever the others' loads are. At the table's nominal load 19 of 20 sessions are with
         /// their home then, and no large table evicts before 85 % of its slots are in use
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
 
     /// Sessions that live where the session of `place` might: those with its home, and those of the
     /// next two pairs.
-    pub(super) fn neighbours<'p>(
+    pub(crate) fn neighbours<'p>(
         &'p self,
         place: &'p Place,
     ) -> impl Iterator<Item = (Position, Entry)> + 'p {
@@ -110,7 +110,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Adds a session in a free slot among the buckets of `place`.
-    pub(super) fn insert(&self, place: &Place, position: Position, entry: Entry) -> Option<()> {
+    pub(crate) fn insert(&self, place: &Place, position: Position, entry: Entry) -> Option<()> {
         let displaced = match place.is_with_home(position.bucket) {
             true => None,
             false => {
@@ -134,7 +134,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Takes a session away and counts it as `reason`; a tombstone has been counted before.
-    pub(super) fn remove(&self, position: Position, entry: Entry, reason: Counter) -> Option<()> {
+    pub(crate) fn remove(&self, position: Position, entry: Entry, reason: Counter) -> Option<()> {
         let home = Place::home(self.region, entry.fingerprint);
         let displaced = match are_pair(home, position.bucket) {
             true => None,
@@ -159,7 +159,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Ends a session before its time. In a superseded table, a tombstone stays.
-    pub(super) fn forget(&self, position: Position, entry: Entry) -> Option<()> {
+    pub(crate) fn forget(&self, position: Position, entry: Entry) -> Option<()> {
         if !self.is_superseded() {
             return self.remove(position, entry, Counter::Forgotten);
         }
@@ -170,7 +170,7 @@ impl<'a> Writer<'a> {
 
     /// Gives a session another server or time to live. In a superseded table, one that has moved is
     /// marked so.
-    pub(super) fn rebind(&self, position: Position, entry: Entry, meta: Meta) -> Option<()> {
+    pub(crate) fn rebind(&self, position: Position, entry: Entry, meta: Meta) -> Option<()> {
         let (from, to) = (entry.meta.server(), meta.server());
         let moves = from != to;
         let (total, counts) = match moves {
@@ -186,7 +186,7 @@ impl<'a> Writer<'a> {
 
     /// Puts a session in place of its tombstone. It counts as moved: a successor may have it from
     /// before.
-    pub(super) fn replace(&self, position: Position, entry: Entry) -> Option<()> {
+    pub(crate) fn replace(&self, position: Position, entry: Entry) -> Option<()> {
         let meta = entry.meta.with_moved(self.is_superseded());
         self.commit(Change {
             action: Action::Replace,
@@ -203,7 +203,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The successors know what has become of the session: a tombstone goes, a mark is taken off.
-    pub(super) fn settle(&self, position: Position, entry: Entry) -> Option<()> {
+    pub(crate) fn settle(&self, position: Position, entry: Entry) -> Option<()> {
         match entry.meta.is_tombstone() {
             true => self.remove(position, entry, Counter::Forgotten),
             false => {
@@ -236,7 +236,7 @@ impl<'a> Writer<'a> {
     }
 
     /// The shard is that of a superseded table from now on, or no longer.
-    pub(super) fn set_superseded(&self, superseded: bool) {
+    pub(crate) fn set_superseded(&self, superseded: bool) {
         self.shard.superseded.store(superseded.into(), Ordering::Relaxed);
     }
 

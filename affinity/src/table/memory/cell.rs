@@ -7,27 +7,27 @@ use crate::servers::Record;
 const TEXT: usize = 48;
 
 #[repr(C, align(64))]
-pub(super) struct Cell {
+pub(crate) struct Cell {
     /// As in `Listing`.
-    pub(super) shape: AtomicU32,
+    pub(crate) shape: AtomicU32,
     /// The module's own bits.
-    pub(super) flags: AtomicU32,
+    pub(crate) flags: AtomicU32,
     reserved: AtomicU32,
     /// Tick of the last time that the server was interned or got a session.
-    pub(super) used: AtomicU32,
-    pub(super) text: [AtomicU64; TEXT / 8],
+    pub(crate) used: AtomicU32,
+    pub(crate) text: [AtomicU64; TEXT / 8],
 }
 
 const _: () = assert!(size_of::<Cell>() == 64);
 
 /// The words of a [`Record`], written under the list's lock.
 #[repr(C)]
-pub(super) struct RecordCell([AtomicU64; Record::WORDS]);
+pub(crate) struct RecordCell([AtomicU64; Record::WORDS]);
 
 impl RecordCell {
     /// Reads the state first: a record that is just being written shows the old state, or the new
     /// one with all that belongs to it.
-    pub(super) fn load(&self) -> Record {
+    pub(crate) fn load(&self) -> Record {
         let mut words = [0; Record::WORDS];
         for (word, cell) in words.iter_mut().zip(&self.0) {
             *word = cell.load(Ordering::Acquire);
@@ -36,7 +36,7 @@ impl RecordCell {
     }
 
     /// Writes the state last; see `load`.
-    pub(super) fn store(&self, record: &Record) {
+    pub(crate) fn store(&self, record: &Record) {
         for (cell, word) in self.0.iter().zip(record.to_words()).rev() {
             cell.store(word, Ordering::SeqCst);
         }
@@ -44,16 +44,16 @@ impl RecordCell {
 }
 
 impl Cell {
-    pub(super) fn address_len(&self) -> usize {
+    pub(crate) fn address_len(&self) -> usize {
         (self.shape.load(Ordering::Relaxed) & 0xffff) as usize
     }
 
     /// Number of cells that the address takes.
-    pub(super) fn cells(&self) -> usize {
+    pub(crate) fn cells(&self) -> usize {
         cells_for(self.address_len())
     }
 }
 
-pub(super) fn cells_for(address_len: usize) -> usize {
+pub(crate) fn cells_for(address_len: usize) -> usize {
     address_len.div_ceil(TEXT).max(1)
 }
