@@ -87,25 +87,49 @@
 
 #![warn(missing_docs)]
 
-mod flag;
+#[cfg(not(loom))]
+mod bind;
+#[cfg(not(loom))]
+mod find;
 #[cfg(not(loom))]
 mod handle;
 #[cfg(not(loom))]
 mod hash;
+#[cfg(not(loom))]
+mod import;
+#[cfg(not(loom))]
+mod key;
+#[cfg(loom)]
+mod loom;
 mod memory;
 #[cfg(not(loom))]
 mod servers;
 #[cfg(not(loom))]
+mod stats;
+#[cfg(not(loom))]
 mod succession;
+#[cfg(not(loom))]
+mod sweep;
+mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use flag::Flag;
+pub use sync::flag::Flag;
 pub use crate::time::{Limits, Span, Tick};
 
 #[cfg(not(loom))]
-pub use handle::{Bound, Existing, Key, Kind, ServerId, ServerStats, Session, Stats, Table};
+pub use bind::{Bound, Existing};
 #[cfg(not(loom))]
-pub use memory::region::Error;
+pub use find::Session;
+#[cfg(not(loom))]
+pub use handle::Table;
+#[cfg(not(loom))]
+pub use key::{Key, Kind};
+#[cfg(not(loom))]
+pub use memory::layout::Error;
+#[cfg(not(loom))]
+pub use servers::{ServerId, ServerStats};
+#[cfg(not(loom))]
+pub use stats::Stats;
 #[cfg(not(loom))]
 pub use succession::HandOn;

@@ -5,15 +5,48 @@
 //! the list's lock and read by anybody; a cell's text proves itself, for the print is its keyed
 //! hash.
 
-use super::handle::{ServerId, ServerStats, Table};
+use super::handle::Table;
 use super::memory::cell::{cells_for, Cell, RecordCell};
+use super::memory::layout::{self, count_index, Counter, COUNTERS};
 use super::memory::listing::Listing;
 use super::memory::lock::{Guard, Locked};
-use super::memory::region::{self, count_index, Counter, COUNTERS};
-use super::memory::sync::Ordering;
 use super::memory::writer::Writer;
+use super::sync::Ordering;
 use crate::servers::Record;
 use crate::time::Tick;
+
+/// A server on the table's list. It goes stale when the server is taken off the list; all methods
+/// notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerId {
+    /// Number of the server in the list. Another server may have it later.
+    pub index: u16,
+    /// Keyed hash of the server's address.
+    pub print: u64,
+}
+
+/// Statistics of a server since it came on the list. When nobody writes, `created` and `moved_in`
+/// are together the sum of `live`, `moved_out`, `expired`, `evicted` and `forgotten`. All but
+/// `live` and `hits` count modulo 2^32 in each shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerStats {
+    /// Sessions now, with those that have expired but not been removed yet.
+    pub live: u64,
+    /// Calls of `count_hit`.
+    pub hits: u64,
+    /// Sessions created.
+    pub created: u64,
+    /// Sessions that came from another server.
+    pub moved_in: u64,
+    /// Sessions that went to another server.
+    pub moved_out: u64,
+    /// Sessions removed at the end of their time.
+    pub expired: u64,
+    /// Sessions removed before their time, for want of room.
+    pub evicted: u64,
+    /// Sessions removed by `forget` and `forget_server`.
+    pub forgotten: u64,
+}
 
 /// Servers.
 impl Table {
@@ -27,13 +60,13 @@ impl Table {
 
     /// Cells of the server list in a region of `len` bytes.
     pub fn cells_in(len: usize) -> usize {
-        region::cells_in(len)
+        layout::cells_in(len)
     }
 
     /// Length of a region, in bytes, in which, as in any longer one, the server list has so many
     /// cells; `None` if no list has.
     pub fn len_with_cells(cells: usize) -> Option<usize> {
-        region::len_with_cells(cells)
+        layout::len_with_cells(cells)
     }
 
     /// The server of an address, which is added to the list if it is not there. If the list is

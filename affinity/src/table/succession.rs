@@ -29,12 +29,17 @@
 //! Limit: with three tables, the second one repeats a change only for a session that it still has. If
 //! it has evicted the session, and its worker is the first that comes, the third is not told.
 
-use super::handle::{Existing, Key, ServerId, Table};
-use super::memory::bucket::{Bucket, Entry, SLOTS};
+use super::bind::Existing;
+use super::handle::Table;
+use super::key::Key;
+use super::memory::bucket::Bucket;
+use super::memory::entry::Entry;
+use super::memory::layout::{Counter, Shard};
 use super::memory::place::Place;
-use super::memory::region::{Counter, Shard};
-use super::memory::sync::Ordering;
+use super::memory::summary::SLOTS;
 use super::memory::writer::{Position, Writer};
+use super::servers::ServerId;
+use super::sync::Ordering;
 use crate::time::{Limits, Tick};
 
 /// How far `Table::hand_on_some` has come.

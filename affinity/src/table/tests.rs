@@ -2,11 +2,15 @@
 
 use core::ptr::NonNull;
 
-use super::handle::{Existing, Kind, Table};
+use super::bind::Existing;
+use super::handle::Table;
 use super::hash::Algorithm;
-use super::memory::bucket::{line_of, preferred_line, Summary, SLOTS};
+use super::key::Kind;
+use super::memory::bucket::{line_of, preferred_line};
+use super::memory::layout::Error;
 use super::memory::place::{Place, PAIRS};
-use super::memory::region::{Error, Region};
+use super::memory::region::Region;
+use super::memory::summary::{Summary, SLOTS};
 use crate::time::{Limits, Span, Tick};
 
 const LIMITS: Limits = Limits { timeout: Span(1000), lifetime: None };
@@ -116,7 +120,7 @@ fn the_longest_probe_is_five_pairs() {
             let fingerprint = key(number).fingerprint();
             let home = Place::home(&table.region, fingerprint);
             let home = table.region.buckets().get(home).unwrap();
-            home.summary(super::memory::sync::Ordering::Relaxed).may_be_elsewhere(fingerprint)
+            home.summary(super::sync::Ordering::Relaxed).may_be_elsewhere(fingerprint)
         })
         .count();
     println!("{at_home} at home, {in_line} in their line; by pair {probes:?}");
@@ -132,7 +136,7 @@ fn the_longest_probe_is_five_pairs() {
         assert!(table.forget(key(number)));
     }
     for bucket in table.region.buckets().iter() {
-        assert_eq!(bucket.summary(super::memory::sync::Ordering::Relaxed), Summary(0));
+        assert_eq!(bucket.summary(super::sync::Ordering::Relaxed), Summary(0));
         assert_eq!(bucket.slots().filter(|slot| slot.fingerprint() == 0).count(), SLOTS);
     }
 }
@@ -141,9 +145,10 @@ fn the_longest_probe_is_five_pairs() {
 /// one test of the table that Miri can run (it knows neither mmap nor robust mutexes).
 #[test]
 fn a_bucket_is_read_whole_while_it_is_written() {
-    use super::memory::bucket::{Body, Buckets, Entry, Found, Meta};
+    use super::memory::bucket::{Body, Buckets, Found};
+    use super::memory::entry::{Entry, Meta};
     use super::memory::journal::{Action, Change, Journal, Memory};
-    use super::memory::sync::{AtomicU32, AtomicU64, Ordering};
+    use super::sync::{AtomicU32, AtomicU64, Ordering};
 
     const KEY: u64 = 77;
     let rounds = if cfg!(miri) { 40 } else { 200_000 };

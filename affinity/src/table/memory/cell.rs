@@ -1,7 +1,7 @@
 //! What the region holds for each place of the server list, beside its print.
 
-use super::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::servers::Record;
+use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Bytes of address text in a cell.
 const TEXT: usize = 48;

@@ -4,8 +4,10 @@
 //! final value of each of them, so that it can be made again from the beginning, any number of
 //! times, by whoever finds it unfinished.
 
-use super::bucket::{Buckets, Entry, Meta, Summary};
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use super::bucket::Buckets;
+use super::entry::{Entry, Meta};
+use super::summary::Summary;
+use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::time::Tick;
 
 /// What happens to the slot.

@@ -1,6 +1,6 @@
 //! Whether a place in the server list takes sessions, and how a server leaves it.
 
-use super::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// In `shape`: the server is about to be taken off the list; it gets no sessions.
 const RETIRING: u32 = 1 << 31;

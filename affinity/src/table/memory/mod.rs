@@ -3,16 +3,17 @@
 pub(crate) mod bucket;
 #[cfg(not(loom))]
 pub(crate) mod cell;
+pub(crate) mod entry;
 pub(crate) mod journal;
+#[cfg(not(loom))]
+pub(crate) mod layout;
 pub(crate) mod listing;
 #[cfg(not(loom))]
 pub(crate) mod lock;
-#[cfg(loom)]
-mod loom;
 #[cfg(not(loom))]
 pub(crate) mod place;
 #[cfg(not(loom))]
 pub(crate) mod region;
-pub(crate) mod sync;
+pub(crate) mod summary;
 #[cfg(not(loom))]
 pub(crate) mod writer;

@@ -1,11 +1,14 @@
 //! Changes of one shard, made by the holder of its lock.
 
-use super::bucket::{Bucket, Entry, Meta, Summary};
+use super::bucket::Bucket;
+use super::entry::{Entry, Meta};
 use super::journal::{Action, Change, Memory};
+use super::layout::{count_index, Counter, Shard};
 use super::lock::{Guard, Locked};
 use super::place::{are_pair, Place, PAIRS};
-use super::region::{count_index, Counter, Region, Shard};
-use super::sync::Ordering;
+use super::region::Region;
+use super::summary::{Summary, SLOTS};
+use crate::table::sync::Ordering;
 
 /// Where a session lives: bucket of the whole table, and slot in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +105,7 @@ impl<'a> Writer<'a> {
         place: &'p Place,
     ) -> impl Iterator<Item = (Position, Entry)> + 'p {
         place.pairs().take(3).flatten().flat_map(move |bucket| {
-            (0..super::bucket::SLOTS as u32).filter_map(move |slot| {
+            (0..SLOTS as u32).filter_map(move |slot| {
                 let position = Position { bucket, slot };
                 Some((position, self.entry(position)?))
             })

@@ -1,6 +1,6 @@
 //! A flag that every worker reads instead of a list that few requests need.
 
-use super::memory::sync::{AtomicU32, Ordering};
+use super::{AtomicU32, Ordering};
 
 /// Whether anything on a list in shared memory needs attention.
 ///

@@ -1,5 +1,7 @@
 //! The atomics of the table: the processor's, or loom's when the interleavings are checked.
 
+pub mod flag;
+
 #[cfg(loom)]
 pub(crate) use super::loom::mortal::{fence, AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
