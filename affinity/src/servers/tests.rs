@@ -1,4 +1,5 @@
 use super::*;
+use crate::time::{Span, Tick};
 
 const NOW: Tick = Tick(1_000_000);
 const RULES: Rules = Rules { pause: Span(100), gone_after: Span(400) };

@@ -3,10 +3,11 @@
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::{
-    Admin, Holder, OutOfMemory, Output, Refusal, Report, Resource, Server, Text, Upstream, Utc,
-    Zone, NO_SERVER, NO_UPSTREAM, NO_ZONE,
-};
+use super::output::{OutOfMemory, Output};
+use super::refusal::{Refusal, NO_SERVER, NO_UPSTREAM, NO_ZONE};
+use super::report::{Admin, Holder, Report, Server, Upstream, Zone};
+use super::request::Resource;
+use super::text::{Text, Utc};
 
 /// What is sent.
 #[derive(Clone, Copy, Debug)]

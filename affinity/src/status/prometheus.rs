@@ -5,7 +5,9 @@
 
 use core::fmt::{self, Write};
 
-use super::{Admin, Holder, OutOfMemory, Output, Report, Server, Text, Utc, Zone};
+use super::output::{OutOfMemory, Output};
+use super::report::{Admin, Holder, Report, Server, Zone};
+use super::text::{Text, Utc};
 use crate::servers::Known;
 
 impl Report<'_> {

@@ -1,16 +1,9 @@
 //! Requests: from the words of HTTP to a task, or to the reason why there is none.
 
-use std::borrow::Cow;
+use super::body::millis;
+use super::negotiate::Format;
+use super::refusal::{refusal, Refusal, NO_RESOURCE};
 
-use serde::Deserialize;
-
-use super::{Format, OutOfMemory};
-use crate::table::Kind;
-
-/// Longest body of a request, in bytes.
-pub const MAX_BODY: u64 = 4096;
-/// Longest time that a request may wait (milliseconds), and that sessions may have to leave.
-pub const MAX_WAIT: u64 = 24 * 3600 * 1000;
 /// How long a request waits that does not say (milliseconds).
 const DEFAULT_WAIT: u64 = 60_000;
 
@@ -46,59 +39,6 @@ pub struct Request<'a> {
     pub host: &'a [u8],
     /// `Origin`.
     pub origin: Option<&'a [u8]>,
-}
-
-/// An error: its status and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The status of the answer.
-    pub status: u16,
-    /// What is wrong.
-    pub text: &'static str,
-    /// The value of `Allow`.
-    pub allow: Option<&'static str>,
-}
-
-const fn refusal(status: u16, text: &'static str) -> Refusal {
-    Refusal { status, text, allow: None }
-}
-
-/// The path names nothing.
-pub const NO_RESOURCE: Refusal = refusal(404, "no such resource");
-/// The zone is not in the configuration.
-pub const NO_ZONE: Refusal = refusal(404, "no such zone");
-/// The upstream is not in the configuration, or has no sessions.
-pub const NO_UPSTREAM: Refusal = refusal(404, "no such upstream");
-/// The server is not in the upstream, and the zone does not know it.
-pub const NO_SERVER: Refusal = refusal(404, "no such server");
-/// The id has no session.
-pub const NO_SESSION: Refusal = refusal(404, "no such session");
-/// The body does not say how long it is.
-pub const NO_LENGTH: Refusal = refusal(411, "Content-Length is required");
-/// The body is longer than `MAX_BODY`.
-pub const TOO_LARGE: Refusal = refusal(413, "request body is too large");
-/// The body does not say how to drain.
-pub const NO_DRAIN: Refusal = refusal(
-    400,
-    "invalid request body, it has \"drain\" (true or false) and may have \"deadline\"",
-);
-/// The body names no session.
-pub const NO_NAME: Refusal =
-    refusal(400, "invalid request body, it has \"id\" and may have \"kind\" and \"bind\"");
-/// The upstream's balancer asks for no server of ours.
-pub const FOREIGN: Refusal =
-    refusal(409, "the balancer of this upstream is not one of nginx's own: drain has no effect");
-/// All servers that the zone has room for have sessions.
-pub const NO_ROOM: Refusal = refusal(503, "the zone has no room for the server");
-/// There is no memory for an answer.
-pub const NO_MEMORY: Refusal = refusal(503, "no memory");
-/// A request that waits is to be sent again.
-pub const RELOADING: Refusal = refusal(503, "nginx is reloading, ask again");
-
-impl From<OutOfMemory> for Refusal {
-    fn from(_: OutOfMemory) -> Refusal {
-        NO_MEMORY
-    }
 }
 
 /// What a path names.
@@ -331,110 +271,6 @@ impl Arguments {
 
     fn wait(&self) -> Option<u64> {
         self.wait.then(|| self.timeout.unwrap_or(DEFAULT_WAIT))
-    }
-}
-
-/// A time as nginx writes it: a number, of seconds or with its unit. None if it is not one, or is
-/// longer than `MAX_WAIT`.
-fn millis(text: &[u8]) -> Option<u64> {
-    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let (number, unit) = text.split_at_checked(digits)?;
-    let unit = match unit {
-        b"ms" => 1,
-        b"" | b"s" => 1000,
-        b"m" => 60_000,
-        b"h" => 3_600_000,
-        b"d" => 86_400_000,
-        _ => return None,
-    };
-    let number: u64 = core::str::from_utf8(number).ok()?.parse().ok()?;
-    number.checked_mul(unit).filter(|millis| *millis <= MAX_WAIT)
-}
-
-/// The body of a request that drains a server.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Drain {
-    /// Whether it shall drain.
-    pub drain: bool,
-    /// Milliseconds from now until its sessions are forgotten.
-    pub deadline: Option<u64>,
-}
-
-impl Drain {
-    /// Reads a body.
-    pub fn read(body: &[u8]) -> Result<Drain, Refusal> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Body<'a> {
-            drain: bool,
-            #[serde(borrow)]
-            deadline: Option<Cow<'a, str>>,
-        }
-        let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NO_DRAIN)?;
-        let deadline = match body.deadline {
-            Some(text) => Some(millis(text.as_bytes()).ok_or(refusal(400, "invalid deadline"))?),
-            None => None,
-        };
-        match (body.drain, deadline) {
-            (false, Some(_)) => Err(refusal(400, "a deadline belongs to a drain")),
-            (drain, deadline) => Ok(Drain { drain, deadline }),
-        }
-    }
-}
-
-/// What names a session.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Id<'a> {
-    /// What the id names.
-    pub kind: Kind,
-    /// The id.
-    pub id: Cow<'a, [u8]>,
-    /// What it is bound to, or empty.
-    pub bind: Cow<'a, [u8]>,
-}
-
-impl<'a> Id<'a> {
-    /// Reads a body, or, without one, takes the id of the request's header.
-    pub fn read(body: &'a [u8], header: Option<&'a [u8]>) -> Result<Id<'a>, Refusal> {
-        #[derive(Deserialize)]
-        #[serde(rename_all = "lowercase")]
-        enum Name {
-            Session,
-            Sse,
-            Task,
-        }
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct Body<'a> {
-            #[serde(borrow)]
-            id: Cow<'a, str>,
-            kind: Option<Name>,
-            #[serde(borrow)]
-            bind: Option<Cow<'a, str>>,
-        }
-        const NO_ID: Refusal = refusal(400, "no session id");
-
-        if body.is_empty() {
-            let id = header.filter(|id| !id.is_empty()).ok_or(NO_ID)?;
-            return Ok(Id { kind: Kind::Session, id: id.into(), bind: Cow::default() });
-        }
-        let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NO_NAME)?;
-        if body.id.is_empty() {
-            return Err(NO_ID);
-        }
-        let kind = match body.kind {
-            None | Some(Name::Session) => Kind::Session,
-            Some(Name::Sse) => Kind::Sse,
-            Some(Name::Task) => Kind::Task,
-        };
-        Ok(Id { kind, id: bytes(body.id), bind: bytes(body.bind.unwrap_or_default()) })
-    }
-}
-
-fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 

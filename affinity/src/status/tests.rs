@@ -1,4 +1,6 @@
 use super::*;
+use crate::policy::{Rejection, Status};
+use crate::servers::{Known, Reason, Source};
 use crate::table::{ServerStats, Stats};
 use crate::time::Tick;
 

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::status::{Drain, Id};
+use crate::table::Kind;
 
 fn get(path: &'static str) -> Request<'static> {
     Request {

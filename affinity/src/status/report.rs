@@ -1,0 +1,152 @@
+//! The state of zones and servers, as values.
+
+use super::text::{Text, Utc};
+use super::zone::Tally;
+use crate::policy::{Rejection, Status};
+use crate::servers::{Known, Reason, Source};
+use crate::table::{ServerStats, Stats};
+
+/// Everything, at one moment.
+#[derive(Debug, Default)]
+pub struct Report<'a> {
+    /// Version of this module.
+    pub version: &'a str,
+    /// Version of nginx.
+    pub nginx_version: &'a str,
+    /// Milliseconds since this nginx was started; a reload does not start it anew.
+    pub uptime_ms: u64,
+    /// Requests may change what is shown here.
+    pub write: bool,
+    /// The zones of the configuration.
+    pub zones: Vec<Zone<'a>>,
+    /// The upstreams with sessions.
+    pub upstreams: Vec<Upstream<'a>>,
+}
+
+/// One zone.
+#[derive(Debug)]
+pub struct Zone<'a> {
+    /// As in the configuration.
+    pub name: Text<'a>,
+    /// Bytes of shared memory.
+    pub size: u64,
+    /// Of the most patient upstream, in milliseconds.
+    pub timeout_ms: u64,
+    /// The same.
+    pub lifetime_ms: Option<u64>,
+    /// What the table has counted.
+    pub stats: Stats,
+    /// What became of requests.
+    pub tally: Tally,
+    /// All servers that the zone knows.
+    pub servers: Vec<Holder<'a>>,
+}
+
+/// A server as a zone knows it.
+#[derive(Debug)]
+pub struct Holder<'a> {
+    /// Address and port, or path of the socket.
+    pub address: Text<'a>,
+    /// What the table has counted.
+    pub stats: ServerStats,
+}
+
+/// One upstream.
+#[derive(Debug)]
+pub struct Upstream<'a> {
+    /// As in the configuration.
+    pub name: Text<'a>,
+    /// The zone of its sessions.
+    pub zone: Text<'a>,
+    /// Its servers, and those that have gone.
+    pub servers: Vec<Server<'a>>,
+}
+
+/// A server as an upstream sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Server<'a> {
+    /// Address and port, or path of the socket.
+    pub address: Text<'a>,
+    /// Of `sticky route`.
+    pub route: Option<Text<'a>>,
+    /// What is known of it.
+    pub state: Known,
+    /// Why.
+    pub reason: Reason,
+    /// Since when.
+    pub since: Option<Utc>,
+    /// Where that was seen.
+    pub seen_by: Source,
+    /// When it failed last, and when it was seen to answer or to accept a connection.
+    pub last_failure: Option<Utc>,
+    /// See above.
+    pub last_success: Option<Utc>,
+    /// What the administrator wants.
+    pub admin: Admin,
+    /// Whether it is a backup server.
+    pub backup: bool,
+    /// Its sessions in the upstream's zone.
+    pub live: u64,
+    /// Requests that it got because it holds their session.
+    pub hits: u64,
+    /// When the sessions that are left will be forgotten.
+    pub drain_deadline: Option<Utc>,
+}
+
+/// What the administrator wants of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// That it gets new sessions.
+    InService,
+    /// That it gets none, and keeps those that it has.
+    Draining,
+    /// That it gets no requests.
+    Down,
+}
+
+impl Admin {
+    /// All of them.
+    pub const ALL: [Admin; 3] = [Admin::InService, Admin::Draining, Admin::Down];
+
+    /// The text of the field.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Admin::InService => "in_service",
+            Admin::Draining => "draining",
+            Admin::Down => "down",
+        }
+    }
+}
+
+impl Zone<'_> {
+    /// Requests of a status, with its name.
+    pub(super) fn requests(&self) -> [(&'static str, u64); 7] {
+        let of = |status| self.tally.requests(status);
+        [
+            ("none", of(Status::None)),
+            ("new", of(Status::New)),
+            ("hit", self.stats.hits),
+            ("unknown", of(Status::Unknown)),
+            ("unavailable", of(Status::Unavailable)),
+            ("gone", of(Status::Gone)),
+            ("rebound", of(Status::Rebound)),
+        ]
+    }
+
+    /// Rejected requests, with the reason.
+    pub(super) fn rejected(&self) -> [(&'static str, u64); 3] {
+        let of = |rejection| self.tally.rejected(rejection);
+        [
+            ("unknown", of(Rejection::NotFound)),
+            ("gone", of(Rejection::Gone)),
+            ("unavailable", of(Rejection::Unavailable)),
+        ]
+    }
+
+    /// Requests that have found their session, and thereby prolonged it.
+    pub(super) fn refreshed(&self) -> u64 {
+        [Status::Unavailable, Status::Rebound]
+            .into_iter()
+            .fold(self.stats.hits, |sum, status| sum.saturating_add(self.tally.requests(status)))
+    }
+}
