@@ -1,10 +1,10 @@
 //! The session that the `endpoint` event names, which begins a stream of the transport HTTP+SSE.
 
-use super::query::{self, split};
 use super::reader::{Refusal, Step};
-use super::sse::{Piece, Stream};
 use super::target::{self, OwnId};
-use super::{Bounded, Id};
+use super::text::bounded::{Bounded, Id};
+use super::text::query::{self, split};
+use super::text::sse::{Piece, Stream};
 use crate::policy::Announced;
 
 /// The longest data of an `endpoint` event that is read, in bytes: a target, an authority before it,

@@ -15,28 +15,17 @@
 //! Nothing here waits, allocates or recurs, and all time is linear in the bytes, but for the target
 //! of an `endpoint` event, whose length is bounded.
 
-mod bounded;
-mod decimal;
 mod endpoint;
-mod json;
 mod name;
-mod query;
 mod reader;
 pub mod rejection;
 mod request;
 mod shared;
-mod sse;
 mod target;
 mod task;
+mod text;
 
-pub use bounded::Bounded;
 pub use reader::{Learned, Progress, Reader, Refusal, MAX_WATCHED};
 pub use request::{trim, Format, Lines, Outlook, Request, Response, Verb, Watch};
 pub use shared::SharedTargets;
-
-/// The longest id or target, in bytes, that is decoded from a query or a header, or learned from a
-/// body. A longer one counts as none.
-pub const MAX_ID: usize = 1024;
-
-/// Room for an id that must be decoded.
-pub type Id = Bounded<MAX_ID>;
+pub use text::bounded::{Bounded, Id, MAX_ID};

@@ -2,7 +2,7 @@
 
 use core::str;
 
-use super::Id;
+use super::text::bounded::Id;
 
 /// The value that a field stands for; nothing if it is empty or its encoding is damaged, which
 /// servers answer with an error.

@@ -1,6 +1,8 @@
 //! What a request names, what its answer can teach, and what ends.
 
-use super::{name, query, target, Id, MAX_ID};
+use super::text::bounded::{Id, MAX_ID};
+use super::text::query;
+use super::{name, target};
 use crate::policy::Presented;
 use crate::table::Kind;
 

@@ -39,8 +39,8 @@
 //! where something behind nginx's body filters, or in front of nginx, adds the prefix, a session id that
 //! is alone in its query is known all the same.
 
-use super::query::{has_several, is_session_id, split};
-use super::Id;
+use super::text::bounded::Id;
+use super::text::query::{has_several, is_session_id, split};
 
 /// The length, in bytes, from which a text with a digit passes for an id.
 const MIN_MIXED: usize = 6;

@@ -5,11 +5,11 @@
 //! `{"resultType":"task","taskId":"…","status":"working","ttlMs":60000,…}`. That revision has no
 //! batches, so an array is nothing.
 
-use super::decimal::Decimal;
-use super::json::{self, Json, Type};
 use super::reader::{Refusal, Step};
-use super::sse::{self, Stream};
-use super::{Bounded, Id};
+use super::text::bounded::{Bounded, Id};
+use super::text::decimal::Decimal;
+use super::text::json::{self, Json, Type};
+use super::text::sse::{self, Stream};
 use crate::table::Span;
 
 /// Reads a body that is one JSON-RPC message.

@@ -1,6 +1,6 @@
 //! The session id in a query, as servers of the transport HTTP+SSE read it.
 
-use super::{Bounded, Id};
+use super::bounded::{Bounded, Id};
 
 /// What servers call it, in any letter case: `sessionId` in the TypeScript SDK, `session_id` in the
 /// Python SDK, `sessionid` in the Go SDK.
@@ -12,7 +12,7 @@ const MAX_NAME: usize = 10;
 /// The first session id in a query that is not empty, decoded into `id`. Percent signs that no two
 /// hexadecimal digits follow stand for themselves, a plus sign for a space; names are decoded as
 /// values are.
-pub(super) fn session_id<'s>(query: &[u8], id: &'s mut Id) -> Option<&'s [u8]> {
+pub(crate) fn session_id<'s>(query: &[u8], id: &'s mut Id) -> Option<&'s [u8]> {
     let value = session_ids(query).next()?;
     id.clear();
     decode(value, id);
@@ -20,7 +20,7 @@ pub(super) fn session_id<'s>(query: &[u8], id: &'s mut Id) -> Option<&'s [u8]> {
 }
 
 /// Whether a query has several session ids that differ, as they are written.
-pub(super) fn has_several(query: &[u8]) -> bool {
+pub(crate) fn has_several(query: &[u8]) -> bool {
     let mut values = session_ids(query);
     values.next().is_some_and(|first| values.any(|other| other != first))
 }
@@ -35,14 +35,14 @@ fn session_ids(query: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Whether a parameter of this name, undecoded, holds a session id.
-pub(super) fn is_session_id(name: &[u8]) -> bool {
+pub(crate) fn is_session_id(name: &[u8]) -> bool {
     let mut decoded = Bounded::<MAX_NAME>::new();
     decode(name, &mut decoded);
     decoded.get().is_some_and(|name| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)))
 }
 
 /// What stands before the first `mark`, and what stands after it.
-pub(super) fn split(text: &[u8], mark: u8) -> (&[u8], Option<&[u8]>) {
+pub(crate) fn split(text: &[u8], mark: u8) -> (&[u8], Option<&[u8]>) {
     let at = text.iter().position(|byte| *byte == mark).unwrap_or(text.len());
     match text.split_at_checked(at) {
         Some((before, [_, after @ ..])) => (before, Some(after)),

@@ -6,7 +6,7 @@ use core::str;
 const MAX_DEPTH: u32 = u64::BITS;
 
 /// Takes one JSON text apart.
-pub(super) struct Json {
+pub(crate) struct Json {
     state: State,
     depth: u32,
     /// Which of the open arrays and objects are objects, the innermost in the lowest bit.
@@ -18,7 +18,7 @@ pub(super) struct Json {
 
 /// A piece of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece<'b> {
+pub(crate) enum Piece<'b> {
     /// The name of a member begins.
     Name,
     /// A value begins.
@@ -33,7 +33,7 @@ pub(super) enum Piece<'b> {
 
 /// What a value is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Type {
+pub(crate) enum Type {
     Object,
     Array,
     String,
@@ -44,7 +44,7 @@ pub(super) enum Type {
 
 /// The text is no JSON, or lies too deep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Invalid;
+pub(crate) struct Invalid;
 
 #[derive(Clone, Copy)]
 enum State {
@@ -97,22 +97,22 @@ enum Number {
 }
 
 impl Json {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Json { state: State::Value, depth: 0, objects: 0, is_name: false, utf8: Utf8::new() }
     }
 
     /// How many arrays and objects are open.
-    pub(super) fn depth(&self) -> u32 {
+    pub(crate) fn depth(&self) -> u32 {
         self.depth
     }
 
     /// Whether the text is complete, but for white space.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
     /// The next piece. Takes what it has read from `bytes`; without a piece that is all.
-    pub(super) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Result<Option<Piece<'b>>, Invalid> {
+    pub(crate) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Result<Option<Piece<'b>>, Invalid> {
         while let Some((&byte, rest)) = bytes.split_first() {
             let piece = match self.state {
                 State::String => {

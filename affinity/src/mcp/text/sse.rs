@@ -3,13 +3,13 @@
 
 use core::mem;
 
-use super::Bounded;
+use super::bounded::Bounded;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A piece of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Piece<'b> {
+pub(crate) enum Piece<'b> {
     /// A field `event` begins: its value, the type of the event, replaces an earlier one's.
     Type,
     /// A field `data` begins: its value is one more line of the event's data.
@@ -21,7 +21,7 @@ pub(super) enum Piece<'b> {
 }
 
 /// Takes a stream apart.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     place: Place,
     /// The name of the field, as far as it has been read.
     name: Bounded<5>,
@@ -42,12 +42,12 @@ enum Place {
 }
 
 impl Stream {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Stream { place: Place::Mark(0), name: Bounded::new(), after_return: false }
     }
 
     /// The next piece. Takes what it has read from `bytes`; without a piece that is all.
-    pub(super) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
+    pub(crate) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
         loop {
             let (byte, rest) = bytes.split_first()?;
             if mem::take(&mut self.after_return) && *byte == b'\n' {
@@ -126,7 +126,7 @@ fn is_line_end(byte: u8) -> bool {
 }
 
 #[cfg(test)]
-#[path = "../../tests/common/mcp.rs"]
+#[path = "../../../tests/common/mcp.rs"]
 mod model;
 
 #[cfg(test)]

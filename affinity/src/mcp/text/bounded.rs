@@ -24,25 +24,25 @@ impl<const N: usize> Bounded<N> {
         self.len == 0
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.len = 0;
     }
 
     /// Leaves the first `len` bytes of a string that is longer, and has a value.
-    pub(super) fn truncate(&mut self, len: usize) {
+    pub(crate) fn truncate(&mut self, len: usize) {
         if self.len <= N {
             self.len = self.len.min(len);
         }
     }
 
-    pub(super) fn push(&mut self, byte: u8) {
+    pub(crate) fn push(&mut self, byte: u8) {
         if let Some(room) = self.bytes.get_mut(self.len) {
             *room = byte;
         }
         self.len = (self.len + 1).min(N + 1);
     }
 
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         let end = self.len.saturating_add(bytes.len()).min(N + 1);
         if let Some(room) = self.bytes.get_mut(self.len..end) {
             room.copy_from_slice(bytes);
@@ -56,6 +56,13 @@ impl<const N: usize> Default for Bounded<N> {
         Self::new()
     }
 }
+
+/// The longest id or target, in bytes, that is decoded from a query or a header, or learned from a
+/// body. A longer one counts as none.
+pub const MAX_ID: usize = 1024;
+
+/// Room for an id that must be decoded.
+pub type Id = Bounded<MAX_ID>;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ const PRECISE: u64 = u64::MAX / 10 - 1;
 
 /// A number as far as it has been read: `mantissa` × 10^`scale`, and its exponent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Decimal {
+pub(crate) struct Decimal {
     negative: bool,
     mantissa: u64,
     scale: i32,
@@ -24,7 +24,7 @@ enum Part {
 
 impl Decimal {
     /// Takes the next byte of a well-formed number.
-    pub(super) fn push(&mut self, byte: u8) {
+    pub(crate) fn push(&mut self, byte: u8) {
         match (byte, self.part) {
             (b'-', Part::Exponent) => self.exponent_negative = true,
             (b'-', _) => self.negative = true,
@@ -41,7 +41,7 @@ impl Decimal {
 
     /// The number without its fraction, if it is not negative. What is too large counts as the
     /// largest.
-    pub(super) fn value(&self) -> Option<u64> {
+    pub(crate) fn value(&self) -> Option<u64> {
         if self.negative {
             return None;
         }
