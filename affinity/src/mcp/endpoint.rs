@@ -1,6 +1,6 @@
 //! The session that the `endpoint` event names, which begins a stream of the transport HTTP+SSE.
 
-use super::reader::{Refusal, Step};
+use super::step::{Refusal, Step};
 use super::target::{self, OwnId};
 use super::text::bounded::{Bounded, Id};
 use super::text::query::{self, split};

@@ -20,12 +20,18 @@ mod name;
 mod reader;
 pub mod rejection;
 mod request;
+mod response;
 mod shared;
+mod step;
 mod target;
 mod task;
+#[cfg(test)]
+mod tests;
 mod text;
 
-pub use reader::{Learned, Progress, Reader, Refusal, MAX_WATCHED};
-pub use request::{trim, Format, Lines, Outlook, Request, Response, Verb, Watch};
+pub use reader::{Learned, Progress, Reader, MAX_WATCHED};
+pub use request::{trim, Lines, Request, Verb};
+pub use response::{Format, Outlook, Response, Watch};
 pub use shared::SharedTargets;
+pub use step::Refusal;
 pub use text::bounded::{Bounded, Id, MAX_ID};

@@ -1,10 +1,12 @@
 //! Reads a response's body as it passes.
 
 use super::endpoint::Endpoint;
+use super::response::{Format, Watch};
+use super::step::{Refusal, Step};
 use super::task::{TaskJson, TaskSse};
-use super::{Format, Watch};
 use crate::policy::Announced;
-use crate::table::{Kind, Span};
+use crate::table::Kind;
+use crate::time::Span;
 
 /// How much of a body is looked at, in bytes.
 pub const MAX_WATCHED: usize = 64 * 1024;
@@ -29,17 +31,6 @@ pub enum Progress<'a> {
     Found(Learned<'a>),
 }
 
-/// Why an answer that should give an id gives none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The data of an `endpoint` event is no URI of an HTTP server.
-    NoTarget,
-    /// The target of an `endpoint` event is the same for every stream.
-    NoId,
-    /// The id, or the data that should have it, is longer than what is read.
-    TooLong,
-}
-
 /// An id that belongs to the server whose response named it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned<'a> {
@@ -58,15 +49,6 @@ enum Body<'a> {
     Endpoint(Endpoint<'a>),
     TaskJson(TaskJson),
     TaskSse(TaskSse),
-}
-
-/// What a buffer has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    More,
-    Nothing,
-    Refused(Refusal),
-    Found,
 }
 
 impl<'a> Reader<'a> {

@@ -5,12 +5,12 @@
 //! `{"resultType":"task","taskId":"…","status":"working","ttlMs":60000,…}`. That revision has no
 //! batches, so an array is nothing.
 
-use super::reader::{Refusal, Step};
+use super::step::{Refusal, Step};
 use super::text::bounded::{Bounded, Id};
 use super::text::decimal::Decimal;
 use super::text::json::{self, Json, Type};
 use super::text::sse::{self, Stream};
-use crate::table::Span;
+use crate::time::Span;
 
 /// Reads a body that is one JSON-RPC message.
 pub(super) struct TaskJson(pub(super) Message);
