@@ -2,7 +2,7 @@
 
 mod common;
 
-use affinity::servers::{Event, Known, Reason, Record, Rules};
+use affinity::servers::{Event, Known, Reason, Record, Thresholds};
 use affinity::table::{Bound, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
 use common::{Mapping, Random, LIMITS, MEGABYTE, SECRET};
 
@@ -447,7 +447,7 @@ fn a_full_server_list_recycles_servers_without_sessions() {
     assert!(table.set_server_flags(flagged, 1, 0));
     let known = table.intern(b"known:1", NOW).unwrap();
     let failed = Event::Failed(Reason::Refused);
-    let rules = Rules { pause: Span(1), gone_after: Span(4) };
+    let rules = Thresholds { pause: Span(1), gone_after: Span(4) };
     table.update_record(known, |record| record.apply(failed, NOW, &rules));
     let mut first = None;
     // Pods come and go for ever.

@@ -1,6 +1,6 @@
 //! Binds ids to servers, those that a body gives as well.
 
-use affinity::mcp::{Learned, Refusal};
+use affinity::mcp::{Fault, Learned};
 use affinity::policy::{Announced, Clash, Holder, Rules, Status};
 use affinity::servers::Record;
 use affinity::table::{Bound, Existing, Key, ServerId, Span};
@@ -66,7 +66,7 @@ impl PeerData {
     }
 
     /// The body of the response should give an id, and gives none.
-    pub fn body_refused(&self, why: Refusal) {
+    pub fn body_refused(&self, why: Fault) {
         let name = self.held_name().filter(|_| self.held.get() != Held::Nothing);
         match (name, self.served.get()) {
             (Some(name), _) => notices::tell(self.zone_name(), name, Notice::Refused(why)),

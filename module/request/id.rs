@@ -1,6 +1,6 @@
 //! What a request says of its session: the id, and what its response may change.
 
-use affinity::mcp::Outlook;
+use affinity::mcp::Effects;
 use affinity::table::{Key, Kind, Table};
 
 use super::message;
@@ -12,7 +12,7 @@ use crate::nginx::request::Request;
 #[derive(Clone, Copy)]
 pub struct RequestId {
     /// What its response may change, in MCP mode.
-    pub mcp: Option<Outlook>,
+    pub mcp: Option<Effects>,
     /// What its id names. Of several ids it is the one that is asked for first.
     pub kind: Kind,
     /// The id as the client sent it, to be recognised in the response; empty if there is none.
@@ -63,7 +63,7 @@ impl RequestId {
     ) -> Result<(), E> {
         (self.kind, self.presented, self.key) = (Kind::Session, &[], None);
         let message = message::of(r);
-        self.mcp = Some(message.outlook());
+        self.mcp = Some(message.effects());
         let found = message::with_id(&message, |kind, id| {
             let bind = read_bind(&affinity.bind, r, read)?;
             Ok((kind, table.key(kind, id, bind)))

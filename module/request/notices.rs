@@ -5,7 +5,7 @@
 
 use core::cell::Cell;
 
-use affinity::mcp::Refusal;
+use affinity::mcp::Fault;
 use affinity::status::Text;
 use affinity::table::{Key, Span, Tick};
 use nginx_sys::NGX_LOG_INFO;
@@ -21,7 +21,7 @@ const EVERY: u64 = 1000;
 #[derive(Clone, Copy)]
 pub enum Notice {
     /// A body gives no id.
-    Refused(Refusal),
+    Refused(Fault),
     /// An id was bound to another server, and follows this one now.
     Moved(Key),
     /// An id is bound to another server, and stays there.
@@ -36,9 +36,9 @@ const KINDS: usize = 6;
 impl Notice {
     fn kind(self) -> usize {
         match self {
-            Notice::Refused(Refusal::NoTarget) => 0,
-            Notice::Refused(Refusal::NoId) => 1,
-            Notice::Refused(Refusal::TooLong) => 2,
+            Notice::Refused(Fault::NoTarget) => 0,
+            Notice::Refused(Fault::NoId) => 1,
+            Notice::Refused(Fault::TooLong) => 2,
             Notice::Moved(_) => 3,
             Notice::Kept(_) => 4,
             Notice::Shared(_) => 5,
@@ -81,13 +81,13 @@ pub fn tell(zone: Text<'_>, server: &[u8], notice: Notice) {
         }
     };
     match notice {
-        Notice::Refused(Refusal::NoTarget) => {
+        Notice::Refused(Fault::NoTarget) => {
             write("sent an endpoint event that is no URI, not learned", None);
         }
-        Notice::Refused(Refusal::NoId) => {
+        Notice::Refused(Fault::NoId) => {
             write("sent an endpoint event without an id of its own, not learned", None);
         }
-        Notice::Refused(Refusal::TooLong) => {
+        Notice::Refused(Fault::TooLong) => {
             write("sent an id that is too long, not learned", None);
         }
         Notice::Moved(key) => {

@@ -1,6 +1,6 @@
 //! `peer.init`: which server holds the session of a request?
 
-use affinity::mcp::Outlook;
+use affinity::mcp::Effects;
 use affinity::policy::{Presented, Route, Rules, Unknown};
 use affinity::table::{Key, Kind, ServerId, Session, Tick};
 use nginx_sys::{ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
@@ -130,7 +130,7 @@ impl PeerData {
         }
         match first {
             Some(key) => self.look_up_second(key, now),
-            None if self.id.get().mcp.as_ref().is_some_and(Outlook::is_ambiguous) => {
+            None if self.id.get().mcp.as_ref().is_some_and(Effects::is_ambiguous) => {
                 self.target.set(Target::Ambiguous);
                 self.decide(Presented::Ambiguous)
             }
@@ -141,7 +141,7 @@ impl PeerData {
     /// The id that was asked for first leads nowhere.
     pub(super) fn look_up_second(&self, first: Key, now: Tick) -> Route {
         let sessions = self.sessions();
-        let mut presented = Presented::Stranger(self.id.get().kind);
+        let mut presented = Presented::Unknown(self.id.get().kind);
         if self.id.get().mcp.is_some() {
             let message = message::of(self.request);
             let second = message::with_second_id(&message, |kind, id| {

@@ -1,6 +1,6 @@
 //! From what happens with a server to what is known of it, and what an upstream makes of that.
 
-use affinity::servers::{Event, Known, Place, Reason, Record, View};
+use affinity::servers::{Event, Known, Member, Reason, Record, View};
 use affinity::status::Text;
 use affinity::table::{ServerId, Table, Tick};
 use nginx_sys::{ngx_uint_t, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PEER_FAILED};
@@ -76,13 +76,13 @@ pub fn view(
     down: bool,
 ) -> View {
     let now = nginx::now();
-    let place = Place { gone_after: affinity.policy.gone_after, down, alone: false };
+    let place = Member { gone_after: affinity.policy.gone_after, down, alone: false };
     let view = record.view(&place, now);
     if view.known != Known::Gone {
         return view;
     }
     let alone = is_alone(us, affinity, address);
-    record.view(&Place { alone, ..place }, now)
+    record.view(&Member { alone, ..place }, now)
 }
 
 /// Whether no other server of an upstream can be reached, as far as is known.

@@ -21,7 +21,7 @@ use core::fmt;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
-use affinity::servers::Rules;
+use affinity::servers::Thresholds;
 use affinity::status::Text;
 use affinity::table::{Limits, Span, Table, Tick};
 use nginx_sys::{
@@ -181,9 +181,9 @@ impl Zone {
 
     /// By what rules evidence counts: failed attempts no further apart than a quarter of the shortest
     /// `gone_after`.
-    pub fn rules(&self) -> Rules {
+    pub fn rules(&self) -> Thresholds {
         let (shortest, longest) = self.gone_after.get();
-        Rules { pause: Span((shortest.0 / 4).max(1)), gone_after: longest }
+        Thresholds { pause: Span((shortest.0 / 4).max(1)), gone_after: longest }
     }
 
     /// Time between two attempts to reach a server (milliseconds): a second, or a twelfth of

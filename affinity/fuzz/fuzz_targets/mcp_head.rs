@@ -45,7 +45,7 @@ fuzz_target!(|head: &[u8]| {
         of_task().or(session)
     };
     assert_eq!(id, expected);
-    assert_eq!(request.outlook().opens(200), !model::is_stateless(request.version));
+    assert_eq!(request.effects().opens(200), !model::is_stateless(request.version));
 
     // Any bytes come back out of base64.
     if let Ok(text) = std::str::from_utf8(request.name) {

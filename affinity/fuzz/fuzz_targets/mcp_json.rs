@@ -4,7 +4,7 @@
 
 mod common;
 
-use affinity::mcp::{Format, Watch};
+use affinity::mcp::{BodyFormat, Watch};
 use common::{agree, model, read_cut};
 use libfuzzer_sys::fuzz_target;
 
@@ -12,5 +12,5 @@ fuzz_target!(|data: &[u8]| {
     let Some((&cut, message)) = data.split_first() else {
         return;
     };
-    agree(read_cut(Watch::Task(Format::Json), message, cut), model::message(message, false));
+    agree(read_cut(Watch::Task(BodyFormat::Json), message, cut), model::message(message, false));
 });

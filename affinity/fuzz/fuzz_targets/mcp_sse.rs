@@ -5,7 +5,7 @@
 
 mod common;
 
-use affinity::mcp::{Format, Watch};
+use affinity::mcp::{BodyFormat, Watch};
 use common::{agree, agree_on_endpoint, model, read_cut, URI};
 use libfuzzer_sys::fuzz_target;
 
@@ -14,5 +14,5 @@ fuzz_target!(|data: &[u8]| {
         return;
     };
     agree_on_endpoint(read_cut(Watch::Endpoint, stream, cut), model::endpoint(stream, URI));
-    agree(read_cut(Watch::Task(Format::Sse), stream, cut), model::messages(stream));
+    agree(read_cut(Watch::Task(BodyFormat::Sse), stream, cut), model::messages(stream));
 });

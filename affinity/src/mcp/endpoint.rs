@@ -1,6 +1,6 @@
 //! The session that the `endpoint` event names, which begins a stream of the transport HTTP+SSE.
 
-use super::step::{Refusal, Step};
+use super::step::{Fault, Step};
 use super::target::{self, OwnId};
 use super::text::bounded::{Bounded, Id};
 use super::text::query::{self, split};
@@ -61,7 +61,7 @@ impl<'a> Endpoint<'a> {
                     if self.has_data && self.kind.get() == Some(b"endpoint") {
                         return match self.find() {
                             Ok(()) => Step::Found,
-                            Err(why) => Step::Refused(why),
+                            Err(why) => Step::Faulty(why),
                         };
                     }
                     self.kind.clear();
@@ -83,8 +83,8 @@ impl<'a> Endpoint<'a> {
         self.announced
     }
 
-    fn find(&mut self) -> Result<(), Refusal> {
-        let reference = trim(self.data.get().ok_or(Refusal::TooLong)?);
+    fn find(&mut self) -> Result<(), Fault> {
+        let reference = trim(self.data.get().ok_or(Fault::TooLong)?);
         let mut named = Id::new();
         let id = query::session_id(query_of(reference), &mut named);
         let mut chosen = Id::new();
@@ -105,9 +105,9 @@ impl<'a> Endpoint<'a> {
                 self.id = named;
                 self.announced = Announced::Stream;
             }
-            (None, None) if !has_target => return Err(Refusal::NoTarget),
-            (None, None) if of_target.is_none() => return Err(Refusal::TooLong),
-            (None, None) => return Err(Refusal::NoId),
+            (None, None) if !has_target => return Err(Fault::NoTarget),
+            (None, None) if of_target.is_none() => return Err(Fault::TooLong),
+            (None, None) => return Err(Fault::NoId),
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ mod text;
 
 pub use reader::{Learned, Progress, Reader, MAX_WATCHED};
 pub use request::{trim, Lines, Request, Verb};
-pub use response::{Format, Outlook, Response, Watch};
+pub use response::{BodyFormat, Effects, Response, Watch};
 pub use shared::SharedTargets;
-pub use step::Refusal;
+pub use step::Fault;
 pub use text::bounded::{Bounded, Id, MAX_ID};

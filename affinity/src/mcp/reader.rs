@@ -1,8 +1,8 @@
 //! Reads a response's body as it passes.
 
 use super::endpoint::Endpoint;
-use super::response::{Format, Watch};
-use super::step::{Refusal, Step};
+use super::response::{BodyFormat, Watch};
+use super::step::{Fault, Step};
 use super::task::{TaskJson, TaskSse};
 use crate::policy::Announced;
 use crate::table::Kind;
@@ -26,7 +26,7 @@ pub enum Progress<'a> {
     /// The body teaches nothing. Stop.
     Nothing,
     /// The body gives no id although it is one of those that should. Stop.
-    Refused(Refusal),
+    Faulty(Fault),
     /// The body teaches this. Stop.
     Found(Learned<'a>),
 }
@@ -58,8 +58,8 @@ impl<'a> Reader<'a> {
         let body = match watch {
             Watch::Nothing => return None,
             Watch::Endpoint => Body::Endpoint(Endpoint::new(uri)),
-            Watch::Task(Format::Json) => Body::TaskJson(TaskJson::new()),
-            Watch::Task(Format::Sse) => Body::TaskSse(TaskSse::new()),
+            Watch::Task(BodyFormat::Json) => Body::TaskJson(TaskJson::new()),
+            Watch::Task(BodyFormat::Sse) => Body::TaskSse(TaskSse::new()),
         };
         Some(Reader { left: MAX_WATCHED, body })
     }
@@ -82,7 +82,7 @@ impl<'a> Reader<'a> {
         }
         match step {
             Step::More | Step::Nothing => Progress::Nothing,
-            Step::Refused(why) => Progress::Refused(why),
+            Step::Faulty(why) => Progress::Faulty(why),
             Step::Found => self.learned().map_or(Progress::Nothing, Progress::Found),
         }
     }

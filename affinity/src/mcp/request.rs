@@ -1,6 +1,6 @@
 //! What a request names, what its answer can teach, and what ends.
 
-use super::response::{Body, Outlook};
+use super::response::{Body, Effects};
 use super::text::bounded::{Id, MAX_ID};
 use super::text::query;
 use super::{name, target};
@@ -152,19 +152,19 @@ impl<'a> Request<'a> {
             Lines::Differ => Presented::Ambiguous,
             // Sessions begin by `initialize`, which a stateless revision does not have: a leftover.
             Lines::Alike if !self.session.is_empty() && stateless => Presented::Leftover,
-            Lines::Alike if !self.session.is_empty() => Presented::Stranger(Kind::Session),
-            _ if self.names_task(stateless) => Presented::Stranger(Kind::Task),
+            Lines::Alike if !self.session.is_empty() => Presented::Unknown(Kind::Session),
+            _ if self.names_task(stateless) => Presented::Unknown(Kind::Task),
             // An unknown target may be any URI.
             _ if query::session_id(self.query, &mut Id::new()).is_none() => Presented::NoId,
-            _ => Presented::Stranger(Kind::Sse),
+            _ => Presented::Unknown(Kind::Sse),
         }
     }
 
     /// What its answer may teach.
     #[inline]
-    pub fn outlook(&self) -> Outlook {
+    pub fn effects(&self) -> Effects {
         let stateless = self.is_stateless();
-        Outlook {
+        Effects {
             opens: !stateless,
             ends: self.verb == Verb::Delete,
             ambiguous: self.lines == Lines::Differ,

@@ -21,12 +21,12 @@ pub enum Watch {
     /// The `endpoint` event of a stream of the transport HTTP+SSE.
     Endpoint,
     /// The result of `tools/call`, if it is a task.
-    Task(Format),
+    Task(BodyFormat),
 }
 
 /// How a response to a JSON-RPC request is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum BodyFormat {
     /// As one JSON text.
     Json,
     /// As an event stream, after notifications.
@@ -35,7 +35,7 @@ pub enum Format {
 
 /// What the answer to a request may teach, once its head is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outlook {
+pub struct Effects {
     /// It may name a session.
     pub(super) opens: bool,
     /// It may end the session of the request.
@@ -53,7 +53,7 @@ pub(super) enum Body {
     Task,
 }
 
-impl Outlook {
+impl Effects {
     /// Whether the request is to be refused: its `Mcp-Session-Id` lines differ.
     pub fn is_ambiguous(&self) -> bool {
         self.ambiguous
@@ -82,20 +82,20 @@ impl Outlook {
     }
 
     /// What the body of the answer can teach.
-    pub fn teaches(&self, response: &Response) -> Watch {
+    pub fn watch(&self, response: &Response) -> Watch {
         if is_encoded(response.encoding) {
             return Watch::Nothing;
         }
         let format = if is_media_type(response.content_type, b"text/event-stream") {
-            Format::Sse
+            BodyFormat::Sse
         } else if is_media_type(response.content_type, b"application/json") {
-            Format::Json
+            BodyFormat::Json
         } else {
             return Watch::Nothing;
         };
         match (self.body, format) {
             (Body::Task, format) if is_success(response.status) => Watch::Task(format),
-            (Body::Endpoint, Format::Sse) if response.status == 200 => Watch::Endpoint,
+            (Body::Endpoint, BodyFormat::Sse) if response.status == 200 => Watch::Endpoint,
             _ => Watch::Nothing,
         }
     }

@@ -5,13 +5,13 @@
 pub(super) enum Step {
     More,
     Nothing,
-    Refused(Refusal),
+    Faulty(Fault),
     Found,
 }
 
 /// Why an answer that should give an id gives none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum Fault {
     /// The data of an `endpoint` event is no URI of an HTTP server.
     NoTarget,
     /// The target of an `endpoint` event is the same for every stream.

@@ -5,7 +5,7 @@
 //! `{"resultType":"task","taskId":"…","status":"working","ttlMs":60000,…}`. That revision has no
 //! batches, so an array is nothing.
 
-use super::step::{Refusal, Step};
+use super::step::{Fault, Step};
 use super::text::bounded::{Bounded, Id};
 use super::text::decimal::Decimal;
 use super::text::json::{self, Json, Type};
@@ -166,7 +166,7 @@ impl Message {
         if self.task_id().is_some() {
             Step::Found
         } else if self.is_task() && self.task_id.get().is_none() {
-            Step::Refused(Refusal::TooLong)
+            Step::Faulty(Fault::TooLong)
         } else {
             Step::Nothing
         }

@@ -41,7 +41,7 @@ fn a_session_header_names_a_session_exactly() {
     assert_eq!(id(REQUEST), None);
     assert_eq!(REQUEST.unknown(), Presented::NoId);
     assert_eq!(with(b"").unknown(), Presented::NoId);
-    assert_eq!(with(b"s").unknown(), Presented::Stranger(Kind::Session));
+    assert_eq!(with(b"s").unknown(), Presented::Unknown(Kind::Session));
 }
 
 #[test]
@@ -50,14 +50,14 @@ fn lines_that_differ_name_nothing_and_equal_ones_one_session() {
         let mut request = REQUEST;
         lines.iter().for_each(|line| request.add_session(line.as_bytes()));
         assert_eq!(id(request), found(Kind::Session, b"a"));
-        assert!(!request.outlook().is_ambiguous());
+        assert!(!request.effects().is_ambiguous());
     }
     for lines in [&["a", "b"][..], &["a", "a", "b"], &["a", "b", "a"], &["", "a"], &["a", ""]] {
         let mut request = Request { query: b"sessionId=s", ..REQUEST };
         lines.iter().for_each(|line| request.add_session(line.as_bytes()));
         assert_eq!(id(request), None, "{lines:?}");
         assert_eq!(request.unknown(), Presented::Ambiguous);
-        assert!(request.outlook().is_ambiguous());
+        assert!(request.effects().is_ambiguous());
     }
 }
 
@@ -74,9 +74,9 @@ fn an_underscore_in_the_name_of_the_session_header_is_a_hyphen() {
         assert_eq!(id(of(&[(name, "a")])), found(Kind::Session, b"a"));
         for (other, differs) in [("a", false), ("b", true)] {
             let both = of(&[("mcp-session-id", "a"), (name, other)]);
-            assert_eq!(both.outlook().is_ambiguous(), differs, "{name}");
+            assert_eq!(both.effects().is_ambiguous(), differs, "{name}");
             let both = of(&[(name, other), ("mcp-session-id", "a")]);
-            assert_eq!(both.outlook().is_ambiguous(), differs, "{name}");
+            assert_eq!(both.effects().is_ambiguous(), differs, "{name}");
         }
     }
     for name in ["mcp-session-ix", "mcp--session-id", "mcpsession-id", "mcp-session-id-", ""] {
@@ -97,11 +97,11 @@ fn an_underscore_in_the_name_of_the_session_header_is_a_hyphen() {
 fn a_query_names_a_stream_unless_a_header_names_a_session() {
     let query = b"x=1&sessionId=s%31";
     assert_eq!(id(Request { query, ..REQUEST }), found(Kind::Sse, b"s1"));
-    assert_eq!(Request { query, ..REQUEST }.unknown(), Presented::Stranger(Kind::Sse));
+    assert_eq!(Request { query, ..REQUEST }.unknown(), Presented::Unknown(Kind::Sse));
     let both = Request { query, target: b"/m?x=1&sessionId=s%31&clientId=c", ..with(b"h") };
     assert_eq!(id(both), found(Kind::Session, b"h"));
     assert_eq!(second(both), None);
-    assert_eq!(both.unknown(), Presented::Stranger(Kind::Session));
+    assert_eq!(both.unknown(), Presented::Unknown(Kind::Session));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_target_with_an_id_of_its_own_is_asked_for_before_the_query() {
         let request = Request { version, ..request };
         assert_eq!(id(request), found(Kind::Sse, target));
         assert_eq!(second(request), found(Kind::Sse, b"s"));
-        assert_eq!(request.unknown(), Presented::Stranger(Kind::Sse));
+        assert_eq!(request.unknown(), Presented::Unknown(Kind::Sse));
     }
     let alone = Request { query: b"", target: b"/m/5f0c12", ..REQUEST };
     assert_eq!(id(alone), found(Kind::Sse, b"/m/5f0c12"));
@@ -136,7 +136,7 @@ fn a_task_is_named_by_its_three_methods_at_a_version_whose_servers_check_them() 
         assert_eq!(id(Request { method, ..task }), found(Kind::Task, b"t-1"));
         assert_eq!(id(Request { method, version: b"2025-11-25", ..task }), None);
         assert_eq!(id(Request { method, version: b"", ..task }), None);
-        assert_eq!(Request { method, ..task }.unknown(), Presented::Stranger(Kind::Task));
+        assert_eq!(Request { method, ..task }.unknown(), Presented::Unknown(Kind::Task));
         assert_eq!(id(Request { method, name: b"", ..task }), None);
         assert_eq!(
             id(Request { method, name: b"=?base64?w6k=?=", ..task }),
@@ -155,7 +155,7 @@ fn an_id_is_asked_for_at_a_stateless_revision_and_none_is_opened() {
         let request = Request { version, query: b"sessionId=q", ..with(b"s") };
         assert_eq!(id(request), found(Kind::Session, b"s"));
         assert_eq!(request.unknown(), Presented::Leftover);
-        assert!(!request.outlook().opens(200));
+        assert!(!request.effects().opens(200));
         let request = Request { version, query: b"sessionId=q", ..REQUEST };
         assert_eq!(id(request), found(Kind::Sse, b"q"));
     }
@@ -196,15 +196,15 @@ fn what_is_no_date_is_an_old_version() {
         b"\xff\xff\xff\xff-\xff\xff-\xff\xff",
     ] {
         let request = Request { version, ..with(b"s") };
-        assert_eq!(request.unknown(), Presented::Stranger(Kind::Session), "{version:?}");
-        assert!(request.outlook().opens(200));
+        assert_eq!(request.unknown(), Presented::Unknown(Kind::Session), "{version:?}");
+        assert!(request.effects().opens(200));
     }
 }
 
 #[test]
 fn only_success_opens_a_session() {
     for (status, opens) in [(199, false), (200, true), (202, true), (299, true), (400, false)] {
-        assert_eq!(REQUEST.outlook().opens(status), opens);
+        assert_eq!(REQUEST.effects().opens(status), opens);
     }
 }
 
@@ -213,16 +213,16 @@ fn a_session_ends_by_a_delete_that_worked_and_by_nothing_else() {
     let delete = Request { verb: Verb::Delete, ..REQUEST };
     for kind in [Kind::Session, Kind::Sse] {
         for status in [200, 202, 204] {
-            assert!(delete.outlook().ends(kind, status));
-            assert!(!REQUEST.outlook().ends(kind, status));
+            assert!(delete.effects().ends(kind, status));
+            assert!(!REQUEST.effects().ends(kind, status));
         }
         for status in [400, 403, 404, 405, 410, 500, 503] {
-            assert!(!delete.outlook().ends(kind, status));
-            assert!(!REQUEST.outlook().ends(kind, status));
+            assert!(!delete.effects().ends(kind, status));
+            assert!(!REQUEST.effects().ends(kind, status));
         }
     }
-    assert!(!REQUEST.outlook().ends(Kind::Task, 404));
-    assert!(!delete.outlook().ends(Kind::Task, 200));
+    assert!(!REQUEST.effects().ends(Kind::Task, 404));
+    assert!(!delete.effects().ends(Kind::Task, 200));
 }
 
 const SSE: Response<'static> =
@@ -232,35 +232,35 @@ const JSON: Response<'static> = Response { content_type: b"application/json", ..
 #[test]
 fn a_stream_may_bring_an_endpoint_unless_a_header_names_a_session() {
     let get = Request { verb: Verb::Get, ..REQUEST };
-    assert_eq!(get.outlook().teaches(&SSE), Watch::Endpoint);
-    assert!(get.outlook().opens_stream());
-    assert!(!REQUEST.outlook().opens_stream());
-    assert_eq!(get.outlook().teaches(&JSON), Watch::Nothing);
-    assert_eq!(get.outlook().teaches(&Response { status: 202, ..SSE }), Watch::Nothing);
-    assert_eq!(get.outlook().teaches(&Response { content_type: b"", ..SSE }), Watch::Nothing);
-    assert_eq!(REQUEST.outlook().teaches(&SSE), Watch::Nothing);
+    assert_eq!(get.effects().watch(&SSE), Watch::Endpoint);
+    assert!(get.effects().opens_stream());
+    assert!(!REQUEST.effects().opens_stream());
+    assert_eq!(get.effects().watch(&JSON), Watch::Nothing);
+    assert_eq!(get.effects().watch(&Response { status: 202, ..SSE }), Watch::Nothing);
+    assert_eq!(get.effects().watch(&Response { content_type: b"", ..SSE }), Watch::Nothing);
+    assert_eq!(REQUEST.effects().watch(&SSE), Watch::Nothing);
     let mut of_session = get;
     of_session.add_session(b"s");
-    assert_eq!(of_session.outlook().teaches(&SSE), Watch::Nothing);
-    assert!(!of_session.outlook().opens_stream());
+    assert_eq!(of_session.effects().watch(&SSE), Watch::Nothing);
+    assert!(!of_session.effects().opens_stream());
     for version in [&b"2025-11-25"[..], NEW] {
         let get = Request { version, query: b"session_id=s", ..get };
-        assert_eq!(get.outlook().teaches(&SSE), Watch::Endpoint);
+        assert_eq!(get.effects().watch(&SSE), Watch::Endpoint);
     }
 }
 
 #[test]
 fn a_tool_call_may_bring_a_task() {
     let call = Request { version: NEW, method: b"tools/call", name: b"slow", ..REQUEST };
-    assert_eq!(call.outlook().teaches(&JSON), Watch::Task(Format::Json));
-    assert_eq!(call.outlook().teaches(&SSE), Watch::Task(Format::Sse));
+    assert_eq!(call.effects().watch(&JSON), Watch::Task(BodyFormat::Json));
+    assert_eq!(call.effects().watch(&SSE), Watch::Task(BodyFormat::Sse));
     assert_eq!(
-        call.outlook().teaches(&Response { status: 202, ..JSON }),
-        Watch::Task(Format::Json)
+        call.effects().watch(&Response { status: 202, ..JSON }),
+        Watch::Task(BodyFormat::Json)
     );
-    assert_eq!(call.outlook().teaches(&Response { status: 400, ..JSON }), Watch::Nothing);
-    assert_eq!(Request { version: b"2025-11-25", ..call }.outlook().teaches(&JSON), Watch::Nothing);
-    assert_eq!(Request { method: b"tools/list", ..call }.outlook().teaches(&JSON), Watch::Nothing);
+    assert_eq!(call.effects().watch(&Response { status: 400, ..JSON }), Watch::Nothing);
+    assert_eq!(Request { version: b"2025-11-25", ..call }.effects().watch(&JSON), Watch::Nothing);
+    assert_eq!(Request { method: b"tools/list", ..call }.effects().watch(&JSON), Watch::Nothing);
 }
 
 #[test]
@@ -268,14 +268,14 @@ fn an_encoded_body_teaches_nothing() {
     let get = Request { verb: Verb::Get, ..REQUEST };
     let call = Request { version: NEW, method: b"tools/call", ..REQUEST };
     for encoding in [&b"gzip"[..], b"br", b"zstd", b"identity, gzip", b"x"] {
-        assert_eq!(get.outlook().teaches(&Response { encoding, ..SSE }), Watch::Nothing);
-        assert_eq!(call.outlook().teaches(&Response { encoding, ..JSON }), Watch::Nothing);
+        assert_eq!(get.effects().watch(&Response { encoding, ..SSE }), Watch::Nothing);
+        assert_eq!(call.effects().watch(&Response { encoding, ..JSON }), Watch::Nothing);
     }
     for encoding in [&b"identity"[..], b"Identity"] {
-        assert_eq!(get.outlook().teaches(&Response { encoding, ..SSE }), Watch::Endpoint);
+        assert_eq!(get.effects().watch(&Response { encoding, ..SSE }), Watch::Endpoint);
         assert_eq!(
-            call.outlook().teaches(&Response { encoding, ..JSON }),
-            Watch::Task(Format::Json)
+            call.effects().watch(&Response { encoding, ..JSON }),
+            Watch::Task(BodyFormat::Json)
         );
     }
 }
@@ -291,6 +291,6 @@ fn a_media_type_is_caseless_and_may_have_parameters() {
         (b"text/plain; text/event-stream", Watch::Nothing),
         (b";text/event-stream", Watch::Nothing),
     ] {
-        assert_eq!(get.outlook().teaches(&Response { content_type, ..SSE }), expected);
+        assert_eq!(get.effects().watch(&Response { content_type, ..SSE }), expected);
     }
 }

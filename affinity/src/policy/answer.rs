@@ -9,7 +9,7 @@ pub struct Answer {
     /// Its status code.
     pub status: u16,
     /// The session that the request was found to belong to, if any.
-    pub session: Option<Bound>,
+    pub session: Option<AnsweredBy>,
     /// The id that `create` found in the response, if any.
     pub created: Option<Created>,
     /// The session ends with it, if its own server says so.
@@ -18,14 +18,14 @@ pub struct Answer {
     pub stands_in: bool,
 }
 
-/// Whether a session's own server answered.
+/// Which server answered a request with a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// It did.
-    Here,
-    /// Another one did, though the request could have gone to it, or has.
-    Elsewhere,
-    /// Another one did, because it could not be reached.
+pub enum AnsweredBy {
+    /// The session's own server.
+    Own,
+    /// Another one, though the request could have gone to the session's own, or has gone there first.
+    Other,
+    /// Another one, because the session's own could not be reached.
     Instead,
 }
 
@@ -73,7 +73,7 @@ pub enum Clash {
 
 /// What an answer teaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lesson {
+pub enum Change {
     /// No session changes.
     Nothing,
     /// Bind the id of the response to the server that answered.
@@ -86,19 +86,19 @@ pub enum Lesson {
 
 impl Policy {
     /// What the session table learns from an answer.
-    pub fn on_answer(&self, answer: &Answer) -> Lesson {
-        if self.mcp && answer.ends && answer.session == Some(Bound::Here) {
-            return Lesson::End;
+    pub fn on_answer(&self, answer: &Answer) -> Change {
+        if self.mcp && answer.ends && answer.session == Some(AnsweredBy::Own) {
+            return Change::End;
         }
         let success = is_success(answer.status);
         if self.mcp && !success {
-            return Lesson::Nothing;
+            return Change::Nothing;
         }
         match self.rules {
             Rules::Plus => match (answer.created, answer.session) {
-                (Some(_), _) => Lesson::BindCreated(Existing::Move),
-                (None, Some(_)) => Lesson::BindPresented(Existing::Move),
-                (None, None) => Lesson::Nothing,
+                (Some(_), _) => Change::BindCreated(Existing::Move),
+                (None, Some(_)) => Change::BindPresented(Existing::Move),
+                (None, None) => Change::Nothing,
             },
             Rules::Affinity => {
                 let existing = match answer.stands_in {
@@ -107,21 +107,21 @@ impl Policy {
                 };
                 match (answer.created, answer.session) {
                     // The lookup has refreshed it already.
-                    (None | Some(Created::Presented), Some(Bound::Here)) => Lesson::Nothing,
-                    (None, Some(Bound::Instead)) if existing == Existing::Move => {
-                        Lesson::BindPresented(existing)
+                    (None | Some(Created::Presented), Some(AnsweredBy::Own)) => Change::Nothing,
+                    (None, Some(AnsweredBy::Instead)) if existing == Existing::Move => {
+                        Change::BindPresented(existing)
                     }
-                    (None, _) => Lesson::Nothing,
-                    (Some(Created::Presented), Some(Bound::Elsewhere)) => {
-                        Lesson::BindCreated(Existing::Keep)
+                    (None, _) => Change::Nothing,
+                    (Some(Created::Presented), Some(AnsweredBy::Other)) => {
+                        Change::BindCreated(Existing::Keep)
                     }
                     // The newest binding wins: who answers an `initialize` holds the session.
-                    (Some(_), None) if self.mcp => Lesson::BindCreated(Existing::Move),
+                    (Some(_), None) if self.mcp => Change::BindCreated(Existing::Move),
                     // The client made the id, and has perhaps sent it with several requests at once.
                     (Some(Created::Presented), None) if !self.mcp => {
-                        Lesson::BindCreated(Existing::Keep)
+                        Change::BindCreated(Existing::Keep)
                     }
-                    (Some(_), _) => Lesson::BindCreated(existing),
+                    (Some(_), _) => Change::BindCreated(existing),
                 }
             }
         }

@@ -10,7 +10,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Announced, Answer, Bound, Clash, Created, Holder, Lesson};
+pub use answer::{Announced, Answer, AnsweredBy, Change, Clash, Created, Holder};
 pub use backup::{digest, stand_in};
 pub use route::{Absence, Presented, Rejection, Route, Status};
 pub use rules::{Moment, Policy, Rules, Unavailable, Unknown};

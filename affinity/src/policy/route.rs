@@ -43,7 +43,7 @@ pub enum Presented {
     /// There is no id.
     NoId,
     /// The id has no session.
-    Stranger(Kind),
+    Unknown(Kind),
     /// The id has no session, and comes at a revision of MCP that has none.
     Leftover,
     /// There are several ids, and they contradict each other.
@@ -98,11 +98,11 @@ impl Policy {
         match (presented, self.unknown) {
             (Presented::NoId, _) => (Status::None, Route::Balance),
             (Presented::Session, _) => (Status::Hit, Route::Server),
-            (Presented::Stranger(Kind::Session), Unknown::Reject) => {
+            (Presented::Unknown(Kind::Session), Unknown::Reject) => {
                 (Status::Unknown, Route::Reject(Rejection::NotFound))
             }
             // An id in a query may be a user's key that no server has issued.
-            (Presented::Stranger(_) | Presented::Leftover, _) => (Status::Unknown, Route::Balance),
+            (Presented::Unknown(_) | Presented::Leftover, _) => (Status::Unknown, Route::Balance),
             (Presented::Ambiguous, _) => (Status::Unknown, Route::Reject(Rejection::Ambiguous)),
         }
     }

@@ -44,7 +44,7 @@ pub enum Rules {
 /// The rules of one upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
-    /// Whose rules hold.
+    /// AnsweredBy rules hold.
     pub rules: Rules,
     /// When a response teaches.
     pub learn: Moment,

@@ -13,7 +13,7 @@ fn policy() -> Policy {
     }
 }
 
-fn answer(status: u16, session: Option<Bound>, created: Option<Created>) -> Answer {
+fn answer(status: u16, session: Option<AnsweredBy>, created: Option<Created>) -> Answer {
     Answer { status, session, created, ends: false, stands_in: false }
 }
 
@@ -28,10 +28,10 @@ fn a_request_without_id_is_balanced() {
 #[test]
 fn an_unknown_id_is_balanced_or_rejected_with_404() {
     let mut p = policy();
-    assert_eq!(p.on_lookup(Presented::Stranger(Kind::Session)), (Status::Unknown, Route::Balance));
+    assert_eq!(p.on_lookup(Presented::Unknown(Kind::Session)), (Status::Unknown, Route::Balance));
     p.unknown = Unknown::Reject;
     assert_eq!(
-        p.on_lookup(Presented::Stranger(Kind::Session)),
+        p.on_lookup(Presented::Unknown(Kind::Session)),
         (Status::Unknown, Route::Reject(Rejection::NotFound))
     );
 }
@@ -62,7 +62,7 @@ fn a_request_that_opens_a_stream_is_never_rejected() {
             let route = p.on_unavailable(Kind::Sse, absence, true);
             assert_eq!(route, (status, Route::Balance));
         }
-        assert_eq!(p.on_lookup(Presented::Stranger(Kind::Sse)).1, Route::Balance);
+        assert_eq!(p.on_lookup(Presented::Unknown(Kind::Sse)).1, Route::Balance);
     }
 }
 
@@ -85,45 +85,45 @@ fn balance_and_rebind_send_the_request_elsewhere() {
 fn a_new_id_is_learned_from_any_status_or_from_2xx_only() {
     let created = Some(Created::Other);
     let mut p = policy();
-    assert_eq!(p.on_answer(&answer(401, None, created)), Lesson::BindCreated(Existing::Keep));
+    assert_eq!(p.on_answer(&answer(401, None, created)), Change::BindCreated(Existing::Keep));
     p.mcp = true;
-    assert_eq!(p.on_answer(&answer(401, None, created)), Lesson::Nothing);
-    assert_eq!(p.on_answer(&answer(204, None, created)), Lesson::BindCreated(Existing::Move));
+    assert_eq!(p.on_answer(&answer(401, None, created)), Change::Nothing);
+    assert_eq!(p.on_answer(&answer(204, None, created)), Change::BindCreated(Existing::Move));
 }
 
 #[test]
 fn only_rebind_and_below_400_move_a_session_and_only_if_its_server_could_not_be_reached() {
-    let instead = Some(Bound::Instead);
+    let instead = Some(AnsweredBy::Instead);
     let mut p = policy();
     for status in [101, 200, 204, 302, 304, 399] {
         assert_eq!(
             p.on_answer(&answer(status, instead, None)),
-            Lesson::BindPresented(Existing::Move),
+            Change::BindPresented(Existing::Move),
             "{status}"
         );
     }
     for status in [400, 401, 404, 500, 503] {
-        assert_eq!(p.on_answer(&answer(status, instead, None)), Lesson::Nothing, "{status}");
+        assert_eq!(p.on_answer(&answer(status, instead, None)), Change::Nothing, "{status}");
     }
     let mcp = Policy { mcp: true, ..policy() };
-    assert_eq!(mcp.on_answer(&answer(302, instead, None)), Lesson::Nothing);
-    assert_eq!(p.on_answer(&answer(404, instead, None)), Lesson::Nothing);
+    assert_eq!(mcp.on_answer(&answer(302, instead, None)), Change::Nothing);
+    assert_eq!(p.on_answer(&answer(404, instead, None)), Change::Nothing);
     assert_eq!(
         p.on_answer(&answer(404, instead, Some(Created::Presented))),
-        Lesson::BindCreated(Existing::Keep)
+        Change::BindCreated(Existing::Keep)
     );
-    let elsewhere = Some(Bound::Elsewhere);
-    assert_eq!(p.on_answer(&answer(200, elsewhere, None)), Lesson::Nothing);
+    let elsewhere = Some(AnsweredBy::Other);
+    assert_eq!(p.on_answer(&answer(200, elsewhere, None)), Change::Nothing);
     assert_eq!(
         p.on_answer(&answer(200, elsewhere, Some(Created::Presented))),
-        Lesson::BindCreated(Existing::Keep)
+        Change::BindCreated(Existing::Keep)
     );
     for unavailable in [Unavailable::Balance, Unavailable::Reject] {
         p.unavailable = unavailable;
-        assert_eq!(p.on_answer(&answer(200, instead, None)), Lesson::Nothing);
+        assert_eq!(p.on_answer(&answer(200, instead, None)), Change::Nothing);
         assert_eq!(
             p.on_answer(&answer(200, instead, Some(Created::Presented))),
-            Lesson::BindCreated(Existing::Keep)
+            Change::BindCreated(Existing::Keep)
         );
     }
 }
@@ -131,10 +131,10 @@ fn only_rebind_and_below_400_move_a_session_and_only_if_its_server_could_not_be_
 #[test]
 fn a_backup_that_stands_in_takes_no_session_over_and_gets_those_that_begin_there() {
     let p = policy();
-    for session in [Some(Bound::Instead), Some(Bound::Elsewhere)] {
+    for session in [Some(AnsweredBy::Instead), Some(AnsweredBy::Other)] {
         let by = |created| Answer { stands_in: true, ..answer(200, session, created) };
-        let keep = Lesson::BindCreated(Existing::Keep);
-        assert_eq!(p.on_answer(&by(None)), Lesson::Nothing);
+        let keep = Change::BindCreated(Existing::Keep);
+        assert_eq!(p.on_answer(&by(None)), Change::Nothing);
         assert_eq!(p.on_answer(&by(Some(Created::Presented))), keep);
         assert_eq!(p.on_answer(&by(Some(Created::Other))), keep);
     }
@@ -144,10 +144,10 @@ fn a_backup_that_stands_in_takes_no_session_over_and_gets_those_that_begin_there
 fn of_several_requests_with_an_id_that_the_client_made_the_first_binds_it() {
     let mut p = policy();
     let again = answer(200, None, Some(Created::Presented));
-    assert_eq!(p.on_answer(&again), Lesson::BindCreated(Existing::Keep));
+    assert_eq!(p.on_answer(&again), Change::BindCreated(Existing::Keep));
     // There any server may claim an id.
     p.mcp = true;
-    assert_eq!(p.on_answer(&again), Lesson::BindCreated(Existing::Move));
+    assert_eq!(p.on_answer(&again), Change::BindCreated(Existing::Move));
 }
 
 #[test]
@@ -171,13 +171,13 @@ fn the_same_backup_stands_in_for_a_session_and_all_have_their_share() {
 
 #[test]
 fn an_answer_of_the_sessions_own_server_teaches_nothing_new() {
-    let here = Some(Bound::Here);
+    let here = Some(AnsweredBy::Own);
     let p = policy();
-    assert_eq!(p.on_answer(&answer(200, here, None)), Lesson::Nothing);
-    assert_eq!(p.on_answer(&answer(200, here, Some(Created::Presented))), Lesson::Nothing);
+    assert_eq!(p.on_answer(&answer(200, here, None)), Change::Nothing);
+    assert_eq!(p.on_answer(&answer(200, here, Some(Created::Presented))), Change::Nothing);
     assert_eq!(
         p.on_answer(&answer(200, here, Some(Created::Other))),
-        Lesson::BindCreated(Existing::Move)
+        Change::BindCreated(Existing::Move)
     );
 }
 
@@ -185,17 +185,17 @@ fn an_answer_of_the_sessions_own_server_teaches_nothing_new() {
 fn plus_lets_a_session_follow_every_answer() {
     let p = Policy { rules: Rules::Plus, learn: Moment::End, ..policy() };
     for status in [200, 404, 500] {
-        for bound in [Bound::Here, Bound::Elsewhere, Bound::Instead] {
+        for bound in [AnsweredBy::Own, AnsweredBy::Other, AnsweredBy::Instead] {
             assert_eq!(
                 p.on_answer(&answer(status, Some(bound), None)),
-                Lesson::BindPresented(Existing::Move)
+                Change::BindPresented(Existing::Move)
             );
             assert_eq!(
                 p.on_answer(&answer(status, Some(bound), Some(Created::Other))),
-                Lesson::BindCreated(Existing::Move)
+                Change::BindCreated(Existing::Move)
             );
         }
-        assert_eq!(p.on_answer(&answer(status, None, None)), Lesson::Nothing);
+        assert_eq!(p.on_answer(&answer(status, None, None)), Change::Nothing);
     }
 }
 
@@ -207,7 +207,7 @@ fn an_unknown_task_is_balanced_and_that_of_a_gone_server_begins_afresh() {
         mcp: true,
         ..policy()
     };
-    assert_eq!(p.on_lookup(Presented::Stranger(Kind::Task)), (Status::Unknown, Route::Balance));
+    assert_eq!(p.on_lookup(Presented::Unknown(Kind::Task)), (Status::Unknown, Route::Balance));
     assert_eq!(p.on_unavailable(Kind::Task, Absence::Gone, false), (Status::Gone, Route::Afresh));
     assert_eq!(
         p.on_unavailable(Kind::Task, Absence::Full, false),
@@ -219,7 +219,7 @@ fn an_unknown_task_is_balanced_and_that_of_a_gone_server_begins_afresh() {
 fn an_id_in_a_query_or_a_leftover_is_never_rejected_and_contradiction_always() {
     for unknown in [Unknown::Balance, Unknown::Reject] {
         let p = Policy { unknown, mcp: true, ..policy() };
-        for presented in [Presented::Stranger(Kind::Sse), Presented::Leftover] {
+        for presented in [Presented::Unknown(Kind::Sse), Presented::Leftover] {
             assert_eq!(p.on_lookup(presented), (Status::Unknown, Route::Balance));
         }
         assert_eq!(
@@ -236,15 +236,15 @@ fn in_mcp_the_newest_answer_to_a_request_without_session_has_the_id() {
         for created in [Created::Presented, Created::Other] {
             assert_eq!(
                 p.on_answer(&answer(200, None, Some(created))),
-                Lesson::BindCreated(Existing::Move)
+                Change::BindCreated(Existing::Move)
             );
-            assert_eq!(p.on_answer(&answer(400, None, Some(created))), Lesson::Nothing);
+            assert_eq!(p.on_answer(&answer(400, None, Some(created))), Change::Nothing);
         }
         let plain = Policy { mcp: false, ..p };
         let existing = plain.existing(200);
         assert_eq!(
             plain.on_answer(&answer(200, None, Some(Created::Other))),
-            Lesson::BindCreated(existing)
+            Change::BindCreated(existing)
         );
     }
 }
@@ -271,9 +271,9 @@ fn a_task_keeps_its_server_a_stream_follows_and_a_target_of_two_is_none() {
 fn only_mcp_lets_the_sessions_own_server_end_it() {
     let mut p = Policy { unavailable: Unavailable::Reject, ..policy() };
     let ending = |session| Answer { ends: true, ..answer(204, session, None) };
-    assert_eq!(p.on_answer(&ending(Some(Bound::Here))), Lesson::Nothing);
+    assert_eq!(p.on_answer(&ending(Some(AnsweredBy::Own))), Change::Nothing);
     p.mcp = true;
-    assert_eq!(p.on_answer(&ending(Some(Bound::Here))), Lesson::End);
-    assert_eq!(p.on_answer(&ending(Some(Bound::Elsewhere))), Lesson::Nothing);
-    assert_eq!(p.on_answer(&ending(None)), Lesson::Nothing);
+    assert_eq!(p.on_answer(&ending(Some(AnsweredBy::Own))), Change::End);
+    assert_eq!(p.on_answer(&ending(Some(AnsweredBy::Other))), Change::Nothing);
+    assert_eq!(p.on_answer(&ending(None)), Change::Nothing);
 }

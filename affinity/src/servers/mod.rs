@@ -17,7 +17,7 @@ mod tests;
 mod view;
 mod words;
 
-pub use record::{Event, Record, Rules, SLOW_CALLS};
+pub use record::{Event, Record, Thresholds, SLOW_CALLS};
 pub use run::Run;
 pub use state::{Known, Reason, Source};
-pub use view::{Avoided, Place, View};
+pub use view::{Avoided, Member, View};

@@ -31,7 +31,7 @@ pub enum Event {
 
 /// What a zone's upstreams have set.
 #[derive(Clone, Copy, Debug)]
-pub struct Rules {
+pub struct Thresholds {
     /// Longest pause between two failed attempts that count together.
     pub pause: Span,
     /// Attempts that have failed for so long make a server gone, in each upstream of the zone.
@@ -97,7 +97,7 @@ impl Record {
     /// | attempt failed | unreachable | unreachable | unreachable, after `gone_after` gone | gone |
     /// | missing, listed | up | slow | unreachable | gone |
     #[must_use]
-    pub fn apply(self, event: Event, now: Tick, rules: &Rules) -> Record {
+    pub fn apply(self, event: Event, now: Tick, rules: &Thresholds) -> Record {
         let mut next = self;
         match (self.known, event) {
             (_, Event::Missing) => {

@@ -2,7 +2,7 @@ use super::*;
 use crate::time::{Span, Tick};
 
 const NOW: Tick = Tick(1_000_000);
-const RULES: Rules = Rules { pause: Span(100), gone_after: Span(400) };
+const RULES: Thresholds = Thresholds { pause: Span(100), gone_after: Span(400) };
 const REFUSED: Event = Event::AttemptFailed { reason: Reason::Refused, alone: false };
 const ALONE: Event = Event::AttemptFailed { reason: Reason::Refused, alone: true };
 
@@ -149,7 +149,7 @@ fn the_span_begins_anew_after_an_answer() {
     assert_eq!(record.known, Known::Unreachable);
 }
 
-const PLACE: Place = Place { gone_after: Span(400), down: false, alone: false };
+const PLACE: Member = Member { gone_after: Span(400), down: false, alone: false };
 
 #[test]
 fn each_upstream_has_its_own_gone_after() {
@@ -158,7 +158,7 @@ fn each_upstream_has_its_own_gone_after() {
         record = record.apply(REFUSED, at(tick), &RULES);
     }
     let known = |gone_after, alone| {
-        record.view(&Place { gone_after: Span(gone_after), alone, ..PLACE }, at(200)).known
+        record.view(&Member { gone_after: Span(gone_after), alone, ..PLACE }, at(200)).known
     };
     assert_eq!(known(200, false), Known::Gone);
     assert_eq!(known(201, false), Known::Unreachable);
@@ -170,7 +170,7 @@ fn a_server_that_is_down_is_unreachable_and_then_gone_whatever_it_answers() {
     let mut record = Record { down_since: Some(NOW), ..Record::default() };
     for (tick, known) in [(0, Known::Unreachable), (399, Known::Unreachable), (400, Known::Gone)] {
         record = record.apply(Event::Answered, at(tick), &RULES);
-        let view = record.view(&Place { down: true, ..PLACE }, at(tick));
+        let view = record.view(&Member { down: true, ..PLACE }, at(tick));
         assert_eq!((view.known, view.reason), (known, Reason::Administrator));
         assert_eq!(view.since, Some(NOW));
         // Another upstream of the zone may have it in service.

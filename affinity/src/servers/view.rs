@@ -19,7 +19,7 @@ pub struct View {
 
 /// How an upstream has a server.
 #[derive(Clone, Copy, Debug)]
-pub struct Place {
+pub struct Member {
     /// Its `gone_after`.
     pub gone_after: Span,
     /// It says `down`.
@@ -45,7 +45,7 @@ impl Record {
     /// What an upstream makes of it.
     ///
     /// No server is gone while no other one of its upstream can be reached.
-    pub fn view(&self, place: &Place, now: Tick) -> View {
+    pub fn view(&self, place: &Member, now: Tick) -> View {
         let long_enough = |time: Span| time >= place.gone_after && !place.alone;
         let lost = |time| if long_enough(time) { Known::Gone } else { Known::Unreachable };
         if place.down {

@@ -62,7 +62,7 @@ impl Drain {
 
 /// What names a session.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Id<'a> {
+pub struct SessionId<'a> {
     /// What the id names.
     pub kind: Kind,
     /// The id.
@@ -71,9 +71,9 @@ pub struct Id<'a> {
     pub bind: Cow<'a, [u8]>,
 }
 
-impl<'a> Id<'a> {
+impl<'a> SessionId<'a> {
     /// Reads a body, or, without one, takes the id of the request's header.
-    pub fn read(body: &'a [u8], header: Option<&'a [u8]>) -> Result<Id<'a>, Refusal> {
+    pub fn read(body: &'a [u8], header: Option<&'a [u8]>) -> Result<SessionId<'a>, Refusal> {
         #[derive(Deserialize)]
         #[serde(rename_all = "lowercase")]
         enum Name {
@@ -94,7 +94,7 @@ impl<'a> Id<'a> {
 
         if body.is_empty() {
             let id = header.filter(|id| !id.is_empty()).ok_or(NO_ID)?;
-            return Ok(Id { kind: Kind::Session, id: id.into(), bind: Cow::default() });
+            return Ok(SessionId { kind: Kind::Session, id: id.into(), bind: Cow::default() });
         }
         let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NO_NAME)?;
         if body.id.is_empty() {
@@ -105,7 +105,7 @@ impl<'a> Id<'a> {
             Some(Name::Sse) => Kind::Sse,
             Some(Name::Task) => Kind::Task,
         };
-        Ok(Id { kind, id: bytes(body.id), bind: bytes(body.bind.unwrap_or_default()) })
+        Ok(SessionId { kind, id: bytes(body.id), bind: bytes(body.bind.unwrap_or_default()) })
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::output::{OutOfMemory, Output};
 use super::refusal::{Refusal, NO_SERVER, NO_UPSTREAM, NO_ZONE};
-use super::report::{Admin, Holder, Report, Server, Upstream, Zone};
+use super::report::{Admin, Report, Server, Upstream, Zone, ZoneServer};
 use super::request::Resource;
 use super::text::{Text, Utc};
 
@@ -27,7 +27,7 @@ pub enum Document<'a> {
     /// One server.
     Server(&'a Server<'a>),
     /// The outcome of a task.
-    Answer(Answer<'a>),
+    Outcome(Outcome<'a>),
     /// The reason why there is none.
     Refusal(Refusal),
 }
@@ -35,7 +35,7 @@ pub enum Document<'a> {
 /// The outcome of a task.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer<'a> {
+pub enum Outcome<'a> {
     /// Where a session is.
     Session {
         /// The address of its server.
@@ -98,7 +98,7 @@ impl Serialize for Document<'_> {
             Document::Upstream(upstream) => upstream.serialize(serializer),
             Document::Servers(servers) => Named(servers).serialize(serializer),
             Document::Server(server) => server.serialize(serializer),
-            Document::Answer(answer) => answer.serialize(serializer),
+            Document::Outcome(answer) => answer.serialize(serializer),
             Document::Refusal(refusal) => {
                 #[derive(Serialize)]
                 struct Error {
@@ -153,7 +153,7 @@ impl Serialize for Zone<'_> {
             requests: Pairs<u64, 7>,
             rejected: Pairs<u64, 3>,
             recovered_workers: u64,
-            servers: Named<'a, Holder<'a>>,
+            servers: Named<'a, ZoneServer<'a>>,
         }
         Shown {
             size_bytes: self.size,
@@ -176,7 +176,7 @@ impl Serialize for Zone<'_> {
     }
 }
 
-impl Serialize for Holder<'_> {
+impl Serialize for ZoneServer<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let stats = &self.stats;
         Pairs([
@@ -262,7 +262,7 @@ impl Name for Upstream<'_> {
     }
 }
 
-impl Name for Holder<'_> {
+impl Name for ZoneServer<'_> {
     fn name(&self) -> Text<'_> {
         self.address
     }

@@ -17,15 +17,15 @@ mod tests;
 mod text;
 mod zone;
 
-pub use body::{Drain, Id, MAX_BODY};
-pub use json::{Answer, Document};
+pub use body::{Drain, SessionId, MAX_BODY};
+pub use json::{Document, Outcome};
 pub use negotiate::Format;
 pub use output::{OutOfMemory, Output};
 pub use refusal::{
     Refusal, FOREIGN, NO_LENGTH, NO_MEMORY, NO_ROOM, NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
     RELOADING, TOO_LARGE,
 };
-pub use report::{Admin, Holder, Report, Server, Upstream, Zone};
+pub use report::{Admin, Report, Server, Upstream, Zone, ZoneServer};
 pub use request::{Method, Request, Resource, Task};
 pub use text::{Text, Utc};
 pub use zone::{Draining, Tally};

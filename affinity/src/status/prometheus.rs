@@ -6,7 +6,7 @@
 use core::fmt::{self, Write};
 
 use super::output::{OutOfMemory, Output};
-use super::report::{Admin, Holder, Report, Server, Zone};
+use super::report::{Admin, Report, Server, Zone, ZoneServer};
 use super::text::{Text, Utc};
 use crate::servers::Known;
 
@@ -57,8 +57,8 @@ impl Report<'_> {
             }
         }
 
-        self.of_holders(out, &SERVER_GAUGES, gauge)?;
-        self.of_holders(out, &SERVER_COUNTERS, counter)?;
+        self.of_zone_servers(out, &SERVER_GAUGES, gauge)?;
+        self.of_zone_servers(out, &SERVER_COUNTERS, counter)?;
         gauge(out, "server_state", "1 for what is known of a server, by why that is so.")?;
         self.of_servers(|labels, server| {
             for state in Known::ALL {
@@ -112,7 +112,12 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn of_holders(&self, out: &mut Output, metrics: &[HolderMetric], head: Head) -> fmt::Result {
+    fn of_zone_servers(
+        &self,
+        out: &mut Output,
+        metrics: &[ZoneServerMetric],
+        head: Head,
+    ) -> fmt::Result {
         for (name, help, value) in metrics {
             head(out, name, help)?;
             for zone in &self.zones {
@@ -155,7 +160,7 @@ impl Labels {
 
 /// Name, help text, and where its value stands.
 type ZoneMetric = (&'static str, &'static str, fn(&Zone<'_>) -> u64);
-type HolderMetric = (&'static str, &'static str, fn(&Holder<'_>) -> u64);
+type ZoneServerMetric = (&'static str, &'static str, fn(&ZoneServer<'_>) -> u64);
 type Head = fn(&mut Output, &str, &str) -> fmt::Result;
 
 const ZONE_GAUGES: [ZoneMetric; 3] = [
@@ -176,10 +181,10 @@ const ZONE_COUNTERS: [ZoneMetric; 7] = [
     }),
 ];
 
-const SERVER_GAUGES: [HolderMetric; 1] =
+const SERVER_GAUGES: [ZoneServerMetric; 1] =
     [("server_live_sessions", "Sessions of the server.", |server| server.stats.live)];
 
-const SERVER_COUNTERS: [HolderMetric; 7] = [
+const SERVER_COUNTERS: [ZoneServerMetric; 7] = [
     ("server_hits_total", "Requests sent to the server of their session.", |server| {
         server.stats.hits
     }),

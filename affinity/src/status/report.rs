@@ -39,12 +39,12 @@ pub struct Zone<'a> {
     /// What became of requests.
     pub tally: Tally,
     /// All servers that the zone knows.
-    pub servers: Vec<Holder<'a>>,
+    pub servers: Vec<ZoneServer<'a>>,
 }
 
 /// A server as a zone knows it.
 #[derive(Debug)]
-pub struct Holder<'a> {
+pub struct ZoneServer<'a> {
     /// Address and port, or path of the socket.
     pub address: Text<'a>,
     /// What the table has counted.

@@ -22,7 +22,7 @@ pub(crate) enum Piece<'b> {
 
 /// Takes a stream apart.
 pub(crate) struct Stream {
-    place: Place,
+    state: State,
     /// The name of the field, as far as it has been read.
     name: Bounded<5>,
     /// A carriage return has ended the line; a line feed after it belongs to it.
@@ -30,7 +30,7 @@ pub(crate) struct Stream {
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum State {
     /// At the beginning of the stream, after so many bytes of a byte order mark.
     Mark(usize),
     Name,
@@ -43,7 +43,7 @@ enum Place {
 
 impl Stream {
     pub(crate) fn new() -> Self {
-        Stream { place: Place::Mark(0), name: Bounded::new(), after_return: false }
+        Stream { state: State::Mark(0), name: Bounded::new(), after_return: false }
     }
 
     /// The next piece. Takes what it has read from `bytes`; without a piece that is all.
@@ -54,36 +54,36 @@ impl Stream {
                 *bytes = rest;
                 continue;
             }
-            match self.place {
-                Place::Mark(read) => {
+            match self.state {
+                State::Mark(read) => {
                     if BYTE_ORDER_MARK.get(read) == Some(byte) {
                         *bytes = rest;
-                        self.place = Place::Mark(read + 1);
+                        self.state = State::Mark(read + 1);
                         continue;
                     }
                     if read < BYTE_ORDER_MARK.len() {
                         // No mark: these bytes begin the first field's name.
                         self.name.extend(BYTE_ORDER_MARK.get(..read).unwrap_or_default());
                     }
-                    self.place = Place::Name;
+                    self.state = State::Name;
                 }
-                Place::Name => {
+                State::Name => {
                     *bytes = rest;
                     if let Some(piece) = self.name(*byte) {
                         return Some(piece);
                     }
                 }
-                Place::Space => {
+                State::Space => {
                     if *byte == b' ' {
                         *bytes = rest;
                     }
-                    self.place = Place::Value;
+                    self.state = State::Value;
                 }
-                Place::Value | Place::Ignored => {
+                State::Value | State::Ignored => {
                     let end = bytes.iter().position(|byte| is_line_end(*byte));
                     let (value, rest) = bytes.split_at_checked(end.unwrap_or(bytes.len()))?;
                     *bytes = rest;
-                    let piece = matches!(self.place, Place::Value) && !value.is_empty();
+                    let piece = matches!(self.state, State::Value) && !value.is_empty();
                     if let Some((end, rest)) = rest.split_first() {
                         *bytes = rest;
                         self.end_line(*end);
@@ -107,7 +107,7 @@ impl Stream {
             Some(b"") if byte != b':' => Some(Piece::Dispatch),
             _ => None,
         };
-        self.place = if piece.is_some() { Place::Space } else { Place::Ignored };
+        self.state = if piece.is_some() { State::Space } else { State::Ignored };
         if byte != b':' {
             self.end_line(byte);
         }
@@ -117,7 +117,7 @@ impl Stream {
 
     fn end_line(&mut self, end: u8) {
         self.after_return = end == b'\r';
-        self.place = Place::Name;
+        self.state = State::Name;
     }
 }
 

@@ -110,12 +110,12 @@ pub(crate) struct Shard {
     /// Times that a holder of the lock died; written under the lock.
     pub(crate) deaths: AtomicU64,
     /// Requests whose id was not found; counted without the lock, on a cache line of its own.
-    pub(crate) unknown: Lonely,
+    pub(crate) unknown: Padded,
 }
 
 /// A counter that shares its cache lines with nothing.
 #[repr(C, align(128))]
-pub(crate) struct Lonely(pub(crate) AtomicU64);
+pub(crate) struct Padded(pub(crate) AtomicU64);
 
 const _: () = assert!(size_of::<Header>() == 256);
 const _: () = assert!(size_of::<Shard>() % ALIGN == 0);
