@@ -330,6 +330,17 @@ fn base64_is_canonical_and_holds_utf_8() {
     }
 }
 
+#[test]
+fn base64_holds_an_id_of_so_many_bytes_and_no_more() {
+    for (len, is_id) in
+        [(MAX_ID - 1, true), (MAX_ID, true), (MAX_ID + 1, false), (2 * MAX_ID, false)]
+    {
+        let value = "x".repeat(len);
+        let field = model::name_of(&value);
+        assert_eq!(name(field.as_bytes()), is_id.then_some(value.into_bytes()), "{len} bytes");
+    }
+}
+
 // Tasks
 
 #[test]

@@ -584,6 +584,7 @@ fn a_region_without_a_table_is_refused() {
     let attach = |len| unsafe { Table::attach(mapping.start, len) }.map(|_| ());
     assert_eq!(attach(mapping.len), Err(Error::NotATable));
     assert_eq!(attach(100), Err(Error::TooSmall));
+    assert_eq!(Error::TooSmall.to_string(), "too small for a session table");
     // SAFETY: as above.
     let create = |skip: usize, len| {
         unsafe { Table::create(mapping.start.add(skip), len, SECRET) }.map(|_| ())

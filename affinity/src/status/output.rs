@@ -12,7 +12,8 @@ pub struct Output {
 }
 
 /// There was no memory.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("no memory")]
 pub struct OutOfMemory;
 
 impl Output {

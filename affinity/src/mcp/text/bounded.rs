@@ -49,6 +49,12 @@ impl<const N: usize> Bounded<N> {
         }
         self.len = end;
     }
+
+    /// Replaces the string by what `write` puts into the room, whose length it returns. The string has
+    /// no value if that is `None`.
+    pub(crate) fn fill(&mut self, write: impl FnOnce(&mut [u8; N]) -> Option<usize>) {
+        self.len = write(&mut self.bytes).unwrap_or(N + 1).min(N + 1);
+    }
 }
 
 impl<const N: usize> Default for Bounded<N> {
@@ -91,6 +97,13 @@ mod tests {
         assert_eq!(three.get(), Some(&b"a"[..]));
         three.clear();
         three.extend(b"abcd");
+        assert_eq!(three.get(), None);
+        three.fill(|room| {
+            room[0] = b'z';
+            Some(1)
+        });
+        assert_eq!(three.get(), Some(&b"z"[..]));
+        three.fill(|_| None);
         assert_eq!(three.get(), None);
     }
 }

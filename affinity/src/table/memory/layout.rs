@@ -53,23 +53,30 @@ pub(crate) fn count_index(server: u16, counter: Counter) -> u32 {
     u32::from(server) * COUNTERS as u32 + counter as u32
 }
 
-/// Why a region holds no table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a region holds no table. The texts complete what begins with the name of a zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The region is smaller than `Table::MIN_SIZE`.
+    #[error("too small for a session table")]
     TooSmall,
     /// The region is larger than 2^32 buckets.
+    #[error("too large for a session table")]
     TooLarge,
     /// The region does not begin at a multiple of `Table::ALIGN`.
+    #[error("its memory is not aligned for a session table")]
     Misaligned,
     /// There is no table in the region.
+    #[error("its memory holds no session table")]
     NotATable,
-    /// The table was written by a module that lays it out differently, or on a processor that can
-    /// do more.
+    /// The table was written by a module that lays it out differently, or on a processor that has
+    /// more instructions.
+    #[error("its session table was written in another format, or for another processor")]
     Format,
     /// The table's description of itself contradicts itself or the size of the region.
+    #[error("its session table is damaged")]
     Geometry,
     /// The system has no robust mutexes between processes; the error number.
+    #[error("no robust mutex for a session table (error {0})")]
     Lock(i32),
 }
 
