@@ -1,4 +1,4 @@
-//! The handle that a process has of a table.
+//! The handle of a table: how a process makes, finds and describes one.
 
 use core::ptr::NonNull;
 
@@ -12,8 +12,8 @@ use super::memory::region::Region;
 use super::memory::writer::Writer;
 use super::sync::Ordering;
 
-/// A handle of the table in a region of shared memory, one for each process that uses it. Copies
-/// are cheap and equal.
+/// A handle of the table in a region of shared memory. Each process that uses the table has one.
+/// Copies are cheap and equal.
 #[derive(Clone, Copy)]
 pub struct Table {
     pub(super) region: Region,
@@ -27,13 +27,13 @@ impl Table {
     /// What the address of a region must be a multiple of.
     pub const ALIGN: usize = ALIGN;
 
-    /// Makes an empty table in a region of `len` bytes. `secret` keys all hashes: draw it from
-    /// the system's random numbers, or take that of a table to be imported.
+    /// Makes an empty table in a region of `len` bytes. `secret` keys all hashes: 16 random bytes of the system, or
+    /// the secret of a table to be imported.
     ///
     /// # Safety
     /// 1. `region` is the start of `len` readable and writable bytes.
     /// 2. They stay mapped there while this handle or a copy of it is used.
-    /// 3. Nobody else uses them until this returns; then, only handles of this table do.
+    /// 3. Nothing else uses them until this returns; after that, only handles of this table do.
     /// 4. All of them are zero, as memory fresh from the kernel is.
     pub unsafe fn create(
         region: NonNull<u8>,
@@ -41,21 +41,21 @@ impl Table {
         secret: [u8; 16],
     ) -> Result<Table, Error> {
         let algorithm = Algorithm::best();
-        // SAFETY: the caller's word, as it stands above.
+        // SAFETY: conditions 1 to 4 are those of `Region::create`.
         let region = unsafe { Region::create(region, len, algorithm as u32, secret) }?;
         Self::new(region)
     }
 
     /// Finds the table that `create` has made in a region, in this process or another. The bytes
     /// of a region that holds no table, or a damaged one, lead to an error or to a table of
-    /// nonsense, not out of the region; but a lock made of such bytes may never be had.
+    /// nonsense, not out of the region; but a lock made of such bytes may never be free.
     ///
     /// # Safety
     /// 1. `region` is the start of `len` readable and writable bytes.
     /// 2. They stay mapped there while this handle or a copy of it is used.
-    /// 3. All who write to them use handles of this table of the same format.
+    /// 3. Each process that writes to them does so by handles of this table of the same format.
     pub unsafe fn attach(region: NonNull<u8>, len: usize) -> Result<Table, Error> {
-        // SAFETY: the caller's word, as it stands above.
+        // SAFETY: conditions 1 to 3 are those of `Region::attach`.
         Self::new(unsafe { Region::attach(region, len) }?)
     }
 
@@ -75,9 +75,8 @@ impl Table {
         self.region.secret()
     }
 
-    /// The key of an id. `bind` is what the id is bound to (a user, a tenant), or empty. Different
-    /// triples give different keys, up to a chance of 2^-64 that nobody without the secret can
-    /// improve.
+    /// The key of an id. `bind` is what the id is bound to (a user, a tenant), or empty. Two different
+    /// triples have the same key with a chance of 2^-64, which cannot be raised without the secret.
     #[inline]
     pub fn key(&self, kind: Kind, id: &[u8], bind: &[u8]) -> Key {
         Key(self.hasher.hash(kind as u8, id, bind))

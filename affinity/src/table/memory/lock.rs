@@ -1,6 +1,7 @@
 //! A mutex between processes that tells the next owner that the last one died.
 //!
-//! The kernel does the telling (robust futexes): no process id is stored or probed. Order of
+//! The kernel says so (robust futexes): no process id is stored or probed. By hand, over libc: no
+//! crate in use has robust mutexes that lie in memory of the caller's choice. Order of
 //! locks: those of an older table before a newer one's; the server list's before a shard's; never two
 //! shards' of one table.
 
@@ -18,24 +19,25 @@ pub(crate) struct RobustMutex(UnsafeCell<[MaybeUninit<u8>; SIZE]>);
 
 /// How the lock was got.
 pub(crate) enum Locked<'a> {
-    /// The last owner has let go of it.
+    /// The last owner has released it.
     Clean(Guard<'a>),
-    /// The last owner died inside. Call `Guard::consistent` when what it left is repaired; a
-    /// guard dropped without makes the lock fail for ever.
+    /// The last owner died while it held the lock. Call `Guard::consistent` when what it left is
+    /// repaired. If the guard is dropped without that call, the lock fails for ever.
     OwnerDied(Guard<'a>),
-    /// The lock cannot be had: not initialised, or broken.
+    /// The lock cannot be taken: it is not initialised, or broken.
     Failed,
 }
 
 impl RobustMutex {
     /// # Safety
-    /// No thread of any process uses the mutex, nor has it locked.
+    /// 1. No thread of any process uses the mutex until this returns.
+    /// 2. No thread of any process holds it.
     pub(crate) unsafe fn init(&self) -> Result<(), i32> {
         let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         let attributes = attributes.as_mut_ptr();
         // SAFETY: the attributes are initialised by the first call and used by the others before
-        // they are destroyed; the mutex is large and aligned enough (asserted above) and, by the
-        // caller's word, in nobody's use.
+        // they are destroyed; the mutex is large and aligned enough (asserted above), and by
+        // conditions 1 and 2 of this function no thread uses or holds it.
         unsafe {
             check(libc::pthread_mutexattr_init(attributes))?;
             let result =
@@ -52,19 +54,20 @@ impl RobustMutex {
         }
     }
 
-    /// Waits for the lock: awake for a moment, since what is done under a shard's takes less time
-    /// than to fall asleep, then in the kernel.
+    /// Waits for the lock: first awake, since a change under a shard's lock takes less time than to
+    /// fall asleep, then in the kernel.
     pub(crate) fn lock(&self) -> Locked<'_> {
         const TRIES: usize = 50;
         const PAUSES: usize = 4;
         for _ in 0..TRIES {
-            // SAFETY: `create` has initialised the mutex before anybody got a handle of the table.
+            // SAFETY: `Region::create` has initialised the mutex before any process got a handle of
+            // the table, and its memory stays mapped.
             match unsafe { libc::pthread_mutex_trylock(self.raw()) } {
                 libc::EBUSY => (0..PAUSES).for_each(|_| core::hint::spin_loop()),
                 code => return self.locked(code),
             }
         }
-        // SAFETY: as above.
+        // SAFETY: `Region::create` has initialised the mutex, and its memory stays mapped.
         self.locked(unsafe { libc::pthread_mutex_lock(self.raw()) })
     }
 
@@ -95,14 +98,14 @@ pub(crate) struct Guard<'a>(&'a RobustMutex);
 impl Guard<'_> {
     /// What the dead owner left has been repaired.
     pub(crate) fn consistent(&self) {
-        // SAFETY: this thread holds the mutex.
+        // SAFETY: a guard exists only while its thread holds the mutex, and is not `Send`.
         unsafe { libc::pthread_mutex_consistent(self.0.raw()) };
     }
 }
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        // SAFETY: this thread holds the mutex.
+        // SAFETY: a guard exists only while its thread holds the mutex, and is not `Send`.
         unsafe { libc::pthread_mutex_unlock(self.0.raw()) };
     }
 }

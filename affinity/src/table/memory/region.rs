@@ -8,8 +8,8 @@ use super::layout::{Error, Geometry, Header, Shard, ALIGN, COUNTERS, FORMAT, MAG
 use super::summary::SLOTS;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// A mapped region that holds a table. A copy of the geometry is kept beside the address: what
-/// the region's header says is believed once, after it has been checked.
+/// A mapped region that holds a table. A copy of the geometry stands beside the address: the region's
+/// header is read once, and checked.
 #[derive(Clone, Copy)]
 pub(crate) struct Region {
     base: NonNull<u8>,
@@ -24,13 +24,14 @@ unsafe impl Send for Region {}
 unsafe impl Sync for Region {}
 
 impl Region {
-    /// Lays out an empty table. Writes the header and the locks only: memory that is fresh from
-    /// the kernel costs nothing until it is used.
+    /// Lays out an empty table. Writes the header and the locks only: fresh memory costs nothing until
+    /// it is used.
     ///
     /// # Safety
-    /// `base` is the start of `len` readable and writable bytes that stay mapped while this
-    /// region or a copy of it is used, and that nobody else uses until this returns. All of them
-    /// are zero.
+    /// 1. `base` is the start of `len` readable and writable bytes.
+    /// 2. They stay mapped there while this region or a copy of it is used.
+    /// 3. Nothing else uses them until this returns; after that, only regions of this table do.
+    /// 4. All of them are zero.
     pub(crate) unsafe fn create(
         base: NonNull<u8>,
         len: usize,
@@ -41,7 +42,7 @@ impl Region {
         let geometry = Geometry::fitting(len)?;
         // Zeroes are an empty table.
         let region = Region { base, geometry };
-        debug_assert!(region.is_zero(), "the memory of a new table is zero");
+        debug_assert!(region.is_zero(), "condition 4: the memory of a new table is zero");
         let header = region.header();
         header.format.store(FORMAT, Ordering::Relaxed);
         header.shards.store(geometry.shards, Ordering::Relaxed);
@@ -53,7 +54,7 @@ impl Region {
         let [low, high] = &header.secret;
         low.store(secret as u64, Ordering::Relaxed);
         high.store((secret >> u64::BITS) as u64, Ordering::Relaxed);
-        // SAFETY: by the caller's word nobody uses the region yet.
+        // SAFETY: condition 3: nothing uses the region, and so its locks, yet.
         unsafe { region.init_locks() }.map_err(Error::Lock)?;
         header.magic.store(MAGIC, Ordering::Release);
         Ok(region)
@@ -63,12 +64,14 @@ impl Region {
     /// out of it.
     ///
     /// # Safety
-    /// `base` is the start of `len` readable and writable bytes that stay mapped while this
-    /// region or a copy of it is used. If they hold a table, `create` made it and only this
-    /// module wrote to it since.
+    /// 1. `base` is the start of `len` readable and writable bytes.
+    /// 2. They stay mapped there while this region or a copy of it is used.
+    /// 3. If they hold a table, `create` made it, and only regions of this table have written to it
+    ///    since.
     pub(crate) unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Region, Error> {
         check_place(base, len)?;
-        // SAFETY: `MIN_SIZE` bytes and more are mapped, and `base` is aligned (checked).
+        // SAFETY: at least `MIN_SIZE` bytes are mapped (condition 1), and `base` is aligned (both are
+        // checked by `check_place`). The header is atomics, for which all bytes are valid.
         let header = unsafe { base.cast::<Header>().as_ref() };
         if header.magic.load(Ordering::Acquire) != MAGIC {
             return Err(Error::NotATable);
@@ -90,17 +93,17 @@ impl Region {
 
     /// Whether all bytes are zero.
     fn is_zero(&self) -> bool {
-        // SAFETY: the geometry's parts, and so these words, lie within the region.
+        // SAFETY: 1. the words end where the geometry does; 2. 0 is aligned; 3. they are atomics.
         let words: &[AtomicU64] = unsafe { self.slice(0, self.geometry.size / 8) };
         words.iter().all(|word| word.load(Ordering::Relaxed) == 0)
     }
 
     /// # Safety
-    /// Nobody uses the region.
+    /// 1. Nothing uses the region's locks until this returns, and none of them is held.
     pub(crate) unsafe fn init_locks(&self) -> Result<(), i32> {
-        // SAFETY: the caller's word.
+        // SAFETY: condition 1 of this function, for this lock.
         unsafe { self.header().servers_lock.init() }?;
-        // SAFETY: the caller's word.
+        // SAFETY: condition 1 of this function, for each shard's lock.
         self.shards().iter().try_for_each(|shard| unsafe { shard.lock.init() })
     }
 
@@ -137,13 +140,15 @@ impl Region {
 
     #[inline]
     pub(crate) fn header(&self) -> &Header {
-        // SAFETY: the header lies at the start of the region (`Geometry`), which is aligned.
+        // SAFETY: `Geometry` places the header at the start of the region, which `check_place` has found
+        // aligned. It stays mapped (condition 2 of `create` and `attach`).
         unsafe { self.base.cast::<Header>().as_ref() }
     }
 
     #[inline]
     pub(crate) fn shards(&self) -> &[Shard] {
-        // SAFETY: `Geometry` has placed that many shards behind the header.
+        // SAFETY: 1. `Geometry` places that many shards behind the header; 2. its size is a multiple of
+        // `ALIGN`; 3. a shard is atomics, and mutexes that are used by address only.
         unsafe { self.slice(size_of::<Header>(), self.geometry.shards as usize) }
     }
 
@@ -151,7 +156,7 @@ impl Region {
     #[inline]
     pub(crate) fn buckets(&self) -> Buckets<'_> {
         let count = self.bucket_count() as usize;
-        // SAFETY: `Geometry` has placed that many of both there.
+        // SAFETY: 1. and 2. `Geometry` places that many of both there; 3. both are atomics.
         unsafe {
             Buckets {
                 summaries: self.slice(self.geometry.summaries_at, count),
@@ -162,28 +167,28 @@ impl Region {
 
     #[inline]
     pub(crate) fn cells(&self) -> &[Cell] {
-        // SAFETY: `Geometry` has placed that many cells there.
+        // SAFETY: 1. and 2. `Geometry` places that many cells there; 3. a cell is atomics.
         unsafe { self.slice(self.geometry.cells_at, self.geometry.servers as usize) }
     }
 
     /// What is known of the servers, in the order of their cells.
     #[inline]
     pub(crate) fn records(&self) -> &[RecordCell] {
-        // SAFETY: `Geometry` has placed that many records there.
+        // SAFETY: 1. and 2. `Geometry` places that many records there; 3. a record is atomics.
         unsafe { self.slice(self.geometry.records_at, self.geometry.servers as usize) }
     }
 
     /// Prints of the servers' addresses; zero where no server begins.
     #[inline]
     pub(crate) fn prints(&self) -> &[AtomicU64] {
-        // SAFETY: `Geometry` has placed that many prints there.
+        // SAFETY: 1. and 2. `Geometry` places that many prints there; 3. a print is an atomic.
         unsafe { self.slice(self.geometry.prints_at, self.geometry.servers as usize) }
     }
 
     /// Requests sent to the servers of their sessions.
     #[inline]
     pub(crate) fn hits(&self) -> &[AtomicU64] {
-        // SAFETY: `Geometry` has placed that many counters there.
+        // SAFETY: 1. and 2. `Geometry` places that many counters there; 3. a counter is an atomic.
         unsafe { self.slice(self.geometry.hits_at, self.geometry.servers as usize) }
     }
 
@@ -191,7 +196,7 @@ impl Region {
     /// those of the second.
     fn all_counts(&self) -> &[AtomicU32] {
         let count = self.geometry.shards as usize * self.geometry.servers as usize * COUNTERS;
-        // SAFETY: `Geometry` has placed that many counters there.
+        // SAFETY: 1. and 2. `Geometry` places that many counters there; 3. a counter is an atomic.
         unsafe { self.slice(self.geometry.counts_at, count) }
     }
 
@@ -202,13 +207,21 @@ impl Region {
     }
 
     /// # Safety
-    /// `count` values of `T` lie at `offset`, a multiple of `ALIGN`, as `Geometry` says, and all
-    /// bytes are valid for `T`, which allows changes by others (atomics).
+    /// 1. `count` values of `T` that begin at `offset` end within the size of the geometry.
+    /// 2. `offset` is a multiple of `ALIGN`.
+    /// 3. All bytes are valid for `T`, and `T` allows changes by other processes (atomics).
     #[inline]
     unsafe fn slice<T>(&self, offset: usize, count: usize) -> &[T] {
         const { assert!(align_of::<T>() <= ALIGN) };
+        debug_assert!(offset % ALIGN == 0, "condition 2");
+        debug_assert!(
+            count.checked_mul(size_of::<T>()).and_then(|len| len.checked_add(offset))
+                <= Some(self.geometry.size),
+            "condition 1"
+        );
         // SAFETY: `create` or `attach` has checked that the geometry ends within the mapped
-        // bytes, which stay mapped as their callers promised; the rest is the caller's word.
+        // bytes, and that `base` is a multiple of `ALIGN`. The bytes stay mapped (condition 2 of both).
+        // With conditions 1 to 3 of this function the slice is in bounds, aligned and valid.
         unsafe { core::slice::from_raw_parts(self.base.add(offset).cast::<T>().as_ptr(), count) }
     }
 }
