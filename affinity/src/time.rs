@@ -1,10 +1,10 @@
-//! Monotonic time as the table keeps it: 32-bit ticks of 64 milliseconds.
+//! Monotonic time as shared memory holds it: 32-bit ticks of 64 milliseconds.
 
 /// Milliseconds in a tick, as a power of two.
 const TICK_SHIFT: u32 = 6;
 
-/// A moment of monotonic time in units of 64 ms. It wraps after 8.7 years, and moments that are
-/// less than half of that apart are told apart.
+/// A moment of monotonic time in units of 64 ms. It wraps after 8.7 years. The
+/// order of two moments is right if they are less than half of that apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Tick(pub u32);
 
@@ -14,8 +14,8 @@ impl Tick {
         Tick((milliseconds >> TICK_SHIFT) as u32)
     }
 
-    /// Time passed between `earlier` and this moment; zero if `earlier` lies in the future, as it
-    /// does when another process has read the clock a little later.
+    /// Time from `earlier` to this moment. Zero if `earlier` is later, as when another process has read
+    /// the clock a little later.
     pub fn since(self, earlier: Tick) -> Span {
         let passed = self.0.wrapping_sub(earlier.0);
         Span(if passed > i32::MAX as u32 { 0 } else { passed })
@@ -27,7 +27,7 @@ impl Tick {
 pub struct Span(pub u32);
 
 impl Span {
-    /// Rounds up to whole ticks. What is longer than 4.3 years counts as that.
+    /// Rounds up to whole ticks, and down to 4.3 years.
     pub const fn from_millis(milliseconds: u64) -> Self {
         let ticks = milliseconds.div_ceil(1 << TICK_SHIFT);
         match ticks < i32::MAX as u64 {
@@ -42,11 +42,11 @@ impl Span {
     }
 }
 
-/// How long a session lives. Each upstream has its own limits, and several may share a table.
+/// How long a session lives. Each upstream has limits of its own; several upstreams may share a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A session ends when it has been idle for longer.
+    /// A session ends when it has been idle for longer than this.
     pub timeout: Span,
-    /// A session ends when it is older, used or not.
+    /// A session ends when it is older than this, used or not.
     pub lifetime: Option<Span>,
 }

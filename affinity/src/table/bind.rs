@@ -1,4 +1,4 @@
-//! Sessions are bound to servers.
+//! How a session is bound to a server.
 
 use super::handle::Table;
 use super::key::Key;
@@ -9,7 +9,7 @@ use super::memory::writer::{Position, Writer};
 use super::servers::ServerId;
 use crate::time::{Limits, Span, Tick};
 
-/// What `Table::bind` does about a live session that belongs to another server.
+/// What `Table::bind` does with a live session that belongs to another server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Existing {
     /// Leave it as it is.
@@ -18,7 +18,7 @@ pub enum Existing {
     Move,
 }
 
-/// What `Table::bind` has done.
+/// The result of `Table::bind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     /// The session is new.
@@ -30,23 +30,24 @@ pub enum Bound {
     Moved,
     /// The session belongs to another server and is as it was.
     Kept,
-    /// The server is not on the list (any more): intern its address again. Or a lock is broken.
+    /// Nothing was changed: the server is not on the list, so its address must be interned again, or a
+    /// lock is broken.
     Refused,
 }
 
 impl Table {
-    /// The session of `key` is bound to `server` and used now. Two sessions of one key never
-    /// exist, however many processes bind it at once.
+    /// Binds the session of `key` to `server`, and notes that it is used now. A key never has two
+    /// sessions, however many processes bind it at once.
     ///
-    /// A session with a `ttl` lives that long from its creation, used or not, whatever
-    /// `limits.timeout`; one without, until it has been idle for `limits.timeout`. Neither gets older
-    /// than `limits.lifetime`. A ttl of None leaves that of a live session as it is. It is kept with
-    /// a precision of one percent, rounded up, and is one tick at least.
+    /// A session with a `ttl` lives that long from its creation, used or not; `limits.timeout` has no
+    /// effect on it. A session without one lives until it has been idle for `limits.timeout`. Neither
+    /// gets older than `limits.lifetime`. If `ttl` is None, a live session keeps its own. A time to live
+    /// is at least one tick, and is kept with a precision of one percent, rounded up.
     ///
-    /// Where there is no room, one of the 36 sessions in the buckets where this one would rather be
-    /// makes some: first one that has ended, then one that was not used later than a minute after
-    /// its creation, then any; of each kind the one that has been idle the longest. Sessions of the
-    /// same tick are equals.
+    /// If there is no room, one of the 36 sessions in the first three pairs of buckets is evicted: first
+    /// one that has ended, then one that was not used later than a minute after its creation, then any;
+    /// within each of these, the one that has been idle the longest. Sessions of the same tick are
+    /// equal.
     pub fn bind(
         &self,
         key: Key,
@@ -62,8 +63,7 @@ impl Table {
         self.bind_locked(key, server, ttl, now, limits, existing).unwrap_or(Bound::Refused)
     }
 
-    /// The shorter way of `bind`, without a lock, when there is nothing to change but the time of
-    /// last use.
+    /// The short way of `bind`, without a lock: only the time of last use changes.
     fn refresh(&self, key: Key, server: ServerId, now: Tick, limits: &Limits) -> bool {
         let session = self.lookup(key, now, limits);
         session.is_some_and(|session| session.server == server && self.touch(key, now))
@@ -88,7 +88,7 @@ impl Table {
         let new = Entry { fingerprint: key.fingerprint(), meta, used: now, created: now };
         match writer.find(&place) {
             Some((position, entry)) if entry.meta.is_tombstone() => {
-                // Marked, for the end of the session before was perhaps not handed on.
+                // Marked: the end of the session before may not have been handed on yet.
                 writer.replace(position, Entry { meta: meta.with_moved(true), ..new })?;
                 return Some(Bound::Created);
             }
@@ -118,7 +118,7 @@ impl Table {
         Some(Bound::Created)
     }
 
-    /// Removes the stalest session of the nearest candidates of `place`.
+    /// Removes the session that is evicted first, of those in the first three pairs of `place`.
     pub(super) fn make_room(
         &self,
         writer: &Writer<'_>,
@@ -129,8 +129,9 @@ impl Table {
         let (victim, entry) = writer
             .neighbours(place)
             .max_by_key(|(_, entry)| entry.precedence(now, limits.timeout))?;
-        // The limits are the caller's and may not be those of the victim's upstream: what has been
-        // idle for longer than the caller's timeout goes first. A lifetime only names the reason.
+        // The limits are the caller's and may differ from those of the victim's upstream: a session that
+        // has been idle for longer than the caller's timeout goes first. A lifetime only decides which
+        // counter counts it.
         let reason = if entry.expired(now, limits) { Counter::Expired } else { Counter::Evicted };
         writer.remove(victim, entry, reason)?;
         Some(victim)

@@ -9,20 +9,19 @@ use super::servers::ServerId;
 use super::sync::Ordering;
 use crate::time::{Limits, Tick};
 
-/// What `Table::lookup` finds.
+/// The result of `Table::lookup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
     /// The server that holds the session.
     pub server: ServerId,
     /// When the session was created.
     pub created: Tick,
-    /// When it was used last. A caller that uses it now calls `touch` if this is not now.
+    /// When it was used last. A caller that uses the session now calls `touch`, unless this is now.
     pub used: Tick,
 }
 
 impl Table {
-    /// Has the processor fetch what `lookup_at_once` will most probably read, while the caller does
-    /// something else.
+    /// Prefetches what `lookup_at_once` will probably read.
     #[inline]
     pub fn prefetch(&self, key: Key) {
         let home = Place::home(&self.region, key.fingerprint());
@@ -35,21 +34,21 @@ impl Table {
         self.find::<false>(key, now, limits)
     }
 
-    /// What `lookup` finds, and `touch` with it in the same pass.
+    /// `lookup` and `touch` in one pass.
     #[inline]
     pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         self.find::<true>(key, now, limits)
     }
 
-    /// What `lookup` finds, if it is where at the table's nominal load 19 of 20 sessions are: in the
-    /// body of its home or the one beside that. Reads no more than their four cache lines, which lie
-    /// together, and mostly one. Where this gives `None`, `lookup` may still find the session.
+    /// Like `lookup`, but only for a session in its home bucket or in the home's neighbour, as 19 of 20
+    /// sessions are at the table's nominal load. Reads at most their four cache lines, which lie
+    /// together, and mostly one. If this gives `None`, `lookup` may still find the session.
     #[inline]
     pub fn lookup_at_once(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         self.find_at_once::<false>(key, now, limits)
     }
 
-    /// What `lookup_at_once` finds, and `touch` with it in the same pass.
+    /// `lookup_at_once` and `touch` in one pass.
     #[inline(always)]
     pub fn visit_at_once(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         self.find_at_once::<true>(key, now, limits)
@@ -73,14 +72,14 @@ impl Table {
         self.bucket(bucket)?.read_body(key.fingerprint(), |meta| self.print_of(meta))
     }
 
-    /// Apart from the way of the other six of seven, which is as short as can be without it.
+    /// Out of line: one lookup of seven comes here, and the other six stay short.
     #[cold]
     #[inline(never)]
     fn read_beside(&self, key: Key, home: u32) -> Option<(Entry, u64, Used<'_>)> {
         self.read_body(key, neighbour(home))
     }
 
-    /// The short way: the session is with its home or nowhere, and nobody changes its line.
+    /// The short way: the session is in the pair of its home or nowhere, and no writer changes its line.
     #[inline(always)]
     fn find<const TOUCH: bool>(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         let number = Place::home(&self.region, key.fingerprint());
@@ -120,8 +119,8 @@ impl Table {
         Some(Session { server, created: entry.created, used: entry.used })
     }
 
-    /// The session of a key is used now, as long as it is in the table, expired or not. False if
-    /// it is not. Takes no lock, and stores only if the last use was in an earlier tick.
+    /// Notes that the session of a key is used now, expired or not. False if the table has no such
+    /// session. Takes no lock, and stores only if the last use was in an earlier tick.
     #[inline]
     pub fn touch(&self, key: Key, now: Tick) -> bool {
         match self.read(key) {
@@ -135,7 +134,7 @@ impl Table {
 
     /// The session of a key, expired or not, its server's print and its time of last use.
     ///
-    /// Lock-free: it begins again only after a writer has changed the session's line meanwhile.
+    /// Lock-free: it begins again only if a writer has changed the session's line meanwhile.
     #[inline(never)]
     pub(super) fn read(&self, key: Key) -> Option<(Entry, u64, Used<'_>)> {
         let mut bucket = self.bucket(Place::home(&self.region, key.fingerprint()))?;
@@ -162,7 +161,7 @@ impl Table {
                 return None;
             }
             let elsewhere = || place.elsewhere().filter_map(|bucket| self.bucket(bucket));
-            // One wait for all of them.
+            // So that the processor waits for all of them at once.
             elsewhere().for_each(|bucket| bucket.prefetch_summary());
             elsewhere().find(holds)
         })

@@ -1,4 +1,4 @@
-//! Sessions of one table are copied to another.
+//! How sessions of one table are copied to another.
 
 use super::bind::Existing;
 use super::handle::Table;
@@ -10,13 +10,13 @@ use super::servers::ServerId;
 use crate::time::{Limits, Tick};
 
 impl Table {
-    /// Copies the live sessions of another table, of whatever size, and the state of their
-    /// servers, while other processes go on using both. Where there is no room for all, those
-    /// used last stay. A session that is here already stays, and has been used when either was.
-    /// Returns how many sessions have been added.
+    /// Copies the live sessions of another table, of any size, and the state of their servers, while
+    /// other processes use both. If there is no room for all, those used last stay. A session that is
+    /// here already stays; its time of last use is the later one of both. Returns how many sessions have
+    /// been added.
     ///
-    /// `limits` are those of the most patient upstream that uses the table. The tables must have
-    /// the same secret and hash; otherwise nothing is copied. Costs a pass over all sessions.
+    /// `limits` are the longest of all upstreams that use the table. The tables must have the same
+    /// secret and hash; otherwise nothing is copied. Costs a pass over all sessions.
     pub fn import(&self, from: &Table, now: Tick, limits: &Limits) -> usize {
         if !self.hashes_as(from) {
             return 0;
@@ -41,13 +41,13 @@ impl Table {
         imported
     }
 
-    /// Copies one session of another table, live or not, as `import` does with all. False if it
-    /// is not there, or there is no room for it here.
+    /// Copies one session of another table, live or not, as `import` copies all. False if the other
+    /// table does not have it, or this one has no room for it.
     pub fn import_session(&self, from: &Table, key: Key, now: Tick, limits: &Limits) -> bool {
         if !self.hashes_as(from) {
             return false;
         }
-        // With the lock, so that what is forgotten there meanwhile is not copied after that.
+        // With the lock: a session that is forgotten there is not copied after that.
         let place = Place::new(&from.region, key.fingerprint());
         let added = from.writer(key.fingerprint()).and_then(|writer| {
             let (_, entry) = writer.find(&place).filter(|(_, it)| !it.meta.is_tombstone())?;
@@ -58,9 +58,9 @@ impl Table {
         added.is_some()
     }
 
-    /// Adds a session of another table. False if it is here already or was used too long ago to
-    /// find room; None if that cannot be. One that is here stays where it is, or moves to `server`
-    /// unless it was created later.
+    /// Adds a session of another table. False if it is here already, or if there is no room and it would be the first to be evicted. None if the server is not on the list or a lock is broken. A session
+    /// that is here stays where it is; with `Existing::Move` it moves to `server`, unless it was created
+    /// later.
     pub(super) fn adopt(
         &self,
         mut entry: Entry,
@@ -76,14 +76,14 @@ impl Table {
             return None;
         }
         match writer.find(&place) {
-            // Forgotten here: only a session that began after that one comes.
+            // Forgotten here: only a session that was created later is added.
             Some((position, own)) if own.meta.is_tombstone() => {
                 return match entry.is_later_than(&own) {
                     true => writer.replace(position, entry).map(|()| true),
                     false => Some(false),
                 };
             }
-            // It has ended, and begun again elsewhere.
+            // The session has ended, and another one of the same key was created later.
             Some((position, own)) if existing == Existing::Move && entry.is_later_than(&own) => {
                 writer.forget(position, own)?;
                 if let Some((position, _)) = writer.find(&place) {
@@ -119,7 +119,7 @@ impl Table {
     }
 }
 
-/// Numbers of one table's servers in another.
+/// Translates the servers of one table into those of another.
 struct Translation<'a> {
     to: &'a Table,
     from: &'a Table,

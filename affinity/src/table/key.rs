@@ -1,11 +1,11 @@
-//! Keys: what the table knows of an id.
+//! Keys: the table knows an id only by its keyed hash.
 
 use core::num::NonZeroU64;
 
 use super::hash::DOMAINS;
 use super::memory::entry::Entry;
 
-/// What an id names. Ids of different kinds never meet.
+/// What an id names. Equal ids of different kinds have different keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
@@ -17,25 +17,25 @@ pub enum Kind {
     Task = 3,
 }
 
-/// Stands for the addresses of servers where `Kind` stands for ids, so that a print and a key of
-/// the same text differ.
+/// The domain of servers' addresses, where `Kind` is the domain of ids. So the print and the key of one
+/// text differ.
 pub(super) const ADDRESS: u8 = 0;
 
 const _: () = assert!((Kind::Task as usize) < DOMAINS);
 
-/// The keyed fingerprint of a kind, an id and what the id is bound to. It means something only in
-/// tables with the same secret.
+/// The keyed fingerprint of a kind, an id and what the id is bound to. It is valid only in tables with
+/// the same secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key(pub(super) NonZeroU64);
 
 impl Key {
-    /// The fingerprint. It tells nothing about the id to anybody without the secret.
+    /// The fingerprint. Without the secret it tells nothing about the id.
     #[inline]
     pub fn fingerprint(self) -> u64 {
         self.0.get()
     }
 
-    /// That of an entry which holds a session.
+    /// The key of an entry that holds a session.
     pub(super) fn of(entry: &Entry) -> Option<Key> {
         NonZeroU64::new(entry.fingerprint).map(Key)
     }

@@ -1,17 +1,17 @@
-//! What the table has counted.
+//! The statistics of a table.
 
 use super::handle::Table;
 use super::key::Key;
 use super::memory::place::Place;
 use super::sync::{AtomicU64, Ordering};
 
-/// Statistics of a table since its creation. When nobody writes, `created` is the sum of `live`,
-/// `expired`, `evicted` and `forgotten`, whoever died in between.
+/// Statistics of a table since its creation. While no process writes, `created` is the sum of `live`,
+/// `expired`, `evicted` and `forgotten`, also after the death of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Sessions that fit in.
+    /// Slots for sessions.
     pub capacity: u64,
-    /// Sessions now, with those that have expired but not been removed yet.
+    /// Sessions now, including those that have expired but have not been removed yet.
     pub live: u64,
     /// Calls of `count_hit`.
     pub hits: u64,
@@ -23,16 +23,16 @@ pub struct Stats {
     pub moved: u64,
     /// Sessions removed at the end of their time.
     pub expired: u64,
-    /// Sessions removed before their time, for want of room.
+    /// Sessions removed before the end of their time to make room.
     pub evicted: u64,
     /// Sessions removed by `forget` and `forget_server`.
     pub forgotten: u64,
-    /// Processes that died in the middle of a change, which was then finished by another one.
+    /// Processes that died in the middle of a change. Another process then finished the change.
     pub deaths: u64,
 }
 
 impl Table {
-    /// Counts a request whose id has no session here.
+    /// Counts a request whose id has no session in this table.
     pub fn count_unknown(&self, key: Key) {
         if let Some(shard) =
             self.region.shards().get(Place::shard(&self.region, key.fingerprint()) as usize)
@@ -44,7 +44,7 @@ impl Table {
     /// Statistics of the table. Costs a pass over the server list, none over the sessions.
     pub fn stats(&self) -> Stats {
         let mut stats = Stats { capacity: self.region.capacity(), ..Stats::default() };
-        // The memory may be damaged: no sum may overflow.
+        // Sums wrap: the memory may be damaged.
         for shard in self.region.shards() {
             let [created, expired, evicted, forgotten, moved, _] = &shard.totals;
             let add = |sum: &mut u64, counter: &AtomicU64| {
@@ -54,7 +54,7 @@ impl Table {
             add(&mut stats.evicted, evicted);
             add(&mut stats.forgotten, forgotten);
             add(&mut stats.moved, moved);
-            // Last: a session created and removed meanwhile does not count as removed only.
+            // Read last: a session that is created and removed meanwhile is not counted as removed only.
             add(&mut stats.created, created);
             add(&mut stats.unknown, &shard.unknown.0);
             add(&mut stats.deaths, &shard.deaths);

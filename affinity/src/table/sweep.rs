@@ -1,4 +1,4 @@
-//! Sessions are removed: one, those that have expired, or those of a server.
+//! How sessions are removed: one, the expired ones, or those of a server.
 
 use super::handle::Table;
 use super::key::Key;
@@ -26,20 +26,20 @@ impl Table {
             .is_some()
     }
 
-    /// Removes expired sessions from the next `max_slots` slots, six at least, behind those that
-    /// the last sweep of any process has seen. Returns how many it has removed.
+    /// Removes expired sessions from the next `max_slots` slots, at least six, behind those that
+    /// the last sweep of any process has covered. Returns how many it has removed.
     ///
-    /// `limits` are those of the most patient upstream that uses the table. Removing one session
-    /// costs less than 0.2 µs; looking at one that stays, a tenth.
+    /// `limits` are the longest of all upstreams that use the table. To remove one session costs less
+    /// than 0.2 µs; to read one that stays, a tenth of that.
     pub fn sweep(&self, now: Tick, limits: &Limits, max_slots: usize) -> usize {
         let count = (max_slots / SLOTS).max(1);
         let start = self.region.header().cursor.fetch_add(count as u64, Ordering::Relaxed);
         self.remove_where(start, count, Counter::Expired, |entry| entry.expired(now, limits))
     }
 
-    /// Removes sessions of a server, live or not, from the next `max_slots` slots, six at least,
-    /// behind `cursor`, which is moved on and zero again when all slots have been seen. Returns
-    /// how many it has removed.
+    /// Removes sessions of a server, live or not, from the next `max_slots` slots, at least six, behind
+    /// `cursor`. Moves `cursor` on; it is zero again when all slots have been covered. Returns how many
+    /// it has removed.
     pub fn forget_server(&self, server: ServerId, cursor: &mut usize, max_slots: usize) -> usize {
         let count = (max_slots / SLOTS).max(1);
         let start = *cursor as u64;
@@ -52,8 +52,8 @@ impl Table {
         self.remove_where(start, count, Counter::Forgotten, bound)
     }
 
-    /// Removes the sessions of `count` buckets from number `start` on, modulo their number, that
-    /// `doomed` says yes to. It is asked without the lock first, and once more with it.
+    /// Removes the sessions for which `doomed` is true from `count` buckets, from number `start` on,
+    /// modulo their number. `doomed` is called without the lock first, and again with it.
     fn remove_where(
         &self,
         start: u64,

@@ -6,7 +6,7 @@ use core::num::NonZeroU64;
 use super::pelican;
 use super::siphash;
 
-/// Which hash a table uses: `Header::algorithm` of its region.
+/// The hash of a table: `Header::algorithm` of its region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Algorithm {
@@ -39,7 +39,7 @@ pub(crate) enum Hasher {
 }
 
 impl Hasher {
-    /// None if this processor cannot do it.
+    /// None if this processor lacks its instructions.
     pub(crate) fn new(algorithm: Algorithm, secret: [u8; 16]) -> Option<Hasher> {
         match algorithm {
             Algorithm::SipHash => Some(Hasher::SipHash(siphash::Keyed::new(secret))),
@@ -50,9 +50,9 @@ impl Hasher {
         }
     }
 
-    /// The hash of `domain`, below [`DOMAINS`](super::DOMAINS), `bind` and `text`; never zero. What is hashed begins
-    /// with one word: `domain`, or the hash of `domain` and `bind`, so that no two triples give the
-    /// same.
+    /// The hash of `domain`, below [`DOMAINS`](super::DOMAINS), `bind` and `text`; never zero. The hashed text begins
+    /// with one word: `domain`, or the hash of `domain` and `bind`. So two different triples are never
+    /// hashed as the same text.
     #[inline(always)]
     pub(crate) fn hash(&self, domain: u8, text: &[u8], bind: &[u8]) -> NonZeroU64 {
         let hash = match bind {
@@ -68,7 +68,7 @@ impl Hasher {
 
     #[cold]
     fn hash_bound(&self, domain: u8, text: &[u8], bind: &[u8]) -> u64 {
-        /// Set beside the domain of a value that texts are bound to.
+        /// Set in the first word of a hash of `bind`.
         const BIND: u64 = 1 << 8;
         let behind = |word: u64, text: &[u8]| match self {
             Hasher::SipHash(keyed) => keyed.hash_behind(word, text),

@@ -1,10 +1,10 @@
-//! The keyed hash of ids and addresses, which every request pays for.
+//! The keyed hash of ids and addresses, computed for every request.
 //!
-//! It stands for what it was made of, and whoever has not got the key can neither foretell nor
-//! steer it: a message authentication code. Where the processor has instructions for AES it is
-//! [Pelican](pelican), elsewhere [SipHash-1-3](siphash), which takes nearly twice as many
-//! instructions for a UUID (the bench `latency` counts them). A region says which one its table
-//! uses.
+//! The hash is a message authentication code: without the key nobody can predict it or choose an
+//! input for a given value. The table keeps the hash in place of the id. Where the processor has
+//! instructions for AES the hash is [Pelican](pelican), elsewhere [SipHash-1-3](siphash), which takes
+//! nearly twice as many instructions for a UUID (the bench `latency` counts them). The header of a
+//! region names the hash of its table.
 
 mod domain;
 mod hasher;

@@ -4,8 +4,8 @@
 //! The shard's lock is loom's mutex here: a robust mutex gives the same exclusion, and what the
 //! death of its owner leaves is covered by `interrupted_changes_are_finished`.
 //!
-//! Not here: a late touch against `publish`. Loom does not know that a successful exchange follows
-//! the very value it has compared with, and sees a time that moves back where C11 has none.
+//! Not covered: a late touch against `publish`. In C11 a successful exchange directly follows the value
+//! that it has compared with. Loom does not know that, and reports a time that moves back.
 
 #![cfg_attr(not(test), allow(dead_code, unused_imports))]
 

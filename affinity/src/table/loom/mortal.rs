@@ -1,5 +1,5 @@
-//! Loom's atomics in the hands of a thread that may die: from a chosen store on, its stores are
-//! lost. (Its loads go on, and change nothing.)
+//! Loom's atomics for a thread that may die: from a chosen store on, its stores are lost. (Its loads go
+//! on, and change nothing.)
 
 use ::loom::sync::atomic as real;
 pub(crate) use real::{fence, Ordering};
@@ -10,12 +10,12 @@ use std::cell::Cell;
     static LEFT: Cell<u32> = Cell::new(u32::MAX);
 }
 
-/// The thread dies when it has made `stores` more.
+/// The thread dies after `stores` more stores.
 pub(crate) fn die_after(stores: u32) {
     LEFT.with(|left| left.set(stores));
 }
 
-/// Somebody else goes on in this thread.
+/// The thread goes on as another process.
 pub(crate) fn live() {
     die_after(u32::MAX);
 }

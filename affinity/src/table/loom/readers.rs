@@ -77,8 +77,8 @@ fn a_lookup_never_sees_a_recycled_server() {
     });
 }
 
-/// A session is bound while its server is being taken off the list: either it is bound before, and
-/// the server stays, or not at all.
+/// A session is bound while its server is being taken off the list. Either it is bound before, and
+/// the server stays, or it is not bound.
 #[test]
 fn no_session_is_bound_to_a_server_that_goes() {
     explore(|| {
@@ -91,7 +91,7 @@ fn no_session_is_bound_to_a_server_that_goes() {
                 place.mark();
                 let sessions = *shard.lock().unwrap();
                 place.decide(sessions == 0);
-                // Its place is another server's now.
+                // Another server gets its place.
                 if sessions == 0 {
                     place.set_address_len(9);
                     print.store(777, Ordering::Release);
@@ -207,7 +207,7 @@ fn a_session_comes_again_in_another_bucket() {
     }
 }
 
-/// A session is forgotten in a superseded table and begins anew in the slot of its tombstone: a
+/// A session is forgotten in a superseded table and begins again in the slot of its tombstone: a
 /// reader sees the first life, the second, or nothing.
 #[test]
 fn a_tombstone_is_no_session_and_mixes_with_none() {
@@ -225,7 +225,7 @@ fn a_tombstone_is_no_session_and_mixes_with_none() {
                     model.commit(Action::Replace, HOME, 0, entry(KEY, 1, 20));
                 })
             };
-            // Readers take an entry without a print for nothing.
+            // To a reader, an entry without a print is no session.
             if let Some((found, print)) = lookup(&model, KEY).filter(|(_, print)| *print != 0) {
                 let life = (found.meta.server(), found.created.0, found.used.0, print);
                 assert!(matches!(life, (0, 10, 10, 100) | (1, 20, 20, 101)), "{life:?}");

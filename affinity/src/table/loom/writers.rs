@@ -54,9 +54,9 @@ fn two_binds_make_one_session() {
     });
 }
 
-/// A writer dies between any two stores of a change while somebody reads, and the next holder of
-/// the lock finishes it: nothing is counted twice, nothing is half there, the reader saw one or
-/// the other.
+/// A writer dies between any two stores of a change while another thread reads, and the next holder of
+/// the lock finishes the change: nothing is counted twice, nothing is half there, and the reader saw the
+/// state before or after.
 #[test]
 fn interrupted_changes_are_finished() {
     for (action, bucket) in [
@@ -101,7 +101,7 @@ fn interrupted_changes_are_finished() {
                         assert!(found.is_none() || found == Some(old))
                     }
                     Action::Rebind => assert!(found == Some(old) || found == Some(new)),
-                    // A tombstone is nothing to a reader.
+                    // To a reader, a tombstone is no session.
                     Action::Replace => {
                         assert!(found.is_none() || found == Some(old) || found == Some(new))
                     }

@@ -1,7 +1,7 @@
 //! A bucket: two cache lines of three sessions each, read without a lock, and a summary elsewhere.
 //!
-//! Everything here may be called by any process at any time, except what says "writer": that needs
-//! the lock of the bucket's shard. `mod.rs` argues why that is enough.
+//! Any process may call these functions at any time, except those marked "Writer": their caller holds
+//! the lock of the bucket's shard. `table/mod.rs` has the proof.
 
 use super::entry::{Entry, Meta};
 use super::summary::{Summary, SLOTS};
@@ -12,6 +12,8 @@ use crate::time::{Span, Tick};
 const LINES: usize = 2;
 /// Sessions in a cache line.
 const LINE_SLOTS: usize = SLOTS / LINES;
+
+const _: () = assert!(LINES * LINE_SLOTS == SLOTS);
 
 /// A bucket of the table.
 #[derive(Clone, Copy)]
@@ -34,7 +36,7 @@ impl<'a> Buckets<'a> {
         Some(Bucket { summary: self.summaries.get(index)?, body: self.bodies.get(index)? })
     }
 
-    /// Asks the processor for what `read_body` will read in two buckets, of which this is the first.
+    /// Prefetches what `read_body` reads in the bucket `first` and in the next one.
     #[inline]
     pub(crate) fn prefetch_bodies(&self, first: u32) {
         let first = first as usize;
@@ -51,7 +53,7 @@ impl<'a> Buckets<'a> {
     }
 }
 
-/// Where the sessions of a bucket lie: those with an even slot in its first line.
+/// The sessions of a bucket: those of even slots lie in the first line.
 #[derive(Debug, Default)]
 #[cfg_attr(not(loom), repr(C, align(128)))]
 pub(crate) struct Body {
@@ -63,8 +65,8 @@ pub(crate) struct Body {
 #[cfg_attr(not(loom), repr(C))]
 struct Line {
     fingerprints: [AtomicU64; LINE_SLOTS],
-    /// Counted up when a session has left its slot or its server. It is the same again after 2^32
-    /// such changes, all of which a reader would have to sleep through between two loads.
+    /// Counted up when a session has left its slot or its server. It wraps after 2^32 such changes. A
+    /// reader is wrong only if exactly that many happen between its two loads.
     version: AtomicU32,
     meta: [AtomicU32; LINE_SLOTS],
     used: [AtomicU32; LINE_SLOTS],
@@ -87,13 +89,13 @@ impl Line {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Line>() == 64 && size_of::<Body>() == 128);
 
-/// What a lookup in one bucket gives.
+/// The result of a lookup in one bucket.
 pub(crate) enum Found<'a, T> {
-    /// The session, what the caller read beside it at the same moment, and its time of last use.
+    /// The session, the caller's value of the same moment, and its time of last use.
     Entry(Entry, T, Used<'a>),
-    /// There is no such session in this bucket; the summary, for its hints.
+    /// This bucket has no such session. The summary has the hints.
     Nothing(Summary),
-    /// A writer has changed the session's line meanwhile: look again.
+    /// A writer has changed the session's line meanwhile: repeat the lookup.
     Changed,
 }
 
@@ -103,17 +105,17 @@ pub(crate) fn line_of(slot: usize) -> usize {
     slot % LINES
 }
 
-/// The line of its bucket that a session is put in while there is room.
+/// The line of a bucket that a new session is put in, unless that line is full.
 #[inline]
 pub(crate) fn preferred_line(fingerprint: u64) -> usize {
     (fingerprint >> 16) as usize % LINES
 }
 
-/// Asks the processor for a cache line.
+/// Prefetches a cache line.
 #[inline]
 fn prefetch<T>(at: &T) {
     #[cfg(all(target_arch = "x86_64", not(loom), not(miri)))]
-    // SAFETY: a prefetch has no effect but on the cache, whatever the address.
+    // SAFETY: a prefetch changes nothing but the cache, for any address.
     unsafe {
         use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
         _mm_prefetch::<_MM_HINT_T0>(core::ptr::from_ref(at).cast());
@@ -122,7 +124,7 @@ fn prefetch<T>(at: &T) {
 }
 
 impl<'a> Bucket<'a> {
-    /// Asks the processor for what says whether a session is here.
+    /// Prefetches the summary.
     #[inline]
     pub(crate) fn prefetch_summary(&self) {
         prefetch(self.summary);
@@ -135,8 +137,8 @@ impl<'a> Bucket<'a> {
         }
     }
 
-    /// Reads the session of `fingerprint` as `read` does, but without the summary: mostly no more than
-    /// one line. `None` if it is not here, or a writer has changed its line meanwhile.
+    /// Reads the session of `fingerprint` as `read` does, but without the summary, and mostly in one
+    /// line. `None` if the bucket has no such session, or a writer has changed its line meanwhile.
     #[inline(always)]
     pub(crate) fn read_body<T>(
         &self,
@@ -162,9 +164,9 @@ impl<'a> Bucket<'a> {
         slot.unchanged(version).then_some((entry, value, Used(slot.used)))
     }
 
-    /// Reads the session of `fingerprint`. `beside` is called with the entry's meta and may read
-    /// what belongs to it (the server's print): its result is returned only if the entry has not
-    /// changed meanwhile.
+    /// Reads the session of `fingerprint`. `beside` is called with the entry's meta and reads what
+    /// belongs to it (the server's print). Its result is returned only if the entry has not changed
+    /// meanwhile.
     #[inline]
     pub(crate) fn read<T>(&self, fingerprint: u64, beside: impl Fn(Meta) -> T) -> Found<'a, T> {
         let summary = self.summary(Ordering::Acquire);
@@ -172,8 +174,7 @@ impl<'a> Bucket<'a> {
         if alike.none() {
             return Found::Nothing(summary);
         }
-        // A processor that foresees this runs ahead, and has the line come before it has the
-        // summary.
+        // A processor that predicts this branch prefetches the line before it has the summary.
         self.prefetch_line(fingerprint);
         for index in alike {
             let Some(slot) = self.slot(index) else {
@@ -193,7 +194,7 @@ impl<'a> Bucket<'a> {
         Found::Nothing(summary)
     }
 
-    /// Reads slot `index` whatever it holds, as `read` does.
+    /// Reads slot `index` as `read` does, for any fingerprint.
     pub(crate) fn read_slot<T>(
         &self,
         index: usize,
@@ -222,8 +223,8 @@ impl<'a> Bucket<'a> {
         alike.find(|(_, slot)| slot.fingerprint() == fingerprint).map(|(index, _)| index)
     }
 
-    /// Writer: the index of a free slot, in the line where readers of `fingerprint` look first, if
-    /// there is one.
+    /// Writer: the index of a free slot, if there is one; preferably in the line that readers of
+    /// `fingerprint` read first.
     pub(crate) fn free(&self, fingerprint: u64) -> Option<usize> {
         let elsewhere = |slot: &usize| line_of(*slot) != preferred_line(fingerprint);
         self.summary(Ordering::Relaxed).free().min_by_key(elsewhere)
@@ -243,8 +244,8 @@ impl<'a> Bucket<'a> {
         Summary(self.summary.load(ordering))
     }
 
-    /// Writer: Release, so that a tag or a hint stands before the session it points to is
-    /// published, and goes after the session has gone.
+    /// Writer. Release: a tag or a hint is stored before its session is published, and removed after
+    /// the session has been removed.
     pub(crate) fn store_summary(&self, summary: Summary) {
         self.summary.store(summary.0, Ordering::Release);
     }
@@ -272,23 +273,24 @@ impl Slot<'_> {
         self.version.store(version, Ordering::Release);
     }
 
-    /// Whether no session has left the line since `version` was read, so that all that has been
-    /// read in between belongs together.
+    /// Whether no session has left the line since `version` was read. Then all that was read in
+    /// between belongs together.
     #[inline]
     fn unchanged(&self, version: u32) -> bool {
-        // Pairs with the Release of whoever stored what was read.
+        // Pairs with the Release of the writer that stored what was read.
         fence(Ordering::Acquire);
         self.version(Ordering::Relaxed) == version
     }
 
-    /// Zero if the slot is free. Acquire: a fingerprint is published after the rest of its slot.
+    /// The slot's fingerprint, zero if the slot is free. Acquire: a fingerprint is published after the
+    /// rest of its slot.
     #[inline]
     pub(crate) fn fingerprint(&self) -> u64 {
         self.fingerprint.load(Ordering::Acquire)
     }
 
-    /// What the slot says beside its fingerprint; a whole only under the lock, or if the line's
-    /// version confirms it.
+    /// The slot's words beside its fingerprint. They belong together only under the lock, or if
+    /// `unchanged` says so.
     #[inline]
     pub(crate) fn entry(&self, fingerprint: u64) -> Entry {
         Entry {
@@ -301,8 +303,8 @@ impl Slot<'_> {
 
     /// Writer: fills a free slot.
     pub(crate) fn publish(&self, entry: &Entry) {
-        // A reader that sees any of the stores below sees, too, that what was here before has
-        // left: the version.
+        // A reader that sees any of the stores below also sees the version that was stored when the
+        // session before left the slot.
         fence(Ordering::Release);
         self.meta.store(entry.meta.0, Ordering::Relaxed);
         self.used.store(entry.used.0, Ordering::Relaxed);
@@ -310,13 +312,13 @@ impl Slot<'_> {
         self.fingerprint.store(entry.fingerprint, Ordering::Release);
     }
 
-    /// Writer: gives the session another server or time to live in one store. Counts the bucket's
-    /// version up afterwards.
+    /// Writer: gives the session another server or time to live in one store. The caller counts up the
+    /// line's version afterwards.
     pub(crate) fn rebind(&self, meta: Meta) {
         self.meta.store(meta.0, Ordering::Release);
     }
 
-    /// Writer: the session is no more. Counts the line's version up afterwards.
+    /// Writer: removes the session. The caller counts up the line's version afterwards.
     pub(crate) fn clear(&self) {
         self.fingerprint.store(0, Ordering::Release);
     }
@@ -327,12 +329,13 @@ impl Slot<'_> {
 pub(crate) struct Used<'a>(&'a AtomicU32);
 
 impl Used<'_> {
-    /// Moves the time of last use, which was read from here, forward to `now`; never back, whoever
-    /// owns the slot meanwhile.
+    /// Moves the time of last use forward to `now`, never back. `used` is what was read from here. The
+    /// slot may hold another session by now.
     #[inline]
     pub(crate) fn touch(&self, used: Tick, now: Tick) {
         if now.since(used) > Span(0) {
-            // A failure means that somebody else has just used the slot: as good as our store.
+            // On failure another process has just moved the time forward, or a writer has filled the
+            // slot again: nothing is left to do.
             let _ = self.0.compare_exchange(used.0, now.0, Ordering::Relaxed, Ordering::Relaxed);
         }
     }

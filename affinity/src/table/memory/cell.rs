@@ -1,4 +1,4 @@
-//! What the region holds for each place of the server list, beside its print.
+//! The words of a server in the list, beside its print.
 
 use crate::servers::Record;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
@@ -8,9 +8,9 @@ const TEXT: usize = 48;
 
 #[repr(C, align(64))]
 pub(crate) struct Cell {
-    /// As in `Listing`.
+    /// See `Listing::shape`.
     pub(crate) shape: AtomicU32,
-    /// The module's own bits.
+    /// Bits of the caller.
     pub(crate) flags: AtomicU32,
     reserved: AtomicU32,
     /// Tick of the last time that the server was interned or got a session.
@@ -25,8 +25,8 @@ const _: () = assert!(size_of::<Cell>() == 64);
 pub(crate) struct RecordCell([AtomicU64; Record::WORDS]);
 
 impl RecordCell {
-    /// Reads the state first: a record that is just being written shows the old state, or the new
-    /// one with all that belongs to it.
+    /// Reads the state first: while a record is being written, a reader gets the old state, or the new
+    /// state with the words that belong to it.
     pub(crate) fn load(&self) -> Record {
         let mut words = [0; Record::WORDS];
         for (word, cell) in words.iter_mut().zip(&self.0) {
@@ -35,7 +35,7 @@ impl RecordCell {
         Record::from_words(words)
     }
 
-    /// Writes the state last; see `load`.
+    /// Writes the state last, see `load`.
     pub(crate) fn store(&self, record: &Record) {
         for (cell, word) in self.0.iter().zip(record.to_words()).rev() {
             cell.store(word, Ordering::SeqCst);

@@ -1,16 +1,16 @@
-//! A session as the words of a slot have it.
+//! A session as a slot holds it, in words.
 
 use crate::time::{Limits, Span, Tick};
 
-/// What a session does this long after its creation proves nothing about its further use.
+/// A use no later than this after the creation does not show that the session is in use.
 const OPENING: Span = Span::from_millis(1_000);
-/// A session that is used later than that after its creation is in use.
+/// A use later than this after the creation shows that the session is in use.
 const TRIAL: Span = Span::from_millis(60_000);
 
 /// Server and time to live in one word, so that both change in one store. Bits 0..16: index of
 /// the server. Bits 16..28: time to live, a float of 5 bits of exponent and 7 of mantissa that
 /// was rounded up; 0 is none. Bit 28: the session has moved, and the table's successors have not
-/// been told (`succession.rs`). The rest is zero.
+/// repeated the move yet (`succession.rs`). The rest is zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta(pub(crate) u32);
 
@@ -19,7 +19,7 @@ impl Meta {
     const TTL_MASK: u32 = 0xfff << Self::TTL_SHIFT;
     const MANTISSA_BITS: u32 = 7;
     const MOVED: u32 = 1 << 28;
-    /// Set in the number of a tombstone's server, which is on no list then: readers find no print.
+    /// Set in the number of a tombstone's server. No list has such a number, so readers find no print.
     const ENDED: u16 = 1 << 15;
 
     pub(crate) fn new(server: u16, ttl: Option<Span>) -> Meta {
@@ -34,7 +34,7 @@ impl Meta {
 
     #[inline]
     pub(crate) fn ttl(self) -> Option<Span> {
-        // The usual case, and what a request pays for.
+        // The usual case, inlined; `decode` is not.
         match self.0 & Self::TTL_MASK {
             0 => None,
             code => Some(Self::decode(code >> Self::TTL_SHIFT)),
@@ -63,23 +63,23 @@ impl Meta {
         Meta(self.0 & !Self::MOVED | if moved { Self::MOVED } else { 0 })
     }
 
-    /// Whether the session has been forgotten, and its slot is kept for the table's successors.
+    /// Whether the session has been forgotten and its slot is kept for the table's successors.
     pub(crate) fn is_tombstone(self) -> bool {
         self.server() & Self::ENDED != 0
     }
 
-    /// The server that the session of a tombstone had.
+    /// The server of the session whose tombstone this is.
     pub(crate) fn former_server(self) -> u16 {
         self.server() & !Self::ENDED
     }
 
-    /// The tombstone of the session. It keeps the time to live, and expires as the session would; the
-    /// mark of a move that was not handed on stays as well.
+    /// The tombstone of the session. It keeps the time to live, and expires when the session would have.
+    /// It also keeps the mark of a move that was not handed on.
     pub(crate) fn tombstone(self) -> Meta {
         self.with_server(self.server() | Self::ENDED)
     }
 
-    /// The smallest code that decodes to no less than `span`, which counts as one tick at least.
+    /// The smallest code that decodes to at least `span`, or to one tick if `span` is zero.
     fn encode(span: Span) -> u32 {
         let ticks = span.0.max(1);
         if ticks < 1 << Self::MANTISSA_BITS {
@@ -102,7 +102,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Whether the session has ended. A time to live stands in place of the idle timeout.
+    /// Whether the session has ended. A time to live takes the place of the idle timeout.
     #[inline]
     pub(crate) fn expired(&self, now: Tick, limits: &Limits) -> bool {
         let age = || now.since(self.created);
@@ -113,16 +113,16 @@ impl Entry {
             }
     }
 
-    /// How soon the session makes room for a new one; the largest goes first. In this order:
-    /// 1. what has ended;
-    /// 2. a session that was never used later than `TRIAL` after its creation, so that a flood of
-    ///    new sessions drives out itself and not the sessions in use;
+    /// The order in which sessions are evicted; the largest goes first:
+    /// 1. a session that has ended;
+    /// 2. a session on trial: one that was never used later than `TRIAL` after its creation. So a flood
+    ///    of new sessions evicts itself and not the sessions in use;
     /// 3. any other.
     ///
-    /// Among its like, the session that has been idle the longest goes first: a new session that
-    /// is in use outlives its trial in a flood of others. An MCP client sends two requests at
-    /// once; on trial, one that was used no later than `OPENING` after its creation counts as idle
-    /// for four times as long.
+    /// Within one of these, the session that has been idle the longest goes first. So a new session
+    /// that is in use survives its trial in a flood of others. An MCP client sends two requests at
+    /// the start; a session on trial that was used no later than `OPENING` after its creation counts as
+    /// idle for four times as long.
     pub(crate) fn staleness(&self, now: Tick, timeout: Span) -> u64 {
         const ENDED: u64 = 1 << 63;
         const ON_TRIAL: u64 = 1 << 62;
@@ -147,7 +147,7 @@ impl Entry {
         self.created.since(other.created) > Span(0)
     }
 
-    /// The entry with the largest value makes room for a new session: tombstones first.
+    /// The entry with the largest value is evicted first: tombstones, then by `staleness`.
     pub(crate) fn precedence(&self, now: Tick, timeout: Span) -> (bool, u64) {
         (self.meta.is_tombstone(), self.staleness(now, timeout))
     }

@@ -1,8 +1,8 @@
-//! One change of the table, written down before it is made.
+//! One change of the table, written into the journal before it is made.
 //!
-//! A change touches a slot, one or two summaries, a version and some counters. Its `Change` holds the
-//! final value of each of them, so that it can be made again from the beginning, any number of
-//! times, by whoever finds it unfinished.
+//! A change stores a slot, one or two summaries, a version and some counters. Its `Change` holds the
+//! final value of each of them. So the next holder of the lock can make an unfinished change again from
+//! the beginning, any number of times.
 
 use super::bucket::Buckets;
 use super::entry::{Entry, Meta};
@@ -10,7 +10,7 @@ use super::summary::Summary;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
 use crate::time::Tick;
 
-/// What happens to the slot.
+/// What a change does to the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Insert = 1,
@@ -40,7 +40,7 @@ pub(crate) struct Change {
     pub(crate) counts: [Option<(u32, u32)>; 2],
 }
 
-/// The memory that a change is about.
+/// The memory that a change is made in.
 #[derive(Clone, Copy)]
 pub(crate) struct Memory<'a> {
     pub(crate) buckets: Buckets<'a>,
@@ -49,7 +49,7 @@ pub(crate) struct Memory<'a> {
 }
 
 impl Change {
-    /// Makes the change. An index out of range, which only foreign memory can hold, is ignored.
+    /// Makes the change. An index out of range is ignored; only damaged memory has one.
     pub(crate) fn apply(&self, memory: Memory<'_>) {
         let home = self.home.and_then(|(home, summary)| Some((memory.buckets.get(home)?, summary)));
         if let Some((bucket, slot)) = memory
@@ -63,7 +63,7 @@ impl Change {
                         home.store_summary(summary);
                     }
                     bucket.store_summary(self.summary);
-                    // A session that is there already is not taken away again for a moment.
+                    // When the change is repeated, a session that is there already stays visible.
                     if slot.fingerprint() != self.entry.fingerprint {
                         slot.publish(&self.entry);
                     }
@@ -73,7 +73,7 @@ impl Change {
                     slot.store_version(self.version);
                 }
                 Action::Replace => {
-                    // The version is final when the tombstone has gone.
+                    // The version has its final value when the tombstone has been removed.
                     if slot.version(Ordering::Relaxed) != self.version {
                         slot.clear();
                         slot.store_version(self.version);
@@ -109,7 +109,7 @@ impl Change {
 #[derive(Debug, Default)]
 #[cfg_attr(not(loom), repr(C))]
 pub(crate) struct Journal {
-    /// An `Action`, or zero: nothing is being changed and the rest means nothing.
+    /// An `Action`. Zero: no change is being made, and the other words have no meaning.
     action: AtomicU32,
     bucket: AtomicU32,
     slot: AtomicU32,
@@ -131,11 +131,11 @@ pub(crate) struct Journal {
 const NO_INDEX: u32 = u32::MAX;
 
 impl Journal {
-    /// Writes `change` down, makes it, and crosses it out. The caller holds the shard's lock.
+    /// Writes `change`, makes it, and clears the action. The caller holds the shard's lock.
     pub(crate) fn commit(&self, change: &Change, memory: Memory<'_>) {
         self.write(change);
         change.apply(memory);
-        // Release: the whole change comes before.
+        // Release: the whole change is stored before.
         self.action.store(0, Ordering::Release);
     }
 
@@ -147,8 +147,8 @@ impl Journal {
         self.action.store(0, Ordering::Release);
     }
 
-    // Each store is Release and so keeps its place behind the ones before it: a process that dies
-    // leaves the stores it made up to some point and none behind that point.
+    // Each store is Release and so stays behind the ones before it. A process that dies has made all
+    // stores up to some point and none behind it.
     fn write(&self, change: &Change) {
         let (home, home_summary) = change.home.unwrap_or((NO_INDEX, Summary(0)));
         let (total, total_value) = change.total.unwrap_or((NO_INDEX, 0));
@@ -171,7 +171,7 @@ impl Journal {
             value.store(count.1, Ordering::Release);
         }
         self.action.store(change.action as u32, Ordering::Release);
-        // No store of the change may pass the one above: all are Release, or behind a fence.
+        // No store of the change passes the one above: all are Release, or behind a Release fence.
     }
 
     fn read(&self) -> Option<Change> {

@@ -24,18 +24,18 @@ pub(crate) const MIN_SIZE: usize = 8 * 1024;
 const MAX_SHARDS: u32 = 16;
 /// Bytes of region for each shard.
 const SHARD_SIZE: usize = 256 * 1024;
-/// A small region has so many shards, if there are so many bytes for each.
+/// Shards of a small region, if there are `SMALL_SHARD_SIZE` bytes for each.
 const FEW_SHARDS: usize = 4;
 const SMALL_SHARD_SIZE: usize = 16 * 1024;
 const MIN_SERVERS: u32 = 16;
 const MAX_SERVERS: u32 = 4096;
-/// The server list and its counters may take this fraction of the region.
+/// The server list and its counters take at most one part in so many of the region.
 const SERVERS_SHARE: usize = 13;
 /// Counters of a server in a shard.
 pub(crate) const COUNTERS: usize = 6;
 
 /// Counters of a shard, in `Shard::totals`, and of a server in a shard, in `Region::counts`.
-/// What has an index in both is counted in both.
+/// A counter has the same index in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Counter {
     Created = 0,
@@ -92,7 +92,7 @@ pub(crate) struct Header {
     /// Bytes in use.
     pub(crate) size: AtomicU64,
     pub(crate) secret: [AtomicU64; 2],
-    /// Which hash the secret is for: a `hash::Algorithm`.
+    /// The hash that the secret is for: a `hash::Algorithm`.
     pub(crate) algorithm: AtomicU64,
     /// Hits of servers whose slots have been recycled.
     pub(crate) retired_hits: AtomicU64,
@@ -108,26 +108,26 @@ pub(crate) struct Shard {
     pub(crate) lock: RobustMutex,
     /// By `Counter`; written under the lock.
     pub(crate) totals: [AtomicU64; COUNTERS],
-    /// Not zero: another table has taken over from this one. Written under the lock.
+    /// Not zero if another table has taken over from this one. Written under the lock.
     pub(crate) superseded: AtomicU64,
-    /// The `news` that the successors have.
+    /// The value of `news` up to which the successors have repeated all changes.
     pub(crate) handed_on: AtomicU64,
     /// Written under the lock.
     pub(crate) journal: Journal,
-    /// Times that a holder of the lock died; written under the lock.
+    /// How often a holder of the lock has died; written under the lock.
     pub(crate) deaths: AtomicU64,
     /// Requests whose id was not found; counted without the lock, on a cache line of its own.
     pub(crate) unknown: Padded,
 }
 
-/// A counter that shares its cache lines with nothing.
+/// A counter on cache lines of its own.
 #[repr(C, align(128))]
 pub(crate) struct Padded(pub(crate) AtomicU64);
 
 const _: () = assert!(size_of::<Header>() == 256);
 const _: () = assert!(size_of::<Shard>() % ALIGN == 0);
 
-/// How many of each there are, and where they lie.
+/// How many shards, buckets and servers there are, and where each part begins (bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub(crate) shards: u32,
@@ -147,7 +147,7 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
-    /// None if a number is out of its range or the size cannot be counted.
+    /// None if a number is out of its range or the size overflows.
     pub(crate) fn new(shards: u32, buckets: u32, servers: u32) -> Option<Geometry> {
         let in_range = (1..=MAX_SHARDS).contains(&shards)
             && buckets != 0
@@ -190,7 +190,7 @@ impl Geometry {
         })
     }
 
-    /// The best use of `len` bytes.
+    /// The geometry that uses `len` bytes best.
     pub(crate) fn fitting(len: usize) -> Result<Geometry, Error> {
         let few = (len / SMALL_SHARD_SIZE).clamp(1, FEW_SHARDS);
         let shards = (len / SHARD_SIZE).clamp(few, MAX_SHARDS as usize) as u32;
@@ -202,7 +202,7 @@ impl Geometry {
             .clamp(MIN_SERVERS as usize, MAX_SERVERS as usize) as u32;
         let smallest = Geometry::new(shards, 2, servers).ok_or(Error::Geometry)?;
         let room = len.checked_sub(smallest.size).ok_or(Error::TooSmall)?;
-        // Behind the summaries there may be a gap.
+        // There may be a gap behind the summaries.
         let bucket_size = size_of::<Body>() + size_of::<u64>();
         let more = room.saturating_sub(ALIGN) / bucket_size / shards as usize;
         let buckets = u32::try_from(2 + (more & !1)).map_err(|_| Error::TooLarge)?;
@@ -217,15 +217,15 @@ pub(crate) fn cells_in(len: usize) -> usize {
     Geometry::fitting(len).map_or(0, |geometry| geometry.servers as usize)
 }
 
-/// Length of a region in which, as in any longer one, the server list has so many cells; `None` if
-/// no list has. Less than `STEP` bytes above the shortest.
+/// A length (bytes) from which on the server list of a region has so many cells; `None` if no list has.
+/// It is less than `STEP` bytes above the shortest such length.
 pub(crate) fn len_with_cells(cells: usize) -> Option<usize> {
     const STEP: usize = 1024;
     if cells > MAX_SERVERS as usize {
         return None;
     }
     let has_room = |len: &usize| cells_in(*len) >= cells;
-    // Another shard takes room from the list. From here on there is none.
+    // One more shard takes room from the list. From this length on no shard is added.
     let all_shards = MAX_SHARDS as usize * SHARD_SIZE;
     let longest = iter::successors(Some(all_shards), |len| Some(2 * len)).find(has_room)?;
     let shorter = |len: &usize| len.checked_sub(STEP).filter(|len| *len >= MIN_SIZE);

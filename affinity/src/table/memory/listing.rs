@@ -1,4 +1,4 @@
-//! Whether a place in the server list takes sessions, and how a server leaves it.
+//! Whether a server on the list takes sessions, and how it leaves the list.
 
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -15,22 +15,22 @@ pub(crate) struct Listing<'a> {
 }
 
 impl Listing<'_> {
-    /// Whether the server of `print` is here and takes sessions. Lasts as long as the caller holds the
-    /// lock of a shard, for sessions of that shard.
+    /// Whether the server of `print` is here and takes sessions. The answer holds for the sessions of a
+    /// shard while the caller holds that shard's lock.
     pub(crate) fn accepts(&self, print: u64) -> bool {
-        // In this order. Who sees no mark that has been there sees the print gone, too; and a mark
-        // that comes later waits for the caller's lock before the print goes.
+        // In this order. A process that sees a mark taken off sees the print as `decide` has left it. If
+        // a mark is set later, the print goes only after the caller has released its lock.
         let marked = self.shape.load(Ordering::Acquire) & RETIRING != 0;
         !marked && print != 0 && self.print.load(Ordering::Acquire) == print
     }
 
-    /// Marks the server. Then the caller, who holds the list's lock, passes through the lock of each
-    /// shard: who has not seen the mark has bound its session before.
+    /// Marks the server. The caller holds the list's lock, and then takes and releases the lock of each
+    /// shard: a process that has not seen the mark has bound its session before that.
     pub(crate) fn mark(&self) {
         self.shape.store(self.shape.load(Ordering::Relaxed) | RETIRING, Ordering::Release);
     }
 
-    /// The server goes if no shard had a session of it, and stays otherwise.
+    /// Takes the server off the list if no shard had a session of it; otherwise it stays.
     pub(crate) fn decide(&self, goes: bool) {
         if goes {
             self.print.store(0, Ordering::Release);
@@ -38,13 +38,13 @@ impl Listing<'_> {
         self.unmark();
     }
 
-    /// A new server is about to come, with an address of so many bytes. The caller holds the list's
-    /// lock.
+    /// Prepares the place for a new server with an address of so many bytes. The caller holds the
+    /// list's lock.
     pub(crate) fn set_address_len(&self, len: u32) {
         self.shape.store(len, Ordering::Release);
     }
 
-    /// Release, as above: who sees no mark sees the print gone.
+    /// Takes the mark off. Release: a process that sees no mark sees what `decide` has stored before.
     pub(crate) fn unmark(&self) {
         self.shape.store(self.shape.load(Ordering::Relaxed) & !RETIRING, Ordering::Release);
     }

@@ -1,4 +1,4 @@
-//! The memory that a table lies in, and the changes of it.
+//! The memory of a table: layout, buckets, journal, locks, and the writer of one shard.
 
 pub(crate) mod bucket;
 #[cfg(not(loom))]

@@ -1,4 +1,4 @@
-//! Where in a table a session may live, by its fingerprint alone.
+//! The buckets that a session may live in, by its fingerprint alone.
 
 use core::iter;
 
@@ -28,7 +28,7 @@ impl Place {
         iter::once(self.home).chain(self.others).map(|bucket| [bucket, neighbour(bucket)])
     }
 
-    /// The buckets that a session which is not with its home may live in.
+    /// The buckets of the other pairs.
     pub(crate) fn elsewhere(&self) -> impl Iterator<Item = u32> + '_ {
         self.pairs().skip(1).flatten()
     }
@@ -44,15 +44,15 @@ impl Place {
         scale((fingerprint >> 32) as u32, region.shard_count())
     }
 
-    /// The home bucket of a session: by the same bits, so that it lies in that shard. (The last 3
-    /// bits choose the hint, bits 8 to 15 are the tag, bit 16 chooses the line.)
+    /// The home bucket of a session: by the same bits, so that it lies in that shard. (Bits 0 to 2 choose
+    /// the hint, bits 8 to 15 are the tag, bit 16 chooses the line.)
     #[inline]
     pub(crate) fn home(region: &Region, fingerprint: u64) -> u32 {
         scale((fingerprint >> 32) as u32, region.bucket_count())
     }
 
-    /// The other pairs of a session: by the upper bits of its products with odd numbers, which
-    /// depend on all bits.
+    /// The other pairs of a session: by bits 32 to 63 of the fingerprint's products with odd numbers,
+    /// which depend on all lower bits.
     fn others(region: &Region, fingerprint: u64) -> [u32; PAIRS - 1] {
         /// 2^64 divided by the golden ratio, and by the square roots of 2, 3 and 5.
         const FACTORS: [u64; PAIRS - 1] = [

@@ -1,13 +1,13 @@
-//! The summary of a bucket: one word that tells most lookups that find nothing to read no more.
+//! The summary of a bucket: one word that is enough for most lookups that find nothing.
 
 /// Sessions in a bucket.
 pub(crate) const SLOTS: usize = 6;
 
-/// What a bucket holds, in short. Most lookups that find nothing read those of a pair and no more.
+/// The summary of a bucket. Most lookups that find nothing read the two of a pair and no more.
 ///
 /// Bytes 0 to 5: a tag of each slot's fingerprint, 0 if the slot is free. Byte 6: number of sessions
-/// that have their home here but live in another pair. Byte 7: one hint for each eighth of the
-/// fingerprints, set if any of those sessions belongs to it.
+/// whose home is this bucket but which live in another pair. Byte 7: one hint for each eighth of the
+/// fingerprints, set if one of those sessions is in that eighth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Summary(pub(crate) u64);
 
@@ -20,7 +20,7 @@ impl Summary {
     /// One in the byte of each tag.
     const ONES: u64 = 0x0101_0101_0101;
 
-    /// The slots with the tag of `fingerprint`: it may be in one of them.
+    /// The slots with the tag of `fingerprint`, which may be in one of them.
     #[inline]
     pub(crate) fn alike(self, fingerprint: u64) -> Slots {
         Slots::zero(self.0 ^ (Self::ONES * Self::tag(fingerprint)))
@@ -40,30 +40,31 @@ impl Summary {
         (self.0 >> Self::DISPLACED_SHIFT) as u8
     }
 
-    /// Whether a session that has its home here and is not in this pair may be in another one.
+    /// Whether a session with this home that is not in this pair may be in another one.
     #[inline]
     pub(crate) fn may_be_elsewhere(self, fingerprint: u64) -> bool {
         self.0 & Self::hint(fingerprint) != 0
     }
 
-    /// A session is put into `slot`.
+    /// The summary after a session was put into `slot`.
     pub(crate) fn with(self, slot: u32, fingerprint: u64) -> Summary {
         Summary(self.without(slot).0 | Self::tag(fingerprint) << (slot * u8::BITS))
     }
 
-    /// The session in `slot` is taken away.
+    /// The summary after the session in `slot` was removed.
     pub(crate) fn without(self, slot: u32) -> Summary {
         Summary(self.0 & !(0xff << (slot * u8::BITS)))
     }
 
-    /// One more session of this home lives elsewhere. A count that has reached its maximum stays
-    /// there, and the hints with it: lookups get slower, never wrong.
+    /// The summary with one more session of this home in another pair. A count that has reached its
+    /// maximum stays there, and so do the hints: lookups get slower, never wrong.
     pub(crate) fn with_displaced(self, fingerprint: u64) -> Summary {
         let counted = self.count(self.displaced().saturating_add(1));
         Summary(counted.0 | Self::hint(fingerprint))
     }
 
-    /// One session less of this home lives elsewhere; with the last one the hints go.
+    /// The summary with one session less of this home in another pair. The last one takes the hints
+    /// along.
     pub(crate) fn without_displaced(self) -> Summary {
         match self.displaced() {
             u8::MAX => self,
@@ -85,11 +86,12 @@ impl Summary {
     }
 }
 
-/// Numbers of slots, the lowest first. Above one that is right there may be some that are not.
+/// Numbers of slots, the lowest first. The first one is right; those above it may be wrong, so the
+/// caller compares the fingerprint.
 pub(crate) struct Slots(u64);
 
 impl Slots {
-    /// Those whose byte of `word` is zero. A byte of 1 above a zero byte is taken for one.
+    /// The slots whose byte of `word` is zero. A byte of 1 above a zero byte counts as zero, too.
     #[inline]
     fn zero(word: u64) -> Slots {
         let highest = Summary::ONES << (u8::BITS - 1);

@@ -17,7 +17,7 @@ pub(crate) struct Position {
     pub(crate) slot: u32,
 }
 
-/// The lock of a shard, and the right to change what it guards.
+/// The lock of a shard, which allows to change what it guards.
 pub(crate) struct Writer<'a> {
     region: &'a Region,
     shard: &'a Shard,
@@ -26,7 +26,7 @@ pub(crate) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Waits for the lock of a shard and finishes what a dead owner has left. None if the lock
+    /// Waits for the lock of a shard and finishes the change of a dead owner. None if the lock
     /// is broken or there is no such shard.
     pub(crate) fn lock(region: &'a Region, index: usize) -> Option<Writer<'a>> {
         let shard = region.shards().get(index)?;
@@ -50,7 +50,7 @@ impl<'a> Writer<'a> {
 
     /// Where the session of `place` lives, expired or not.
     pub(crate) fn find(&self, place: &Place) -> Option<(Position, Entry)> {
-        // The hint stands still under the lock.
+        // The hint does not change under the lock.
         let away = self.summary(place.home)?.may_be_elsewhere(place.fingerprint);
         place.pairs().take(if away { PAIRS } else { 1 }).flatten().find_map(|index| {
             let bucket = self.bucket(index)?;
@@ -60,20 +60,20 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// What lives at `position`.
+    /// The entry at `position`.
     pub(crate) fn entry(&self, position: Position) -> Option<Entry> {
         let slot = self.bucket(position.bucket)?.slot(position.slot as usize)?;
         let fingerprint = slot.fingerprint();
         (fingerprint != 0).then(|| slot.entry(fingerprint))
     }
 
-    /// A free slot for the session of `place`: in its home bucket unless that fills up, then beside
-    /// it unless that does, too, then where most is free.
+    /// A free slot for the session of `place`: in its home bucket up to `HOME_LOAD`, then in the home's
+    /// pair up to `PAIR_LOAD`, then in the pair that has most free slots.
     pub(crate) fn free(&self, place: &Place) -> Option<Position> {
-        /// Up to these loads a home bucket, and the pair of it and its neighbour, take sessions
-        /// whatever the others' loads are. At the table's nominal load 19 of 20 sessions are with
-        /// their home then, and no large table evicts before 85 % of its slots are in use
-        /// (simulated; tests hold it to the nominal load and to more).
+        /// Up to these loads a home bucket, and the pair of it and its neighbour, take sessions for any
+        /// load of the others. So at the table's nominal load 19 of 20 sessions are in the pair of
+        /// their home, and no large table evicts before 85 % of its slots are in use (simulated;
+        /// tests check the nominal load and more).
         const HOME_LOAD: usize = 5;
         const PAIR_LOAD: usize = 11;
         let load = |bucket: u32| Some(self.summary(bucket)?.load());
@@ -98,8 +98,7 @@ impl<'a> Writer<'a> {
         Some(Position { bucket, slot: slot as u32 })
     }
 
-    /// Sessions that live where the session of `place` might: those with its home, and those of the
-    /// next two pairs.
+    /// Sessions in the first three pairs of buckets that the session of `place` may live in.
     pub(crate) fn neighbours<'p>(
         &'p self,
         place: &'p Place,
@@ -136,7 +135,7 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
-    /// Takes a session away and counts it as `reason`; a tombstone has been counted before.
+    /// Removes a session and counts it as `reason`. A tombstone has been counted before.
     pub(crate) fn remove(&self, position: Position, entry: Entry, reason: Counter) -> Option<()> {
         let home = Place::home(self.region, entry.fingerprint);
         let displaced = match are_pair(home, position.bucket) {
@@ -171,8 +170,8 @@ impl<'a> Writer<'a> {
         self.set_meta(position, entry, entry.meta.tombstone(), total, counts)
     }
 
-    /// Gives a session another server or time to live. In a superseded table, one that has moved is
-    /// marked so.
+    /// Gives a session another server or time to live. In a superseded table, a session that moves is
+    /// marked.
     pub(crate) fn rebind(&self, position: Position, entry: Entry, meta: Meta) -> Option<()> {
         let (from, to) = (entry.meta.server(), meta.server());
         let moves = from != to;
@@ -187,8 +186,8 @@ impl<'a> Writer<'a> {
         self.set_meta(position, entry, meta.with_moved(is_moved), total, counts)
     }
 
-    /// Puts a session in place of its tombstone. It counts as moved: a successor may have it from
-    /// before.
+    /// Puts a session in place of its tombstone. In a superseded table it is marked as moved: a
+    /// successor may have the former session.
     pub(crate) fn replace(&self, position: Position, entry: Entry) -> Option<()> {
         let meta = entry.meta.with_moved(self.is_superseded());
         self.commit(Change {
@@ -205,7 +204,7 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
-    /// The successors know what has become of the session: a tombstone goes, a mark is taken off.
+    /// The successors have repeated the change: removes a tombstone, or takes the mark off.
     pub(crate) fn settle(&self, position: Position, entry: Entry) -> Option<()> {
         match entry.meta.is_tombstone() {
             true => self.remove(position, entry, Counter::Forgotten),
@@ -238,7 +237,7 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
-    /// The shard is that of a superseded table from now on, or no longer.
+    /// Notes whether the shard belongs to a superseded table.
     pub(crate) fn set_superseded(&self, superseded: bool) {
         self.shard.superseded.store(superseded.into(), Ordering::Relaxed);
     }
@@ -264,14 +263,14 @@ impl<'a> Writer<'a> {
         Some(slot.version(Ordering::Relaxed).wrapping_add(1))
     }
 
-    /// The shard's counter and its value after one more.
+    /// The index of the shard's counter, and its next value.
     fn total(&self, counter: Counter) -> Option<(u32, u64)> {
         let index = counter as u32;
         let value = self.memory.totals.get(index as usize)?.load(Ordering::Relaxed);
         Some((index, value.wrapping_add(1)))
     }
 
-    /// The server's counter and its value after one more.
+    /// The index of the server's counter, and its next value.
     fn count(&self, server: u16, counter: Counter) -> Option<(u32, u32)> {
         let index = count_index(server, counter);
         let value = self.memory.counts.get(index as usize)?.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The atomics of the table: the processor's, or loom's when the interleavings are checked.
+//! The atomics of the table: the processor's, or loom's where interleavings are checked.
 
 pub mod flag;
 
@@ -7,7 +7,7 @@ pub(crate) use super::loom::mortal::{fence, AtomicU32, AtomicU64, Ordering};
 #[cfg(not(loom))]
 pub(crate) use core::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
 
-/// Tells the processor, or loom's scheduler, that another thread has to move on first.
+/// Waits a moment for another thread: by the processor's hint, or by loom's scheduler.
 #[inline]
 pub(crate) fn pause() {
     #[cfg(not(loom))]
