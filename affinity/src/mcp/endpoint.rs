@@ -1,4 +1,4 @@
-//! The session that the `endpoint` event names, which begins a stream of the transport HTTP+SSE.
+//! The session of a stream of HTTP+SSE, which the stream's first event, `endpoint`, names.
 
 use super::step::{Fault, Step};
 use super::target::{self, OwnId};
@@ -7,19 +7,19 @@ use super::text::query::{self, split};
 use super::text::sse::{Piece, Stream};
 use crate::policy::Announced;
 
-/// The longest data of an `endpoint` event that is read, in bytes: a target, an authority before it,
-/// and parameters that do not matter.
+/// The longest data of an `endpoint` event that is read, in bytes: scheme and authority, path and query,
+/// fragment.
 const MAX_DATA: usize = 2048;
 
-/// Reads a stream up to its first event `endpoint`, whose data is a URI reference. Which text of it
-/// names the session says [`target`].
+/// Reads a stream up to its first event `endpoint`, whose data is a URI reference. [`target`] says which
+/// text of it names the session.
 pub(super) struct Endpoint<'a> {
     stream: Stream,
     kind: Bounded<8>,
     in_kind: bool,
     has_data: bool,
     data: Bounded<MAX_DATA>,
-    /// The URI of the stream as its request line has it.
+    /// Path and query of the stream's request line.
     uri: &'a [u8],
     id: Id,
     announced: Announced,
@@ -78,7 +78,7 @@ impl<'a> Endpoint<'a> {
         self.id.get()
     }
 
-    /// What that is.
+    /// What the text is.
     pub(super) fn announced(&self) -> Announced {
         self.announced
     }
@@ -113,8 +113,8 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-/// The query of a reference. It ends at the fragment, and at a byte that is in no URI, so that an id in
-/// quoted text, or in JSON, ends where it ends.
+/// The query of a reference. It ends at the fragment, and at a byte that is in no URI: so an id in quoted
+/// text, or in JSON, ends at the quote.
 fn query_of(reference: &[u8]) -> &[u8] {
     let (before, query) = split(reference, b'?');
     let query = query.filter(|_| !before.contains(&b'#')).unwrap_or_default();
@@ -122,7 +122,7 @@ fn query_of(reference: &[u8]) -> &[u8] {
     query.split(is_end).next().unwrap_or_default()
 }
 
-/// Without the control characters and spaces around it, as the URL standard reads a URI.
+/// The data without the control characters and spaces around it, as the URL standard reads a URI.
 fn trim(data: &[u8]) -> &[u8] {
     let is_text = |byte: &u8| *byte > b' ';
     let begin = data.iter().position(is_text).unwrap_or(data.len());

@@ -1,24 +1,23 @@
-//! What a request names, what its answer can teach, and what ends.
+//! Which session or task a request names.
 
-use super::response::{Body, Effects};
+use super::response::{Content, Effects};
 use super::text::bounded::{Id, MAX_ID};
 use super::text::query;
 use super::{name, target};
 use crate::policy::Presented;
 use crate::table::Kind;
 
-/// The revision that did away with sessions, and whose servers check `Mcp-Method` and `Mcp-Name`
-/// against the body.
+/// The first revision without sessions. Its servers check `Mcp-Method` and `Mcp-Name` against the body.
 const STATELESS: &[u8] = b"2026-07-28";
 
 const SESSION_ID: &[u8] = b"mcp-session-id";
 
-/// A request, as far as it matters here. What it does not have is empty.
+/// The parts of a request that name a session. A part that is missing is empty.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Its HTTP method.
     pub verb: Verb,
-    /// `Mcp-Session-Id`, the first line of it; see [`Request::add_session`].
+    /// The first line of `Mcp-Session-Id`; see [`Request::add_session`].
     pub session: &'a [u8],
     /// How many lines of that header there are.
     pub lines: Lines,
@@ -30,7 +29,7 @@ pub struct Request<'a> {
     pub name: &'a [u8],
     /// The query, undecoded, without its question mark.
     pub query: &'a [u8],
-    /// Path and query as the request line has them.
+    /// Path and query as in the request line.
     pub target: &'a [u8],
 }
 
@@ -41,8 +40,8 @@ pub enum Lines {
     None,
     /// There is one, or several that are equal.
     Alike,
-    /// There are several, and not all are equal. Each server chooses one, and it may not be the one
-    /// that nginx would go by.
+    /// There are several, and not all are equal. Each server chooses one of them, perhaps another one
+    /// than nginx would.
     Differ,
 }
 
@@ -58,8 +57,8 @@ pub enum Verb {
 }
 
 impl<'a> Request<'a> {
-    /// Takes a header; its name is in lower case. Of one that comes twice the first counts that is not
-    /// empty.
+    /// Adds a header; its name is in lower case. If a header comes several times, the first that is not
+    /// empty counts.
     ///
     /// An underscore in the name of `Mcp-Session-Id` is a hyphen: nginx passes such names on with
     /// `underscores_in_headers on`, and servers that read headers by CGI's rules (RFC 3875, section
@@ -85,7 +84,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Takes a line of `Mcp-Session-Id`.
+    /// Adds a line of `Mcp-Session-Id`.
     #[inline]
     pub fn add_session(&mut self, line: &'a [u8]) {
         let line = trim(line);
@@ -96,26 +95,27 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The id that is asked for first. An id that must be decoded is put into `scratch`.
+    /// The id that is looked up first. An id that must be decoded is put into `scratch`.
     ///
-    /// - `Mcp-Name` of a request about a task, at a stateless revision. A task is on one server, whatever
-    ///   session id the client has left over from another time: there are no sessions at that revision,
-    ///   and its servers do not read the header.
-    /// - `Mcp-Session-Id`, at any revision. Where there is one, nothing in the URI is a session's: users
-    ///   put keys of their own into queries (`?session_id=KEY`).
-    /// - What names a stream of HTTP+SSE: the target, if it can have an id of its own, else the session
+    /// - `Mcp-Name` of a request about a task, at a stateless revision. A task is on one server. A session
+    ///   id beside it is a leftover of the client: that revision has no sessions, and its servers do not
+    ///   read the header.
+    /// - `Mcp-Session-Id`, at any revision. If there is one, the URI names no session: users put keys of
+    ///   their own into queries (`?session_id=KEY`).
+    /// - The name of a stream of HTTP+SSE: the target, if it can have an id of its own, else the session
     ///   id in the query (see `target.rs`).
     ///
-    /// Neither the version nor `Accept` tells the transports apart: clients of HTTP+SSE send both.
+    /// Neither the version nor `Accept` distinguishes the transports: clients of HTTP+SSE send both.
     #[inline]
     pub fn id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
-        // Nearly all, since no revision with sessions has `Mcp-Method`.
+        // The usual case: no revision with sessions has `Mcp-Method`.
         if !self.session.is_empty() && self.method.is_empty() {
             return (self.lines == Lines::Alike).then_some((Kind::Session, self.session));
         }
         self.other_id(scratch)
     }
 
+    /// The id of a request that has `Mcp-Method` or no session. Out of line: `id` stays short.
     #[inline(never)]
     fn other_id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
         if self.lines == Lines::Differ {
@@ -133,10 +133,11 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The id that is asked for where the first one is unknown.
+    /// The id that is looked up if the first one is unknown.
     pub fn second_id<'s>(&'s self, scratch: &'s mut Id) -> Option<(Kind, &'s [u8])> {
         match (self.session.is_empty(), self.names_task(self.is_stateless())) {
-            // A task that nginx has not seen, of a client with a known session: its server may be the one.
+            // A task that nginx does not know, of a client with a known session: probably the session's
+            // server has the task.
             (false, true) => Some((Kind::Session, self.session)),
             (true, false) if self.may_be_announced() => {
                 query::session_id(self.query, scratch).map(|id| (Kind::Sse, id))
@@ -145,22 +146,23 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// What a request is if the zone knows none of its ids.
+    /// What the request presents if the zone knows none of its ids.
     pub fn unknown(&self) -> Presented {
         let stateless = self.is_stateless();
         match self.lines {
             Lines::Differ => Presented::Ambiguous,
-            // Sessions begin by `initialize`, which a stateless revision does not have: a leftover.
+            // Sessions begin by `initialize`, which a stateless revision does not have: the id is a
+            // leftover.
             Lines::Alike if !self.session.is_empty() && stateless => Presented::Leftover,
             Lines::Alike if !self.session.is_empty() => Presented::Unknown(Kind::Session),
             _ if self.names_task(stateless) => Presented::Unknown(Kind::Task),
-            // An unknown target may be any URI.
+            // An unknown target is no id: it may be any URI.
             _ if query::session_id(self.query, &mut Id::new()).is_none() => Presented::NoId,
             _ => Presented::Unknown(Kind::Sse),
         }
     }
 
-    /// What its answer may teach.
+    /// What the answer may do to sessions.
     #[inline]
     pub fn effects(&self) -> Effects {
         let stateless = self.is_stateless();
@@ -169,10 +171,10 @@ impl<'a> Request<'a> {
             ends: self.verb == Verb::Delete,
             ambiguous: self.lines == Lines::Differ,
             body: match self.verb {
-                _ if stateless && self.method == b"tools/call" => Body::Task,
-                // Whatever id is in its query: the event may bring another.
-                Verb::Get if self.session.is_empty() => Body::Endpoint,
-                _ => Body::Nothing,
+                _ if stateless && self.method == b"tools/call" => Content::Task,
+                // Also with an id in the query: the event may bring another one.
+                Verb::Get if self.session.is_empty() => Content::Endpoint,
+                _ => Content::Nothing,
             },
         }
     }
@@ -181,14 +183,15 @@ impl<'a> Request<'a> {
         stateless && matches!(self.method, b"tasks/get" | b"tasks/update" | b"tasks/cancel")
     }
 
-    /// Whether the target can be that of an `endpoint` event.
+    /// Whether an `endpoint` event can have announced the target.
     fn may_be_announced(&self) -> bool {
         self.target.len() <= MAX_ID && target::may_be_announced(self.target)
     }
 
-    /// Revisions are dates. What is none is older than the stateless ones.
+    /// A revision is a date (`2026-07-28`). A value that is no date counts as an older revision, with
+    /// sessions.
     fn is_stateless(&self) -> bool {
-        // Nearly all versions are older.
+        // First the comparisons that decide for most versions.
         let is_date = self.version.len() == STATELESS.len()
             && self.version >= STATELESS
             && self.version.iter().zip(STATELESS).all(|(byte, like)| match like {
@@ -199,15 +202,15 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Whether a name of a header is that of `Mcp-Session-Id` but for underscores.
+/// Whether the name of a header is that of `Mcp-Session-Id`, with underscores for hyphens.
 #[cold]
 fn is_session_id(name: &[u8]) -> bool {
     let unfolded = name.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte });
     unfolded.eq(SESSION_ID.iter().copied())
 }
 
-/// Without the spaces and tabs around a header's value (RFC 9110, section 5.5), which nginx keeps in
-/// part.
+/// A header's value without the spaces and tabs around it (RFC 9110, section 5.5). nginx keeps some of
+/// them.
 #[inline]
 pub fn trim(value: &[u8]) -> &[u8] {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));

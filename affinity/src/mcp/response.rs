@@ -1,4 +1,4 @@
-//! What a response may change, and what in its body is to be looked for.
+//! What a response may do to sessions, and what to look for in its body.
 
 use crate::table::Kind;
 
@@ -16,7 +16,7 @@ pub struct Response<'a> {
 /// What to look for in the body of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
-    /// Nothing: let it pass.
+    /// Nothing.
     Nothing,
     /// The `endpoint` event of a stream of the transport HTTP+SSE.
     Endpoint,
@@ -33,7 +33,7 @@ pub enum BodyFormat {
     Sse,
 }
 
-/// What the answer to a request may teach, once its head is there.
+/// What the answer to a request may do to sessions. The head of the answer decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Effects {
     /// It may name a session.
@@ -42,26 +42,26 @@ pub struct Effects {
     pub(super) ends: bool,
     /// The request's ids contradict each other.
     pub(super) ambiguous: bool,
-    pub(super) body: Body,
+    pub(super) body: Content,
 }
 
 /// What a body may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
+pub(super) enum Content {
     Nothing,
     Endpoint,
     Task,
 }
 
 impl Effects {
-    /// Whether the request is to be refused: its `Mcp-Session-Id` lines differ.
+    /// Whether the request is to be rejected: its `Mcp-Session-Id` lines differ.
     pub fn is_ambiguous(&self) -> bool {
         self.ambiguous
     }
 
     /// Whether the request may be one that opens a stream of HTTP+SSE: a GET without `Mcp-Session-Id`.
     pub fn opens_stream(&self) -> bool {
-        self.body == Body::Endpoint
+        self.body == Content::Endpoint
     }
 
     /// Whether the `Mcp-Session-Id` of an answer with this status names a session.
@@ -71,9 +71,9 @@ impl Effects {
 
     /// Whether the answer of the session's own server, with this status, ends the session.
     ///
-    /// Only a `DELETE` that is answered 2xx does. A 404 ends nothing: servers also answer it to a
-    /// method that they do not have (`GET` where only `POST` is routed), to a path that does not
-    /// exist, and to a stranger who presents somebody else's id. A task is not ended by a request.
+    /// Only a `DELETE` that is answered 2xx does. A 404 ends nothing: servers also send it for a method
+    /// that they do not have (`GET` where only `POST` is routed), for a path that does not exist, and to a
+    /// client that presents the id of another one. No request ends a task.
     pub fn ends(&self, kind: Kind, status: u16) -> bool {
         match kind {
             Kind::Session | Kind::Sse => self.ends && is_success(status),
@@ -81,7 +81,7 @@ impl Effects {
         }
     }
 
-    /// What the body of the answer can teach.
+    /// What to look for in the body of the answer.
     pub fn watch(&self, response: &Response) -> Watch {
         if is_encoded(response.encoding) {
             return Watch::Nothing;
@@ -94,8 +94,8 @@ impl Effects {
             return Watch::Nothing;
         };
         match (self.body, format) {
-            (Body::Task, format) if is_success(response.status) => Watch::Task(format),
-            (Body::Endpoint, BodyFormat::Sse) if response.status == 200 => Watch::Endpoint,
+            (Content::Task, format) if is_success(response.status) => Watch::Task(format),
+            (Content::Endpoint, BodyFormat::Sse) if response.status == 200 => Watch::Endpoint,
             _ => Watch::Nothing,
         }
     }
@@ -105,7 +105,8 @@ fn is_success(status: u16) -> bool {
     (200..300).contains(&status)
 }
 
-/// Whether the body is in an encoding. HTTP does not want `identity` to be named, and some name it.
+/// Whether the body is encoded. Servers should not send `identity` (RFC 9110, section 8.4.1), and some
+/// do.
 fn is_encoded(encoding: &[u8]) -> bool {
     !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
 }

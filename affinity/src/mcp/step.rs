@@ -1,6 +1,6 @@
-//! What a buffer of a body has brought.
+//! The result of one buffer of a body.
 
-/// What a buffer has brought.
+/// The result of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     More,
@@ -9,13 +9,13 @@ pub(super) enum Step {
     Found,
 }
 
-/// Why an answer that should give an id gives none.
+/// Why a body that should have an id has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The data of an `endpoint` event is no URI of an HTTP server.
     NoTarget,
     /// The target of an `endpoint` event is the same for every stream.
     NoId,
-    /// The id, or the data that should have it, is longer than what is read.
+    /// The id, or the data that should have it, is too long.
     TooLong,
 }

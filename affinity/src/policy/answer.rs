@@ -3,18 +3,18 @@
 use super::rules::{Policy, Rules, Unavailable};
 use crate::table::Existing;
 
-/// An answer of an upstream server, as far as it can teach.
+/// An answer of an upstream server, as far as it can change a session.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {
     /// Its status code.
     pub status: u16,
-    /// The session that the request was found to belong to, if any.
+    /// Which server answered, if the request has a session.
     pub session: Option<AnsweredBy>,
     /// The id that `create` found in the response, if any.
     pub created: Option<Created>,
-    /// The session ends with it, if its own server says so.
+    /// The answer ends the session, if the session's own server sent it.
     pub ends: bool,
-    /// It is that of a backup server, which stands in for the session's own.
+    /// A backup server sent it, which stands in for the session's own.
     pub stands_in: bool,
 }
 
@@ -32,9 +32,9 @@ pub enum AnsweredBy {
 /// An id in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
-    /// The one that the request carried.
+    /// The id that the request carried.
     Presented,
-    /// Another one.
+    /// Another id.
     Other,
 }
 
@@ -43,16 +43,16 @@ pub enum Created {
 pub enum Announced {
     /// A task.
     Task,
-    /// A stream of HTTP+SSE, by a session id, or by a target with one: it is named so.
+    /// A stream of HTTP+SSE, by a session id, or by a target with an id in a parameter that names one.
     Stream,
-    /// A stream of HTTP+SSE, by a target that only looks as if it had an id.
+    /// A stream of HTTP+SSE, by a target with a text that only looks like an id.
     Target,
 }
 
-/// Who has the session that the body of an answer names.
+/// Which server has the session that the body of an answer names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
-    /// Nobody, or the server that answered.
+    /// None, or the server that answered.
     None,
     /// Another server.
     Other,
@@ -63,15 +63,15 @@ pub enum Holder {
 /// What becomes of the session that the body of an answer names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Clash {
-    /// It is bound to the server that answered, unless another one has it.
+    /// It is bound to the server that answered, unless another server has it.
     Keep,
     /// It is bound to the server that answered.
     Move,
-    /// It ends, if there is one: the text names no session, several servers have it.
+    /// It ends, if it exists: several servers announce the text, so it names no session.
     End,
 }
 
-/// What an answer teaches.
+/// What an answer changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// No session changes.
@@ -85,7 +85,7 @@ pub enum Change {
 }
 
 impl Policy {
-    /// What the session table learns from an answer.
+    /// What an answer changes.
     pub fn on_answer(&self, answer: &Answer) -> Change {
         if self.mcp && answer.ends && answer.session == Some(AnsweredBy::Own) {
             return Change::End;
@@ -106,7 +106,7 @@ impl Policy {
                     false => self.existing(answer.status),
                 };
                 match (answer.created, answer.session) {
-                    // The lookup has refreshed it already.
+                    // The lookup has refreshed the session already.
                     (None | Some(Created::Presented), Some(AnsweredBy::Own)) => Change::Nothing,
                     (None, Some(AnsweredBy::Instead)) if existing == Existing::Move => {
                         Change::BindPresented(existing)
@@ -115,9 +115,9 @@ impl Policy {
                     (Some(Created::Presented), Some(AnsweredBy::Other)) => {
                         Change::BindCreated(Existing::Keep)
                     }
-                    // The newest binding wins: who answers an `initialize` holds the session.
+                    // The newest binding wins: the server that answers an `initialize` has the session.
                     (Some(_), None) if self.mcp => Change::BindCreated(Existing::Move),
-                    // The client made the id, and has perhaps sent it with several requests at once.
+                    // The client made the id, and may have sent it with several requests at once.
                     (Some(Created::Presented), None) if !self.mcp => {
                         Change::BindCreated(Existing::Keep)
                     }
@@ -127,14 +127,15 @@ impl Policy {
         }
     }
 
-    /// What becomes of the session that the body of an answer names. `shared` says whether its target is
-    /// one of [`SharedTargets`](crate::mcp::SharedTargets), and whether it is to be noted as one if the
-    /// session ends.
+    /// What becomes of the session that the body of an answer names. `shared`: its target is one of
+    /// [`SharedTargets`](crate::mcp::SharedTargets). With `Clash::End` the caller notes the target there.
     ///
-    /// A task keeps its first server: tools repeat what they are told. A stream is announced by its own
-    /// server: an id that the client has chosen comes from another one when it opens its stream anew, and
-    /// its newest stream counts. A target without such an id that two servers announce is the same for every stream: it is bound to none of
-    /// them from then on, or the requests of all streams would follow the latest one.
+    /// - A task keeps its first server: the result of a tool may repeat the id of any task.
+    /// - A stream is announced by its own server. If the client has chosen the id, another server announces
+    ///   it when the client opens its stream again. The newest stream counts.
+    /// - A target that only seems to have an id and that two servers announce is the same for every
+    ///   stream. From then on it is bound to none, or the requests of all streams would follow the latest
+    ///   one.
     pub fn on_announced(&self, announced: Announced, holder: Holder, shared: bool) -> Clash {
         match (announced, holder) {
             (Announced::Target, Holder::Other) => Clash::End,
@@ -144,7 +145,7 @@ impl Policy {
         }
     }
 
-    /// What becomes of a session that an answer's id already has with another server.
+    /// What becomes of the session that an answer's id already has with another server.
     pub(super) fn existing(&self, status: u16) -> Existing {
         match self.rules {
             Rules::Affinity if self.unavailable != Unavailable::Rebind || !self.moves(status) => {
@@ -154,7 +155,7 @@ impl Policy {
         }
     }
 
-    /// Whether an answer shows that its server has taken a session over.
+    /// Whether an answer shows that its server has taken over a session.
     fn moves(&self, status: u16) -> bool {
         if self.mcp {
             is_success(status)

@@ -1,7 +1,7 @@
-//! What happens to a request and to a session: rules as values, decided without nginx.
+//! What happens to a request and to a session: rules as values, without nginx.
 //!
 //! A request passes three questions, in this order: where does its id lead (`on_lookup`), what if
-//! that server cannot be had (`on_unavailable`), and what does the answer teach (`on_answer`).
+//! that server is not available (`on_unavailable`), and what does the answer change (`on_answer`).
 
 mod answer;
 mod backup;

@@ -14,9 +14,9 @@ pub enum Status {
     Hit,
     /// The request carries an id without a session.
     Unknown,
-    /// The session's server could not be had, and may come back.
+    /// The session's server was not available, and may come back.
     Unavailable,
-    /// The session's server could not be had, and will not come back.
+    /// The session's server was not available, and counts as gone.
     Gone,
     /// The session has moved to the server that answered.
     Rebound,
@@ -37,14 +37,14 @@ impl Status {
     }
 }
 
-/// What the zone said about the id that a request carries.
+/// What the zone knows of the id that a request carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presented {
     /// There is no id.
     NoId,
     /// The id has no session.
     Unknown(Kind),
-    /// The id has no session, and comes at a revision of MCP that has none.
+    /// The id has no session, and the request has a revision of MCP without sessions.
     Leftover,
     /// There are several ids, and they contradict each other.
     Ambiguous,
@@ -55,9 +55,9 @@ pub enum Presented {
 /// Where a request goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// Wherever the balancer says.
+    /// To the server that the balancer chooses.
     Balance,
-    /// There as well, and the session is to be forgotten.
+    /// To the server that the balancer chooses, and the session is forgotten.
     Afresh,
     /// To the session's server.
     Server,
@@ -70,30 +70,30 @@ pub enum Route {
 pub enum Rejection {
     /// 404: there is no such session, and there will be none.
     NotFound,
-    /// 404, and the session is to be forgotten.
+    /// 404, and the session is forgotten.
     Gone,
     /// 503 with `Retry-After`: the session's server may come back.
     Unavailable,
-    /// 400: the request's ids contradict each other. A server may go by another one than nginx.
+    /// 400: the request's ids contradict each other. A server may use another one than nginx.
     Ambiguous,
 }
 
-/// Why a session's server cannot be had.
+/// Why a session's server is not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absence {
     /// It cannot be reached, or is down.
     Unreachable,
-    /// The same for so long that it counts as gone; or it is no longer in the upstream.
+    /// It has been so for so long that it counts as gone; or it is no longer in the upstream.
     Gone,
     /// It is not in this upstream, but in another one of the zone, and nginx has redirected the request
-    /// here from an upstream (`X-Accel-Redirect`, `error_page`): the session is no less alive.
+    /// here from an upstream (`X-Accel-Redirect`, `error_page`). The session is still alive.
     Elsewhere,
     /// At `max_conns`.
     Full,
 }
 
 impl Policy {
-    /// Where the request goes, by what the zone said of its id.
+    /// Where the request goes, by what the zone knows of its id.
     pub fn on_lookup(&self, presented: Presented) -> (Status, Route) {
         match (presented, self.unknown) {
             (Presented::NoId, _) => (Status::None, Route::Balance),
@@ -101,14 +101,14 @@ impl Policy {
             (Presented::Unknown(Kind::Session), Unknown::Reject) => {
                 (Status::Unknown, Route::Reject(Rejection::NotFound))
             }
-            // An id in a query may be a user's key that no server has issued.
+            // No server needs to have issued an id in a query: it may be a user's key.
             (Presented::Unknown(_) | Presented::Leftover, _) => (Status::Unknown, Route::Balance),
             (Presented::Ambiguous, _) => (Status::Unknown, Route::Reject(Rejection::Ambiguous)),
         }
     }
 
-    /// Where the request goes when the server of its session, or task, cannot be had. `opens_stream` says
-    /// whether it is to open a stream of HTTP+SSE: that begins at any server, and names its session itself.
+    /// Where the request goes when the server of its session, or task, is not available. `opens_stream`:
+    /// the request opens a stream of HTTP+SSE. A stream begins at any server and names its own session.
     pub fn on_unavailable(
         &self,
         kind: Kind,

@@ -145,7 +145,7 @@ fn of_several_requests_with_an_id_that_the_client_made_the_first_binds_it() {
     let mut p = policy();
     let again = answer(200, None, Some(Created::Presented));
     assert_eq!(p.on_answer(&again), Change::BindCreated(Existing::Keep));
-    // There any server may claim an id.
+    // In MCP the newest answer has the id.
     p.mcp = true;
     assert_eq!(p.on_answer(&again), Change::BindCreated(Existing::Move));
 }
@@ -261,7 +261,7 @@ fn a_task_keeps_its_server_a_stream_follows_and_a_target_of_two_is_none() {
         assert_eq!(p.on_announced(announced, Holder::Other, false), other);
         assert_eq!(p.on_announced(announced, Holder::Gone, false), gone);
     }
-    // Known to be that of two, it is bound to nobody, whoever announces it.
+    // A target that is known to be shared is bound to no server, whichever announces it.
     for holder in [Holder::None, Holder::Other, Holder::Gone] {
         assert_eq!(p.on_announced(Announced::Target, holder, true), Clash::End);
     }

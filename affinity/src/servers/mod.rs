@@ -1,13 +1,13 @@
-//! The state of a server: what is known of it, from evidence alone.
+//! The state of a server, from evidence alone.
 //!
 //! A session lives on one server, and no other can serve it. So its server is tried unless it cannot
-//! be reached, and that is a fact of the network: a TCP connection that was refused or reset, or
-//! that did not come about in time. A slow answer, an error, a broken TLS handshake, or a port that
-//! this machine has run out of is the failure of one request and tells nothing of the server.
+//! be reached. That is a fact of the network: a TCP connection was refused or reset, or was not
+//! established in time. A slow answer, an error, a broken TLS handshake, or the lack of a local port is
+//! the failure of one request and says nothing about the server.
 //!
-//! [`Record`] is what all workers share of one server of a zone; [`Record::apply`] is the table
-//! (state × event → state); [`Record::view`] is what one upstream makes of it. What the
-//! administrator wants (drain, down) is a second value, which no event changes.
+//! [`Record`] is what all workers share of one server of a zone. [`Record::apply`] is the table
+//! (state × event → state). [`Record::view`] is the state in one upstream. What the administrator
+//! wants (drain, down) is a second value, which no event changes.
 
 mod record;
 mod run;

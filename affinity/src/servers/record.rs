@@ -4,41 +4,41 @@ use super::run::{later, Run};
 use super::state::{Known, Reason, Source};
 use crate::time::{Span, Tick};
 
-/// Something that happened with a server.
+/// Evidence about a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// It has accepted a connection.
+    /// The server has accepted a connection.
     Accepted,
-    /// The header of an answer has come.
+    /// The header of an answer has arrived.
     Answered,
-    /// A call ended by the read timeout without a byte of an answer.
+    /// A request ended by the read timeout without a byte of an answer.
     Silent,
     /// A request could not connect to it.
     Failed(Reason),
-    /// An attempt of nginx's own could not connect to it. `alone`: no other server of its upstreams
-    /// can be reached either, so that the fault is nearer and the attempt proves nothing.
+    /// An attempt of this module could not connect to it. `alone`: no other server of its upstreams can
+    /// be reached either. Then the fault is probably on this side, and the attempt proves nothing.
     AttemptFailed {
         /// Why.
         reason: Reason,
         /// See above.
         alone: bool,
     },
-    /// Its name has addresses, and this one is none of them.
+    /// The server's name has addresses, and this one is not among them.
     Missing,
-    /// It is an address of its name, or the name has none at all.
+    /// The address is among those of the server's name, or the name has none at all.
     Listed,
 }
 
-/// What a zone's upstreams have set.
+/// What the upstreams of a zone configure together.
 #[derive(Clone, Copy, Debug)]
 pub struct Thresholds {
     /// Longest pause between two failed attempts that count together.
     pub pause: Span,
-    /// Attempts that have failed for so long make a server gone, in each upstream of the zone.
+    /// A server is gone in each upstream of the zone when attempts have failed for this long.
     pub gone_after: Span,
 }
 
-/// Silent calls in a row that make a server slow.
+/// Silent requests in a row after which a server is slow.
 pub const SLOW_CALLS: u8 = 3;
 
 /// What all workers share of one server of a zone.
@@ -48,13 +48,13 @@ pub struct Record {
     pub known: Known,
     /// Why.
     pub reason: Reason,
-    /// Where that was seen.
+    /// The source of that.
     pub source: Source,
-    /// Since when; meaningless while nothing has happened.
+    /// Since when; none while no event has changed the state.
     pub since: Option<Tick>,
-    /// Silent calls in a row, [`SLOW_CALLS`] at most.
+    /// Silent requests in a row, at most [`SLOW_CALLS`].
     pub silent: u8,
-    /// Its address came from DNS while nginx runs, and may leave without a reload.
+    /// Its address came from DNS while nginx runs, and may be removed without a reload.
     pub resolved: bool,
     /// Failed attempts, while it is unreachable or gone.
     pub failing: Option<Run>,
@@ -62,26 +62,27 @@ pub struct Record {
     pub missing: Option<Run>,
     /// When it failed last, by request or attempt.
     pub last_failure: Option<Tick>,
-    /// When it has answered, or accepted a connection, as far as that was worth noting.
+    /// When it last answered or accepted a connection. Not noted for each request of a server that is
+    /// up.
     pub last_success: Option<Tick>,
     /// Since when an upstream of the zone has had it `down`.
     pub down_since: Option<Tick>,
 }
 
 impl Record {
-    /// Whether all workers can go on as if there were no record: the server is up, and no count has
-    /// begun that an answer would end.
+    /// Whether the record has no effect: the server is up, and no count has begun that an answer would
+    /// end.
     pub fn is_plain(&self) -> bool {
         self.known == Known::Up && self.silent == 0 && self.missing.is_none()
     }
 
-    /// Whether it says nothing that is worth a place in the zone's list.
+    /// Whether the server needs no place in the zone's list for the sake of its record.
     pub fn is_blank(&self) -> bool {
         self.is_plain() && self.down_since.is_none()
     }
 
-    /// Whether the server has come back since `begun`: a connection that was begun before that, and
-    /// fails later, proves nothing.
+    /// Whether the server has come back since `begun`. Then the failure of a connection that was begun
+    /// at that moment proves nothing.
     pub fn is_back_since(&self, begun: Tick) -> bool {
         self.known == Known::Up && self.since.is_some_and(|since| since.since(begun) > Span(0))
     }
@@ -130,7 +131,7 @@ impl Record {
             (Known::Up | Known::Slow, Event::Failed(reason)) => {
                 next = next.unreachable(reason, Source::Request, now);
             }
-            // Attempts of nginx's own come regularly; requests prove nothing that these do not.
+            // Attempts of this module come regularly; a request proves nothing more.
             (Known::Unreachable | Known::Gone, Event::Failed(_)) => (),
             (Known::Up | Known::Slow, Event::AttemptFailed { reason, .. }) => {
                 next = next.unreachable(reason, Source::Attempt, now);

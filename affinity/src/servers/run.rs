@@ -2,7 +2,7 @@
 
 use crate::time::{Span, Tick};
 
-/// Observations that follow each other without too long a pause.
+/// Observations without too long a pause between two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// The first one.

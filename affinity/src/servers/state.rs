@@ -1,16 +1,17 @@
 //! The states of a server, and why it is in one.
 
-/// What is known of a server, from connections to it.
+/// The state of a server, from connections to it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Known {
-    /// It gets requests of its sessions, and new sessions.
+    /// The server gets the requests of its sessions, and new sessions.
     #[default]
     Up = 0,
-    /// Several calls in a row got no byte of an answer within the read timeout. No new sessions.
+    /// Several requests in a row got no byte of an answer within the read timeout. The server gets no
+    /// new sessions.
     Slow = 1,
-    /// It could not be connected to. nginx goes on trying.
+    /// No connection could be established. nginx goes on trying.
     Unreachable = 2,
-    /// The same, for so long that its sessions count as lost.
+    /// The same, for so long that the server's sessions count as lost.
     Gone = 3,
 }
 
@@ -41,7 +42,7 @@ impl Known {
 /// Why a server is in its state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// There is nothing to explain.
+    /// None.
     #[default]
     None = 0,
     /// `ECONNREFUSED`, or the file of a Unix socket is missing.
@@ -52,13 +53,13 @@ pub enum Reason {
     TimedOut = 3,
     /// `EHOSTUNREACH`, `EHOSTDOWN`.
     NoRoute = 4,
-    /// Calls that ended by the read timeout without a byte.
+    /// Requests ended by the read timeout without a byte.
     Silent = 5,
     /// Its name has other addresses now.
     NotInDns = 6,
     /// Its configuration says `down`.
     Administrator = 7,
-    /// In no upstream of the zone.
+    /// It is in no upstream of the zone.
     Removed = 8,
 }
 
@@ -93,7 +94,7 @@ impl Reason {
     }
 }
 
-/// Where evidence comes from.
+/// The source of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Source {
     /// There is none yet.
@@ -101,7 +102,7 @@ pub enum Source {
     None = 0,
     /// A client's request.
     Request = 1,
-    /// An attempt of nginx's own to connect.
+    /// An attempt of this module to connect.
     Attempt = 2,
 }
 

@@ -192,7 +192,7 @@ fn an_address_that_is_not_in_dns_is_gone_after_gone_after_even_if_it_answers() {
     assert_eq!(gone.view(&PLACE, at(400)).known, Known::Gone);
     let back = gone.apply(Event::Listed, at(410), &RULES);
     assert_eq!(back.view(&PLACE, at(410)).known, Known::Up);
-    // Without a look at DNS for too long, the time begins anew.
+    // After too long a time without an answer of DNS, the count begins again.
     let late = record.apply(Event::Missing, at(500), &RULES);
     assert_eq!(late.missing, Some(Run { first: at(500), last: at(500) }));
 }

@@ -1,48 +1,48 @@
-//! What one upstream makes of a record.
+//! The state of a server in one upstream.
 
 use super::record::Record;
 use super::state::{Known, Reason, Source};
 use crate::time::{Span, Tick};
 
-/// What an upstream makes of a record.
+/// The state of a server in one upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct View {
-    /// State of the server there.
+    /// The state.
     pub known: Known,
     /// Why.
     pub reason: Reason,
     /// Since when.
     pub since: Option<Tick>,
-    /// Where that was seen.
+    /// The source of that.
     pub source: Source,
 }
 
-/// How an upstream has a server.
+/// A server as a member of one upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Member {
-    /// Its `gone_after`.
+    /// The upstream's `gone_after`.
     pub gone_after: Span,
-    /// It says `down`.
+    /// The server is configured as `down`.
     pub down: bool,
-    /// No other server of it can be reached.
+    /// No other server of the upstream can be reached.
     pub alone: bool,
 }
 
-/// Whether and why new sessions go elsewhere; the larger, the rather.
+/// Whether and why new sessions go to another server. A server with a larger value is avoided more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Avoided {
     /// They do not.
     No,
-    /// It has let calls wait for nothing.
+    /// Requests to it got no answer.
     Slow,
-    /// It cannot be connected to.
+    /// No connection to it can be established.
     Unreachable,
-    /// It drains: it gets none, also when there is no other server.
+    /// It drains: it gets no new sessions, even if there is no other server.
     Draining,
 }
 
 impl Record {
-    /// What an upstream makes of it.
+    /// The state of the server in one upstream.
     ///
     /// No server is gone while no other one of its upstream can be reached.
     pub fn view(&self, place: &Member, now: Tick) -> View {
@@ -73,8 +73,7 @@ impl Record {
         }
     }
 
-    /// Whether new sessions avoid the server. A slow one is given another chance after
-    /// `fail_timeout`.
+    /// Whether new sessions avoid the server. A slow one gets new sessions again after `fail_timeout`.
     pub fn avoids_new(&self, fail_timeout: Span, now: Tick) -> Avoided {
         match self.known {
             Known::Unreachable | Known::Gone => Avoided::Unreachable,

@@ -21,7 +21,7 @@ impl Record {
             | (self.source as u64) << 6
             | u64::from(self.silent & 3) << 8
             | u64::from(self.resolved) << 10;
-        // `last_failure` takes the place of a run that there is not.
+        // If there is no run, its word holds `last_failure`.
         let failing = match self.failing {
             Some(_) => run(self.failing),
             None => optional(self.last_failure),
@@ -34,7 +34,7 @@ impl Record {
         ]
     }
 
-    /// The record that words of shared memory hold, whatever they are.
+    /// The record in words of shared memory. Any words are a record.
     pub fn from_words(words: [u64; Record::WORDS]) -> Record {
         let [state, failing, missing, times] = words;
         let optional = |code: u64| match code as u32 {
@@ -61,7 +61,7 @@ impl Record {
     }
 }
 
-/// Zero stands for none; a moment of that number counts as the next one.
+/// Zero stands for none; tick 0 counts as tick 1.
 fn code(tick: Tick) -> u32 {
     tick.0.max(1)
 }

@@ -9,11 +9,11 @@ use crate::table::Kind;
 
 /// Longest body of a request, in bytes.
 pub const MAX_BODY: u64 = 4096;
-/// Longest time that a request may wait (milliseconds), and that sessions may have to leave.
+/// Longest time (milliseconds) that a request may wait, and longest deadline of a drain.
 pub const MAX_WAIT: u64 = 24 * 3600 * 1000;
 
-/// A time as nginx writes it: a number, of seconds or with its unit. None if it is not one, or is
-/// longer than `MAX_WAIT`.
+/// A time as in nginx's configuration: a number of seconds, or a number with a unit. None if the text is
+/// no time, or the time is longer than `MAX_WAIT`.
 pub(super) fn millis(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -32,7 +32,7 @@ pub(super) fn millis(text: &[u8]) -> Option<u64> {
 /// The body of a request that drains a server.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Drain {
-    /// Whether it shall drain.
+    /// Whether the server is to drain.
     pub drain: bool,
     /// Milliseconds from now until its sessions are forgotten.
     pub deadline: Option<u64>,
@@ -60,19 +60,19 @@ impl Drain {
     }
 }
 
-/// What names a session.
+/// The id of a session, and its kind.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SessionId<'a> {
     /// What the id names.
     pub kind: Kind,
     /// The id.
     pub id: Cow<'a, [u8]>,
-    /// What it is bound to, or empty.
+    /// What the id is bound to, or empty.
     pub bind: Cow<'a, [u8]>,
 }
 
 impl<'a> SessionId<'a> {
-    /// Reads a body, or, without one, takes the id of the request's header.
+    /// Reads a body. If it is empty, takes the id of the request's header.
     pub fn read(body: &'a [u8], header: Option<&'a [u8]>) -> Result<SessionId<'a>, Refusal> {
         #[derive(Deserialize)]
         #[serde(rename_all = "lowercase")]

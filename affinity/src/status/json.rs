@@ -1,4 +1,4 @@
-//! The JSON rendering. Nothing here allocates: a document is written as it is walked through.
+//! The JSON rendering. Nothing here allocates but the output: a document is written field by field.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -9,7 +9,7 @@ use super::report::{Admin, Report, Server, Upstream, Zone, ZoneServer};
 use super::request::Resource;
 use super::text::{Text, Utc};
 
-/// What is sent.
+/// The body of an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Document<'a> {
     /// A resource, or a part of the report.
@@ -28,7 +28,7 @@ pub enum Document<'a> {
     Server(&'a Server<'a>),
     /// The outcome of a task.
     Outcome(Outcome<'a>),
-    /// The reason why there is none.
+    /// The error in its place.
     Refusal(Refusal),
 }
 
@@ -75,7 +75,7 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// The text of it, with a line feed at its end.
+    /// The document as text, with a line feed at the end.
     pub fn to_json(&self) -> Result<Vec<u8>, OutOfMemory> {
         let mut output = Output::default();
         // Neither the values nor the output can fail.

@@ -1,8 +1,8 @@
-//! What `sticky_api` shows and understands, as values: the state of zones and servers, its two
-//! renderings, and the requests that ask for it or change it.
+//! `sticky_api`, as values: the state of zones and servers, its renderings as JSON and for Prometheus, and
+//! the requests that read or change it.
 //!
-//! Names and units of fields are a promise to users: docs/api.md describes them,
-//! docs/api.schema.json holds the tests to it.
+//! Names and units of fields are a promise to users. docs/api.md describes them, and the tests check them
+//! by docs/api.schema.json.
 
 mod body;
 mod json;

@@ -6,16 +6,16 @@ use crate::policy::{Rejection, Status};
 use crate::servers::{Known, Reason, Source};
 use crate::table::{ServerStats, Stats};
 
-/// Everything, at one moment.
+/// The state of all zones and upstreams, at one moment.
 #[derive(Debug, Default)]
 pub struct Report<'a> {
     /// Version of this module.
     pub version: &'a str,
     /// Version of nginx.
     pub nginx_version: &'a str,
-    /// Milliseconds since this nginx was started; a reload does not start it anew.
+    /// Milliseconds since this nginx was started. A reload does not change that.
     pub uptime_ms: u64,
-    /// Requests may change what is shown here.
+    /// Whether requests may change the state.
     pub write: bool,
     /// The zones of the configuration.
     pub zones: Vec<Zone<'a>>,
@@ -30,19 +30,19 @@ pub struct Zone<'a> {
     pub name: Text<'a>,
     /// Bytes of shared memory.
     pub size: u64,
-    /// Of the most patient upstream, in milliseconds.
+    /// The longest `timeout` of its upstreams, in milliseconds.
     pub timeout_ms: u64,
-    /// The same.
+    /// The longest `lifetime` of its upstreams, in milliseconds; none if one has no limit.
     pub lifetime_ms: Option<u64>,
     /// What the table has counted.
     pub stats: Stats,
-    /// What became of requests.
+    /// The requests, counted by what became of them.
     pub tally: Tally,
-    /// All servers that the zone knows.
+    /// All servers on the zone's list.
     pub servers: Vec<ZoneServer<'a>>,
 }
 
-/// A server as a zone knows it.
+/// A server on a zone's list.
 #[derive(Debug)]
 pub struct ZoneServer<'a> {
     /// Address and port, or path of the socket.
@@ -62,24 +62,24 @@ pub struct Upstream<'a> {
     pub servers: Vec<Server<'a>>,
 }
 
-/// A server as an upstream sees it.
+/// A server of an upstream.
 #[derive(Clone, Copy, Debug)]
 pub struct Server<'a> {
     /// Address and port, or path of the socket.
     pub address: Text<'a>,
-    /// Of `sticky route`.
+    /// The route of `sticky route`.
     pub route: Option<Text<'a>>,
-    /// What is known of it.
+    /// Its state.
     pub state: Known,
-    /// Why.
+    /// The reason for that.
     pub reason: Reason,
-    /// Since when.
+    /// When that state began.
     pub since: Option<Utc>,
-    /// Where that was seen.
+    /// The source of that.
     pub seen_by: Source,
-    /// When it failed last, and when it was seen to answer or to accept a connection.
+    /// When it failed last.
     pub last_failure: Option<Utc>,
-    /// See above.
+    /// When it last answered or accepted a connection.
     pub last_success: Option<Utc>,
     /// What the administrator wants.
     pub admin: Admin,
@@ -87,20 +87,20 @@ pub struct Server<'a> {
     pub backup: bool,
     /// Its sessions in the upstream's zone.
     pub live: u64,
-    /// Requests that it got because it holds their session.
+    /// Requests that it got because it has their session.
     pub hits: u64,
-    /// When the sessions that are left will be forgotten.
+    /// When its remaining sessions will be forgotten.
     pub drain_deadline: Option<Utc>,
 }
 
 /// What the administrator wants of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admin {
-    /// That it gets new sessions.
+    /// It gets new sessions.
     InService,
-    /// That it gets none, and keeps those that it has.
+    /// It gets no new sessions, and keeps those that it has.
     Draining,
-    /// That it gets no requests.
+    /// It gets no requests.
     Down,
 }
 
@@ -119,7 +119,7 @@ impl Admin {
 }
 
 impl Zone<'_> {
-    /// Requests of a status, with its name.
+    /// The number of requests of each status.
     pub(super) fn requests(&self) -> [(&'static str, u64); 7] {
         let of = |status| self.tally.requests(status);
         [
@@ -133,7 +133,7 @@ impl Zone<'_> {
         ]
     }
 
-    /// Rejected requests, with the reason.
+    /// The number of rejected requests for each reason.
     pub(super) fn rejected(&self) -> [(&'static str, u64); 3] {
         let of = |rejection| self.tally.rejected(rejection);
         [
@@ -143,7 +143,7 @@ impl Zone<'_> {
         ]
     }
 
-    /// Requests that have found their session, and thereby prolonged it.
+    /// Requests that have found their session and refreshed it.
     pub(super) fn refreshed(&self) -> u64 {
         [Status::Unavailable, Status::Rebound]
             .into_iter()

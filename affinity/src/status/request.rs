@@ -1,10 +1,10 @@
-//! Requests: from the words of HTTP to a task, or to the reason why there is none.
+//! Requests: from method, path and headers to a task, or to a refusal.
 
 use super::body::millis;
 use super::negotiate::Format;
 use super::refusal::{refusal, Refusal, NO_RESOURCE};
 
-/// How long a request waits that does not say (milliseconds).
+/// How long a request waits without `timeout` (milliseconds).
 const DEFAULT_WAIT: u64 = 60_000;
 
 /// A request's method.
@@ -22,7 +22,7 @@ pub enum Method {
     Other,
 }
 
-/// What a request says, but for its body.
+/// A request without its body.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     /// Its method.
@@ -50,7 +50,7 @@ pub enum Resource<'a> {
     Zones,
     /// `/zones/NAME`
     Zone(&'a [u8]),
-    /// `/zones/NAME/session`: the one that the request names.
+    /// `/zones/NAME/session`: the session that the request names.
     Session(&'a [u8]),
     /// `/upstreams`
     Upstreams,
@@ -65,7 +65,7 @@ pub enum Resource<'a> {
 }
 
 impl<'a> Resource<'a> {
-    /// Reads a path. Addresses may hold slashes (`unix:/run/server.sock`).
+    /// Reads a path. Addresses may contain slashes (`unix:/run/server.sock`).
     fn at(path: &'a [u8]) -> Option<Resource<'a>> {
         let path = path.strip_prefix(b"/").unwrap_or(path);
         let path = path.strip_suffix(b"/").unwrap_or(path);
@@ -97,7 +97,7 @@ impl<'a> Resource<'a> {
         }
     }
 
-    /// The methods that it takes, as `Allow` lists them.
+    /// The methods that the resource accepts, as in `Allow`.
     fn methods(&self, write: bool) -> &'static str {
         match (self, write) {
             (Resource::Session(_), true) => "GET, HEAD, POST, DELETE",
@@ -109,7 +109,7 @@ impl<'a> Resource<'a> {
     }
 }
 
-/// A part of a path up to its first slash, and what is behind it.
+/// The part of a path before its first slash, and the part behind it.
 fn split(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     match path.iter().position(|&byte| byte == b'/') {
         Some(at) => match path.split_at_checked(at) {
@@ -124,19 +124,18 @@ fn named(name: &[u8]) -> Option<&[u8]> {
     Some(name).filter(|name| !name.is_empty())
 }
 
-/// What a request asks for. What changes something can only come where that is allowed.
+/// What a request asks for. A task that changes the state exists only where `write` is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Task<'a> {
     /// Show a resource.
     Show(Resource<'a>, Format),
-    /// Show a server of an upstream once it has no session left, or so many milliseconds have
-    /// passed.
+    /// Show a server of an upstream when it has no session any more, or after so many milliseconds.
     Wait(&'a [u8], &'a [u8], u64),
-    /// Say where a session of a zone is; its id is in the request's headers.
+    /// Show the server of a session of a zone; the id is in the request's headers.
     Find(&'a [u8]),
-    /// The same; its id is in the body.
+    /// The same; the id is in the body.
     FindByBody(&'a [u8]),
-    /// Forget a session of a zone; its id is in the body, or else in the headers.
+    /// Forget a session of a zone; the id is in the body, or else in the headers.
     Forget(&'a [u8]),
     /// Drain a server of an upstream, or end that, as the body says.
     Drain(&'a [u8], &'a [u8]),
@@ -145,14 +144,14 @@ pub enum Task<'a> {
 }
 
 impl Task<'_> {
-    /// Whether it needs the body of the request.
+    /// Whether the task needs the body of the request.
     pub fn has_body(&self) -> bool {
         matches!(self, Task::FindByBody(_) | Task::Forget(_) | Task::Drain(..))
     }
 }
 
 impl<'a> Request<'a> {
-    /// What is to be done, where requests may change things (`write`) or not.
+    /// The task of the request. `write`: requests may change the state.
     pub fn task(&self, write: bool) -> Result<Task<'a>, Refusal> {
         let resource = Resource::at(self.path).ok_or(NO_RESOURCE)?;
         let arguments = Arguments::read(self.arguments)?;
@@ -210,7 +209,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// A page of somebody else cannot send this type without asking first.
+    /// The page of another origin cannot send this type: a browser asks with `OPTIONS` first (CORS).
     fn check_type(&self) -> Result<(), Refusal> {
         let mut parts = self.content_type.split(|&byte| byte == b';');
         match parts.next().map(<[u8]>::trim_ascii) {
@@ -219,7 +218,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// What a browser sends for a page must come from a page of ours.
+    /// A request that a browser sends for a page must come from a page of this host.
     fn check_origin(&self) -> Result<(), Refusal> {
         let Some(origin) = self.origin else {
             return Ok(());

@@ -1,10 +1,10 @@
-//! What a zone keeps beside its table: what became of requests, and which servers drain.
+//! What a zone keeps beside its table: the tally of requests, and which servers drain.
 
 use crate::policy::{Rejection, Status};
 use crate::time::Tick;
 
-/// How many requests ended with which status, but for hits, which the table counts by server; and
-/// how many were rejected.
+/// How many requests ended with each status, and how many were rejected. The table counts hits, by
+/// server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally(pub [u64; Tally::LEN]);
 
@@ -12,7 +12,7 @@ impl Tally {
     /// How many counters there are.
     pub const LEN: usize = 9;
 
-    /// The counter of a status; none of hits.
+    /// The counter of a status; none for hits.
     pub const fn of_status(status: Status) -> Option<usize> {
         Some(match status {
             Status::Hit => return None,
@@ -25,8 +25,8 @@ impl Tally {
         })
     }
 
-    /// The counter of a rejection. A request whose ids contradict each other counts as one whose id is
-    /// unknown.
+    /// The counter of a rejection. A request whose ids contradict each other counts like one with an
+    /// unknown id.
     pub const fn of_rejection(rejection: Rejection) -> usize {
         match rejection {
             Rejection::NotFound | Rejection::Ambiguous => 6,
@@ -40,7 +40,7 @@ impl Tally {
         Tally::of_status(status).and_then(|index| self.0.get(index)).copied().unwrap_or(0)
     }
 
-    /// Requests answered so.
+    /// Requests with that rejection.
     pub(super) fn rejected(&self, rejection: Rejection) -> u64 {
         self.0.get(Tally::of_rejection(rejection)).copied().unwrap_or(0)
     }
@@ -48,8 +48,8 @@ impl Tally {
 
 /// An upstream server's flags in the zone: whether it drains, and until when sessions may stay.
 ///
-/// Both stand in one word, so that they change at once: the lowest bit says that it drains, the
-/// others are the deadline in ticks, rounded up to an even one; zero stands for none.
+/// Both are in one word, so that they change at once. The lowest bit is set if the server drains. The
+/// other bits are the deadline in ticks, rounded up to an even number; zero stands for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draining(pub u32);
 
@@ -57,7 +57,7 @@ impl Draining {
     /// The flags of a server that does not drain.
     pub const NO: Draining = Draining(0);
 
-    /// The flags of one that does.
+    /// The flags of a server that drains.
     pub fn until(deadline: Option<Tick>) -> Draining {
         let deadline = deadline.map_or(0, |tick| (tick.0.wrapping_add(1) & !1).max(2));
         Draining(1 | deadline)
@@ -68,7 +68,7 @@ impl Draining {
         self.0 & 1 != 0
     }
 
-    /// When its sessions are to be forgotten.
+    /// When its sessions will be forgotten.
     pub fn deadline(self) -> Option<Tick> {
         match self.0 & !1 {
             0 => None,

@@ -1,6 +1,7 @@
-//! Byte strings of limited length.
+//! Byte strings of limited length. By hand: `heapless` and `arrayvec` have no string that goes on
+//! accepting bytes beyond its limit and then has no value.
 
-/// At most `N` bytes, in place. Longer strings can be put together like others, but have no value.
+/// At most `N` bytes, in place. A longer string can be built, but has no value.
 #[derive(Clone, Debug)]
 pub struct Bounded<const N: usize> {
     bytes: [u8; N],
@@ -14,12 +15,12 @@ impl<const N: usize> Bounded<N> {
         Bounded { bytes: [0; N], len: 0 }
     }
 
-    /// The bytes, unless there were too many.
+    /// The bytes; none if there were more than `N`.
     pub fn get(&self) -> Option<&[u8]> {
         self.bytes.get(..self.len)
     }
 
-    /// Whether nothing has been put in.
+    /// Whether the string is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -28,7 +29,7 @@ impl<const N: usize> Bounded<N> {
         self.len = 0;
     }
 
-    /// Leaves the first `len` bytes of a string that is longer, and has a value.
+    /// Cuts a string that has a value to its first `len` bytes.
     pub(crate) fn truncate(&mut self, len: usize) {
         if self.len <= N {
             self.len = self.len.min(len);
@@ -50,8 +51,8 @@ impl<const N: usize> Bounded<N> {
         self.len = end;
     }
 
-    /// Replaces the string by what `write` puts into the room, whose length it returns. The string has
-    /// no value if that is `None`.
+    /// Replaces the string by what `write` puts into the buffer; `write` returns the length. `None`
+    /// leaves a string without a value.
     pub(crate) fn fill(&mut self, write: impl FnOnce(&mut [u8; N]) -> Option<usize>) {
         self.len = write(&mut self.bytes).unwrap_or(N + 1).min(N + 1);
     }
@@ -64,10 +65,10 @@ impl<const N: usize> Default for Bounded<N> {
 }
 
 /// The longest id or target, in bytes, that is decoded from a query or a header, or learned from a
-/// body. A longer one counts as none.
+/// body. A longer one is no id.
 pub const MAX_ID: usize = 1024;
 
-/// Room for an id that must be decoded.
+/// A buffer for an id that must be decoded.
 pub type Id = Bounded<MAX_ID>;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Numbers of JSON, read digit by digit.
+//! Numbers of JSON, read digit by digit. By hand: parsers of the standard library and of crates need the
+//! whole text of a number, which may be cut by buffers and has no bound.
 
-/// Digits that surely fit into the mantissa.
+/// The largest mantissa that surely has room for one more digit.
 const PRECISE: u64 = u64::MAX / 10 - 1;
 
 /// A number as far as it has been read: `mantissa` × 10^`scale`, and its exponent.
@@ -23,7 +24,7 @@ enum Part {
 }
 
 impl Decimal {
-    /// Takes the next byte of a well-formed number.
+    /// Adds the next byte of a well-formed number.
     pub(crate) fn push(&mut self, byte: u8) {
         match (byte, self.part) {
             (b'-', Part::Exponent) => self.exponent_negative = true,
@@ -39,7 +40,7 @@ impl Decimal {
         }
     }
 
-    /// The number without its fraction, if it is not negative. What is too large counts as the
+    /// The number without its fraction, if it is not negative. A number that is too large counts as the
     /// largest.
     pub(crate) fn value(&self) -> Option<u64> {
         if self.negative {
@@ -48,7 +49,7 @@ impl Decimal {
         let exponent = if self.exponent_negative { -self.exponent } else { self.exponent };
         let mut power = self.scale.saturating_add(exponent);
         let mut value = self.mantissa;
-        // 20 turns at most: by then the value is zero or the largest.
+        // At most 20 turns, after which the value is zero or the largest.
         while power > 0 && value != 0 && value != u64::MAX {
             value = value.saturating_mul(10);
             power -= 1;

@@ -1,15 +1,18 @@
-//! JSON (RFC 8259), taken apart as it passes, without recursion.
+//! JSON (RFC 8259) in pieces, as it arrives, without recursion.
+//!
+//! By hand: serde_json needs the whole text or a blocking source. A body arrives in buffers that are cut
+//! at any byte; it is neither copied nor waited for.
 
 use core::str;
 
-/// How deep arrays and objects may lie in each other: one bit of `Json::objects` for each.
+/// How deep arrays and objects may be nested: one bit of `Json::objects` for each.
 const MAX_DEPTH: u32 = u64::BITS;
 
-/// Takes one JSON text apart.
+/// Splits one JSON text into pieces.
 pub(crate) struct Json {
     state: State,
     depth: u32,
-    /// Which of the open arrays and objects are objects, the innermost in the lowest bit.
+    /// For each open array or object, whether it is an object; the innermost in the lowest bit.
     objects: u64,
     /// Whether the string is the name of a member.
     is_name: bool,
@@ -23,7 +26,7 @@ pub(crate) enum Piece<'b> {
     Name,
     /// A value begins.
     Value(Type),
-    /// More of a string that is ASCII or UTF-8, or of a number.
+    /// More of a string (ASCII or UTF-8) or of a number.
     Text(&'b [u8]),
     /// An escaped character of a string.
     Char(char),
@@ -31,7 +34,7 @@ pub(crate) enum Piece<'b> {
     End,
 }
 
-/// What a value is.
+/// The type of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
     Object,
@@ -42,7 +45,7 @@ pub(crate) enum Type {
     Literal,
 }
 
-/// The text is no JSON, or lies too deep.
+/// The text is no JSON, or is nested too deep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Invalid;
 
@@ -59,8 +62,8 @@ enum State {
     After,
     String,
     Escape,
-    /// In the digits of `\u`: how many are missing, what the others say, and the first half of a
-    /// surrogate pair if this must be the second.
+    /// In the digits of `\u`: how many are missing, the value of the others, and the first half of a
+    /// surrogate pair if this must be the second half.
     Unicode {
         missing: u8,
         unit: u16,
@@ -73,7 +76,7 @@ enum State {
     SmallU {
         first: u16,
     },
-    /// What is missing of a literal.
+    /// The rest of a literal.
     Literal(&'static [u8]),
     Number(Number),
     /// After the text.
@@ -106,12 +109,12 @@ impl Json {
         self.depth
     }
 
-    /// Whether the text is complete, but for white space.
+    /// Whether the text is complete, except for white space.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self.state, State::Done)
     }
 
-    /// The next piece. Takes what it has read from `bytes`; without a piece that is all.
+    /// The next piece. Removes what it has read from `bytes`, and all of it if there is no piece.
     pub(crate) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Result<Option<Piece<'b>>, Invalid> {
         while let Some((&byte, rest)) = bytes.split_first() {
             let piece = match self.state {
@@ -229,7 +232,7 @@ impl Json {
         self.objects & 1 == 1
     }
 
-    /// How many bytes stand for themselves.
+    /// How many bytes at the beginning are plain text.
     fn plain_text(&mut self, bytes: &[u8]) -> Result<usize, Invalid> {
         for (at, &byte) in bytes.iter().enumerate() {
             match byte {
@@ -241,7 +244,7 @@ impl Json {
         Ok(bytes.len())
     }
 
-    /// How many bytes belong to the number.
+    /// How many bytes at the beginning belong to the number.
     fn digits(&mut self, mut number: Number, bytes: &[u8]) -> Result<usize, Invalid> {
         let mut len = 0;
         for byte in bytes {
@@ -309,7 +312,7 @@ impl Json {
 }
 
 impl Number {
-    /// The state after the byte, or nothing if the number has ended before it.
+    /// The state after the byte; `None` if the number has ended before it.
     fn after(self, byte: u8) -> Result<Option<Self>, Invalid> {
         let next = match (self, byte) {
             (Number::Begin, b'-') => Number::Sign,
@@ -348,7 +351,7 @@ fn pair(first: u16, second: u16) -> Result<char, Invalid> {
     char::decode_utf16([first, second]).next().and_then(Result::ok).ok_or(Invalid)
 }
 
-/// The character that has begun, if any.
+/// The bytes of a character that is not complete yet.
 struct Utf8 {
     bytes: [u8; 4],
     len: usize,
@@ -366,7 +369,7 @@ impl Utf8 {
     fn push(&mut self, byte: u8) -> Result<(), Invalid> {
         *self.bytes.get_mut(self.len).ok_or(Invalid)? = byte;
         self.len += 1;
-        // Wrong bytes never become right: the fifth or the end of the text is refused.
+        // Invalid bytes never become valid: the fifth byte or the end of the text is an error.
         if str::from_utf8(self.bytes.get(..self.len).ok_or(Invalid)?).is_ok() {
             self.len = 0;
         }

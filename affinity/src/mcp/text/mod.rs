@@ -1,4 +1,4 @@
-//! Readers of texts that may be cut anywhere.
+//! Readers of texts that arrive in pieces, cut at any byte, and the buffers that they fill.
 
 pub(super) mod bounded;
 pub(super) mod decimal;

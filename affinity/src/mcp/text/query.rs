@@ -2,16 +2,15 @@
 
 use super::bounded::{Bounded, Id};
 
-/// What servers call it, in any letter case: `sessionId` in the TypeScript SDK, `session_id` in the
-/// Python SDK, `sessionid` in the Go SDK.
+/// The names of the parameter, in any letter case: `sessionId` in the TypeScript SDK, `session_id` in the
+/// Python SDK, `sessionid` in the Go SDK. By hand: `percent-encoding` leaves `+` as it is.
 const NAMES: [&[u8]; 2] = [b"sessionid", b"session_id"];
 
 /// The length of the longest of them, in bytes.
 const MAX_NAME: usize = 10;
 
-/// The first session id in a query that is not empty, decoded into `id`. Percent signs that no two
-/// hexadecimal digits follow stand for themselves, a plus sign for a space; names are decoded as
-/// values are.
+/// The first session id in a query that is not empty, decoded into `id`. A percent sign without two
+/// hexadecimal digits behind it is kept, a plus sign is a space. Names are decoded like values.
 pub(crate) fn session_id<'s>(query: &[u8], id: &'s mut Id) -> Option<&'s [u8]> {
     let value = session_ids(query).next()?;
     id.clear();
@@ -19,7 +18,7 @@ pub(crate) fn session_id<'s>(query: &[u8], id: &'s mut Id) -> Option<&'s [u8]> {
     id.get()
 }
 
-/// Whether a query has several session ids that differ, as they are written.
+/// Whether a query has several session ids that differ, undecoded.
 pub(crate) fn has_several(query: &[u8]) -> bool {
     let mut values = session_ids(query);
     values.next().is_some_and(|first| values.any(|other| other != first))
@@ -41,7 +40,7 @@ pub(crate) fn is_session_id(name: &[u8]) -> bool {
     decoded.get().is_some_and(|name| NAMES.iter().any(|known| known.eq_ignore_ascii_case(name)))
 }
 
-/// What stands before the first `mark`, and what stands after it.
+/// The text before the first `mark`, and the text after it.
 pub(crate) fn split(text: &[u8], mark: u8) -> (&[u8], Option<&[u8]>) {
     let at = text.iter().position(|byte| *byte == mark).unwrap_or(text.len());
     match text.split_at_checked(at) {

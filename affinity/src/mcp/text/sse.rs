@@ -1,5 +1,7 @@
-//! Event streams, as "HTML, server-sent events" has them: taken apart into lines and fields, which
-//! is all that a stream cut at any byte needs to remember.
+//! Event streams (HTML standard, "Server-sent events"): split into lines and fields.
+//!
+//! By hand: we know of no crate that reads a stream which is cut at any byte and keeps no more of it than
+//! the name of a field.
 
 use core::mem;
 
@@ -10,22 +12,22 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 /// A piece of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Piece<'b> {
-    /// A field `event` begins: its value, the type of the event, replaces an earlier one's.
+    /// A field `event` begins: its value is the type of the event and replaces an earlier one.
     Type,
     /// A field `data` begins: its value is one more line of the event's data.
     Data,
     /// More of the field's value.
     Value(&'b [u8]),
-    /// The event ends. One without a field `data` is none.
+    /// The event ends. Without a field `data` it is no event.
     Dispatch,
 }
 
-/// Takes a stream apart.
+/// Splits a stream into pieces.
 pub(crate) struct Stream {
     state: State,
     /// The name of the field, as far as it has been read.
     name: Bounded<5>,
-    /// A carriage return has ended the line; a line feed after it belongs to it.
+    /// A carriage return has ended the line; a line feed that follows belongs to the same line end.
     after_return: bool,
 }
 
@@ -46,7 +48,7 @@ impl Stream {
         Stream { state: State::Mark(0), name: Bounded::new(), after_return: false }
     }
 
-    /// The next piece. Takes what it has read from `bytes`; without a piece that is all.
+    /// The next piece. Removes what it has read from `bytes`, and all of it if there is no piece.
     pub(crate) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
         loop {
             let (byte, rest) = bytes.split_first()?;
