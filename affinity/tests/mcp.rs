@@ -1,4 +1,4 @@
-//! Bodies and heads of MCP as servers and clients write them, good and bad.
+//! Bodies and heads of MCP as servers and clients write them, valid and invalid.
 
 #[path = "common/mcp.rs"]
 mod model;
@@ -12,13 +12,13 @@ use affinity::table::{Kind, Span};
 use base64::prelude::{Engine, BASE64_STANDARD};
 use proptest::prelude::*;
 
-/// What a body has taught: the id, and its time to live in milliseconds if there is one.
-type Taught = Option<(Kind, Vec<u8>, Option<Span>)>;
+/// The id of a body, and its time to live in milliseconds if there is one.
+type BodyId = Option<(Kind, Vec<u8>, Option<Span>)>;
 
 /// The URI of the streams.
 const URI: &str = "/sse?key=a1b2c3d4";
 
-fn read<'b>(watch: Watch, chunks: impl IntoIterator<Item = &'b [u8]>) -> Taught {
+fn read<'b>(watch: Watch, chunks: impl IntoIterator<Item = &'b [u8]>) -> BodyId {
     let mut reader = Reader::new(watch, URI.as_bytes()).unwrap();
     for chunk in chunks {
         match reader.feed(chunk) {
@@ -32,8 +32,8 @@ fn read<'b>(watch: Watch, chunks: impl IntoIterator<Item = &'b [u8]>) -> Taught 
     None
 }
 
-/// Reads the body whole, byte by byte, and cut in two at every place: always the same.
-fn taught(watch: Watch, body: &[u8]) -> Taught {
+/// Reads the body whole, byte by byte, and cut in two at every place. The result is always the same.
+fn learned(watch: Watch, body: &[u8]) -> BodyId {
     let whole = read(watch, [body]);
     assert_eq!(read(watch, body.chunks(1)), whole);
     for cut in 0..=body.len().min(1000) {
@@ -44,7 +44,7 @@ fn taught(watch: Watch, body: &[u8]) -> Taught {
 }
 
 fn stream(body: &str) -> Option<String> {
-    taught(Watch::Endpoint, body.as_bytes()).map(|(kind, id, ttl)| {
+    learned(Watch::Endpoint, body.as_bytes()).map(|(kind, id, ttl)| {
         assert_eq!((kind, ttl), (Kind::Sse, None));
         String::from_utf8(id).unwrap()
     })
@@ -55,7 +55,7 @@ fn task(body: &str) -> Option<(String, Option<u64>)> {
 }
 
 fn task_as(format: BodyFormat, body: &str) -> Option<(String, Option<u64>)> {
-    taught(Watch::Task(format), body.as_bytes()).map(|(kind, id, ttl)| {
+    learned(Watch::Task(format), body.as_bytes()).map(|(kind, id, ttl)| {
         assert_eq!(kind, Kind::Task);
         (String::from_utf8(id).unwrap(), ttl.map(Span::as_millis))
     })
@@ -122,7 +122,7 @@ fn an_endpoint_is_absolute_or_relative_and_may_have_other_parameters_and_a_fragm
     }
 }
 
-/// The id that a refusal, or a text, stands for.
+/// The id of an endpoint, or why there is none.
 fn endpoint(data: &str, uri: &str) -> Result<String, Fault> {
     let body = format!("event: endpoint\ndata: {data}\n\n");
     let mut reader = Reader::new(Watch::Endpoint, uri.as_bytes()).unwrap();
@@ -425,7 +425,7 @@ fn a_time_to_live_that_makes_no_sense_is_none_and_a_huge_one_the_longest() {
 }
 
 #[test]
-fn a_text_that_is_no_json_teaches_nothing() {
+fn a_text_that_is_no_json_has_no_task() {
     let good = result(TASK);
     for bad in [
         format!("x{good}"),
@@ -464,7 +464,12 @@ fn a_text_that_is_no_json_teaches_nothing() {
         let first = [b"{\"a\":\"", bytes, b"\",", &good.as_bytes()[1..]].concat();
         let last = [&good.as_bytes()[..good.len() - 1], b",\"a\":\"", bytes, b"\"}"].concat();
         for bad in [first, last] {
-            assert_eq!(taught(Watch::Task(BodyFormat::Json), &bad), None, "{}", bad.escape_ascii());
+            assert_eq!(
+                learned(Watch::Task(BodyFormat::Json), &bad),
+                None,
+                "{}",
+                bad.escape_ascii()
+            );
         }
     }
 }
@@ -523,7 +528,7 @@ fn a_stream_has_no_more_to_say_after_the_response() {
 // Bombs
 
 #[test]
-fn a_depth_bomb_teaches_nothing_and_64_levels_are_read() {
+fn a_depth_bomb_has_no_task_and_64_levels_are_read() {
     let nested = |depth| {
         format!(r#"{{"a":{}{},{}"#, "[".repeat(depth), "]".repeat(depth), &result(TASK)[1..])
     };
@@ -644,26 +649,26 @@ proptest! {
     }
 }
 
-fn agree_on_endpoint(taught: Taught, meant: model::Endpoint) -> Result<(), TestCaseError> {
+fn agree_on_endpoint(learned: BodyId, meant: model::Endpoint) -> Result<(), TestCaseError> {
     let meant = match meant {
         model::Endpoint::None => None,
         model::Endpoint::Id(id) | model::Endpoint::Target(id) => Some((Kind::Sse, id, None)),
         model::Endpoint::Beyond => return Ok(()),
     };
-    prop_assert_eq!(taught, meant);
+    prop_assert_eq!(learned, meant);
     Ok(())
 }
 
-fn agree(taught: Taught, meant: model::Message) -> Result<(), TestCaseError> {
-    match (taught, meant) {
+fn agree(learned: BodyId, meant: model::Message) -> Result<(), TestCaseError> {
+    match (learned, meant) {
         (_, model::Message::Beyond) => {}
         (Some((kind, id, ttl)), model::Message::Task(meant_id, meant_ttl)) => {
             prop_assert_eq!((kind, id), (Kind::Task, meant_id));
             let ttl = ttl.map(Span::as_millis);
             prop_assert!(model::is_ttl(ttl, meant_ttl), "{:?} for {:?}", ttl, meant_ttl);
         }
-        (taught, meant) => {
-            prop_assert!(taught.is_none() && !matches!(meant, model::Message::Task(..)));
+        (learned, meant) => {
+            prop_assert!(learned.is_none() && !matches!(meant, model::Message::Task(..)));
         }
     }
     Ok(())
@@ -769,7 +774,7 @@ const ENDPOINT: &[&str] = &[
     "\0",
 ];
 
-/// A JSON-RPC message, mostly sound, with line ends between its tokens.
+/// A JSON-RPC message, mostly valid, with line ends between its tokens.
 fn message() -> impl Strategy<Value = String> {
     let members = |names: &'static [&'static str], value: BoxedStrategy<String>| {
         let member =
@@ -808,7 +813,7 @@ fn message() -> impl Strategy<Value = String> {
     members(&["result", "result", "result", "error", "method", "res\\u0075lt"], outer.boxed())
 }
 
-/// What stands before an event's message, what ends its lines, and what follows it.
+/// The text before an event's message, the line ends, and the text behind it.
 fn event() -> impl Strategy<Value = (&'static str, &'static str, &'static str)> {
     (
         prop::sample::select(

@@ -280,8 +280,8 @@ fn a_million_new_sessions_evict_none_of_10_000_in_use() {
     }
 }
 
-/// 1,000 new sessions a second, of which some go on: they outlive their first minute, in which
-/// nothing but their use tells them from the others.
+/// 1,000 new sessions a second, of which some are used further: they survive their first minute, in which
+/// only their use distinguishes them from the others.
 #[test]
 fn a_new_session_in_use_outlives_a_flood() {
     let mut it = Flooded::new();
@@ -450,7 +450,7 @@ fn a_full_server_list_recycles_servers_without_sessions() {
     let rules = Thresholds { pause: Span(1), gone_after: Span(4) };
     table.update_record(known, |record| record.apply(failed, NOW, &rules));
     let mut first = None;
-    // Pods come and go for ever.
+    // Servers are added and removed many times.
     for number in 0..1000u32 {
         let address = format!("10.0.{}.{}:8000", number / 256, number % 256);
         let now = Tick(NOW.0 + number);
@@ -585,7 +585,7 @@ fn a_region_without_a_table_is_refused() {
     assert_eq!(attach(mapping.len), Err(Error::NotATable));
     assert_eq!(attach(100), Err(Error::TooSmall));
     assert_eq!(Error::TooSmall.to_string(), "too small for a session table");
-    // SAFETY: as above.
+    // SAFETY: the mapping is that long and outlives the tables. It is zero where a table is created.
     let create = |skip: usize, len| {
         unsafe { Table::create(mapping.start.add(skip), len, SECRET) }.map(|_| ())
     };

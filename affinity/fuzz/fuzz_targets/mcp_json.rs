@@ -1,4 +1,5 @@
-//! Reads a body as a JSON-RPC message. However it is cut, what is learned is what serde_json says.
+//! Reads a body as a JSON-RPC message. The result does not depend on how it is cut,
+//! and is that of serde_json.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Reads a body as an event stream: for an endpoint, and for a task. However it is cut, what is
-//! learned is what the whole stream says.
+//! Reads a body as an event stream: for an endpoint, and for a task. The result does
+//! not depend on how it is cut, and is that of the whole stream.
 
 #![no_main]
 

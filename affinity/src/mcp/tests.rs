@@ -264,7 +264,7 @@ fn a_tool_call_may_bring_a_task() {
 }
 
 #[test]
-fn an_encoded_body_teaches_nothing() {
+fn an_encoded_body_is_not_read() {
     let get = Request { verb: Verb::Get, ..REQUEST };
     let call = Request { version: NEW, method: b"tools/call", ..REQUEST };
     for encoding in [&b"gzip"[..], b"br", b"zstd", b"identity, gzip", b"x"] {

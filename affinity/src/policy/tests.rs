@@ -170,7 +170,7 @@ fn the_same_backup_stands_in_for_a_session_and_all_have_their_share() {
 }
 
 #[test]
-fn an_answer_of_the_sessions_own_server_teaches_nothing_new() {
+fn an_answer_of_the_sessions_own_server_changes_nothing() {
     let here = Some(AnsweredBy::Own);
     let p = policy();
     assert_eq!(p.on_answer(&answer(200, here, None)), Change::Nothing);

@@ -16,11 +16,12 @@ pub(crate) struct Region {
     geometry: Geometry,
 }
 
-// SAFETY: all memory behind `base` is atomics and process-shared mutexes, made to be used by many
-// threads of many processes at once.
+// SAFETY: a region owns nothing of a thread. What is behind `base` is atomics and process-shared
+// mutexes, and stays mapped for all threads of the process (condition 2 of `create` and `attach`).
 unsafe impl Send for Region {}
 
-// SAFETY: as above.
+// SAFETY: a shared region gives access to atomics and process-shared mutexes only, which many threads of
+// many processes may use at once.
 unsafe impl Sync for Region {}
 
 impl Region {
