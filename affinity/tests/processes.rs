@@ -1,6 +1,6 @@
-//! The table between processes that are killed: hundreds of SIGKILLs at random moments (thousands
-//! with KILLS=n), and at the instructions of each kind of change, one after the other (at some of
-//! them; at each and every one of up to 5,000 with EVERY_INSTRUCTION=1). `harness = false`: the parent must be
+//! The table between processes that are killed: hundreds of SIGKILLs at random moments (thousands with
+//! KILLS=n), and at the instructions of each kind of change, one after the other (at some of them; at
+//! each and every one of up to 5,000 with EVERY_INSTRUCTION=1). `harness = false`: the parent must be
 //! single-threaded to fork.
 
 mod common;

@@ -27,8 +27,8 @@ impl Table {
     /// What the address of a region must be a multiple of.
     pub const ALIGN: usize = ALIGN;
 
-    /// Makes an empty table in a region of `len` bytes. `secret` keys all hashes: 16 random bytes of the system, or
-    /// the secret of a table to be imported.
+    /// Makes an empty table in a region of `len` bytes. `secret` keys all hashes: 16 random bytes of the
+    /// system, or the secret of a table to be imported.
     ///
     /// # Safety
     /// 1. `region` is the start of `len` readable and writable bytes.

@@ -58,7 +58,8 @@ impl Table {
         added.is_some()
     }
 
-    /// Adds a session of another table. False if it is here already, or if there is no room and it would be the first to be evicted. None if the server is not on the list or a lock is broken. A session
+    /// Adds a session of another table. False if it is here already, or if there is no room and it would
+    /// be the first to be evicted. None if the server is not on the list or a lock is broken. A session
     /// that is here stays where it is; with `Existing::Move` it moves to `server`, unless it was created
     /// later.
     pub(super) fn adopt(

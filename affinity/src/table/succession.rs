@@ -1,8 +1,9 @@
 //! How the end or the move of a session in a superseded table reaches its successors.
 //!
 //! A reload that changes the size of a zone gives it a new table, the successor, with a copy of the
-//! sessions. Old workers go on with the old table until their last stream has ended. They do not see
-//! the new table; new workers see both. So the old table notes the changes that its successors have to repeat:
+//! sessions. Old workers go on with the old table until their last stream has ended. They do not see the
+//! new table; new workers see both. So the old table notes the changes that its successors have to
+//! repeat:
 //! - `forget` leaves a tombstone in the session's slot. No reader finds it, and it does not count as
 //!   a session.
 //! - `bind` marks a session that it moves.

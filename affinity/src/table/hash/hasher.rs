@@ -50,9 +50,9 @@ impl Hasher {
         }
     }
 
-    /// The hash of `domain`, below [`DOMAINS`](super::DOMAINS), `bind` and `text`; never zero. The hashed text begins
-    /// with one word: `domain`, or the hash of `domain` and `bind`. So two different triples are never
-    /// hashed as the same text.
+    /// The hash of `domain`, below [`DOMAINS`](super::DOMAINS), `bind` and `text`; never zero. The hashed
+    /// text begins with one word: `domain`, or the hash of `domain` and `bind`. So two different triples
+    /// are never hashed as the same text.
     #[inline(always)]
     pub(crate) fn hash(&self, domain: u8, text: &[u8], bind: &[u8]) -> NonZeroU64 {
         let hash = match bind {

@@ -1,8 +1,8 @@
 //! SipHash-1-3.
 //!
-//! By hand: this one reads whole words of the text and keeps no buffer, which a general hasher needs.
-//! The tests compare it with the crate `siphasher`. Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012),
-//! with one round a word and three at the end, as in Rust's standard library.
+//! By hand: this one reads whole words of the text and keeps no buffer, which a general hasher needs. The
+//! tests compare it with the crate `siphasher`. Source: Aumasson and Bernstein, "SipHash: a fast
+//! short-input PRF" (2012), with one round a word and three at the end, as in Rust's standard library.
 
 use super::domain::DOMAINS;
 
