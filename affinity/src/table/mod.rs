@@ -118,8 +118,8 @@ mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub use sync::flag::Flag;
 pub use crate::time::{Limits, Span, Tick};
+pub use sync::flag::Flag;
 
 #[cfg(not(loom))]
 pub use bind::{Bound, Existing};

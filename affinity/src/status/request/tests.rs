@@ -218,7 +218,7 @@ fn an_id_stands_in_the_body_or_in_the_header() {
 fn a_body_that_is_wrong_is_told_its_fields() {
     let refusal = Drain::read(br#"{"draining":true}"#).unwrap_err();
     assert!(["\"drain\"", "\"deadline\""].iter().all(|field| refusal.text.contains(field)));
-    let refusal = Id::read(br#"{"session":"a"}"#, None).unwrap_err();
+    let refusal = SessionId::read(br#"{"session":"a"}"#, None).unwrap_err();
     assert!(["\"id\"", "\"kind\"", "\"bind\""].iter().all(|field| refusal.text.contains(field)));
 }
 
