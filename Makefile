@@ -5,7 +5,7 @@ NGINX_BUILD_DIR ?=
 NGINX_SOURCE_DIR ?=
 # A branch from the matrix instead of NGINX: make test-t V=1.26
 V ?=
-# Some of the tests: make test-t T=t/learn.t, make test-process T=tests/test_reload.py
+# Some of the tests: make test-t T=t/03-learn.t, make test-process T=tests/sessions/test_timeout.py
 T ?=
 ARGS ?=
 

@@ -72,7 +72,7 @@ def test_nginx_takes(nginx, name):
     assert nginx.check() == ""
 
 
-# mcp.conf. With real clients: test_mcp_sdk.py
+# mcp.conf. With real clients: tests/mcp/test_sdk.py
 
 
 async def test_a_message_goes_to_one_server_only(nginx):

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import urllib.error
@@ -18,6 +17,7 @@ import pytest
 from harness.nginx import ROOT, Nginx
 from harness.patience import PATIENCE, until
 from harness.ports import free_ports
+from harness.sdk import beside_packages
 
 SCRIPTS = ROOT / "tests" / "web"
 NODE = ROOT / "build" / "node-web"
@@ -101,7 +101,7 @@ async def reload(nginx: Nginx) -> None:
 async def test_socket_io(nginx, tmp_path, report, transports):
     need(NODE / "node_modules" / "socket.io", "Socket.IO")
     for script in SCRIPTS.glob("*.mjs"):
-        shutil.copy(script, NODE)
+        beside_packages(script, NODE)
     port, *ports = free_ports(4)
     nginx.allowed.append(r"connect\(\) failed \(111|prematurely closed|reset by peer|temporarily disabled|unreachable")
     nginx.start(page("Socket.IO", port, ports))

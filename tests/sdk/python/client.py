@@ -1,6 +1,6 @@
 """Real clients of the official Python SDK, 1.x or 2.x, all at once; prints what they did as JSON.
 
-Usage: PYTHON tests/sdk/client.py http|sse URL CLIENTS
+Usage: PYTHON tests/sdk/python/client.py http|sse URL CLIENTS
 """
 
 import asyncio

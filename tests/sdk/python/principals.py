@@ -1,6 +1,6 @@
 """A server with the official Python SDK 1.x whose sessions belong to the user of a token: a stranger is answered 404.
 
-Usage: PYTHON tests/sdk/principals.py NAME PORT
+Usage: PYTHON tests/sdk/python/principals.py NAME PORT
 
 The token is the user's name.
 """

@@ -1,6 +1,6 @@
 """One replica with the official Python SDK, 1.x or 2.x: everything that travels between a client and its server.
 
-Usage: PYTHON tests/sdk/replica.py NAME PORT
+Usage: PYTHON tests/sdk/python/replica.py NAME PORT
 
     /mcp    Streamable HTTP with resumable streams; under 2.x also 2026-07-28 with tasks
     /sse    HTTP+SSE of 2024-11-05

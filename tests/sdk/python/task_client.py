@@ -1,6 +1,6 @@
 """Real clients of the official Python SDK 2.x that speak 2026-07-28: each starts tasks and polls them.
 
-Usage: PYTHON tests/sdk/task_client.py URL CLIENTS
+Usage: PYTHON tests/sdk/python/task_client.py URL CLIENTS
 """
 
 import asyncio
