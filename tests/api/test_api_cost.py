@@ -20,6 +20,8 @@ GROWTH = (100, 1_000)  # servers
 ROUNDS, ASKED = 15, 200
 MOST = 5  # milliseconds for an answer
 
+pytestmark = pytest.mark.alone
+
 
 def conf(port: int, addresses: list[str], size: str) -> str:
     servers = "".join(f"server {address};" for address in addresses)

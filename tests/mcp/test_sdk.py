@@ -29,6 +29,10 @@ PAIRS = [
 ]
 
 
+# Tests with servers of the same kind run in the same process, and share them.
+shares = pytest.mark.xdist_group
+
+
 @pytest.fixture(scope="module")
 def replicas() -> Iterator[Callable[[str], list[Server]]]:
     """Three servers of a kind; they are kept for the next test that asks for them."""
@@ -43,7 +47,7 @@ def replicas() -> Iterator[Callable[[str], list[Server]]]:
         yield of
 
 
-@pytest.mark.parametrize(("client", "transport", "server"), PAIRS)
+@pytest.mark.parametrize(("client", "transport", "server"), [pytest.param(*pair, marks=shares(pair[2])) for pair in PAIRS])
 async def test_as_with_a_single_server(nginx, report, replicas, client, transport, server):
     three = replicas(server)
     (port,) = free_ports(1)
@@ -57,6 +61,7 @@ async def test_as_with_a_single_server(nginx, report, replicas, client, transpor
     assert set(many.met) == set(NAMES)
 
 
+@shares("python-2")
 async def test_all_kinds_at_once(nginx, report, replicas):
     """On servers that speak every revision, and by clients of each."""
     three = replicas("python-2")
@@ -73,6 +78,7 @@ async def test_all_kinds_at_once(nginx, report, replicas):
     assert set(tasks.met) == set(NAMES)
 
 
+@shares("typescript")
 async def test_with_the_sample(nginx, report, replicas):
     (port,) = free_ports(1)
     nginx.start(sample("mcp.conf", port, replicas("typescript")))
@@ -82,6 +88,7 @@ async def test_with_the_sample(nginx, report, replicas):
     assert len(lives.transcripts) == 1
 
 
+@shares("typescript")
 async def test_by_round_robin_sessions_break(nginx, report, replicas):
     (port,) = free_ports(1)
     nginx.start(upstream("mcp", replicas("typescript"), "") + listen(port, "mcp", FRONT))
@@ -90,6 +97,7 @@ async def test_by_round_robin_sessions_break(nginx, report, replicas):
     assert lives.transcripts == {}
 
 
+@shares("post-only")
 @pytest.mark.parametrize("major", ["1", "2"])
 async def test_a_server_that_answers_404_to_get(nginx, report, replicas, major):
     """The client of the SDK asks for a stream by itself, and once more after each call."""
@@ -121,6 +129,7 @@ async def as_user(port: int, user: str, id: bytes = b"", message: dict | None = 
     return await send(port, id, method=method, path="/mcp", headers=headers, body=body)
 
 
+@shares("principals")
 async def test_a_stranger_with_the_id_ends_nothing(nginx, report, replicas):
     """Sessions belong to a user: mallory, who has alice's id, is answered 404 by the server, whatever he asks for."""
     three = replicas("principals")
