@@ -2,11 +2,11 @@
 
 import asyncio
 import json
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 from jsonschema import Draft202012Validator, FormatChecker
 
 from harness.http import Response, send
@@ -37,12 +37,8 @@ def last_report(nginx: Nginx) -> Any:
 
 def report_of(nginx: Nginx) -> Any:
     """What a running nginx says of itself, whatever its configuration."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(PATIENCE)
-        connection.connect(str(nginx.api))
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-    return json.loads(answer.partition(b"\r\n\r\n")[2])
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(nginx.api)), timeout=PATIENCE) as client:
+        return client.get("http://localhost/").json()
 
 
 def location(write: bool = False) -> str:

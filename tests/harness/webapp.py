@@ -12,6 +12,8 @@ Without a cookie:
     /status/CODE      with that status (302 leads to /login)
     /fail             500 at the servers that are told to
     /websocket        an upgrade: 101
+
+The server is by hand: it answers what no framework would, and resets connections.
 """
 
 import asyncio
@@ -20,6 +22,8 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+
+import h11
 
 from harness.patience import PATIENCE
 from harness.ports import free_ports
@@ -133,20 +137,25 @@ class Browser:
 
     async def get(self, uri: str = "/", *headers: str, cookies: bool = True) -> Answer:
         """With the jar's cookies, and keeps those of the answer; or without either."""
-        lines = [f"GET {uri} HTTP/1.1", "Host: localhost", *headers]
-        if not any("Upgrade" in header for header in headers):
-            lines.append("Connection: close")
+        sent = [("Host", "localhost"), *(line.split(": ", 1) for line in headers)]
+        if not any(name == "Upgrade" for name, _ in sent):
+            sent.append(("Connection", "close"))
         if cookies and self.jar:
-            lines.append("Cookie: " + "; ".join(f"{name}={value}" for name, value in self.jar.items()))
+            sent.append(("Cookie", "; ".join(f"{name}={value}" for name, value in self.jar.items())))
+        http = h11.Connection(h11.CLIENT)
         async with asyncio.timeout(PATIENCE):
             reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
             try:
-                writer.write("\r\n".join([*lines, "", ""]).encode())
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-                status, *fields = head.strip().split("\r\n")
-                answer = Answer(int(status.split()[1]), [(k.lower(), v) for k, v in (f.split(": ", 1) for f in fields)])
-                if answer.status != 101:
-                    await reader.read()
+                writer.write(http.send(h11.Request(method="GET", target=uri, headers=sent)))
+                writer.write(http.send(h11.EndOfMessage()))
+                answer = None
+                while not (event := http.next_event()) is not h11.PAUSED and not isinstance(event, h11.EndOfMessage):
+                    match event:
+                        case h11.Response() | h11.InformationalResponse():
+                            received = [(name.decode(), value.decode()) for name, value in event.headers]
+                            answer = Answer(event.status_code, received)
+                        case h11.NEED_DATA:
+                            http.receive_data(await reader.read(65536))
             finally:
                 writer.close()
         for name, value in answer.headers:
