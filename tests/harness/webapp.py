@@ -149,7 +149,7 @@ class Browser:
                 writer.write(http.send(h11.Request(method="GET", target=uri, headers=sent)))
                 writer.write(http.send(h11.EndOfMessage()))
                 answer = None
-                while not (event := http.next_event()) is not h11.PAUSED and not isinstance(event, h11.EndOfMessage):
+                while not isinstance(event := http.next_event(), h11.EndOfMessage) and event is not h11.PAUSED:
                     match event:
                         case h11.Response() | h11.InformationalResponse():
                             received = [(name.decode(), value.decode()) for name, value in event.headers]
