@@ -15,7 +15,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.api import last_report, sessions_add_up  # noqa: E402
+from harness.clients.api import last_report, sessions_add_up  # noqa: E402
 from harness.nginx import BINARY, MODULE, OWN_STICKY, ROOT, Nginx, environment, version  # noqa: E402
 from harness.patience import WHOLE_TEST  # noqa: E402
 

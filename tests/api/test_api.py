@@ -12,13 +12,13 @@ import subprocess
 import httpx
 import pytest
 
-from harness.api import JSON, Api, adds_up, check, location
+from harness.clients.api import JSON, Api, adds_up, check, location
+from harness.clients.http import Response, crowd, send, stream
 from harness.conf import LEARN, SAMPLES, STREAMING, listen, sample, upstream
-from harness.http import Response, crowd, send, stream
 from harness.nginx import KILLED, ROOT
 from harness.patience import PATIENCE, until
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 HTTP = httpx.Client(timeout=PATIENCE)
 

@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from harness.api import Api
+from harness.clients.api import Api
 from harness.nginx import Nginx
 from harness.ports import free_ports
 

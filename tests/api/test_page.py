@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from playwright.async_api import Browser, Page, async_playwright
 
-from harness.api import JSON, Api, location
+from harness.clients.api import JSON, Api, location
+from harness.clients.http import Response, send
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.http import Response, send
 from harness.patience import PATIENCE, until
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 WIDTHS = {390: 844, 1280: 900}  # and heights
 # The page asks ten times as often, so that a minute's history takes six seconds.

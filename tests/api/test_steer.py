@@ -8,12 +8,12 @@ import time
 
 import pytest
 
-from harness.api import JSON, Api, adds_up, check, location
+from harness.clients.api import JSON, Api, adds_up, check, location
+from harness.clients.http import Response, crowd, send
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.http import Response, crowd, send
 from harness.patience import PATIENCE, until
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
+from harness.servers.replica import Replica, replicas
 
 TICK = 0.1  # seconds; the module's clock is no finer
 

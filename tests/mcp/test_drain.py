@@ -13,7 +13,7 @@ import httpx
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-from harness.api import Api, location
+from harness.clients.api import Api, location
 from harness.conf import listen, upstream
 from harness.patience import PATIENCE, WHOLE_TEST, until
 from harness.ports import free_ports, is_connected

@@ -11,8 +11,8 @@ from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+from harness.clients.http import send, stream
 from harness.conf import STREAMING, listen, upstream
-from harness.http import send, stream
 from harness.ports import free_ports
 
 POSTS = 30  # to the target of each stream

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness.http import Response
-from harness.multiplex import Client, http2, http3
+from harness.clients.http import Response
+from harness.clients.multiplex import Client, http2, http3
 from harness.nginx import BINARY, HTTP2_ON, Nginx, was_built_with
 from harness.patience import until
 from harness.ports import free_ports

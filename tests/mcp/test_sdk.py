@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
+from harness.clients.http import Response, send
 from harness.conf import listen, sample, upstream
 from harness.ports import free_ports
-from harness.http import Response, send
 from harness.sdk import FRONT, NAMES, Server, call, live, poll, servers
 
 CLIENTS = 50

@@ -2,10 +2,10 @@
 
 import pytest
 
+from harness.clients.http import Tally, crowd, send
 from harness.conf import listen, sample, upstream
-from harness.http import Tally, crowd, send
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 SESSIONS, CLIENTS, FOLLOW_UPS = 1_000, 50, 10
 

@@ -13,13 +13,13 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from harness.api import Api
+from harness.clients.api import Api
+from harness.clients.http import send
 from harness.conf import LEARN, STREAMING, listen, sample, upstream
-from harness.http import send
 from harness.nginx import ROOT, Nginx
 from harness.patience import PATIENCE
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
+from harness.servers.replica import Replica, replicas
 
 PASSWORD = "secret"
 SHELLS = ["dash", "busybox sh"]

@@ -13,15 +13,15 @@ import pytest
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
+from harness.clients.http import Response, send, stream
 from harness.conf import SAMPLES, sample
-from harness.http import Response, send, stream
 from harness.nginx import HTTP2_ON, ROOT, UNREACHABLE, Nginx
 from harness.patience import PATIENCE, until
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
 from harness.sdk import NAMES, live, servers
+from harness.servers.replica import Replica, replicas
+from harness.servers.validator import CHALLENGE, token, validator
 from harness.tls import Authority
-from harness.validator import CHALLENGE, token, validator
 
 MODSECURITY = os.environ.get("TEST_NGINX_MODSECURITY")
 CRS = Path("/usr/share/modsecurity-crs/rules")

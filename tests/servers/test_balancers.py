@@ -4,10 +4,10 @@ import uuid
 
 import pytest
 
+from harness.clients.http import Tally, crowd, send
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.http import Tally, crowd, send
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
+from harness.servers.replica import Replica, replicas
 
 BALANCERS = {
     "round_robin": "",

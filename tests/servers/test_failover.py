@@ -7,12 +7,12 @@ from collections.abc import Iterable
 
 import pytest
 
+from harness.clients.http import Response, send, stream
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.http import Response, send, stream
 from harness.nginx import BINARY, GONE, OWN_STICKY, UNREACHABLE, version
 from harness.patience import until
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
+from harness.servers.replica import Replica, replicas
 
 GONE_AFTER = 3  # seconds
 TICK = 0.1  # seconds; the module's clock is no finer

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.http import send
+from harness.clients.http import send
 from harness.ports import free_ports
 
 JSON = [("Content-Type", "application/json")]

@@ -5,13 +5,13 @@ import re
 
 import pytest
 
+from harness.clients.http import Tally, crowd, send
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.http import Tally, crowd, send
-from harness.names import names
 from harness.nginx import BINARY, UNREACHABLE, version
 from harness.patience import until
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
+from harness.servers.names import names
+from harness.servers.replica import Replica, replicas
 
 
 @pytest.mark.parametrize("policy", ["rebind", "reject"])

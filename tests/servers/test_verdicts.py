@@ -7,15 +7,15 @@ import time
 
 import pytest
 
-from harness.api import Api, location
+from harness.clients.api import Api, location
+from harness.clients.crowds import Traffic, ask, ask_all, seats, traffic
+from harness.clients.http import send, stream
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.crowds import Traffic, ask, ask_all, seats, traffic
-from harness.faults import FAULTS, black_hole, picky_about_names
-from harness.http import send, stream
 from harness.nginx import BINARY, SLOW, UNREACHABLE, Nginx, version
 from harness.patience import WHOLE_TEST, until
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
+from harness.servers.faults import FAULTS, black_hole, picky_about_names
+from harness.servers.replica import Replica, replicas
 from harness.tls import Authority
 
 LONG = bool(os.environ.get("STICKY_LONG"))

@@ -7,15 +7,15 @@ from collections import Counter
 
 import pytest
 
-from harness.api import Api, location
+from harness.clients.api import Api, location
+from harness.clients.crowds import ask_all, seats
+from harness.clients.http import send
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.crowds import ask_all, seats
-from harness.faults import black_hole
-from harness.http import send
 from harness.nginx import GONE, KILLED, UNREACHABLE
 from harness.patience import until
 from harness.ports import connecting_to, free_ports
-from harness.replica import Replica, replicas
+from harness.servers.faults import black_hole
+from harness.servers.replica import Replica, replicas
 
 ALLOWED = [
     r"connect\(\) (to unix:\S+ )?failed|temporarily disabled|no live upstreams|upstream timed out|reset by peer",

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from harness.api import Api, location
+from harness.clients.api import Api, location
+from harness.clients.crowds import Answer, ask_all, seats
+from harness.clients.http import send
 from harness.conf import LEARN, STREAMING, listen
-from harness.crowds import Answer, ask_all, seats
-from harness.http import send
-from harness.names import NO_ERROR, NO_SUCH_NAME, SERVER_FAILURE, Names, names
 from harness.nginx import BINARY, Nginx, version
 from harness.patience import until
 from harness.ports import free_ports
-from harness.replica import Replica
+from harness.servers.names import NO_ERROR, NO_SUCH_NAME, SERVER_FAILURE, Names, names
+from harness.servers.replica import Replica
 
 pytestmark = pytest.mark.skipif(version(BINARY) < (1, 27, 3), reason="resolve needs nginx 1.27.3")
 

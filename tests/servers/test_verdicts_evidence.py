@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from harness.api import Api, location
+from harness.clients.api import Api, location
+from harness.clients.crowds import ask_all, seats
+from harness.clients.http import send
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.crowds import ask_all, seats
-from harness.http import send
 from harness.nginx import GONE, UNREACHABLE
 from harness.patience import until
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
+from harness.servers.replica import Replica, replicas
 
 ALLOWED = [
     r"connect\(\) (to unix:\S+ )?failed|temporarily disabled|no live upstreams|reset by peer",

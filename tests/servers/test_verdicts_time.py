@@ -9,15 +9,15 @@ import os
 import random
 import time
 
-from harness.api import Api, location
+from harness.clients.api import Api, location
+from harness.clients.crowds import ask_all, seats, traffic
+from harness.clients.http import send
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.crowds import ask_all, seats, traffic
-from harness.faults import black_hole
-from harness.http import send
 from harness.nginx import GONE, SLOW, UNREACHABLE, Nginx
 from harness.patience import until
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
+from harness.servers.faults import black_hole
+from harness.servers.replica import Replica, replicas
 
 LONG = bool(os.environ.get("STICKY_LONG"))
 GONE_AFTER = 3  # seconds

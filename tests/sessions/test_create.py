@@ -2,10 +2,10 @@
 
 import pytest
 
+from harness.clients.http import Tally, crowd, send
 from harness.conf import STREAMING, listen, upstream
-from harness.http import Tally, crowd, send
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 MAP = "map $upstream_http_mcp_session_id $learned { default $upstream_http_mcp_session_id; }"
 COOKIE_MAP = "map $upstream_cookie_sid $learned { default $upstream_cookie_sid; }"

@@ -2,10 +2,10 @@
 
 import pytest
 
+from harness.clients.http import Tally, crowd, send, stream
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.http import Tally, crowd, send, stream
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 SESSIONS, CLIENTS = 1_000, 25
 

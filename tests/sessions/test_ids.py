@@ -5,13 +5,13 @@ import secrets
 import time
 from itertools import pairwise
 
+from harness.clients.http import Tally, crowd, send
 from harness.conf import LEARN, STREAMING, listen, upstream
-from harness.http import Tally, crowd, send
 from harness.memory import shared_memory
 from harness.nginx import UNREACHABLE
 from harness.patience import until
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 LARGE = """
     client_header_buffer_size 16k;

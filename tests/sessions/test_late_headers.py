@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from harness.http import parse, send
+from harness.clients.http import parse, send
 from harness.patience import until
 from harness.ports import free_ports
 

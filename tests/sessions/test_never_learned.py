@@ -1,9 +1,9 @@
 """Responses that teach nothing: those that no server of the upstream made for this request."""
 
+from harness.clients.http import send
 from harness.conf import STREAMING, listen, upstream
-from harness.http import send
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 LEARN_SENT = "sticky_learn zone=sessions:1m create=$sent_http_mcp_session_id lookup=$http_mcp_session_id;"
 

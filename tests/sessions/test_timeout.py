@@ -3,11 +3,11 @@
 import asyncio
 import time
 
+from harness.clients.http import send, stream
 from harness.conf import LEARN, listen, upstream
-from harness.http import send, stream
 from harness.patience import until
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 TIMEOUT = 4  # seconds
 LIFETIME = 3  # seconds

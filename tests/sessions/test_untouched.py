@@ -7,12 +7,12 @@ import subprocess
 
 import pytest
 
+from harness.clients.http import send
 from harness.conf import STREAMING, listen
-from harness.http import send
 from harness.nginx import environment
 from harness.patience import until
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 pytestmark = pytest.mark.skipif(not shutil.which("callgrind_control"), reason="no valgrind")
 

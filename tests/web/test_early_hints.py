@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from harness.http import parse
+from harness.clients.http import parse
 from harness.nginx import BINARY, OWN_STICKY, version
 from harness.patience import PATIENCE
 from harness.ports import free_ports

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from harness.multiplex import http2, http3
+from harness.clients.multiplex import http2, http3
 from harness.nginx import BINARY, HTTP2_ON, OWN_STICKY, version, was_built_with
 from harness.patience import until
 from harness.ports import free_ports
+from harness.servers.webapp import App, Browser, apps
 from harness.tls import Authority
-from harness.webapp import App, Browser, apps
 
 LEARN = "create=$upstream_cookie_sid lookup=$cookie_sid"
 DOWN = r"connect\(\) failed \(111|reset by peer|temporarily disabled|no live upstreams|is (unreachable|gone): "

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from harness.api import report_of
+from harness.clients.api import report_of
+from harness.clients.http import Response, Stream, Tally, crowd, send, stream
 from harness.conf import LEARN, listen, upstream
-from harness.http import Response, Stream, Tally, crowd, send, stream
 from harness.nginx import KILLED
 from harness.patience import until
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 CLIENTS = 20
 TIMES = 20

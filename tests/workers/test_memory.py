@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.clients.http import Tally, crowd, send
 from harness.conf import LEARN, listen, upstream
-from harness.http import Tally, crowd, send
 from harness.nginx import KILLED
 from harness.ports import free_ports
-from harness.replica import replicas
+from harness.servers.replica import replicas
 
 SESSIONS = 200
 MEGABYTE = 1 << 20

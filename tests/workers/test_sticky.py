@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from harness.clients.http import Response, crowd, send
 from harness.conf import listen, upstream
-from harness.http import Response, crowd, send
 from harness.ports import free_ports
-from harness.replica import Replica, replicas
+from harness.servers.replica import Replica, replicas
 
 pytestmark = pytest.mark.plus_syntax
 

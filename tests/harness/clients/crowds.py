@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from harness.http import Response, send
+from harness.clients.http import Response, send
 from harness.patience import until
-from harness.replica import Replica
+from harness.servers.replica import Replica
 
 
 async def seats(port: int, servers: Iterable[Replica], each: int) -> dict[str, list[bytes]]:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 from jsonschema import Draft202012Validator, FormatChecker
 
-from harness.http import Response, send
+from harness.clients.http import Response, send
 from harness.nginx import ROOT, Nginx
 from harness.patience import PATIENCE
 

@@ -18,7 +18,7 @@ from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StopSendingReceived, StreamReset
 
-from harness.http import Headers, Response
+from harness.clients.http import Headers, Response
 from harness.patience import PATIENCE
 
 HOST = "localhost"

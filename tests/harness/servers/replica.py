@@ -9,7 +9,7 @@ replica did not issue is answered 404, as the official SDKs do. What else it doe
     X-Wait: 1         answer only when the replica is told to
     X-Close: 1        close the connection instead of answering
 
-By hand, as harness.http: its ids hold control characters, and it breaks off where a test wants it to.
+By hand, as harness.clients.http: its ids hold control characters, and it breaks off where a test wants it to.
 """
 
 import asyncio
