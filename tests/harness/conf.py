@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.replica import Replica
+from harness.servers.replica import Replica
 
 SAMPLES = Path(__file__).resolve().parents[2] / "nginx-conf"
 
