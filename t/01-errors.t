@@ -1,4 +1,4 @@
-# A configuration that cannot be meant is refused: one [emerg] line that says what is wrong, and where.
+# nginx refuses a wrong configuration: one [emerg] line says what is wrong, and where.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# Two workers: what one of them learns, the other knows.
+# Two workers: each knows the sessions that the other one has learned.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# `sticky learn`, its fine print. The same stories by nginx's own from 1.29.6 on.
+# Details of `sticky learn`. From 1.29.6 on, nginx's own passes the same tests.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,5 @@
-# A server that closes a kept connection has not failed: sticky tries it anew. Of two workers, the other would have it.
+# A server that closes a kept connection has not failed: sticky tries it again.
+# With two workers, the other one might have the kept connection.
 
 use lib 't/lib';
 use Sticky;

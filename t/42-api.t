@@ -1,4 +1,4 @@
-# sticky_api: where it may stand, and what it answers there.
+# sticky_api: where it is allowed, and what it answers.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# The configurations of docs/migrate.md that are ours: all of them, with servers of ours instead of 10.0.0.1, 2 and 3.
+# All configurations of docs/migrate.md for this module, with our servers instead of 10.0.0.1, 2 and 3.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# The same for NGINX Plus's spellings, where they are ours.
+# Sessions of web applications with the directives of NGINX Plus, where they are ours.
 
 use lib 't/lib';
 use Sticky;

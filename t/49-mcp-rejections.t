@@ -1,4 +1,4 @@
-# Answers of MCP mode itself: JSON-RPC errors, by nginx's own means.
+# MCP mode's own answers: JSON-RPC errors, sent as nginx sends its error pages.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-"""What sticky_api shows: JSON after its schema, numbers that add up, and an error for everything else."""
+"""What sticky_api shows: JSON by its schema, and numbers that add up. Any other request gets an error."""
 
 import asyncio
 import collections

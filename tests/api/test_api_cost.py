@@ -1,7 +1,7 @@
-"""What sticky_api costs the worker that answers: it grows as the servers do, not with the sessions. Instructions are
-counted, since times are those of the machine.
+"""The cost of sticky_api for the worker that answers: it grows with the number of servers, not of sessions.
+Instructions are counted, since times depend on the machine.
 
-SESSIONS=1000000 fills the larger zone as far as one wants to wait.
+SESSIONS=1000000 sets how many sessions the larger zone gets.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What sticky_api changes: drain, wait until empty, forget, find; and what it refuses to."""
+"""What sticky_api changes: drain, wait until empty, forget, find. And which requests it refuses."""
 
 import asyncio
 import json

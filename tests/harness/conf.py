@@ -1,4 +1,4 @@
-"""What stands in http {}: short forms of what the tests write again and again, and the samples of nginx-conf/."""
+"""Configurations: short forms of the parts of http {} that many tests need, and the samples of nginx-conf/."""
 
 import re
 from collections.abc import Iterable

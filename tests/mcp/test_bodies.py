@@ -1,4 +1,4 @@
-"""Bodies pass as they are: not a byte changed, not a byte later, whatever could be learned from them."""
+"""Bodies pass unchanged and without delay, whether or not an id is learned from them."""
 
 import asyncio
 import gzip

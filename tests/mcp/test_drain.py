@@ -1,4 +1,4 @@
-"""A server is taken away under real MCP clients: drained first, or, with plain nginx, out of the configuration."""
+"""A server is removed while real MCP clients use it: drained first, or, with plain nginx, by a reload without it."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Every spelling of an `endpoint` event: the requests of a stream reach the server that announced it."""
+"""Each form of an `endpoint` event: the requests of a stream reach the server that announced it."""
 
 import asyncio
 import re

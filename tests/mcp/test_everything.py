@@ -1,6 +1,6 @@
-"""server-everything answers 400 to a session that it does not know, and upon 400 a client does not start afresh.
+"""server-everything answers 400 to an unknown session, and after a 400 a client starts no new session.
 
-Behind the module a client whose server is gone gets 404 instead: upon that it does.
+With the module, a client whose server is gone gets 404 instead. After a 404 it starts a new session.
 """
 
 import asyncio

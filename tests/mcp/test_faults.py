@@ -1,4 +1,4 @@
-"""A replica goes while many clients call: who is not on it notices nothing, who is goes on without a person."""
+"""A replica dies while many clients call. Its own clients recover by themselves; the others notice nothing."""
 
 import asyncio
 from collections import Counter

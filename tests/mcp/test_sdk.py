@@ -1,4 +1,4 @@
-"""Real clients and real servers of the official SDKs: behind nginx a session is what it is with a single server."""
+"""Real clients and servers of the official SDKs: through nginx a session works as with a single server."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The configuration that NGINX Plus users write, and the one we recommend: every request finds its server."""
+"""The configuration of NGINX Plus, and the one that we recommend: each request reaches its session's server."""
 
 import pytest
 

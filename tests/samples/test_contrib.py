@@ -1,4 +1,4 @@
-"""What is in contrib/: a pod that leaves, as contrib/kubernetes.yaml has it. (The dashboard: test_api.py.)"""
+"""contrib/: a pod is drained before it stops, as in contrib/kubernetes.yaml. (The dashboard: test_api.py.)"""
 
 import asyncio
 import copy

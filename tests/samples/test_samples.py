@@ -1,4 +1,4 @@
-"""Every file in nginx-conf/ is a configuration that nginx takes without a warning, and does what it is for."""
+"""nginx accepts each file in nginx-conf/ without a warning, and each file does what it is for."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Every stock balancer chooses for new sessions; sessions go on where they are; nothing is left counted."""
+"""Each balancer of nginx chooses for new sessions, existing sessions stay, and no count is left over."""
 
 import uuid
 

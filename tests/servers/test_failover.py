@@ -1,4 +1,4 @@
-"""A session whose server cannot be had, and an id that nobody knows: what each policy makes of it."""
+"""Each policy, for a session whose server is unavailable, and for an unknown id."""
 
 import asyncio
 import re

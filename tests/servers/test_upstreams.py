@@ -1,4 +1,4 @@
-"""Servers that come and go by other ways than failing: backup, DNS, a reload that is refused."""
+"""Servers that come and go without a failure: backup, DNS, a reload that is refused."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""What a server does to one call takes no other session of it away; what cannot be reached is tried by nginx itself."""
+"""The failure of one request moves no session of its server. nginx itself tries to connect to an unreachable server."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Attempts to reach servers: who makes them, to whom, and that nothing is left of them."""
+"""Attempts to connect to servers: which worker makes them, to which servers, and that nothing is left of them."""
 
 import asyncio
 import contextlib

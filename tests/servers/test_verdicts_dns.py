@@ -1,4 +1,4 @@
-"""An address that its name lacks for a while keeps its sessions; one that stays away loses them, whoever has it."""
+"""An address that is missing in DNS keeps its sessions for `gone_after`. Then it loses them, even if it answers."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""What counts against a server: attempts that fail while another server answers, and nothing that others have done."""
+"""Evidence against a server: only attempts that fail while another server answers."""
 
 import asyncio
 import time

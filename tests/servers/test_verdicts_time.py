@@ -1,7 +1,7 @@
-"""Two days of a fleet in little: servers come and go, and no session ends while its server comes back in time.
+"""Two days of a cluster in short: servers come and go, and no session ends if its server comes back in time.
 
-What is hours there is seconds here: `gone_after` is short, and blips last up to nine tenths of it. With STICKY_LONG=1
-it goes on for ten minutes.
+Hours are seconds here: `gone_after` is short, and interruptions last up to nine tenths of it. With STICKY_LONG=1 the
+test lasts ten minutes.
 """
 
 import asyncio

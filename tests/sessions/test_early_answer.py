@@ -1,4 +1,4 @@
-"""A client that sends its next request while the response that told it its id is still being sent."""
+"""A client sends its next request while the response that gave it its id is still being sent."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Session ids of every shape, and that they leave no trace."""
+"""Session ids of every shape. No id is written to memory or to a log."""
 
 import asyncio
 import secrets

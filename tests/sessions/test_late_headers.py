@@ -1,4 +1,4 @@
-"""A request's id and its `bind` are those that it has when they are used: others may change its headers until then."""
+"""The id of a request and its `bind` are read when they are used: other modules may change the headers until then."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Responses that teach nothing: those that no server of the upstream made for this request."""
+"""Responses from which nothing is learned: no server of the upstream made them for this request."""
 
 from harness.clients.http import send
 from harness.conf import STREAMING, listen, upstream

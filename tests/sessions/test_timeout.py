@@ -1,4 +1,4 @@
-"""How long a session is remembered."""
+"""How long a session lives."""
 
 import asyncio
 import time

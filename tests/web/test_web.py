@@ -1,4 +1,4 @@
-"""What web applications need of sticky sessions, with the figures of the reports that asked for it."""
+"""What web applications need from sticky sessions, with the figures from users' reports."""
 
 import asyncio
 

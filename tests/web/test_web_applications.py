@@ -1,4 +1,4 @@
-"""Real applications behind the configurations of docs/web.md: three instances, and a reload. No client has an error."""
+"""Real applications with the configurations of docs/web.md: three instances and a reload. No client gets an error."""
 
 import asyncio
 import json

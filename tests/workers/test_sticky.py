@@ -1,4 +1,4 @@
-"""`sticky` of ours among processes: workers that share nothing but the request, reloads, servers taken out one by one."""
+"""Our own `sticky` with several processes: workers that share no memory, reloads, servers removed one by one."""
 
 import asyncio
 

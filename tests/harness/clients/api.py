@@ -1,4 +1,4 @@
-"""sticky_api as a client of it: requests, and answers held to docs/api.schema.json."""
+"""A client of sticky_api: sends requests, and checks answers by docs/api.schema.json."""
 
 import asyncio
 import json

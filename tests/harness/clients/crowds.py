@@ -1,4 +1,4 @@
-"""Sessions by the server that holds them, and clients that go on using them."""
+"""Sessions by their server, and clients that use them continuously."""
 
 import asyncio
 import time

@@ -1,5 +1,4 @@
-"""A client that speaks HTTP/2 and HTTP/3: many requests over one connection, each with as much of its body as a test
-wants it to have."""
+"""A client for HTTP/2 and HTTP/3: many requests over one connection, each with as much of its body as a test wants."""
 
 import asyncio
 import ssl

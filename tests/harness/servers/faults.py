@@ -1,4 +1,4 @@
-"""Servers that do what servers should not."""
+"""Servers with faults."""
 
 import asyncio
 import contextlib

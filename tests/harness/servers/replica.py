@@ -1,7 +1,7 @@
 """A replica: a server that keeps its sessions in memory and speaks as much MCP over HTTP as routing needs.
 
 A request without an id opens a session and is answered with one; a request with an id that this
-replica did not issue is answered 404, as the official SDKs do. What else it does, the request asks for:
+replica did not issue is answered 404, as the official SDKs do. A request can ask for more:
 
     X-Id: ID          the id to issue (default: a random one)
     X-Stream: 1       answer with a stream, as to a GET: its first event comes at once, then it stays open

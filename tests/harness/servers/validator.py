@@ -1,4 +1,4 @@
-"""What nginx's auth_request asks: a service that knows whose a token is. Its tokens are JWTs, signed with HS256."""
+"""A service for nginx's auth_request: it verifies tokens and names the user. Tokens are JWTs, signed with HS256."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

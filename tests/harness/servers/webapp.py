@@ -1,6 +1,6 @@
 """A web application as Tomcat and PHP run them: sessions in memory, and a new cookie for an id that it does not know.
 
-    /                 who answers, and in X-Known whether it knows a session of the request
+    /                 the name of the server, and in X-Known whether it knows a session of the request
     /slow             the same, after 0.3 s
     /new              begins a session, whatever the request carries
     /regenerate       begins one, and another one in the same answer

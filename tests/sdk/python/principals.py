@@ -1,4 +1,4 @@
-"""A server with the official Python SDK 1.x whose sessions belong to the user of a token: a stranger is answered 404.
+"""A server with the official Python SDK 1.x whose sessions belong to the user of a token: any other user gets 404.
 
 Usage: PYTHON tests/sdk/python/principals.py NAME PORT
 
