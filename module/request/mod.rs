@@ -17,9 +17,9 @@ use core::ffi::c_void;
 use core::ptr;
 
 use affinity::policy::Status;
-use affinity::status::Text;
 use affinity::table::{Key, Kind, ServerId};
 use id::{read_bind, RequestId};
+use nginx_sys::ngx_str_t;
 use notices::Notice;
 
 use crate::conf::value::{OutOfMemory, Value};
@@ -237,15 +237,15 @@ impl PeerData {
         let _ = self.sessions().with_address(server, tell);
     }
 
-    fn zone_name(&self) -> Text<'static> {
-        self.affinity.zone.name()
+    fn zone_name(&self) -> ngx_str_t {
+        self.affinity.zone.log_name()
     }
 
     #[cold]
     fn complain_of_full_list(&self, name: &[u8]) {
         // Not the connection's log: that adds the request line, which may hold an id.
         let log = Cycle::running().log();
-        self.affinity.zone.report_full_list(log, nginx::now(), Text(name));
+        self.affinity.zone.report_full_list(log, nginx::now(), name);
     }
 }
 
