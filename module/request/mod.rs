@@ -219,9 +219,18 @@ impl PeerData {
         unsafe { RoundRobin::again(self.block(), self.inner.data).unwrap_unchecked() }
     }
 
-    /// The name of the server that is held.
+    /// The name of the server that is held. It is to be called before that is given back: with `resolve`, nginx
+    /// may free a peer and its name then.
     fn held_name(&self) -> Option<&'static [u8]> {
         self.upstream().peer().name()
+    }
+
+    /// The same at any time; `None` if no server is held.
+    fn name_if_held(&self) -> Option<&'static [u8]> {
+        match self.held.get() {
+            Held::Nothing => None,
+            Held::SessionServer | Held::Chosen => self.held_name(),
+        }
     }
 
     /// The key of an id that the request or its response gives.
