@@ -60,7 +60,7 @@ pub fn drain(
         r.log(),
         "server \"{}\" of zone \"{}\" {}",
         Text(server),
-        zone.name(),
+        zone.log_name(),
         if asked.drain { "drains" } else { "drains no longer" }
     );
     answer::show(r, &Resource::Server(upstream, server), Format::Json)

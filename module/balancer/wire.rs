@@ -100,12 +100,15 @@ unsafe fn init_beneath(
     let is_list = rc == OK && unsafe { conf.balancer.look_for_list(block) };
     if rc == OK && init_peer_of(conf).is_some() && conf.balancer.init_peer.get().is_none() {
         if is_list {
-            // SAFETY: nginx reads its configuration, and our own reference is not used meanwhile.
+            // SAFETY: nginx reads its configuration, and our own reference is not used any more.
             unsafe { sticky::arrange(block) };
         } else {
             // SAFETY: nginx passes the configuration that it reads.
             foreign::note(unsafe { (*cf).log }, block, conf);
         }
+        let Some(conf) = UpstreamConf::of(block) else {
+            return ERROR;
+        };
         if let Some(ours) = init_peer_of(conf) {
             conf.balancer.init_peer.set(block.replace_init_peer(Some(ours)));
         }

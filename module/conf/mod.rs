@@ -180,9 +180,8 @@ impl UpstreamConf {
     /// nginx reads its configuration, or has just done so: there is no request of it, and no other reference
     /// to this one while the result lives.
     pub unsafe fn of_mut<'c>(block: Block<'c>) -> Option<&'c mut UpstreamConf> {
-        let conf = UpstreamConf::of(block).map(ptr::from_ref);
-        // SAFETY: `create_upstream` made it in memory that can be written; by this function's own condition.
-        conf.map(|conf| unsafe { &mut *conf.cast_mut() })
+        // SAFETY: `create_upstream` made what stands in our place; by this function's own condition.
+        unsafe { block.own_conf_ptr().cast::<UpstreamConf>().as_mut() }
     }
 }
 

@@ -325,13 +325,20 @@ impl<'c> Block<'c> {
     /// as long as the reference lives.
     #[inline(always)]
     pub unsafe fn own_conf<T>(self) -> Option<&'c T> {
-        // SAFETY: nginx gives each http module a place, and by this function's own condition.
+        // SAFETY: by this function's own condition.
+        unsafe { self.own_conf_ptr().cast::<T>().as_ref() }
+    }
+
+    /// The same as a pointer, which may be null: what is written to cannot come from a shared reference.
+    #[inline(always)]
+    pub fn own_conf_ptr(self) -> *mut c_void {
+        // SAFETY: nginx gives each http module a place.
         unsafe {
             let all = (*self.raw()).srv_conf;
             if all.is_null() {
-                return None;
+                return core::ptr::null_mut();
             }
-            (*all.add(MODULE.get())).cast::<T>().as_ref()
+            *all.add(MODULE.get())
         }
     }
 }

@@ -74,7 +74,7 @@ impl Inner {
 }
 
 /// Puts hooks over those of a request's peer, whose former ones are in `data`, in the request's pool.
-pub fn wrap<T: Hooked>(peer: Peer<'_>, data: &T) {
+pub fn wrap<T: Hooked>(peer: Peer<'_>, data: &'static T) {
     // SAFETY: plain words of a live peer connection; nginx passes `data` to our hooks as long as the request
     // lives, and so does the data.
     let peer = unsafe { &mut *peer.raw() };

@@ -6,7 +6,7 @@ use affinity::servers::Record;
 use affinity::table::{Bound, Existing, Key, ServerId, Span};
 
 use super::notices::{self, Notice};
-use super::{Held, PeerData};
+use super::PeerData;
 use crate::nginx;
 use crate::peers::addresses::Address;
 
@@ -16,7 +16,7 @@ impl PeerData {
         let Ok(key) = self.key(learned.kind, learned.id) else {
             return;
         };
-        let name = self.held_name().filter(|_| self.held.get() != Held::Nothing);
+        let name = self.name_if_held();
         let table = &self.sessions().table;
         let server = match (name, self.served.get()) {
             (Some(name), _) => table.intern(name, nginx::now()),
@@ -67,7 +67,7 @@ impl PeerData {
 
     /// The body of the response should give an id, and gives none.
     pub fn body_refused(&self, why: Fault) {
-        let name = self.held_name().filter(|_| self.held.get() != Held::Nothing);
+        let name = self.name_if_held();
         match (name, self.served.get()) {
             (Some(name), _) => notices::tell(self.zone_name(), name, Notice::Refused(why)),
             (None, Some(server)) => self.tell(server, Notice::Refused(why)),

@@ -6,13 +6,13 @@
 use core::cell::Cell;
 
 use affinity::mcp::Fault;
-use affinity::status::Text;
 use affinity::table::{Key, Span, Tick};
-use nginx_sys::NGX_LOG_INFO;
+use nginx_sys::{ngx_str_t, NGX_LOG_INFO};
 
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::PerWorker;
+use crate::nginx::pool::string;
 
 /// A worker writes no more than one line of a kind in this time (milliseconds).
 const EVERY: u64 = 1000;
@@ -52,14 +52,14 @@ static TOLD: PerWorker<[Cell<Option<Tick>>; KINDS]> =
 
 /// Writes a line, unless there was one of its kind a moment ago; `server` is the one that answered.
 #[cold]
-pub fn tell(zone: Text<'_>, server: &[u8], notice: Notice) {
+pub fn tell(zone: ngx_str_t, server: &[u8], notice: Notice) {
     let now = nginx::now();
     let Some(told) = TOLD.get(notice.kind()) else { return };
     if told.get().is_some_and(|last| now.since(last) < Span::from_millis(EVERY)) {
         return;
     }
     told.set(Some(now));
-    let server = Text(server);
+    let server = string(server);
     let write = |text: &str, key: Option<Key>| {
         let log = Cycle::running().log();
         match key {

@@ -69,7 +69,8 @@ impl Running {
     /// Whether its time is over when the attempts of a zone are: or it is of a former cycle.
     pub(super) fn is_over(&self, cycle: Cycle<'_>, zone: &Zone) -> bool {
         let attempt = self.attempt();
-        ptr::eq(attempt.zone, zone) || attempt.cycle != cycle
+        // The zone of a former cycle may be gone.
+        attempt.cycle != cycle || ptr::eq(attempt.zone, zone)
     }
 
     /// Ends it: if nothing has come of it so far, it has failed.

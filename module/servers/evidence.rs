@@ -47,7 +47,7 @@ fn tell(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Record) {
     let log = Cycle::running().log();
     let mut buffer = [0; Table::MAX_ADDRESS];
     let Some(address) = sessions.table.address(server, &mut buffer) else { return };
-    let (address, name) = (Text(address), zone.name());
+    let (address, name) = (Text(address), zone.log_name());
     let known = record.known.as_str();
     match (record.known, record.reason.as_str()) {
         (Known::Up, _) | (_, None) => {

@@ -36,7 +36,7 @@ pub fn install_filter(cf: &mut Conf<'_>) {
 /// Notes what is known of an upstream's servers.
 ///
 /// # Safety
-/// 1. nginx reads its configuration, and no other reference to ours of the upstream is used meanwhile.
+/// 1. nginx reads its configuration, and a reference to ours of the upstream that was made before is not used any more.
 /// 2. The upstream's balancer keeps a list of peers, and has made it.
 pub unsafe fn arrange(block: Block<'_>) {
     // SAFETY: by (1).

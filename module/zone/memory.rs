@@ -58,8 +58,7 @@ pub(super) unsafe fn map(
             Some(table) => table.secret(),
             None => draw_secret().map_err(|error| format!("no secret for the hash: {error}"))?,
         };
-        let table = Table::create(start, table_len, secret)
-            .map_err(|error| error.to_string())?;
+        let table = Table::create(start, table_len, secret).map_err(|error| error.to_string())?;
         // The first reports are made at once.
         let long_ago = nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0);
         notes.write(Notes {
