@@ -1,14 +1,14 @@
-//! Turns what nginx-sys found out about nginx into cfg flags, and the page of `sticky_api` into its
-//! Content-Security-Policy.
+//! Sets cfg flags from what nginx-sys reports about nginx, computes the Content-Security-Policy of the page
+//! of `sticky_api`, and compiles `bits.c`.
 
 use std::{env, fs};
 
 use base64::prelude::{Engine, BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-/// First version that has `sticky`, `route=` and `drain` of its own, and `hint`/`sid` of a peer.
+/// First version with its own `sticky`, `route=` and `drain`, and with `hint` and `sid` of a peer.
 const OWN_STICKY: u64 = 1_029_006;
-/// First version that passes early hints (103) from upstreams.
+/// First version that passes on early hints (103) from upstreams.
 const EARLY_HINTS: u64 = 1_029_000;
 /// First version whose open-source peers are reference-counted and re-resolved.
 const PEER_REFS: u64 = 1_027_003;
@@ -28,7 +28,7 @@ fn main() {
     if version >= OWN_STICKY {
         println!("cargo::rustc-cfg=nginx_own_sticky");
     }
-    // Where `sticky` is nginx's own, so are its cookies.
+    // Early hints carry cookies of our `sticky` only; an nginx with its own `sticky` sets its own.
     if (EARLY_HINTS..OWN_STICKY).contains(&version) {
         println!("cargo::rustc-cfg=nginx_early_hints");
     }
@@ -58,7 +58,7 @@ fn main() {
     }
 }
 
-/// Allows the page its own style and script, and to ask the server that it came from.
+/// The policy allows the page its own style and script, and requests to the server it came from.
 fn page_policy() -> String {
     const PAGE: &str = "module/api/page.html";
 
@@ -77,7 +77,7 @@ fn page_policy() -> String {
     )
 }
 
-/// Compiles what bindgen gets wrong, as nginx itself was compiled.
+/// Compiles the accessors of bit fields that bindgen places wrongly, with the flags nginx was compiled with.
 fn compile_request_bits() {
     const SOURCE: &str = "module/nginx/bits.c";
     println!("cargo::rerun-if-changed={SOURCE}");

@@ -1,17 +1,17 @@
 //! `sticky_learn`: session affinity for the upstreams of nginx.
 //!
-//! One object with two nginx modules, because the place in nginx's list of modules decides two
-//! things. The first must stand before `ngx_http_upstream_module`, to wire its upstreams before
-//! nginx initialises them. The second must stand among the filters, to see the headers of a response and, where
-//! needed, its body.
+//! One object holds two nginx modules, because two positions in nginx's list of modules are needed. The
+//! first is before `ngx_http_upstream_module`: it wires the upstreams before nginx initialises them. The
+//! second is among the filters: it sees the headers of a response and, where needed, its body.
 //!
-//! This file says which of nginx's hooks opens which room. A request passes the rooms in this order:
+//! This file connects nginx's hooks with the rooms. A request passes the rooms in this order:
 //! 1. `request/` (PRECONTENT): its id is read, its session prefetched.
-//! 2. `request/` (`peer.init`, `peer.get`): the session's server is looked up in `zone/` and taken from `peers/`.
-//! 3. `response/` (filters), `request/`: what the response changes is changed in the zone.
+//! 2. `request/` (`peer.init`, `peer.get`): the session's server is looked up in `zone/` and taken from
+//!    `peers/`.
+//! 3. `response/` (filters), `request/`: the response learns, moves or removes the session in the zone.
 //! 4. `worker/`: the session is refreshed while the response lasts.
 //!
-//! docs/architecture.md has the rooms, their floors, and where to add what.
+//! docs/architecture.md describes the rooms, their floors, and where to add what.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 
@@ -64,18 +64,18 @@ pub static mut ngx_module_names: [*const c_char; 3] = [
     ptr::null(),
 ];
 
-/// Each module is put before the first of those that stand behind it here.
+/// nginx inserts each module before the first loaded module of those that follow it here.
 #[no_mangle]
 pub static mut ngx_module_order: [*const c_char; 5] = [
     c"ngx_http_sticky_learn_module".as_ptr(),
     c"ngx_http_upstream_module".as_ptr(),
     c"ngx_http_sticky_learn_filter_module".as_ptr(),
-    // The last of nginx's filters, hence the first to run, that a dynamic module may follow.
+    // The copy filter: the first to run of nginx's filters that a dynamic filter may follow.
     c"ngx_http_copy_filter_module".as_ptr(),
     ptr::null(),
 ];
 
-/// Those of every version, those of an nginx without `sticky`, and one without a name that ends the list.
+/// The directives of every version, those for an nginx without `sticky`, and the nameless end of the list.
 const COMMANDS_LEN: usize = 6 + if cfg!(nginx_own_sticky) { 0 } else { 2 };
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
@@ -149,9 +149,9 @@ pub static mut ngx_http_sticky_learn_filter_module: ngx_module_t = ngx_module_t 
     ..ngx_module_t::default()
 };
 
-/// Runs first of all that nginx calls for a configuration.
+/// The first call of nginx for a configuration.
 unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx has counted its modules, and passes a configuration that it begins to read.
+    // SAFETY: nginx has set `ctx_index` of all modules, and passes the configuration that it begins to read.
     unsafe {
         nginx::MODULE.set(ngx_http_sticky_learn_module.ctx_index);
         nginx::FILTER_MODULE.set(ngx_http_sticky_learn_filter_module.ctx_index);
@@ -161,7 +161,7 @@ unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
 
 /// Runs before nginx's own `init_main_conf` of upstreams.
 unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, _main: *mut c_void) -> *mut c_char {
-    // SAFETY: nginx passes the configuration that it reads, for this call.
+    // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     let mut cf = unsafe { Conf::new(cf) };
     let zones = MainConf::of(&mut cf).map(|main| main.zones.clone()).unwrap_or_default();
     let result = zone::check(&mut cf, &zones, conf::servers);
@@ -171,9 +171,9 @@ unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, _main: *mut c_void) -> *mut 
     conf_result(result)
 }
 
-/// Runs when all filters that a dynamic module may follow are in place.
+/// Runs when all filters that run after ours are installed.
 unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: nginx passes the configuration that it reads, for this call.
+    // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     let mut cf = unsafe { Conf::new(cf) };
     response::filters::install(&mut cf);
     sticky::install_filter(&mut cf);
@@ -182,14 +182,14 @@ unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
 
 /// Runs when a configuration is complete, with its zones mapped.
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: nginx passes the cycle that it is about to run; there is no request of it yet.
+    // SAFETY: nginx passes the cycle that it will run next; it has no request yet.
     unsafe { balancer::wire::confirm_values(Cycle::new(cycle)) };
     api::report::note_start();
     nginx::OK
 }
 
 unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: nginx calls this once in each worker, with its cycle.
+    // SAFETY: nginx calls this once in each worker, with the cycle that the worker runs.
     let cycle = unsafe { Cycle::new(cycle) };
     request::precontent::begin_worker(cycle);
     servers::attempts::start(cycle);

@@ -1,4 +1,4 @@
-//! What `sticky_api` answers: a document, the page, or a refusal.
+//! The responses of `sticky_api`: a document, the page, or an error.
 
 use affinity::status::{Document, Format, OutOfMemory, Refusal, Resource};
 use nginx_sys::{ngx_int_t, NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_OK};
@@ -8,7 +8,7 @@ use crate::conf::LocationConf;
 use crate::nginx::request::Request;
 use crate::nginx::send::{response, Head};
 
-/// Answers with a text of a format, or refuses.
+/// Sends a text in a format, or the error.
 pub fn send(r: Request<'_>, format: Format, text: Result<Vec<u8>, Refusal>) -> ngx_int_t {
     let head = Head {
         status: NGX_HTTP_OK as u16,
@@ -23,7 +23,7 @@ pub fn send(r: Request<'_>, format: Format, text: Result<Vec<u8>, Refusal>) -> n
 
 const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
 
-/// Answers with the page.
+/// Sends the page.
 pub fn show_page(r: Request<'_>) -> ngx_int_t {
     let head = Head {
         status: NGX_HTTP_OK as u16,
@@ -38,7 +38,7 @@ pub fn show_page(r: Request<'_>) -> ngx_int_t {
     response(r, &head, include_bytes!("page.html")[..].into())
 }
 
-/// Answers with an error in JSON.
+/// Sends an error in JSON.
 pub fn refuse(r: Request<'_>, refusal: Refusal) -> ngx_int_t {
     let header = match refusal {
         Refusal { allow: Some(methods), .. } => Some(("Allow", methods)),
@@ -60,7 +60,7 @@ pub fn refuse(r: Request<'_>, refusal: Refusal) -> ngx_int_t {
     }
 }
 
-/// The text of a resource.
+/// The text of a resource in a format.
 pub fn show(r: Request<'_>, resource: &Resource<'_>, format: Format) -> Result<Vec<u8>, Refusal> {
     let report = report::collect(r, may_write(r))?;
     match format {

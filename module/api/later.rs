@@ -1,8 +1,8 @@
-//! Requests of `sticky_api` that are answered later: those that wait for a server to be empty, and
-//! those that make it so.
+//! Requests of `sticky_api` that are answered later: those that wait until a server has no session, and
+//! those that remove its sessions.
 //!
-//! Their timers are not cancelable: an exiting worker answers these requests first. A request that waits is
-//! answered at the next timer; a request to forget sessions when all of them are removed.
+//! Their timers are not cancelable: an exiting worker answers these requests first. It answers a waiting
+//! request at the next timer, and one that removes sessions when all are removed.
 
 use core::cell::{RefCell, UnsafeCell};
 use core::mem;
@@ -22,31 +22,31 @@ use crate::nginx::{self, DONE};
 use crate::zone::sessions::{Pass, Sessions};
 use crate::zone::Zone;
 
-/// Time between two looks at a server that has sessions (milliseconds).
+/// Time between two checks of a server that has sessions (milliseconds).
 const LOOK_EVERY: u64 = 10;
-/// Time between two parts of a long work (milliseconds).
+/// Time between two steps of the removal (milliseconds).
 const WORK_EVERY: u64 = 1;
-/// Slots of a zone that are looked at in a part of a long work, or swept at a look, to count out what
-/// has expired: less than half a millisecond's work.
+/// Slots of a zone that are visited in one step of the removal, or swept of expired sessions at one check.
+/// A step takes less than half a millisecond.
 const WORK_SLOTS: usize = 2_048;
 
-/// The server that it is about. Names live as long as the request.
+/// The server of the request. The names live as long as the request.
 pub struct Target {
     pub zone: &'static Zone,
     pub upstream: &'static [u8],
     pub server: &'static [u8],
 }
 
-/// What there is to be done.
+/// The work of a request.
 pub enum Job {
     /// Wait until the server has no session, or until this time (monotonic milliseconds).
     Wait { until: u64 },
-    /// Forget its sessions.
+    /// Forget the server's sessions.
     Forget { pass: Pass, forgotten: u64 },
 }
 
 impl Job {
-    /// Waits for so many milliseconds at most.
+    /// Waits for at most `timeout` milliseconds.
     pub fn wait(timeout: u64) -> Job {
         Job::Wait { until: nginx::millis().saturating_add(timeout) }
     }
@@ -63,7 +63,7 @@ impl Job {
     }
 }
 
-/// A request with a timer, in the request's pool. The timer comes first: nginx calls with that.
+/// A request with a timer, in the request's pool. The timer is the first field: nginx passes its address.
 #[repr(C)]
 struct Later {
     timer: UnsafeCell<ngx_event_t>,
@@ -72,11 +72,11 @@ struct Later {
     job: RefCell<Job>,
 }
 
-/// Answers a request, now or later. The result is what the request is finalised with, or `DONE`: then the caller
-/// must hold the request.
+/// Answers a request now, or starts its timer. The result is what the request is finalised with, or `DONE`:
+/// then the caller must hold a reference to the request.
 pub fn start(r: Request<'static>, target: Target, job: Job) -> ngx_int_t {
     let make = || Later {
-        // SAFETY: zeroes are an event.
+        // SAFETY: an event is valid when zeroed.
         timer: UnsafeCell::new(unsafe { mem::zeroed() }),
         request: r,
         target,
@@ -88,29 +88,30 @@ pub fn start(r: Request<'static>, target: Target, job: Job) -> ngx_int_t {
     if let Some(text) = later.turn() {
         return answer::send(r, Format::Json, text);
     }
-    // SAFETY: the timer lives in the request's pool, and is stopped before that goes.
+    // SAFETY: the timer is in the request's pool; dropping `later` with the pool removes it from nginx's tree.
     unsafe {
         let timer = later.timer.get();
         (*timer).handler = Some(on_timer);
         (*timer).data = r.connection().cast();
         (*timer).log = r.log();
         ngx_add_timer(timer, later.job.borrow().interval());
-        // A client that leaves takes the request, and with it the timer.
+        // nginx ends the request, and with it the timer, when the client closes the connection.
         (*r.raw()).read_event_handler = Some(ngx_http_test_reading);
     }
     DONE
 }
 
 unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
-    // SAFETY: nginx calls with the timer of a live request, which begins our data of it.
+    // SAFETY: the event is the first field of a `Later`, which is alive: dropping it removes the timer.
     let later = unsafe { &*event.cast::<Later>() };
     let Some(text) = later.turn() else {
-        // SAFETY: a timer that has expired is in no tree.
+        // SAFETY: nginx has removed the expired timer from its tree; it lives as long as the request.
         unsafe { ngx_add_timer(event, later.job.borrow().interval()) };
         return;
     };
     let (r, connection) = (later.request, later.request.connection());
-    // SAFETY: the request has been held for this; its connection outlives it.
+    // SAFETY: the reference that the caller of `start` holds is given back here, after the last use of the
+    // request. The connection is valid in its own event, closed or not: nginx's handlers make the same calls.
     unsafe {
         ngx_http_finalize_request(r.raw(), answer::send(r, Format::Json, text));
         ngx_http_run_posted_requests(connection);
@@ -118,7 +119,7 @@ unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
 }
 
 impl Later {
-    /// Does a part of the job; gives the answer if that was the last one.
+    /// Does one step of the job; returns the answer after the last step.
     fn turn(&self) -> Option<Result<Vec<u8>, Refusal>> {
         let Some(sessions) = self.target.zone.sessions() else {
             return Some(Err(NO_SERVER));
@@ -152,7 +153,7 @@ impl Later {
 }
 
 impl Target {
-    /// Sessions of the server.
+    /// The number of the server's sessions.
     fn live(&self, sessions: &Sessions) -> u64 {
         let table = &sessions.table;
         let server = table.find_server(self.server);
@@ -169,7 +170,7 @@ impl Drop for Later {
     fn drop(&mut self) {
         let timer = self.timer.get_mut();
         if timer.timer_set() != 0 {
-            // SAFETY: it is in nginx's tree of timers.
+            // SAFETY: `timer_set` says that the timer is in nginx's tree.
             unsafe { ngx_del_timer(timer) };
         }
     }

@@ -1,4 +1,4 @@
-//! `sticky_api`: its directive.
+//! `sticky_api`: the directive.
 
 mod answer;
 mod later;
@@ -20,7 +20,8 @@ pub unsafe extern "C" fn sticky_api(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes itself and the configuration that `create_location` made, for this call.
+    // SAFETY: nginx passes the configuration that it reads and what `create_location` made; no other
+    // reference to either lives during this call.
     let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<LocationConf>()) };
     conf_result(read(&mut cf, conf))
 }
@@ -35,7 +36,7 @@ fn read(cf: &mut Conf<'_>, conf: &mut LocationConf) -> Result<(), Logged> {
         Some(word) => fail!(cf, "invalid parameter \"{word}\", only \"write\" is known"),
     };
     let Some(core) = core_location(cf) else { return Err(Logged) };
-    // A resource is what stands behind the location's name.
+    // The resource is the part of the path behind the location's name; a regular expression has none.
     #[cfg(ngx_feature = "pcre")]
     if !core.regex.is_null() {
         fail!(cf, "\"sticky_api\" needs a location without a regular expression");
@@ -47,20 +48,21 @@ fn read(cf: &mut Conf<'_>, conf: &mut LocationConf) -> Result<(), Logged> {
 
 /// The core module's configuration of the location that is read or merged.
 fn core_location<'c>(cf: &'c mut Conf<'_>) -> Option<&'c mut ngx_http_core_loc_conf_t> {
-    // SAFETY: that is what the module makes for a location, and `Conf` is borrowed meanwhile.
+    // SAFETY: `ngx_http_core_module` makes this type for a location, and `cf` stays borrowed.
     unsafe { cf.loc_conf(&raw const ngx_http_core_module) }
 }
 
-/// Sets the limits of request bodies for a location with our handler: the handler itself checks their size, and
+/// Sets the limits of request bodies for a location with our handler: the handler checks the size itself and
 /// answers in JSON.
 pub unsafe extern "C" fn merge_location(
     cf: *mut ngx_conf_t,
     _parent: *mut c_void,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes itself and what `create_location` made, for this call. It has merged its core
-    // module's configuration of the same location already.
+    // SAFETY: nginx passes the configuration that it reads and what `create_location` made; no other
+    // reference to either lives during this call.
     let (mut cf, conf) = unsafe { (Conf::new(cf), &*conf.cast::<LocationConf>()) };
+    // nginx has merged the core module's configuration of this location before.
     if conf.api.is_some() {
         if let Some(core) = core_location(&mut cf) {
             core.client_max_body_size = 0;

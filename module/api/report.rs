@@ -1,4 +1,4 @@
-//! What the zones and the upstreams of a configuration know, collected for `sticky_api`.
+//! The state of a configuration's zones and upstreams, collected for `sticky_api`.
 
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -25,13 +25,13 @@ use crate::zone::Zone;
 /// When this nginx was started (monotonic milliseconds); workers inherit it.
 static STARTED: AtomicU64 = AtomicU64::new(0);
 
-/// Notes the time of the first configuration.
+/// Stores the time of the first configuration.
 pub fn note_start() {
-    // A second configuration finds it set.
+    // A later configuration finds the time set, and changes nothing.
     let _ = STARTED.compare_exchange(0, nginx::millis(), Ordering::Relaxed, Ordering::Relaxed);
 }
 
-/// Collects all that a request's configuration has.
+/// Collects the state of all zones and upstreams of a request's configuration.
 pub fn collect<'a>(r: Request<'a>, write: bool) -> Result<Report<'a>, OutOfMemory> {
     let mut report = Report {
         version: env!("CARGO_PKG_VERSION"),
@@ -67,15 +67,14 @@ pub fn zones<'a>(r: Request<'a>) -> impl Iterator<Item = &'a Zone> {
     MainConf::of_request(r).map_or(&[][..], |main| &main.zones).iter().copied()
 }
 
-/// Whether the balancer of an upstream cannot be told which server to take.
+/// Whether an upstream's balancer chooses the servers itself, so that sessions have no effect.
 pub fn is_foreign(r: Request<'_>, name: &[u8]) -> bool {
     conf::upstreams(r).any(|(block, _)| {
         block.name() == name && UpstreamConf::of(block).is_some_and(|it| it.foreign.get())
     })
 }
 
-/// The servers that a zone knows, by address: to look for one in the zone itself costs a pass over
-/// its list.
+/// The servers of a zone, by address. A lookup in the zone itself would be a pass over its list.
 type Members<'a> = HashMap<&'a [u8], (ServerId, ServerStats)>;
 
 fn zone_report<'a>(
@@ -123,7 +122,7 @@ fn upstream_report<'a>(
         let down = peer.listed && peer.down;
         let place = places.get(peer.name()).copied();
         if let Some(shown) = place.and_then(|place: usize| report.servers.get_mut(place)) {
-            // The same address once more: it is in service if one of the two is.
+            // The address is listed twice: it is in service if one of the two is.
             if shown.admin == Admin::Down && !down {
                 let (address, route, backup) = (shown.address, shown.route, shown.backup);
                 let server = server(block, affinity, sessions, known, address, false);
@@ -143,7 +142,7 @@ fn upstream_report<'a>(
     Ok(report)
 }
 
-/// Adds to the upstreams of a zone the servers that it knows and that none of them has any more.
+/// Adds to each upstream of a zone the servers of the zone that none of these upstreams has any more.
 fn add_gone<'a>(
     upstreams: &mut [Upstream<'a>],
     zone: &Zone,
@@ -170,7 +169,7 @@ fn add_gone<'a>(
     Ok(())
 }
 
-/// Whether an upstream has a server of that address.
+/// Whether an upstream has a server with that address.
 pub fn has_peer(block: Block<'_>, address: &[u8]) -> bool {
     let mut found = false;
     if let Some(list) = UpstreamConf::of(block).and_then(|conf| conf.balancer.list(block)) {
@@ -179,8 +178,7 @@ pub fn has_peer(block: Block<'_>, address: &[u8]) -> bool {
     found
 }
 
-/// What an upstream makes of a server that its configuration has, or its resolver has given; `down`: it
-/// says so.
+/// The state of a server that is in the upstream, by its configuration or by DNS. `down` is its parameter.
 fn server<'a>(
     block: Block<'_>,
     affinity: &Affinity,
@@ -203,7 +201,7 @@ fn server<'a>(
     }
 }
 
-/// What the zone knows of a server, whatever upstream it is in.
+/// The state of a server by the zone alone, the same for all upstreams.
 fn shown_as<'a>(sessions: &Sessions, known: &Members<'_>, address: Text<'a>) -> Server<'a> {
     let table = &sessions.table;
     let (id, stats) = known.get(address.0).copied().unzip();
@@ -227,7 +225,7 @@ fn shown_as<'a>(sessions: &Sessions, known: &Members<'_>, address: Text<'a>) -> 
     }
 }
 
-/// The time of day of a moment.
+/// The time of day of a moment of the monotonic clock.
 fn utc(tick: Tick) -> Utc {
     let now = nginx::now();
     let time = nginx::wall_clock_millis();

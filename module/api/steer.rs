@@ -1,4 +1,4 @@
-//! What requests change: servers drain, sessions are found and forgotten.
+//! Requests about one server or session: drain a server, show a session, forget a session.
 
 use affinity::status::{
     Document, Drain, Draining, Format, Outcome, Refusal, Resource, SessionId, Text, FOREIGN,
@@ -13,7 +13,7 @@ use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
 use crate::{conf, nginx};
 
-/// The zone of an upstream that has, or had, a server of that address.
+/// The zone of an upstream that has, or had, a server with that address.
 pub fn find_server(
     r: Request<'_>,
     upstream: &[u8],
@@ -32,7 +32,7 @@ pub fn find_server(
     }
 }
 
-/// Lets a server drain, or no longer, as the body says; gives its new state.
+/// Begins or ends the draining of a server, as the body says; returns its new state.
 pub fn drain(
     r: Request<'_>,
     upstream: &[u8],
@@ -68,7 +68,7 @@ pub fn drain(
 
 type WithSession = fn(&Sessions, Key, &Limits) -> Result<Vec<u8>, Refusal>;
 
-/// Does something with the session that the body names, or else the header.
+/// Calls `f` with the session that the body names, or, without a body, the header `Mcp-Session-Id`.
 pub fn with_session(
     r: Request<'_>,
     zone: &[u8],
@@ -82,7 +82,7 @@ pub fn with_session(
     f(sessions, sessions.table.key(id.kind, &id.id, &id.bind), &zone.limits())
 }
 
-/// Shows a session.
+/// The state of a session.
 pub fn found(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Refusal> {
     let now = nginx::now();
     let session = sessions.lookup(key, now, limits).ok_or(NO_SESSION)?;

@@ -1,7 +1,7 @@
-//! From nginx's request to a task, and from its outcome to nginx's response.
+//! The content handler of `sticky_api`: reads the task of a request, does it, and sends the result.
 
 use affinity::status::{
-    Format, Method, Refusal, Request as Asked, Task, MAX_BODY, NO_LENGTH, TOO_LARGE,
+    Format, Method, Refusal, Request as ApiRequest, Task, MAX_BODY, NO_LENGTH, TOO_LARGE,
 };
 use nginx_sys::{
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_discard_request_body,
@@ -15,18 +15,18 @@ use super::{answer, steer};
 use crate::nginx::request::Request;
 use crate::nginx::{self, DONE, OK};
 
-/// Does what a request asks for, or refuses it.
+/// The content handler.
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request of a location that has our handler. What keeps it goes with its pool.
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool, and is dropped with that.
     let r = unsafe { Request::<'static>::new(r) };
-    let task = match asked(r).task(answer::may_write(r)) {
+    let task = match api_request(r).task(answer::may_write(r)) {
         Ok(task) if task.has_body() => match check_length(r) {
             Ok(()) => return read_body(r),
             Err(refusal) => Err(refusal),
         },
         other => other,
     };
-    // SAFETY: a live request whose body nobody has read.
+    // SAFETY: a live request; nginx reads its body here for the first time.
     let discarded = unsafe { ngx_http_discard_request_body(r.raw()) };
     if discarded != OK {
         return discarded;
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
         Err(refusal) => answer::refuse(r, refusal),
     };
     if rc == DONE {
-        // It is answered later, and must live until then.
+        // A timer answers the request later; this reference keeps it until then.
         r.hold();
     }
     rc
@@ -44,7 +44,7 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 fn check_length(r: Request<'_>) -> Result<(), Refusal> {
     match r.body_length() {
-        // Chunks.
+        // The body is chunked.
         None => Err(NO_LENGTH),
         Some(length) if length > MAX_BODY => Err(TOO_LARGE),
         Some(_) => Ok(()),
@@ -53,29 +53,29 @@ fn check_length(r: Request<'_>) -> Result<(), Refusal> {
 
 fn read_body(r: Request<'_>) -> ngx_int_t {
     r.need_body_in_single_buf();
-    // SAFETY: a live request whose body nobody has read.
+    // SAFETY: a live request; nginx reads its body here for the first time.
     match unsafe { ngx_http_read_client_request_body(r.raw(), Some(on_body)) } {
         rc if rc >= NGX_HTTP_SPECIAL_RESPONSE as ngx_int_t => rc,
         _ => DONE,
     }
 }
 
-/// nginx has read the body, and holds the request for us.
+/// Called when nginx has read the body; nginx holds a reference to the request for this handler.
 unsafe extern "C" fn on_body(r: *mut ngx_http_request_t) {
-    // SAFETY: nginx passes the request that it has read for. What keeps it goes with its pool.
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool, and is dropped with that.
     let r = unsafe { Request::<'static>::new(r) };
-    let rc = match asked(r).task(answer::may_write(r)) {
-        // `merge_location` keeps it out of files.
+    let rc = match api_request(r).task(answer::may_write(r)) {
+        // `merge_location` has set the buffer so large that the body is in memory.
         Ok(task) => perform(r, &task, r.body_in_memory()),
         Err(refusal) => answer::refuse(r, refusal),
     };
     if rc != DONE {
-        // SAFETY: the reference that nginx holds for us is given back.
+        // SAFETY: a live request; this gives back the reference that nginx holds for this handler.
         unsafe { ngx_http_finalize_request(r.raw(), rc) };
     }
 }
 
-/// Does a task. The result is what the request is finalised with, or `DONE`: that comes later.
+/// Does a task. The result is what the request is finalised with, or `DONE` if a timer answers it later.
 fn perform(r: Request<'static>, task: &Task<'static>, body: &[u8]) -> ngx_int_t {
     let json = |text| answer::send(r, Format::Json, text);
     match *task {
@@ -103,22 +103,23 @@ fn later(
     }
 }
 
-/// What the request says. Of headers the last one counts, for a change needs all of them to be right.
-fn asked(r: Request<'_>) -> Asked<'_> {
-    // SAFETY: that is what the core module makes for a location; its name lives as long as the configuration.
+/// The parts of a request that decide its task. Of several headers of a name the last one counts.
+fn api_request(r: Request<'_>) -> ApiRequest<'_> {
+    // SAFETY: `ngx_http_core_module` makes this type for a location; its name lives as long as the
+    // configuration.
     let location = unsafe {
         let core = r.loc_conf::<ngx_http_core_loc_conf_t>(&raw const ngx_http_core_module);
         core.map_or(&[][..], |core| nginx::bytes(&core.name))
     };
     let uri = r.uri();
     let rest = uri.strip_prefix(location).unwrap_or_default();
-    // "/sticky" is the prefix of "/stickyzones", too.
+    // "/sticky" is a prefix of "/stickyzones", too: only a whole path segment counts.
     let path = if rest.is_empty() || rest.starts_with(b"/") || location.ends_with(b"/") {
         rest
     } else {
         uri
     };
-    Asked {
+    ApiRequest {
         method: match r.method() {
             NGX_HTTP_GET | NGX_HTTP_HEAD => Method::Get,
             NGX_HTTP_POST => Method::Post,

@@ -1,9 +1,9 @@
-//! `keepalive`, which must stay outermost of all that wraps a balancer.
+//! `keepalive`, which must be the outermost of the hooks around a balancer.
 //!
-//! nginx's module captures the balancer when its directive is read, and its request data hide what
-//! lies beneath. So we read the directive first, put our hook over the balancer, and let nginx's
-//! module capture that: it is in the right place then, wherever our directive stands. In an
-//! upstream that has none the hook does nothing but to initialise the balancer.
+//! nginx's module captures the balancer when its directive is read, and its request data hide those of the
+//! balancer. This handler runs before nginx's: it puts our hook over the balancer, and nginx's module
+//! captures the hook. The order of `keepalive` and our directives then does not matter. In an upstream
+//! without our directives the hook only initialises the balancer.
 
 use core::ffi::{c_char, c_void};
 
@@ -21,7 +21,8 @@ pub unsafe extern "C" fn keepalive(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes itself and the configuration that `create_upstream` made, for this call.
+    // SAFETY: nginx passes the configuration that it reads and what `create_upstream` made; nothing changes
+    // the latter but through cells during this call.
     let (mut cf, conf) = unsafe { (Conf::new(cf), &*conf.cast::<UpstreamConf>()) };
     let Ok(native) = Native::find(&mut cf, c"ngx_http_upstream_keepalive_module") else {
         return NGX_CONF_ERROR;

@@ -1,4 +1,4 @@
-//! Our hooks around an upstream's balancer, and the directives that wrap or change it.
+//! Our hooks around an upstream's balancer, and nginx's directives that this module reads first.
 
 pub mod keepalive;
 #[cfg(not(nginx_own_sticky))]

@@ -1,8 +1,9 @@
 //! `server` of an upstream, with `route=` and `drain`.
 //!
-//! nginx's own handler refuses both. So we read the directive first, take out what is ours, and
-//! let nginx read the rest. A draining server is down for every balancer, with a value of its own
-//! that nginx passes on wherever peers are copied or resolved: only a bound request may take it.
+//! nginx's own handler rejects both parameters. This handler runs before nginx's, removes them from the
+//! directive, and calls nginx's for the rest. A draining server is down for every balancer. Its value of
+//! `down` is a special one, which nginx keeps where peers are copied or resolved: only a bound request may
+//! take the server.
 
 use core::ffi::{c_char, c_void};
 
@@ -14,10 +15,10 @@ use crate::nginx::conf::{fail, Conf, Logged, Word};
 use crate::nginx::native::Native;
 use crate::peers::list::DRAINING;
 
-/// Longest route that nginx takes.
+/// Longest route that nginx allows.
 const MAX_ROUTE: usize = 32;
 
-/// What our own words of the directive say; nginx does not know them.
+/// Our parameters of the directive.
 #[derive(Default)]
 struct Words {
     route: Word,
@@ -31,7 +32,8 @@ pub unsafe extern "C" fn server(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes itself and the configuration that `create_upstream` made, for this call.
+    // SAFETY: nginx passes the configuration that it reads and what `create_upstream` made; no other
+    // reference to either lives during this call.
     let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<UpstreamConf>()) };
     let Ok(native) = Native::find(&mut cf, c"ngx_http_upstream_module") else {
         return NGX_CONF_ERROR;
@@ -51,7 +53,7 @@ pub unsafe extern "C" fn server(
     result
 }
 
-/// Takes our words out of the directive.
+/// Removes our parameters from the directive.
 fn take_out(cf: &mut Conf<'_>) -> Result<Words, Logged> {
     const ROUTE: usize = "route=".len();
 

@@ -1,4 +1,4 @@
-//! Puts our hooks around the balancer of each upstream that asked for them.
+//! Puts our hooks around the balancer of each upstream with sessions.
 
 use core::ptr;
 
@@ -15,8 +15,8 @@ use crate::nginx::{ERROR, OK};
 use crate::request::route;
 use crate::sticky;
 
-/// Hooks in where `keepalive` has not done so. It runs when all of `http {}` is read, before nginx initialises
-/// its upstreams.
+/// Installs our hook in each upstream where `keepalive` has not done so. Runs when all of `http {}` is read,
+/// before nginx initialises the upstreams.
 pub fn wire(cf: &mut Conf<'_>) {
     for block in cf.upstreams() {
         let Some(conf) = UpstreamConf::of(block) else {
@@ -34,13 +34,15 @@ pub fn wire(cf: &mut Conf<'_>) {
     }
 }
 
-/// Looks at all values once more when nginx has read its whole configuration.
+/// Confirms the fast path of all values ([`Value::confirm`]). Runs when nginx has read its whole configuration.
+///
+/// [`Value::confirm`]: crate::conf::value::Value::confirm
 ///
 /// # Safety
-/// There is no request of the cycle yet.
+/// The cycle has no request yet, and nothing else uses our configuration of its upstreams.
 pub unsafe fn confirm_values(cycle: Cycle<'_>) {
     for block in cycle.upstreams() {
-        // SAFETY: by this function's own condition; nobody else looks at the configuration now.
+        // SAFETY: the cycle has no request yet; this reference ends with the loop's step.
         let Some(conf) = (unsafe { UpstreamConf::of_mut(block) }) else { continue };
         let Some(affinity) = &mut conf.affinity else { continue };
         let lookup = match &mut affinity.lookup {
@@ -52,7 +54,7 @@ pub unsafe fn confirm_values(cycle: Cycle<'_>) {
     }
 }
 
-/// What is to begin each request of an upstream, if a directive has asked for it.
+/// Our `peer.init` for an upstream; `None` for one without sessions.
 fn init_peer_of(conf: &UpstreamConf) -> ngx_http_upstream_init_peer_pt {
     match conf.affinity {
         Some(_) if conf.foreign.get() => Some(route::init_without_session),
@@ -67,7 +69,7 @@ pub(super) unsafe extern "C" fn init_upstream(
     cf: *mut ngx_conf_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes an upstream that `keepalive` has put this hook in.
+    // SAFETY: nginx passes the arguments of an `init_upstream` hook on unchanged.
     unsafe { init_beneath(cf, us, |conf| conf.balancer.init_upstream.get()) }
 }
 
@@ -77,33 +79,36 @@ unsafe extern "C" fn init_outermost(
     cf: *mut ngx_conf_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes an upstream that `wire` has put this hook in.
+    // SAFETY: nginx passes the arguments of an `init_upstream` hook on unchanged.
     unsafe { init_beneath(cf, us, |conf| conf.balancer.outermost.get()) }
 }
 
+/// Calls the hook `beneath` ours, then installs our `peer.init`.
+///
 /// # Safety
-/// Both are what nginx passes to a hook that initialises an upstream.
+/// `cf` and `us` are what nginx passes to an `init_upstream` hook: the configuration that it reads, and one of
+/// its upstreams.
 unsafe fn init_beneath(
     cf: *mut ngx_conf_t,
     us: *mut ngx_http_upstream_srv_conf_t,
     beneath: fn(&UpstreamConf) -> ngx_http_upstream_init_pt,
 ) -> ngx_int_t {
-    // SAFETY: by this function's own condition.
+    // SAFETY: `us` is an upstream of the configuration that nginx reads.
     let block = unsafe { Block::new(us) };
     let Some(conf) = UpstreamConf::of(block) else {
         return ERROR;
     };
     let init = beneath(conf).unwrap_or(ngx_http_upstream_init_round_robin);
-    // SAFETY: the hook gets what nginx has passed to ours.
+    // SAFETY: an `init_upstream` hook, called with the arguments of ours.
     let rc = unsafe { init(cf, us) };
-    // SAFETY: the balancer has been initialised, and what any of them keeps is no smaller than a list.
-    let is_list = rc == OK && unsafe { conf.balancer.look_for_list(block) };
+    // SAFETY: the balancer has been initialised, and no balancer keeps data smaller than a list of peers.
+    let is_list = rc == OK && unsafe { conf.balancer.detect_list(block) };
     if rc == OK && init_peer_of(conf).is_some() && conf.balancer.init_peer.get().is_none() {
         if is_list {
-            // SAFETY: nginx reads its configuration, and our own reference is not used any more.
+            // SAFETY: nginx reads its configuration, and `conf` is not used any more.
             unsafe { sticky::arrange(block) };
         } else {
-            // SAFETY: nginx passes the configuration that it reads.
+            // SAFETY: `cf` is the configuration that nginx reads.
             foreign::note(unsafe { (*cf).log }, block, conf);
         }
         let Some(conf) = UpstreamConf::of(block) else {

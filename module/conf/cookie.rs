@@ -1,5 +1,5 @@
-//! The cookies of a request, and those that an upstream's response sets, in all lines of their
-//! headers. nginx's own variables know the first of a name only.
+//! The cookies of a request, and those that an upstream's response sets, in all lines of their headers.
+//! nginx's own variables have only the first cookie of a name.
 
 use affinity::cookies::Few;
 use nginx_sys::{ngx_http_get_variable_index, ngx_int_t, ngx_str_t};
@@ -13,7 +13,7 @@ use crate::nginx::request::Request;
 pub struct Cookie {
     side: Side,
     name: Vec<u8>,
-    /// Of the variable, for a look at what it became.
+    /// The variable's index, for [`Value::confirm`](crate::conf::value::Value::confirm).
     pub index: ngx_int_t,
 }
 
@@ -42,17 +42,17 @@ impl Cookie {
         let (prefix, side) = SIDES.iter().find(|(prefix, _)| variable.starts_with(prefix))?;
         let name = variable.strip_prefix(*prefix)?.to_vec();
         let mut full = ngx_str_t { len: variable.len(), data: variable.as_mut_ptr() };
-        // SAFETY: nginx keeps a copy of the name.
+        // SAFETY: the configuration is being read; nginx copies the name.
         let index = unsafe { ngx_http_get_variable_index(cf.raw(), &mut full) };
         (index >= 0 && !name.is_empty()).then_some(Cookie { side: *side, name, index })
     }
 
-    /// Those of a request; `None` if the value is of responses.
+    /// The cookies of this name in a request; `None` if the value is an upstream's.
     pub fn sent<'r>(&self, r: Request<'r>) -> Option<Few<'r>> {
         (self.side == Side::Request).then(|| sent(r, &self.name))
     }
 
-    /// Those that the upstream's response sets; `None` if the value is of requests.
+    /// The cookies of this name that the upstream's response sets; `None` if the value is a request's.
     pub fn set<'r>(&self, r: Request<'r>) -> Option<Few<'r>> {
         if self.side != Side::Upstream {
             return None;
@@ -71,7 +71,7 @@ impl Cookie {
     }
 }
 
-/// The cookies of a name that a client has sent.
+/// The cookies of a name in a request.
 pub fn sent<'r>(r: Request<'r>, name: &[u8]) -> Few<'r> {
     let mut few = Few::default();
     for line in lines(r.headers_in(), b"cookie") {

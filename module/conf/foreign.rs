@@ -1,7 +1,7 @@
-//! Balancers that choose the servers themselves and cannot be told which: sessions have no effect in
-//! their upstreams.
+//! Foreign balancers: they choose the servers themselves, so sessions have no effect in their upstreams.
 //!
-//! `balancer_by_lua` is known by its directives, others by the data that they keep for a request.
+//! `balancer_by_lua` is recognised by its directives, others by the data that they keep for an upstream or a
+//! request.
 
 use core::ffi::{c_char, c_void};
 
@@ -20,7 +20,8 @@ pub unsafe extern "C" fn balancer_by_lua(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes itself and the configuration that `create_upstream` made, for this call.
+    // SAFETY: nginx passes the configuration that it reads and what `create_upstream` made; no other
+    // reference to either lives during this call.
     let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<UpstreamConf>()) };
     let Ok(native) = Native::find(&mut cf, c"ngx_http_lua_module") else {
         return NGX_CONF_ERROR;
@@ -35,7 +36,7 @@ pub unsafe extern "C" fn balancer_by_lua(
     result
 }
 
-/// Warns of an upstream that asks for sessions and has such a directive; `conf` is our configuration of it.
+/// Warns of an upstream that has both our directive and `balancer_by_lua`; `conf` is our configuration of it.
 pub fn warn_at_start(cf: &Conf<'_>, block: Block<'_>, conf: &UpstreamConf) {
     let (Some(sticky), Some(foreign)) = (conf.directive, &conf.foreign_directive) else {
         return;
@@ -50,9 +51,9 @@ pub fn warn_at_start(cf: &Conf<'_>, block: Block<'_>, conf: &UpstreamConf) {
     );
 }
 
-/// Notes that an upstream turns out to have such a balancer; the log has it once for
-/// each worker, or at the start if that shows it. `conf` is our configuration of the upstream. The log is not a
-/// connection's: that adds the request line, which may hold an id.
+/// Marks an upstream's balancer as foreign, and warns at the first call: once at the start, or once in each
+/// worker. `conf` is our configuration of the upstream. `log` is not a connection's log: that adds the request
+/// line, which may contain an id.
 #[cold]
 pub fn note(log: *mut ngx_log_t, block: Block<'_>, conf: &UpstreamConf) {
     if conf.foreign.replace(true) {

@@ -12,13 +12,13 @@ pub(super) struct Header {
     pub(super) list: List,
     /// In lower case with hyphens.
     name: Vec<u8>,
-    /// The first byte that a key must have, with the bits of the mask set: that which tells upper from
-    /// lower case, or all where a hyphen may be an underscore.
+    /// The first byte of a header's name, with the bits of `mask` set: the bit between upper and lower case,
+    /// or all bits where a hyphen may be an underscore.
     first: u8,
     mask: u8,
     /// nginx's hash of the name.
     hash: ngx_uint_t,
-    /// Of the variable, for a look at what it became.
+    /// The variable's index, for [`Value::confirm`](crate::conf::value::Value::confirm).
     pub(super) index: ngx_int_t,
 }
 
@@ -53,18 +53,18 @@ impl Header {
         name.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
         let mask = if *name.first()? == b'-' { 0xff } else { 0x20 };
         let first = *name.first()? | mask;
-        // SAFETY: nginx reads that many bytes.
+        // SAFETY: nginx reads `len` bytes of the name.
         let hash = unsafe { ngx_hash_key(name.as_mut_ptr(), name.len()) };
         let mut full = ngx_str_t { len: variable.len(), data: variable.as_mut_ptr() };
-        // SAFETY: nginx keeps a copy of the name.
+        // SAFETY: the configuration is being read; nginx copies the name.
         let index = unsafe { ngx_http_get_variable_index(cf.raw(), &mut full) };
         (index >= 0).then_some(Header { list: *list, name, first, mask, hash, index })
     }
 
-    /// The header's value, possibly empty. Of a response the first line counts, without the blanks
-    /// around it: nginx joins several from 1.23 on. `None` if a request has several, which are joined
-    /// or not as this nginx does it.
-    // Out of line, where it has all registers for itself.
+    /// The value of the header's first line that is not empty; empty without one. A response's value is
+    /// trimmed. `None` if a request has more lines: nginx's variable decides then (it joins them from nginx
+    /// 1.23 on).
+    // Out of line: inlined, the loop would share its registers with the caller.
     #[inline(never)]
     pub(super) fn find<'r>(&self, r: Request<'r>) -> Option<&'r [u8]> {
         let mut headers = match self.list {
@@ -75,7 +75,7 @@ impl Header {
                 None => return Some(&[]),
             },
         };
-        // Nearly all others end here, by their length or by their first byte.
+        // The length or the first byte rules out nearly all other headers.
         let is_it = |header: &nginx::headers::Header<'_>| {
             header.is_like(self.name.len(), self.mask, self.first) && self.is_name_of(*header)
         };
@@ -89,7 +89,7 @@ impl Header {
         }
     }
 
-    /// Whether a header whose name has this length has this name.
+    /// Whether a header has this name; its name has the right length.
     #[inline(always)]
     fn is_name_of(&self, header: nginx::headers::Header<'_>) -> bool {
         let has_it = |name: &[u8]| nginx::is_same(name, &self.name);
@@ -97,7 +97,7 @@ impl Header {
             || self.is_alike(header)
     }
 
-    /// As variables compare: any case, and an underscore for a hyphen.
+    /// Compares a name as nginx's variables do: any case, and an underscore for a hyphen.
     #[cold]
     #[inline(never)]
     fn is_alike(&self, header: nginx::headers::Header<'_>) -> bool {

@@ -1,9 +1,9 @@
-//! What `sticky cookie` and `sticky route` asked for, for an nginx that has no `sticky` of its own.
+//! The configuration of `sticky cookie` and `sticky route`, for an nginx without its own `sticky`.
 
 #[cfg(not(nginx_own_sticky))]
 pub use own::*;
 
-/// Where nginx has its own there is nothing of ours.
+/// Empty where nginx has its own `sticky`.
 #[cfg(nginx_own_sticky)]
 pub type Sticky = ();
 
@@ -14,18 +14,18 @@ mod own {
     use crate::conf::value::Value;
     use crate::peers::ids::Ids;
 
-    /// Of one `upstream {}`.
+    /// The configuration of one `upstream {}`.
     #[derive(Default)]
     pub struct Sticky {
-        /// What `sticky cookie` or `sticky route` asked for.
+        /// `sticky cookie` or `sticky route`, if the upstream has one of them.
         pub method: Option<Method>,
         pub ids: Ids,
     }
 
     pub struct Method {
-        /// The variables that name a server, by their indices; the first that is not empty counts.
+        /// The indices of the variables with a server's id; the first that is not empty counts.
         pub lookup: Vec<ngx_int_t>,
-        /// What tells the client which server it was.
+        /// The cookie that names the chosen server to the client.
         pub cookie: Option<Cookie>,
     }
 
@@ -39,31 +39,31 @@ mod own {
         }
     }
 
-    /// What `sticky cookie` says of it.
+    /// The parameters of `sticky cookie`.
     pub struct Cookie {
         /// `NAME=`.
         pub name: Vec<u8>,
         pub expires: Expires,
         pub domain: Option<Value>,
         pub samesite: Option<Value>,
-        /// `; httponly; secure`, or parts of it.
+        /// `; httponly; secure`, one of the two, or nothing.
         pub flags: Vec<u8>,
         /// `; path=PATH`, or nothing.
         pub path: Vec<u8>,
     }
 
-    /// When it ends.
+    /// When the cookie expires.
     pub enum Expires {
-        /// With the client's session.
+        /// With the browser's session.
         Session,
-        /// So many seconds from now; the text is `; max-age=SECONDS`.
+        /// This number of seconds after it is set; the text is `; max-age=SECONDS`.
         After(time_t, String),
-        /// As late as nginx can say.
+        /// `expires=max`: nginx's latest date.
         Max,
     }
 
     impl Cookie {
-        /// Its name.
+        /// The name without `=`.
         pub fn own_name(&self) -> &[u8] {
             self.name.strip_suffix(b"=").unwrap_or(&self.name)
         }

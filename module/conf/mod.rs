@@ -1,4 +1,4 @@
-//! What the configuration has made of the directives.
+//! The module's configuration: what its directives are read into.
 
 pub mod cookie;
 pub mod foreign;
@@ -27,135 +27,134 @@ use crate::peers::list::{self, List};
 use crate::peers::version::is_resolved_later;
 use crate::zone::Zone;
 
-/// Of the whole `http {}`.
+/// The configuration of `http {}`.
 #[derive(Default)]
 pub struct MainConf {
-    /// The zones that the upstreams keep their sessions in.
+    /// The zones of all upstreams with sessions.
     pub zones: Vec<&'static Zone>,
-    /// What the upstreams need.
+    /// The filters that the upstreams need.
     pub filters: Filters,
-    /// The headers of a request may hold its id: sessions are prefetched.
+    /// Whether sessions are prefetched: an upstream may find the id in a request's headers.
     pub prefetches: bool,
 }
 
-/// Which of nginx's chains of filters we stand in.
+/// In which of nginx's filter chains the module is.
 #[derive(Clone, Copy, Default)]
 pub struct Filters {
     pub header: bool,
     pub body: bool,
 }
 
-/// Of one `upstream {}` (nginx makes one for each `server {}`, too, where it stays empty).
+/// The configuration of one `upstream {}`. (nginx makes an empty one for each `server {}`, too.)
 #[derive(Default)]
 pub struct UpstreamConf {
-    /// Which directive has asked for sessions.
+    /// The name of our directive in this upstream.
     pub directive: Option<&'static str>,
     pub affinity: Option<Affinity>,
-    /// What stands in place of nginx's own `sticky`.
+    /// `sticky cookie` and `sticky route`, where nginx has no `sticky` of its own.
     pub sticky: method::Sticky,
     pub balancer: Balancer,
-    /// What a `keepalive` directive has put over our hook.
+    /// The `init_upstream` that a `keepalive` directive has put over our hook.
     pub wrapped: Cell<ngx_http_upstream_init_pt>,
-    /// The servers, where there are sessions. Each worker has its own copy.
+    /// The servers of an upstream with sessions. Each worker has its own copy.
     pub addresses: RefCell<Addresses>,
-    /// The balancer cannot be told which server to take: sessions have no effect.
+    /// Whether the balancer chooses the servers itself: sessions have no effect.
     pub foreign: Cell<bool>,
-    /// The directive that says so.
+    /// The directive of a foreign balancer.
     pub foreign_directive: Option<ForeignDirective>,
 }
 
-/// A directive that gives an upstream a balancer which chooses its servers itself, and where it stands.
+/// A directive that installs a foreign balancer, with its place in the configuration.
 pub struct ForeignDirective {
     pub name: Word,
     pub file: Word,
     pub line: usize,
 }
 
-/// What lies beneath our hooks.
+/// The hooks beneath ours.
 #[derive(Default)]
 pub struct Balancer {
-    /// Beneath `keepalive`, if there is one.
+    /// The `init_upstream` beneath our hook in `keepalive`.
     pub init_upstream: Cell<ngx_http_upstream_init_pt>,
-    /// All that wraps it, if anything but `keepalive` does.
+    /// The `init_upstream` beneath our outermost hook, where there is one.
     pub outermost: Cell<ngx_http_upstream_init_pt>,
-    /// Set when one of the hooks has done its work.
+    /// The `peer.init` beneath ours; set when ours is installed.
     pub init_peer: Cell<ngx_http_upstream_init_peer_pt>,
-    /// Its servers are nginx's list of peers.
+    /// Whether the balancer's servers are in nginx's list of peers.
     keeps_list: Cell<bool>,
 }
 
 impl Balancer {
-    /// Notes whether the balancer, which has just been initialised, keeps nginx's list of peers, as all stock
-    /// ones do.
+    /// Stores and returns whether the balancer keeps nginx's list of peers, as all stock ones do.
     ///
     /// # Safety
-    /// As for [`list::is_kept_by`].
-    pub unsafe fn look_for_list(&self, block: Block<'_>) -> bool {
-        // SAFETY: by this function's own condition.
+    /// The upstream's balancer has been initialised, and its data, if any, are no smaller than a list of peers.
+    pub unsafe fn detect_list(&self, block: Block<'_>) -> bool {
+        // SAFETY: the balancer has been initialised, and its data are large enough.
         self.keeps_list.set(unsafe { list::is_kept_by(block) });
         self.keeps_list.get()
     }
 
-    /// The list of the upstream that this is the balancer of, if it keeps one.
+    /// The list of peers of `block`, whose balancer this is; `None` if it keeps no such list.
     pub fn list<'c>(&self, block: Block<'c>) -> Option<List<'c>> {
-        // SAFETY: `look_for_list` has seen it.
+        // SAFETY: `keeps_list` says that the initialised balancer keeps a list of peers.
         self.keeps_list.get().then(|| unsafe { List::of(block) })?
     }
 }
 
-/// What `sticky_learn` or `sticky learn` asked for.
+/// The parameters of `sticky_learn` or `sticky learn`.
 pub struct Affinity {
-    /// It lives as long as the configuration.
+    /// The zone of the sessions; it lives as long as the configuration.
     pub zone: &'static Zone,
     pub create: Vec<Value>,
     pub lookup: Lookup,
     pub bind: Option<Value>,
     pub limits: Limits,
     pub policy: Policy,
-    /// Place of the last handler of PRECONTENT in nginx's phase engine; set in each worker.
+    /// The index of the last handler of PRECONTENT in nginx's phase engine; set in each worker.
     pub last_handler: Cell<ngx_int_t>,
 }
 
-/// No place in the phase engine.
+/// No index in the phase engine.
 pub const NO_HANDLER: ngx_int_t = -1;
 
-/// Of one `location {}`.
+/// The configuration of one `location {}`.
 #[derive(Default)]
 pub struct LocationConf {
     pub api: Option<Api>,
-    /// Of the last request here that went to an upstream with sessions; each worker has its own.
+    /// The upstream of the location's last request to an upstream with sessions. Each worker has its own.
     pub last: Cell<Option<&'static Affinity>>,
 }
 
-/// What `sticky_api` asked for.
+/// The parameters of `sticky_api`.
 #[derive(Clone, Copy)]
 pub struct Api {
-    /// Requests may change what is shown.
+    /// Whether requests may change servers and sessions.
     pub write: bool,
 }
 
-/// Where a request carries its id.
+/// Where the id of a request is.
 pub enum Lookup {
     /// In the first of these that is not empty.
     Values(Vec<Value>),
-    /// Where MCP puts it.
+    /// Where MCP has it.
     Mcp,
 }
 
 impl MainConf {
-    /// The one that is read.
+    /// The main configuration that is read.
     pub fn of<'c>(cf: &'c mut Conf<'_>) -> Option<&'c mut MainConf> {
-        // SAFETY: `create_main` made what stands in our place, and `Conf` is borrowed meanwhile.
+        // SAFETY: `create_main` makes this type, and `cf` stays borrowed.
         unsafe { cf.own_main_conf() }
     }
 
     pub fn of_cycle<'c>(cycle: Cycle<'c>) -> Option<&'c MainConf> {
-        // SAFETY: `create_main` made what stands in our place.
+        // SAFETY: `create_main` makes this type.
         unsafe { cycle.own_main_conf() }
     }
 
     pub fn of_request<'r>(r: Request<'r>) -> Option<&'r MainConf> {
-        // SAFETY: `create_main` made what stands in our place.
+        // SAFETY: `create_main` makes this type.
         unsafe { r.own_main_conf() }
     }
 }
@@ -163,7 +162,7 @@ impl MainConf {
 impl LocationConf {
     #[inline(always)]
     pub fn of<'r>(r: Request<'r>) -> Option<&'r LocationConf> {
-        // SAFETY: `create_location` made what stands in our place.
+        // SAFETY: `create_location` makes this type.
         unsafe { r.own_loc_conf() }
     }
 }
@@ -171,16 +170,17 @@ impl LocationConf {
 impl UpstreamConf {
     #[inline(always)]
     pub fn of<'c>(block: Block<'c>) -> Option<&'c UpstreamConf> {
-        // SAFETY: `create_upstream` made what stands in our place. It is changed by the handlers of
-        // directives and by `of_mut`, which no other use of it overlaps.
+        // SAFETY: `create_upstream` makes this type. Mutable references exist only in the handlers of
+        // directives and from `of_mut`, and no call of `of` overlaps those.
         unsafe { block.own_conf() }
     }
 
     /// # Safety
-    /// nginx reads its configuration, or has just done so: there is no request of it, and no other reference
-    /// to this one while the result lives.
+    /// 1. nginx reads the configuration, or has just read it: it has no request yet.
+    /// 2. No other reference to this upstream's configuration is used while the result lives.
     pub unsafe fn of_mut<'c>(block: Block<'c>) -> Option<&'c mut UpstreamConf> {
-        // SAFETY: `create_upstream` made what stands in our place; by this function's own condition.
+        // SAFETY: `create_upstream` made it in memory that may be written; the result is the only reference
+        // in use (1, 2).
         unsafe { block.own_conf_ptr().cast::<UpstreamConf>().as_mut() }
     }
 }
@@ -195,8 +195,7 @@ pub fn upstreams<'r>(r: Request<'r>) -> impl Iterator<Item = (Block<'r>, &'r Aff
     r.upstreams().filter_map(|block| Some((block, UpstreamConf::of(block)?.affinity.as_ref()?)))
 }
 
-/// Addresses of the servers of a zone's upstreams, each once. Those that DNS gives later are not
-/// known yet.
+/// The addresses of the servers of a zone's upstreams, each once, without those that nginx resolves later.
 pub fn servers<'c>(cf: &mut Conf<'c>, zone: &Zone) -> Vec<&'c [u8]> {
     let mut addresses = Vec::new();
     for block in cf.upstreams() {
@@ -206,7 +205,7 @@ pub fn servers<'c>(cf: &mut Conf<'c>, zone: &Zone) -> Vec<&'c [u8]> {
         }
         for server in block.servers() {
             if server.naddrs > 0 && !is_resolved_later(server) {
-                // SAFETY: nginx has resolved so many addresses, and keeps them with the configuration.
+                // SAFETY: nginx has resolved `naddrs` addresses, which live as long as the configuration.
                 unsafe {
                     let peers = slice::from_raw_parts(server.addrs, server.naddrs);
                     addresses.extend(peers.iter().map(|peer| nginx::bytes(&peer.name)));
@@ -220,17 +219,17 @@ pub fn servers<'c>(cf: &mut Conf<'c>, zone: &Zone) -> Vec<&'c [u8]> {
 }
 
 pub unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx passes a configuration that it begins to read, for this call.
+    // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     create::<MainConf>(&unsafe { Conf::new(cf) })
 }
 
 pub unsafe extern "C" fn create_upstream(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx passes a configuration that it reads, for this call.
+    // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     create::<UpstreamConf>(&unsafe { Conf::new(cf) })
 }
 
 pub unsafe extern "C" fn create_location(cf: *mut ngx_conf_t) -> *mut c_void {
-    // SAFETY: nginx passes a configuration that it reads, for this call.
+    // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     create::<LocationConf>(&unsafe { Conf::new(cf) })
 }
 

@@ -1,4 +1,4 @@
-//! `sticky_learn`: from the words of the configuration to [`Affinity`].
+//! `sticky_learn`: reads the parameters of the directive into [`Affinity`].
 
 use core::cell::Cell;
 use core::ffi::{c_char, c_void};
@@ -13,15 +13,13 @@ use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER};
 use crate::nginx::conf::{conf_result, fail, Conf, Logged, Word};
 use crate::zone;
 
-/// Idle time after which a session is forgotten, if the configuration does not say
-/// (milliseconds): that of NGINX Plus.
+/// Default of `timeout`, the idle time after which a session expires (milliseconds): that of NGINX Plus.
 const DEFAULT_TIMEOUT: u64 = 10 * 60 * 1000;
 
-/// The same in MCP mode, whose SDKs keep a session for half an hour to two.
+/// Default of `timeout` in MCP mode (milliseconds): the SDKs keep a session for 30 minutes to 2 hours.
 const DEFAULT_MCP_TIMEOUT: u64 = 60 * 60 * 1000;
 
-/// How long a server may be unavailable before it is gone, if the configuration does not say
-/// (milliseconds).
+/// Default of `gone_after`, the time for which a server is unreachable before it counts as gone (milliseconds).
 const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
 
 pub unsafe extern "C" fn sticky_learn(
@@ -29,7 +27,8 @@ pub unsafe extern "C" fn sticky_learn(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes itself and the configuration that `create_upstream` made, for this call.
+    // SAFETY: nginx passes the configuration that it reads and what `create_upstream` made; no other
+    // reference to either lives during this call.
     let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<UpstreamConf>()) };
     conf_result(read(&mut cf, conf))
 }
@@ -41,13 +40,13 @@ fn read(cf: &mut Conf<'_>, conf: &mut UpstreamConf) -> Result<(), Logged> {
     for word in cf.args().to_vec().into_iter().skip(1) {
         parameters.read(cf, word)?;
     }
-    // Without ids of its own, the directive follows those of MCP.
+    // Without `create` and `lookup` the directive is in MCP mode.
     let mcp = parameters.create.is_empty() && parameters.lookup.is_empty();
     conf.affinity = Some(parameters.finish(cf, Rules::Affinity, mcp)?);
     Ok(())
 }
 
-/// Refuses all but the first directive that asks for sessions.
+/// Rejects a second directive with sessions in the same upstream.
 pub fn refuse_second(
     cf: &mut Conf<'_>,
     conf: &mut UpstreamConf,
@@ -62,10 +61,10 @@ pub fn refuse_second(
     }
 }
 
-/// What the words of a directive have said so far.
+/// The parameters that have been read so far.
 #[derive(Default)]
 pub struct Parameters {
-    /// Name and size; a size of zero stands for none.
+    /// Name and size; the size is zero if none is given.
     pub zone: Option<(Word, usize)>,
     pub create: Vec<Value>,
     pub lookup: Vec<Value>,
@@ -75,12 +74,12 @@ pub struct Parameters {
     gone_after: Option<Span>,
     unknown: Option<Unknown>,
     unavailable: Option<Unavailable>,
-    /// Sessions are learned from the headers of a response, also by the rules of NGINX Plus.
+    /// The parameter `header` of `sticky learn`: sessions are learned from the headers of a response.
     pub header: bool,
 }
 
 impl Parameters {
-    /// Reads a word of `sticky_learn`.
+    /// Reads a parameter of `sticky_learn`.
     fn read(&mut self, cf: &mut Conf<'_>, word: Word) -> Result<(), Logged> {
         let Some((name, text)) = word.split() else {
             fail!(cf, "invalid parameter \"{word}\"");
@@ -122,7 +121,7 @@ impl Parameters {
         Ok(())
     }
 
-    /// Checks that all is there, fills in defaults and joins the zone.
+    /// Checks that no parameter is missing, sets the defaults and joins the zone.
     pub fn finish(self, cf: &mut Conf<'_>, rules: Rules, mcp: bool) -> Result<Affinity, Logged> {
         for (name, values) in [("create", &self.create), ("lookup", &self.lookup)] {
             if values.is_empty() && !mcp {
@@ -177,7 +176,7 @@ impl Parameters {
     }
 }
 
-/// `NAME[:SIZE]`; a size of zero stands for none.
+/// Reads `NAME[:SIZE]`; the size is zero if none is given.
 fn read_zone(cf: &mut Conf<'_>, text: Word) -> Result<(Word, usize), Logged> {
     let bytes = text.as_bytes();
     let colon = bytes.iter().position(|&byte| byte == b':');
@@ -188,7 +187,7 @@ fn read_zone(cf: &mut Conf<'_>, text: Word) -> Result<(Word, usize), Logged> {
     let Some((_, size)) = colon.and_then(|at| text.split_at(at + 1)) else {
         return Ok((name, 0));
     };
-    // SAFETY: nginx reads the string only.
+    // SAFETY: nginx only reads the string, which lives as long as the configuration.
     let parsed = unsafe { ngx_parse_size(&mut size.raw()) };
     match usize::try_from(parsed) {
         Ok(bytes) if bytes >= zone::size::min_size() => Ok((name, bytes)),

@@ -1,8 +1,8 @@
-//! Strings with variables, as `create`, `lookup` and `bind` take them.
+//! Strings with variables: the values of `create`, `lookup` and `bind`.
 //!
-//! Nearly all of them are one header: `$http_NAME`, `$sent_http_NAME`, `$upstream_http_NAME`. Such
-//! a value is read from the list of headers itself, which costs a tenth of nginx's script engine
-//! and sees the header as it is now, not as a variable has cached it.
+//! Nearly all of them are one header: `$http_NAME`, `$sent_http_NAME`, `$upstream_http_NAME`. Such a value
+//! is read from the list of headers directly. That costs a tenth of nginx's script engine, and gives the
+//! present header, not one that a variable has cached.
 
 use core::mem;
 
@@ -32,11 +32,11 @@ pub type Read<'r, E> = fn(&Value, Request<'r>) -> Result<&'r [u8], E>;
 #[derive(Debug)]
 pub struct OutOfMemory;
 
-/// A value is more than what a header tells.
+/// A value that needs more than a header of the request.
 pub struct NotInHeaders;
 
 impl Value {
-    /// Compiles the text of a parameter; it must hold a variable.
+    /// Compiles the text of a parameter, which must contain a variable.
     pub fn compile(cf: &mut Conf<'_>, parameter: &str, text: Word) -> Result<Value, Logged> {
         if text.is_empty() {
             fail!(cf, "empty \"{parameter}\" parameter");
@@ -52,8 +52,8 @@ impl Value {
         let header = Header::parse(cf, text.as_bytes());
         let cookie = Cookie::parse(cf, text.as_bytes());
         let mut text = text.raw();
-        // SAFETY: both structures are plain data, and nginx fills in what `ccv` points to. The text lives as
-        // long as the configuration, and so does what is compiled of it.
+        // SAFETY: both structures are valid when zeroed, and nginx fills in what `ccv` points to. The text and
+        // the compiled code live as long as the configuration.
         unsafe {
             let mut compiled: ngx_http_complex_value_t = mem::zeroed();
             let mut ccv: ngx_http_compile_complex_value_t = mem::zeroed();
@@ -67,11 +67,10 @@ impl Value {
         }
     }
 
-    /// Gives up the short way where the configuration has made the variable something else (`set`,
-    /// `map`), which shows when all of it has been read.
-    /// `cycle` is the one that the value was compiled for.
+    /// Drops the fast path if the configuration defines the variable itself (`set`, `map`), which is known
+    /// only when all of it has been read. `cycle` is the one that the value was compiled for.
     pub fn confirm(&mut self, cycle: Cycle<'_>) {
-        // SAFETY: that is what the core module makes, and its array holds its variables.
+        // SAFETY: `ngx_http_core_module` makes this type; its array of variables lives as long as the cycle.
         let variables = unsafe {
             let core =
                 cycle.main_conf::<ngx_http_core_main_conf_t>(&raw const ngx_http_core_module);
@@ -79,7 +78,7 @@ impl Value {
         };
         let is_header = |index: ngx_int_t| {
             let variable: Option<&ngx_http_variable_t> = variables.get(index as usize);
-            // nginx passes variables that have only a known prefix their own name.
+            // The `data` of a variable that is defined by its prefix alone is the address of its own name.
             variable.is_some_and(|v| v.data == &raw const v.name as usize)
         };
         self.header = self.header.take().filter(|header| is_header(header.index));
@@ -100,29 +99,27 @@ impl Value {
         self.header.as_ref().is_some_and(|header| matches!(header.list, List::Request))
     }
 
-    /// The value, if a header of the request tells it: then nothing is run for it, and no variable
-    /// is cached.
+    /// The value, if it is a header of the request: no script is run, and no variable is cached.
     #[inline(always)]
     pub fn header_only<'r>(&self, r: Request<'r>) -> Result<&'r [u8], NotInHeaders> {
         let header = self.header.as_ref().filter(|header| matches!(header.list, List::Request));
         header.and_then(|header| header.find(r)).ok_or(NotInHeaders)
     }
 
-    /// The cookie that the value is, if it is one and nothing else.
+    /// The cookie, if the value is one cookie and nothing else.
     pub fn cookie(&self) -> Option<&Cookie> {
         self.cookie.as_ref()
     }
 
-    /// The value as nginx's script engine gives it; of cookies that a response sets, the first that
-    /// counts.
+    /// The value from nginx's script engine; for a cookie of the upstream's response the first that counts.
     #[cold]
     fn run<'r>(&self, r: Request<'r>) -> Result<&'r [u8], OutOfMemory> {
         if let Some(set) = self.cookie.as_ref().and_then(|cookie| cookie.set(r)) {
             return Ok(set.iter().next().unwrap_or_default());
         }
         let mut text = ngx_str_t::empty();
-        // SAFETY: nginx does not write to a compiled value; the result lies in the request's pool
-        // or in memory that lives as long as the request.
+        // SAFETY: nginx only reads a compiled value; the result is in the request's pool or in other memory
+        // that lives as long as the request.
         unsafe {
             let value = (&raw const self.compiled).cast_mut();
             if ngx_http_complex_value(r.raw(), value, &mut text) != OK {
@@ -133,9 +130,9 @@ impl Value {
     }
 }
 
-/// Whether a text holds a variable.
+/// Whether a text contains a variable.
 pub fn has_variables(text: &Word) -> bool {
-    // SAFETY: nginx only reads the string.
+    // SAFETY: nginx only reads the string, which lives as long as the configuration.
     unsafe { ngx_http_script_variables_count(&mut text.raw()) != 0 }
 }
 

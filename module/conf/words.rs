@@ -1,13 +1,15 @@
-//! The words of a directive: names, values, times.
+//! Parameters of a directive: duplicates, choices, times.
 
 use affinity::table::Span;
 use nginx_sys::ngx_parse_time;
 
 use crate::nginx::conf::{fail, Conf, Logged, Word};
 
-/// Longest time that the zone can tell from the past (milliseconds): four years.
+/// The longest time of a parameter (milliseconds): four years. A longer one could look like the past to the
+/// table's clock.
 pub const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
 
+/// Reads a parameter into its slot; a second one is an error.
 pub(super) fn once<T>(
     cf: &mut Conf<'_>,
     name: &str,
@@ -21,8 +23,9 @@ pub(super) fn once<T>(
     Ok(())
 }
 
+/// Reads a time in nginx's units, longer than zero.
 pub(super) fn read_time(cf: &mut Conf<'_>, name: &str, text: Word) -> Result<Span, Logged> {
-    // SAFETY: nginx reads the string only.
+    // SAFETY: nginx only reads the string, which lives as long as the configuration.
     let milliseconds = unsafe { ngx_parse_time(&mut text.raw(), 0) };
     match u64::try_from(milliseconds) {
         Ok(0) => fail!(cf, "\"{name}\" must be longer than zero"),
@@ -32,6 +35,7 @@ pub(super) fn read_time(cf: &mut Conf<'_>, name: &str, text: Word) -> Result<Spa
     }
 }
 
+/// The value that belongs to one of the allowed words.
 pub(super) fn choose<T: Copy>(
     cf: &mut Conf<'_>,
     name: &str,

@@ -1,4 +1,4 @@
-/* The bits of a request, by name. See request.rs. */
+/* Accessors of bit fields that bindgen may place wrongly (see request.rs), and C macros. */
 
 #include <ngx_config.h>
 #include <ngx_core.h>
@@ -29,7 +29,7 @@ sticky_learn_is_header_only(ngx_http_request_t *r)
     return r->header_only;
 }
 
-/* As ngx_http_special_response_handler() asks before it looks for one. */
+/* The condition of ngx_http_special_response_handler() for an error_page. */
 
 unsigned
 sticky_learn_may_have_error_page(ngx_http_request_t *r)
@@ -37,10 +37,10 @@ sticky_learn_may_have_error_page(ngx_http_request_t *r)
     return !r->error_page && r->uri_changes != 0;
 }
 
-/* Asks for the body in memory, unless another filter has done so. */
+/* Requests the body in memory. Returns 0 if another filter has requested it. */
 
 unsigned
-sticky_learn_ask_for_body(ngx_http_request_t *r)
+sticky_learn_need_body_in_memory(ngx_http_request_t *r)
 {
     if (r->main_filter_need_in_memory || r->filter_need_in_memory) {
         return 0;
@@ -52,8 +52,9 @@ sticky_learn_ask_for_body(ngx_http_request_t *r)
 }
 
 /*
- * Takes that back: the copy filter has noted it for the whole response.  Not
- * while a part of a file is being read for it, which would never arrive.
+ * Takes the request for the body in memory back, also in the copy filter,
+ * which keeps a copy of the bit.  Returns 0 while a part of a file is being
+ * read: without the bit that part would never arrive.
  */
 
 unsigned
@@ -82,7 +83,7 @@ sticky_learn_need_request_body_in_single_buf(ngx_http_request_t *r)
     r->request_body_in_single_buf = 1;
 }
 
-/* Whether the TCP connection to the server has stood: nginx sends nothing, and begins no handshake, before. */
+/* Whether the TCP connection was established: only then nginx begins a TLS handshake or sends a request. */
 
 unsigned
 sticky_learn_was_connected(ngx_http_upstream_t *u)
@@ -95,7 +96,7 @@ sticky_learn_was_connected(ngx_http_upstream_t *u)
     return u->request_sent;
 }
 
-/* Whether a TLS handshake with the server has begun, and has not come to its end. */
+/* Whether a TLS handshake with the server has begun and not ended. */
 
 unsigned
 sticky_learn_is_shaking_hands(ngx_http_upstream_t *u)
@@ -109,8 +110,8 @@ sticky_learn_is_shaking_hands(ngx_http_upstream_t *u)
 }
 
 /*
- * Lets nginx answer from its cache what would be 503 else, if the configuration allows that for any of the ways in
- * which a server cannot be reached.
+ * Allows a stale response from the cache instead of a 503, if the configuration
+ * allows one for a server that cannot be reached (error, timeout or http_503).
  */
 
 unsigned
@@ -136,7 +137,7 @@ sticky_learn_allow_stale(ngx_http_request_t *r)
 #endif
 }
 
-/* Has nginx's event loop tell when a connection can be written to. */
+/* Adds a connection to nginx's event loop, which then reports when it is writable. */
 
 ngx_int_t
 sticky_learn_watch_connection(ngx_connection_t *c)

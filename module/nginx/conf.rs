@@ -20,7 +20,7 @@ use super::MODULE;
 #[derive(Debug)]
 pub struct Logged;
 
-/// Logs and gives the error: `fail!(cf, "invalid parameter \"{name}\"")`.
+/// Logs and returns the error: `fail!(cf, "invalid parameter \"{name}\"")`.
 macro_rules! fail {
     ($cf:expr, $($message:tt)+) => {
         return Err($cf.error(format_args!($($message)+)))
@@ -28,7 +28,7 @@ macro_rules! fail {
 }
 pub(crate) use fail;
 
-/// What the handler of a directive returns.
+/// The result of a directive's handler as nginx takes it.
 pub fn conf_result(result: Result<(), Logged>) -> *mut c_char {
     match result {
         Ok(()) => NGX_CONF_OK,
@@ -39,7 +39,7 @@ pub fn conf_result(result: Result<(), Logged>) -> *mut c_char {
 pub type Handler =
     unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
-/// A directive of `upstream {}`; nginx wants its name to end with a null.
+/// A directive of `upstream {}`.
 pub const fn command(name: &'static CStr, arguments: u32, set: Handler) -> ngx_command_t {
     ngx_command_t {
         name: ngx_str_t { len: name.count_bytes(), data: name.as_ptr().cast_mut().cast() },
@@ -51,8 +51,8 @@ pub const fn command(name: &'static CStr, arguments: u32, set: Handler) -> ngx_c
     }
 }
 
-/// A word of a directive, or a part of one. Its text lives as long as the configuration: a word is kept only
-/// in what goes with that.
+/// A word of a directive, or a part of one. Its text lives as long as the configuration; only values that
+/// are freed with the configuration keep a word.
 #[derive(Clone, Copy, Default)]
 #[repr(transparent)]
 pub struct Word(ngx_str_t);
@@ -74,7 +74,7 @@ impl Word {
         self.0.len == 0
     }
 
-    /// The word up to a place, and from there on.
+    /// The word before and from byte `at`.
     pub fn split_at(&self, at: usize) -> Option<(Word, Word)> {
         self.0.split_at(at).map(|(head, tail)| (Word(head), Word(tail)))
     }
@@ -93,22 +93,22 @@ impl fmt::Display for Word {
     }
 }
 
-/// The configuration that nginx reads.
+/// The configuration that nginx reads (`ngx_conf_t`).
 ///
-/// A callback makes it of the pointer that it gets, and the methods are safe from then on.
+/// A callback makes it from nginx's pointer by one `unsafe` call; the methods are safe.
 pub struct Conf<'c>(&'c mut ngx_conf_t);
 
 impl Conf<'_> {
     /// # Safety
     /// 1. `raw` is what nginx passes to a handler of a directive, or to a hook of an http module.
-    /// 2. The value goes before the callback returns, and there is no other of the same pointer.
+    /// 2. The value is dropped before the callback returns, and no other value of the same pointer exists.
     pub unsafe fn new<'c>(raw: *mut ngx_conf_t) -> Conf<'c> {
         debug_assert!(!raw.is_null());
         // SAFETY: nginx's pointer, for this callback alone (1, 2).
         Conf(unsafe { &mut *raw })
     }
 
-    /// For calls of nginx.
+    /// For calls of nginx's functions.
     pub fn raw(&mut self) -> *mut ngx_conf_t {
         self.0
     }
@@ -124,7 +124,7 @@ impl Conf<'_> {
     }
 
     pub fn pool<'p>(&self) -> Pool<'p> {
-        // SAFETY: the pool is that of the configuration, and lives as long.
+        // SAFETY: this pool belongs to the configuration and lives as long.
         unsafe { Pool::new(self.0.pool) }
     }
 
@@ -132,30 +132,30 @@ impl Conf<'_> {
         self.0.cycle
     }
 
-    /// The file that is read, and the line.
+    /// The file that is read, and its line.
     pub fn place(&self) -> (Word, usize) {
-        // SAFETY: nginx reads a file as long as it reads directives; its name lives as long as the
-        // configuration.
+        // SAFETY: `conf_file` is set while nginx reads directives; the name lives as long as the configuration.
         unsafe {
             let file = &*self.0.conf_file;
             (Word(file.file.name), file.line)
         }
     }
 
-    /// The words of the directive that is read; the first is its name. Empty outside of a directive.
+    /// The words of the directive that is read; the first is its name. Empty outside a directive.
     pub fn args(&self) -> &[Word] {
-        // SAFETY: nginx keeps the words in an array of strings in the configuration's pool; a word is
-        // such a string.
+        // SAFETY: nginx keeps the words in an array of strings in the configuration's pool; `Word` is
+        // `repr(transparent)` over such a string.
         unsafe {
             let words = self.0.args.as_ref().map_or(&[][..], |args| args.as_slice::<ngx_str_t>());
             core::slice::from_raw_parts(words.as_ptr().cast(), words.len())
         }
     }
 
-    /// Puts other words in the place of the directive's, no more than there are.
+    /// Replaces the words of the directive by other ones, at most as many.
     #[cfg(not(nginx_own_sticky))]
     pub fn set_args(&mut self, words: &[Word]) {
-        // SAFETY: nginx reads the array of words again for each directive; it only gets shorter here.
+        // SAFETY: the array has room for `nelts` words, and `words` is no longer; nginx fills the array again
+        // for each directive.
         unsafe {
             let Some(args) = self.0.args.as_mut().filter(|args| words.len() <= args.nelts) else {
                 return;
@@ -166,32 +166,35 @@ impl Conf<'_> {
     }
 
     fn http(&self) -> Option<&ngx_http_conf_ctx_t> {
-        // SAFETY: inside of `http {}`, where all our directives and hooks are, the context is of this type.
+        // SAFETY: inside `http {}`, where all our directives and hooks are, the context is of this type.
         unsafe { self.0.ctx.cast::<ngx_http_conf_ctx_t>().as_ref() }
     }
 
     /// Another module's main configuration.
     ///
     /// # Safety
-    /// 1. `T` is what `module`, an http module of nginx's, makes for `http {}`.
-    /// 2. While the reference lives, nothing else of it is used.
+    /// 1. `T` is what `module`, an http module, makes for `http {}`.
+    /// 2. While the reference lives, that configuration is not used in another way.
     pub unsafe fn main_conf<T>(&mut self, module: *const ngx_module_t) -> Option<&mut T> {
-        // SAFETY: nginx gives each http module a place; by (1) and (2).
+        // SAFETY: `main_conf` has an element for each http module; it is a `T` (1), used by this reference
+        // alone (2).
         unsafe { (*self.http()?.main_conf.add((*module).ctx_index)).cast::<T>().as_mut() }
     }
 
     /// Our main configuration.
     ///
     /// # Safety
-    /// As for [`Conf::main_conf`], with what our module makes.
+    /// 1. `T` is what our module makes for `http {}`.
+    /// 2. While the reference lives, that configuration is not used in another way.
     pub unsafe fn own_main_conf<T>(&mut self) -> Option<&mut T> {
-        // SAFETY: by this function's own conditions.
+        // SAFETY: `main_conf` has an element for each http module; ours is a `T` (1), used by this reference
+        // alone (2).
         unsafe { (*self.http()?.main_conf.add(MODULE.get())).cast::<T>().as_mut() }
     }
 
     /// Another module's configuration of the `upstream {}` or the `server {}` that is read.
     pub fn srv_conf(&self, module: *const ngx_module_t) -> *mut c_void {
-        // SAFETY: the context has a configuration of each http module.
+        // SAFETY: `srv_conf` has an element for each http module.
         self.http()
             .map_or(ptr::null_mut(), |http| unsafe { *http.srv_conf.add((*module).ctx_index) })
     }
@@ -199,22 +202,24 @@ impl Conf<'_> {
     /// Another module's configuration of the location that is read or merged.
     ///
     /// # Safety
-    /// As for [`Conf::main_conf`], with what `module` makes for a location.
+    /// 1. `T` is what `module`, an http module, makes for a location.
+    /// 2. While the reference lives, that configuration is not used in another way.
     pub unsafe fn loc_conf<T>(&mut self, module: *const ngx_module_t) -> Option<&mut T> {
-        // SAFETY: by this function's own conditions.
+        // SAFETY: `loc_conf` has an element for each http module; it is a `T` (1), used by this reference
+        // alone (2).
         unsafe { (*self.http()?.loc_conf.add((*module).ctx_index)).cast::<T>().as_mut() }
     }
 
     /// The `upstream {}` that is read.
     pub fn block<'c>(&self) -> Option<Block<'c>> {
         let us = NonNull::new(self.srv_conf(&raw const ngx_http_upstream_module))?;
-        // SAFETY: that is what the module makes, and it lives as long as the configuration.
+        // SAFETY: `ngx_http_upstream_module` makes this type; the block lives as long as the configuration.
         Some(unsafe { Block::new(us.as_ptr().cast()) })
     }
 
-    /// All upstreams that have been read, also those that nginx makes of a `proxy_pass`.
+    /// All upstreams that have been read, including those that nginx makes for a `proxy_pass`.
     pub fn upstreams<'c>(&mut self) -> impl Iterator<Item = Block<'c>> + Clone {
-        // SAFETY: that is what the module makes; its array stays where it is while no directive is read.
+        // SAFETY: `ngx_http_upstream_module` makes this type; its array moves only while a directive is read.
         unsafe {
             let module = &raw const ngx_http_upstream_module;
             let main = self.main_conf::<ngx_http_upstream_main_conf_t>(module);

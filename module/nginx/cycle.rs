@@ -1,4 +1,4 @@
-//! A cycle: one configuration with its memory.
+//! A cycle: one configuration and its memory.
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -11,7 +11,7 @@ use nginx_sys::{
 use super::upstream::Block;
 use super::MODULE;
 
-/// A live cycle.
+/// A live cycle (`ngx_cycle_t`).
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Cycle<'c> {
@@ -28,11 +28,11 @@ impl<'c> Cycle<'c> {
         Cycle { raw: unsafe { NonNull::new_unchecked(raw) }, live: PhantomData }
     }
 
-    /// The cycle that this process runs. A process that is its own master may have another one at the next
-    /// turn of the event loop: do not keep it.
+    /// The cycle that this process runs. Do not keep it: with `master_process off` a reload replaces it
+    /// between two turns of the event loop.
     pub fn running() -> Cycle<'c> {
-        // SAFETY: there is one from the start of the process on, and nginx frees a former one only when
-        // nothing of it is used any more.
+        // SAFETY: `ngx_cycle` is set from the start of the process on; nginx frees a former cycle only when
+        // no connection uses it.
         unsafe { Cycle::new(ngx_cycle) }
     }
 
@@ -40,21 +40,21 @@ impl<'c> Cycle<'c> {
         self.raw.as_ptr()
     }
 
-    /// nginx's main log, which adds nothing of a request.
+    /// nginx's main log, which adds no text of a request.
     pub fn log(self) -> *mut ngx_log_t {
-        // SAFETY: a cycle has a log.
+        // SAFETY: a live cycle; its log is set when it is made.
         unsafe { (*self.raw()).log }
     }
 
     /// Connections that no client, no upstream and no listening socket uses.
     pub fn free_connections(self) -> usize {
-        // SAFETY: a plain word.
+        // SAFETY: a plain word of a live cycle.
         unsafe { (*self.raw()).free_connection_n }
     }
 
     fn http(self) -> Option<&'c ngx_http_conf_ctx_t> {
-        // SAFETY: without `http {}` the context is null; so is the list of them in a process that only
-        // signals another.
+        // SAFETY: `conf_ctx` has an element for each module, null for http without `http {}`. The list is
+        // null in a process that only sends a signal.
         unsafe {
             let all = (*self.raw()).conf_ctx;
             if all.is_null() {
@@ -67,9 +67,9 @@ impl<'c> Cycle<'c> {
     /// Another module's main configuration; `None` without `http {}`.
     ///
     /// # Safety
-    /// `T` is what `module`, an http module of nginx's, makes for `http {}`.
+    /// `T` is what `module`, an http module, makes for `http {}`.
     pub unsafe fn main_conf<T>(self, module: *const ngx_module_t) -> Option<&'c T> {
-        // SAFETY: nginx gives each http module a place, and by this function's own condition.
+        // SAFETY: `main_conf` has an element for each http module, and this one is a `T`.
         unsafe { (*self.http()?.main_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
     }
 
@@ -78,13 +78,13 @@ impl<'c> Cycle<'c> {
     /// # Safety
     /// `T` is what our module makes for `http {}`.
     pub unsafe fn own_main_conf<T>(self) -> Option<&'c T> {
-        // SAFETY: as in `main_conf`.
+        // SAFETY: `main_conf` has an element for each http module, and ours is a `T`.
         unsafe { (*self.http()?.main_conf.add(MODULE.get())).cast::<T>().as_ref() }
     }
 
-    /// All upstreams, also those that nginx makes of a `proxy_pass`.
+    /// All upstreams, including those that nginx makes for a `proxy_pass`.
     pub fn upstreams(self) -> impl Iterator<Item = Block<'c>> + Clone {
-        // SAFETY: that is what the module makes, and its array holds pointers to live upstreams.
+        // SAFETY: `ngx_http_upstream_module` makes this type; its array points to upstreams of this cycle.
         unsafe {
             let main = self
                 .main_conf::<ngx_http_upstream_main_conf_t>(&raw const ngx_http_upstream_module);
@@ -96,11 +96,11 @@ impl<'c> Cycle<'c> {
 /// The upstreams of a main configuration.
 ///
 /// # Safety
-/// The array is as nginx fills it, and so is each upstream in it.
+/// The array holds pointers to upstreams that nginx does not free during `'c`.
 pub(super) unsafe fn blocks<'c>(
     main: Option<&'c ngx_http_upstream_main_conf_t>,
 ) -> impl Iterator<Item = Block<'c>> + Clone {
-    // SAFETY: by this function's own condition.
+    // SAFETY: each pointer in the array is an upstream that lives during `'c`.
     unsafe {
         let all = main
             .map_or(&[][..], |main| main.upstreams.as_slice::<*mut ngx_http_upstream_srv_conf_t>());

@@ -1,4 +1,4 @@
-//! nginx's lists of headers.
+//! nginx's lists of headers (`ngx_list_t` of `ngx_table_elt_t`).
 
 use core::marker::PhantomData;
 use core::ptr::NonNull;
@@ -7,7 +7,7 @@ use nginx_sys::{ngx_list_part_t, ngx_table_elt_t};
 
 use super::bytes;
 
-/// The headers in a list of nginx's, in their order; also those that were deleted.
+/// The headers of a list, in their order, deleted ones included.
 #[derive(Clone, Copy)]
 pub struct Headers<'r> {
     part: *const ngx_list_part_t,
@@ -18,8 +18,8 @@ pub struct Headers<'r> {
 
 impl<'r> Headers<'r> {
     /// # Safety
-    /// `part` is the first part of a list of `ngx_table_elt_t` that nginx has made and does not free during
-    /// `'r`, as it does not free the strings of its elements.
+    /// `part` is the first part of a list of `ngx_table_elt_t`. nginx frees neither the list nor the strings
+    /// of its elements during `'r`.
     #[inline(always)]
     pub(super) unsafe fn new(part: *const ngx_list_part_t) -> Headers<'r> {
         // SAFETY: a part has `nelts` elements.
@@ -28,8 +28,10 @@ impl<'r> Headers<'r> {
     }
 }
 
+/// The first element of a part, and the end behind its last.
+///
 /// # Safety
-/// As for [`Headers::new`]; any part of the list.
+/// `part` is a live part of a list of `ngx_table_elt_t`.
 #[inline(always)]
 unsafe fn bounds(part: *const ngx_list_part_t) -> (*const ngx_table_elt_t, *const ngx_table_elt_t) {
     // SAFETY: a part has `nelts` elements.
@@ -45,7 +47,7 @@ impl<'r> Iterator for Headers<'r> {
     #[inline(always)]
     fn next(&mut self) -> Option<Header<'r>> {
         while self.next == self.end {
-            // SAFETY: by the condition of `new`, the list goes on until a null.
+            // SAFETY: the list is alive during `'r` (condition of `new`), and its last part has a null `next`.
             unsafe {
                 let part = (*self.part).next.cast_const();
                 if part.is_null() {
@@ -55,7 +57,7 @@ impl<'r> Iterator for Headers<'r> {
                 (self.next, self.end) = bounds(part);
             }
         }
-        // SAFETY: before the end of the part there is one more element.
+        // SAFETY: `next` is before the end of the part, so it points to an element.
         unsafe {
             let raw = NonNull::new_unchecked(self.next.cast_mut());
             self.next = self.next.add(1);
@@ -64,7 +66,7 @@ impl<'r> Iterator for Headers<'r> {
     }
 }
 
-/// A header in a list of nginx's.
+/// A header of a list.
 #[derive(Clone, Copy)]
 pub struct Header<'r> {
     raw: NonNull<ngx_table_elt_t>,
@@ -72,43 +74,42 @@ pub struct Header<'r> {
 }
 
 impl<'r> Header<'r> {
-    /// For a change of the header.
+    /// For changes of the header.
     #[cfg(not(nginx_own_sticky))]
     pub fn raw(self) -> *mut ngx_table_elt_t {
         self.raw.as_ptr()
     }
 
-    /// As it was received.
+    /// The name as it was received.
     #[inline(always)]
     pub fn name(self) -> &'r [u8] {
-        // SAFETY: by the condition of `Headers::new`.
+        // SAFETY: the element and its strings live during `'r` (condition of `Headers::new`).
         unsafe { bytes(&(*self.raw.as_ptr()).key) }
     }
 
-    /// Whether the name has this length, and begins with the byte `first` when the bits of `mask` are set in
-    /// its own.
+    /// Whether the name has this length, and its first byte is `first` once the bits of `mask` are set in it.
     #[inline(always)]
     pub fn is_like(self, len: usize, mask: u8, first: u8) -> bool {
-        // SAFETY: as in `name`; a name has a byte.
+        // SAFETY: the element and its strings live during `'r`; nginx's parser accepts no empty name.
         unsafe {
             (*self.raw.as_ptr()).key.len == len && *(*self.raw.as_ptr()).key.data | mask == first
         }
     }
 
-    /// Whether nginx has the name in lower case, and it begins with this byte.
+    /// Whether nginx keeps the name in lower case, and it begins with this byte.
     #[inline(always)]
     pub fn begins_with(self, first: u8) -> bool {
-        // SAFETY: as in `name`; a name has a byte.
+        // SAFETY: the element and its strings live during `'r`; nginx's parser accepts no empty name.
         unsafe {
             let name = (*self.raw.as_ptr()).lowcase_key;
             !name.is_null() && *name == first
         }
     }
 
-    /// In lower case, where nginx has it.
+    /// The name in lower case, where nginx keeps it.
     #[inline(always)]
     pub fn lowcase_name(self) -> Option<&'r [u8]> {
-        // SAFETY: as in `name`; it is as long as the name.
+        // SAFETY: the element and its strings live during `'r`; this one is as long as the name.
         unsafe {
             let (name, len) = ((*self.raw.as_ptr()).lowcase_key, (*self.raw.as_ptr()).key.len);
             (!name.is_null()).then(|| core::slice::from_raw_parts(name, len))
@@ -117,18 +118,18 @@ impl<'r> Header<'r> {
 
     #[inline(always)]
     pub fn value(self) -> &'r [u8] {
-        // SAFETY: as in `name`.
+        // SAFETY: the element and its strings live during `'r` (condition of `Headers::new`).
         unsafe { bytes(&(*self.raw.as_ptr()).value) }
     }
 
-    /// nginx's hash of the name in lower case, where it has computed one; zero for a deleted header.
+    /// nginx's hash of the name in lower case (1 where it computes none); zero for a deleted header.
     #[inline(always)]
     pub fn hash(self) -> usize {
         // SAFETY: a plain word of a live element.
         unsafe { (*self.raw.as_ptr()).hash }
     }
 
-    /// Marks it as deleted.
+    /// Marks the header as deleted.
     #[cfg(not(nginx_own_sticky))]
     pub fn delete(self) {
         // SAFETY: a plain word of a live element.

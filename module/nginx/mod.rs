@@ -1,4 +1,4 @@
-//! What nginx's C macros give, and the few idioms that every room uses.
+//! Safe wrappers of nginx's types, replacements of its C macros, and helpers that every room uses.
 
 pub mod conf;
 pub mod cycle;
@@ -28,7 +28,7 @@ pub const BUSY: ngx_int_t = nginx_sys::NGX_BUSY as ngx_int_t;
 
 pub const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
 
-/// The current time of nginx: monotonic, cached once per turn of the event loop.
+/// nginx's monotonic time, cached once per turn of the event loop.
 pub fn now() -> Tick {
     // SAFETY: a plain word, written by this process's event loop only.
     Tick::from_millis(unsafe { ngx_current_msec } as u64)
@@ -40,23 +40,23 @@ pub fn millis() -> u64 {
     unsafe { ngx_current_msec as u64 }
 }
 
-/// nginx's cached time in seconds, in which it counts `fail_timeout`.
+/// nginx's cached time of day in seconds, the clock of `fail_timeout`.
 pub fn seconds() -> time_t {
-    // SAFETY: nginx always points it to a valid slot.
+    // SAFETY: `ngx_cached_time` points to a slot of a static array from the start of the process on.
     unsafe { (*ngx_cached_time).sec }
 }
 
 /// nginx's cached time of day, in milliseconds since 1970.
 pub fn wall_clock_millis() -> u64 {
-    // SAFETY: nginx always points it to a valid slot.
+    // SAFETY: `ngx_cached_time` points to a slot of a static array from the start of the process on.
     let (seconds, millis) = unsafe { ((*ngx_cached_time).sec, (*ngx_cached_time).msec) };
     u64::try_from(seconds).unwrap_or(0) * 1000 + millis as u64
 }
 
-/// Where a module of this object stands among nginx's http modules.
+/// The position of a module of this object among nginx's http modules (`ctx_index`).
 pub struct Place(AtomicUsize);
 
-/// The place of `ngx_http_sticky_learn_module`: of its configurations and its contexts.
+/// The place of `ngx_http_sticky_learn_module`: the index of its configurations and contexts.
 pub static MODULE: Place = Place::new();
 
 /// The place of `ngx_http_sticky_learn_filter_module`.
@@ -67,8 +67,8 @@ impl Place {
         Place(AtomicUsize::new(0))
     }
 
-    /// Notes the place, which nginx has given the module before it reads a configuration. It is the same
-    /// in all configurations of a process.
+    /// Stores the place. nginx assigns it before it reads a configuration; it is the same in all
+    /// configurations of a process.
     pub fn set(&self, ctx_index: ngx_uint_t) {
         self.0.store(ctx_index, Ordering::Relaxed);
     }
@@ -78,16 +78,16 @@ impl Place {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// What nginx knows the module's shared memory by: an address that nobody else has.
+    /// The tag of the module's shared memory zones: an address that no other module uses.
     pub fn tag(&'static self) -> *mut c_void {
         ptr::from_ref(self).cast_mut().cast()
     }
 }
 
-/// The bytes of a string, for as long as the caller knows them to live.
+/// The bytes of a string.
 ///
 /// # Safety
-/// The memory must outlive `'a` and stay unchanged.
+/// The string's memory outlives `'a` and does not change during it.
 pub unsafe fn bytes<'a>(text: &ngx_str_t) -> &'a [u8] {
     if text.len == 0 {
         return &[];
@@ -96,8 +96,8 @@ pub unsafe fn bytes<'a>(text: &ngx_str_t) -> &'a [u8] {
     unsafe { core::slice::from_raw_parts(text.data, text.len) }
 }
 
-/// Whether two texts are the same. Most that are compared are two words long at most, and are so
-/// without a call.
+/// Whether two texts are equal. Texts of 8 to 16 bytes, the most frequent, are compared without a call of
+/// `memcmp`.
 #[inline(always)]
 pub fn is_same(one: &[u8], other: &[u8]) -> bool {
     const WORD: usize = size_of::<u64>();

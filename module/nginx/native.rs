@@ -1,4 +1,4 @@
-//! nginx's own handler of a directive that we read first.
+//! nginx's own handler of a directive that this module reads first.
 
 use core::ffi::{c_char, CStr};
 
@@ -7,16 +7,16 @@ use ngx::core::NGX_CONF_ERROR;
 
 use super::conf::{fail, Conf, Logged};
 
-/// A directive of `upstream {}` as nginx knows it.
+/// A directive of `upstream {}`, with the module of nginx that defines it.
 pub struct Native {
     module: *const ngx_module_t,
     command: *mut ngx_command_t,
 }
 
 impl Native {
-    /// Finds the handler of the directive at hand, which must have as many words as it takes.
+    /// Finds the handler of the directive that is read. An error if the number of its words is not allowed.
     pub fn find(cf: &mut Conf<'_>, module_name: &CStr) -> Result<Native, Logged> {
-        // SAFETY: nginx's list of modules ends with a null, a module's of commands with no name.
+        // SAFETY: nginx's list of modules ends with a null, a module's list of commands with an empty name.
         unsafe {
             let words = cf.args();
             let (name, count) = (words.first().copied().unwrap_or_default(), words.len());
@@ -40,10 +40,10 @@ impl Native {
         }
     }
 
-    /// Lets nginx read the directive.
+    /// Calls nginx's handler of the directive.
     pub fn read(&self, cf: &mut Conf<'_>) -> *mut c_char {
         let conf = cf.srv_conf(self.module);
-        // SAFETY: the handler gets the configuration that its own module has made.
+        // SAFETY: the command belongs to `module`, and `conf` is that module's configuration.
         unsafe {
             match (*self.command).set {
                 Some(set) => set(cf.raw(), self.command, conf),

@@ -10,11 +10,11 @@ use nginx_sys::{
     NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
-/// A static that only this process's event loop uses. What changes in it is a `Cell` or a `RefCell`.
+/// A static that only the event loop of this process uses. Its changing parts are `Cell`s or `RefCell`s.
 pub struct PerWorker<T>(T);
 
-// SAFETY: nginx calls this module in one thread of each process: that of the event loop. Its thread pools
-// run tasks of nginx's own files only.
+// SAFETY: nginx calls this module in one thread of each process, the event loop's. nginx's thread pools run
+// only tasks of nginx's own files.
 unsafe impl<T> Sync for PerWorker<T> {}
 
 impl<T> PerWorker<T> {
@@ -32,29 +32,29 @@ impl<T> Deref for PerWorker<T> {
     }
 }
 
-/// Whether this process serves requests: a worker, or a process that is its own master.
+/// Whether this process serves requests: a worker, or the single process of `master_process off`.
 pub fn serves_requests() -> bool {
     // SAFETY: a plain word, written when the process starts.
     let process = unsafe { ngx_process } as u32;
     process == NGX_PROCESS_WORKER || process == NGX_PROCESS_SINGLE
 }
 
-/// The number of this worker; the first is zero.
+/// The number of this worker, from zero.
 pub fn number() -> usize {
     // SAFETY: a plain word, written when the process starts.
     unsafe { ngx_worker }
 }
 
-/// Whether this worker is to exit when its last request has ended.
+/// Whether this worker exits when its last request has ended.
 pub fn is_exiting() -> bool {
     // SAFETY: a plain word, written by this process's event loop only.
     unsafe { ngx_exiting != 0 }
 }
 
-/// A timer of a worker, which a worker that is to exit does not wait for.
+/// A cancelable timer of a worker: an exiting worker does not wait for it.
 pub struct Timer {
     event: UnsafeCell<MaybeUninit<ngx_event_t>>,
-    /// nginx's debug log wants a connection to every timer.
+    /// The `data` of the event: nginx's debug log reads the `fd` of a timer's connection.
     connection: UnsafeCell<MaybeUninit<ngx_connection_t>>,
 }
 
@@ -66,14 +66,15 @@ impl Timer {
         }
     }
 
-    /// Starts it: `handler` is called once, after so many milliseconds.
+    /// Starts the timer: `handler` is called once, after `interval` milliseconds.
     pub fn start(
         timer: &'static PerWorker<Timer>,
         handler: ngx_event_handler_pt,
         interval: u64,
         log: *mut ngx_log_t,
     ) {
-        // SAFETY: zeroes are an event and a connection, which live as long as the process.
+        // SAFETY: an event and a connection are valid when zeroed; both live as long as the process, and only
+        // its event loop uses them.
         unsafe {
             let event = (*timer.event.get()).as_mut_ptr();
             let connection = (*timer.connection.get()).as_mut_ptr();
@@ -85,9 +86,10 @@ impl Timer {
         Timer::again(timer, interval, log);
     }
 
-    /// Starts it again, from its handler.
+    /// Starts the timer again, from its handler.
     pub fn again(timer: &'static PerWorker<Timer>, interval: u64, log: *mut ngx_log_t) {
-        // SAFETY: as in `start`; a timer that has expired is in no tree.
+        // SAFETY: `start` has filled the event, which lives as long as the process; nginx has removed an
+        // expired timer from its tree.
         unsafe {
             let event = (*timer.event.get()).as_mut_ptr();
             (*event).log = log;
@@ -95,15 +97,15 @@ impl Timer {
         }
     }
 
-    /// Has `handler` called in the next round of the event loop, as `ngx_post_event` does; once, also if that is
-    /// asked for twice. A timer is either started or posted.
+    /// Posts the event (`ngx_post_event`): `handler` is called in the next round of the event loop, once even
+    /// if the event is posted twice. A timer is either started or posted.
     pub fn post(
         timer: &'static PerWorker<Timer>,
         handler: ngx_event_handler_pt,
         log: *mut ngx_log_t,
     ) {
-        // SAFETY: zeroes are an event, which lives as long as the process; nginx has made the queue, and an event
-        // that is not posted is in no queue.
+        // SAFETY: an event is valid when zeroed, and lives as long as the process. nginx has initialised the
+        // queue, and an event that is not posted is in no queue.
         unsafe {
             let event = &mut *(*timer.event.get()).as_mut_ptr();
             event.log = log;

@@ -1,4 +1,4 @@
-//! nginx's pools, and values that live in one.
+//! nginx's pools, and values in them.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -16,7 +16,7 @@ pub struct Pool<'p> {
     live: PhantomData<&'p ngx_pool_t>,
 }
 
-/// A value in a pool, with the note that makes the pool drop it.
+/// A value in a pool, with the cleanup entry that drops it.
 #[repr(C)]
 struct Pooled<T> {
     cleanup: ngx_pool_cleanup_t,
@@ -33,18 +33,18 @@ impl<'p> Pool<'p> {
         Pool { raw: unsafe { NonNull::new_unchecked(raw) }, live: PhantomData }
     }
 
-    /// For calls of nginx.
+    /// For calls of nginx's functions.
     #[inline(always)]
     pub fn raw(self) -> *mut ngx_pool_t {
         self.raw.as_ptr()
     }
 
-    /// Makes a value that is dropped with the pool; `None` without memory.
+    /// Makes a value that is dropped when the pool is destroyed; `None` if memory is short.
     #[inline]
     pub fn make<T: 'p>(self, make: impl FnOnce() -> T) -> Option<&'p mut T> {
         let (size, align) = (size_of::<Pooled<T>>(), align_of::<Pooled<T>>());
-        // SAFETY: the pool gives room that is aligned as asked, or null; it reads the list of cleanups
-        // only when it is destroyed, and takes any that nobody else has put there.
+        // SAFETY: the pool returns memory of this size and alignment, or null, and frees it when it is
+        // destroyed. Until then it does not read the list of cleanups, and the new entry is in it once.
         unsafe {
             let pooled = match align <= nginx_sys::NGX_ALIGNMENT {
                 true => ngx_palloc(self.raw(), size),
@@ -66,10 +66,10 @@ impl<'p> Pool<'p> {
         }
     }
 
-    /// A text made of parts, one behind the other; `None` without memory.
+    /// The parts joined to one text; `None` if memory is short.
     pub fn concat(self, parts: &[&[u8]]) -> Option<&'p [u8]> {
         let len = parts.iter().map(|part| part.len()).sum();
-        // SAFETY: the pool gives room for all parts, or null.
+        // SAFETY: the pool returns memory for `len` bytes, the length of all parts, or null.
         unsafe {
             let text = ngx_pnalloc(self.raw(), len).cast::<u8>();
             if text.is_null() {
@@ -85,8 +85,7 @@ impl<'p> Pool<'p> {
     }
 }
 
-/// A text as nginx takes it. nginx takes all strings as its own, but writes to none of those that it is given
-/// here.
+/// A text as an `ngx_str_t`. The type allows writing; nginx writes to no string that is passed to it here.
 pub fn string(text: &[u8]) -> ngx_str_t {
     ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() }
 }

@@ -1,7 +1,7 @@
-//! Values that live as long as a request, in memory that goes from one request to the next.
+//! Values that live as long as a request, in memory that later requests use again.
 //!
-//! A request's pool is nearly full when an upstream is chosen; whatever is put there then makes nginx
-//! allocate another block, which costs more than a lookup does.
+//! A request's pool is nearly full when an upstream is chosen. A value in the pool would make nginx
+//! allocate another block, which costs more than the lookup of a session.
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -13,12 +13,12 @@ use nginx_sys::ngx_pool_cleanup_t;
 
 use super::pool::Pool;
 
-/// A kind of value, and the room that its past ones have left to this process.
+/// A type of values, with its free places in this process.
 pub trait Recycled: Sized + 'static {
     fn spare() -> &'static Spare<Self>;
 }
 
-/// A list of free places. It never shrinks: a process has as many as it once had values.
+/// A list of free places. Places are never freed: a process keeps as many as it once used at the same time.
 pub struct Spare<T> {
     first: Cell<*mut Place<T>>,
 }
@@ -26,9 +26,8 @@ pub struct Spare<T> {
 // SAFETY: nginx runs its event loop, and all that is called from it, in one thread.
 unsafe impl<T> Sync for Spare<T> {}
 
-/// A value with the note that makes a pool drop it. The note is read once more after that: a free
-/// place keeps it, and the link of the list stands beside it. All of that in as few cache lines as can
-/// be.
+/// A value with the cleanup entry that drops it. nginx reads `cleanup.next` after the handler has run, so a
+/// free place keeps `cleanup`, and the free list uses `next`. The fields share as few cache lines as possible.
 #[repr(C, align(64))]
 struct Place<T> {
     next: *mut Place<T>,
@@ -42,16 +41,16 @@ impl<T> Spare<T> {
     }
 
     /// # Safety
-    /// The place is to be written before it is given back.
+    /// The caller writes `value` and `cleanup` before the place is put back on the list.
     unsafe fn take(&self) -> Option<&'static mut Place<T>> {
         let first = self.first.get();
         if first.is_null() {
-            // SAFETY: a place has a size; zeroes are a place.
+            // SAFETY: the size of a place is not zero, and a place is valid when zeroed.
             return unsafe {
                 alloc_zeroed(const { Layout::new::<Place<T>>() }).cast::<Place<T>>().as_mut()
             };
         }
-        // SAFETY: what is on the list is a place that nobody uses.
+        // SAFETY: a place on the list holds no value, and no other reference to it exists.
         unsafe {
             self.first.set((*first).next);
             Some(&mut *first)
@@ -59,11 +58,11 @@ impl<T> Spare<T> {
     }
 }
 
-/// Makes a value that is dropped with the pool; `None` without memory.
+/// Makes a value that is dropped when the pool is destroyed; `None` if memory is short.
 #[inline]
 pub fn make<'p, T: Recycled>(pool: Pool<'p>, value: impl FnOnce() -> T) -> Option<&'p T> {
-    // SAFETY: the pool runs its list of cleanups when it is destroyed, and takes any that nobody else
-    // has put there. The place is given back only then.
+    // SAFETY: `value` and `cleanup` are written here. The pool runs the cleanup once, when it is destroyed,
+    // and only that puts the place back on the list.
     unsafe {
         let place = T::spare().take()?;
         let made = place.value.write(value());
@@ -77,9 +76,9 @@ pub fn make<'p, T: Recycled>(pool: Pool<'p>, value: impl FnOnce() -> T) -> Optio
     }
 }
 
-/// Finds a value that [`make`] has put into a pool, the latest first.
+/// Finds a value that [`make`] has made for a pool; the latest match.
 pub fn find<'p, T: Recycled>(pool: Pool<'p>, matches: impl Fn(&T) -> bool) -> Option<&'p T> {
-    // SAFETY: a cleanup with our handler for `T` holds a `T`, which lives as long as the pool.
+    // SAFETY: the data of a cleanup with the handler `recycle::<T>` is a `T`, which lives as long as the pool.
     unsafe {
         let mut cleanup = (*pool.raw()).cleanup;
         while let Some(entry) = cleanup.as_ref() {
@@ -98,7 +97,7 @@ pub fn find<'p, T: Recycled>(pool: Pool<'p>, matches: impl Fn(&T) -> bool) -> Op
 
 unsafe extern "C" fn recycle<T: Recycled>(data: *mut c_void) {
     let spare = T::spare();
-    // SAFETY: `data` is a value that `make` has put into its place, and the pool runs each handler once.
+    // SAFETY: `data` is a value that `make` has written into a place, and the pool runs each handler once.
     unsafe {
         ptr::drop_in_place(data.cast::<T>());
         let place = data.byte_sub(offset_of!(Place<T>, value)).cast::<Place<T>>();

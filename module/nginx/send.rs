@@ -1,4 +1,4 @@
-//! Answers that the module makes itself, and the buffers of those that pass.
+//! Responses that the module itself sends, and the buffers of responses that pass its filters.
 
 use core::ffi::c_uint;
 use core::marker::PhantomData;
@@ -16,22 +16,22 @@ use super::pool::string;
 use super::request::Request;
 use super::{ERROR, OK};
 
-/// A text that is there, or was made.
+/// The body of a response: a constant or an allocated text.
 pub type Body = Cow<'static, [u8]>;
 
-/// What is sent beside the body.
+/// The head of a response.
 pub struct Head<'a> {
     pub status: u16,
     pub content_type: &'static str,
     pub headers: &'a [(&'static str, &'static str)],
 }
 
-/// Sends a whole response, of which nothing has been sent; the result is what a content handler returns.
+/// Sends a whole response; nothing of it may have been sent. Returns what a content handler returns.
 pub fn response(r: Request<'_>, head: &Head<'_>, body: Body) -> ngx_int_t {
     let Ok(mut chain) = prepare(r, head, body) else {
         return NGX_HTTP_INTERNAL_SERVER_ERROR as ngx_int_t;
     };
-    // SAFETY: a live request; its filters get a chain of one buffer in its pool.
+    // SAFETY: a live request; the buffer of the chain is in its pool. nginx copies the link if it keeps it.
     unsafe {
         let rc = ngx_http_send_header(r.raw());
         if rc == ERROR || rc > OK || r.is_header_only() {
@@ -43,7 +43,7 @@ pub fn response(r: Request<'_>, head: &Head<'_>, body: Body) -> ngx_int_t {
 
 fn prepare(r: Request<'_>, head: &Head<'_>, body: Body) -> Result<ngx_chain_t, OutOfMemory> {
     let body = r.pool().make(|| body).ok_or(OutOfMemory)?;
-    // SAFETY: zeroes are a valid buffer; nginx writes to no buffer that is marked as memory.
+    // SAFETY: a buffer is valid when zeroed. nginx does not write to a buffer that is marked as memory.
     let buf = unsafe {
         let buf = ngx_pcalloc(r.pool().raw(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>();
         buf.as_mut().ok_or(OutOfMemory)?
@@ -55,7 +55,7 @@ fn prepare(r: Request<'_>, head: &Head<'_>, body: Body) -> Result<ngx_chain_t, O
     buf.set_last_buf(u32::from(r.is_main()));
     buf.set_last_in_chain(1);
 
-    // SAFETY: plain words of a live request; the texts live as long as the program.
+    // SAFETY: plain words of a live request; the texts are `'static`.
     unsafe {
         let out = &mut (*r.raw()).headers_out;
         out.status = ngx_uint_t::from(head.status);
@@ -70,9 +70,9 @@ fn prepare(r: Request<'_>, head: &Head<'_>, body: Body) -> Result<ngx_chain_t, O
     Ok(ngx_chain_t { buf, next: ptr::null_mut() })
 }
 
-/// Adds a header to a request's response; `value` lives as long as the request.
+/// Adds a header to a request's response; `value` must live as long as the request.
 pub fn add_header(r: Request<'_>, name: &'static str, value: ngx_str_t) -> Result<(), OutOfMemory> {
-    // SAFETY: nginx's list gives room for an element; all of it is written before it is read.
+    // SAFETY: `ngx_list_push` returns memory for one element, or null; the element is written as a whole.
     unsafe {
         let header =
             ngx_list_push(&raw mut (*r.raw()).headers_out.headers).cast::<ngx_table_elt_t>();
@@ -94,7 +94,7 @@ pub struct Buffers<'r> {
     live: PhantomData<&'r ngx_buf_t>,
 }
 
-/// One of them.
+/// A buffer of a response.
 #[derive(Clone, Copy)]
 pub struct Buffer<'r> {
     raw: *const ngx_buf_t,
@@ -103,7 +103,7 @@ pub struct Buffer<'r> {
 
 impl<'r> Buffers<'r> {
     /// # Safety
-    /// `chain` is a chain of buffers of nginx's, or null; nobody changes it during `'r`.
+    /// `chain` is a chain of buffers or null, and does not change during `'r`.
     pub unsafe fn new(chain: *const ngx_chain_t) -> Buffers<'r> {
         Buffers { link: chain, live: PhantomData }
     }
@@ -113,7 +113,7 @@ impl<'r> Iterator for Buffers<'r> {
     type Item = Buffer<'r>;
 
     fn next(&mut self) -> Option<Buffer<'r>> {
-        // SAFETY: a link of the chain, or its end.
+        // SAFETY: a link of the chain, alive during `'r`, or null at its end.
         let link = unsafe { self.link.as_ref()? };
         self.link = link.next;
         Some(Buffer { raw: link.buf, live: PhantomData })
@@ -121,15 +121,15 @@ impl<'r> Iterator for Buffers<'r> {
 }
 
 impl<'r> Buffer<'r> {
-    /// Whether it ends the response.
+    /// Whether the buffer ends the response.
     pub fn is_last(self) -> bool {
-        // SAFETY: bits of a live buffer, where bindgen says.
+        // SAFETY: a bit of a live buffer, where bindgen places it (asserted below).
         unsafe { (*self.raw).last_buf() != 0 }
     }
 
-    /// Its bytes, as far as they are in memory, which the copy filter sees to.
+    /// The bytes of a buffer in memory; empty for one in a file.
     pub fn in_memory(self) -> &'r [u8] {
-        // SAFETY: a buffer in memory has its bytes between these two.
+        // SAFETY: a live buffer; one in memory has its bytes from `pos` to `last`.
         unsafe {
             let buffer = &*self.raw;
             if buffer.temporary() == 0 && buffer.memory() == 0 && buffer.mmap() == 0 {
@@ -140,5 +140,5 @@ impl<'r> Buffer<'r> {
     }
 }
 
-// Its bits begin with a word: they are where bindgen says.
+// The bit fields of a buffer begin with a word, so bindgen places them right.
 const _: () = assert!(offset_of!(ngx_buf_t, _bitfield_1) % align_of::<c_uint>() == 0);

@@ -1,4 +1,4 @@
-//! A request's upstream, its peer connection, and the `upstream {}` it came from.
+//! A request's upstream, its peer connection, and the `upstream {}` of its servers.
 
 use core::ffi::{c_uint, c_void};
 use core::marker::PhantomData;
@@ -14,7 +14,7 @@ use nginx_sys::{
 use super::headers::Headers;
 use super::{bytes, MODULE};
 
-// Those that begin with a word are where bindgen says.
+// These bit fields begin with a word, so bindgen places them right.
 const _: () = {
     assert!(offset_of!(ngx_http_upstream_t, _bitfield_1) % align_of::<c_uint>() == 0);
     assert!(offset_of!(ngx_peer_connection_t, _bitfield_1) % align_of::<c_uint>() == 0);
@@ -41,7 +41,7 @@ impl<'r> Upstream<'r> {
         Upstream { raw, live: PhantomData }
     }
 
-    /// For calls of nginx.
+    /// For calls of nginx's functions.
     #[inline(always)]
     pub fn raw(self) -> *mut ngx_http_upstream_t {
         self.raw.as_ptr()
@@ -50,11 +50,11 @@ impl<'r> Upstream<'r> {
     /// The peer connection that nginx passes to `peer.get` and `peer.free`.
     #[inline(always)]
     pub fn peer(self) -> Peer<'r> {
-        // SAFETY: it is a part of the upstream.
+        // SAFETY: the peer connection is a field of the upstream.
         unsafe { Peer::new(&raw mut (*self.raw()).peer) }
     }
 
-    /// The `upstream {}` that nginx has taken the servers from; `None` until it has.
+    /// The `upstream {}` of the request's servers; `None` until nginx has chosen it.
     #[inline(always)]
     pub fn block(self) -> Option<Block<'r>> {
         // SAFETY: the configuration outlives its requests.
@@ -70,35 +70,35 @@ impl<'r> Upstream<'r> {
     /// The headers of the response.
     #[inline(always)]
     pub fn headers_in(self) -> Headers<'r> {
-        // SAFETY: the list lies in the upstream, its strings in the request's memory.
+        // SAFETY: the list is in the upstream, its strings are in memory of the request.
         unsafe { Headers::new(&raw const (*self.raw()).headers_in.headers.part) }
     }
 
-    /// The name of the server that was tried last, as nginx keeps it for its own variables.
+    /// The name of the server that was tried last, from the state behind `$upstream_addr`.
     #[cfg(not(nginx_own_sticky))]
     pub fn last_peer(self) -> Option<&'r [u8]> {
-        // SAFETY: the state lies in the request's pool, and the name lives as long.
+        // SAFETY: the state is in the request's pool, and the name lives as long.
         unsafe {
             let state = (*self.raw()).state.as_ref()?;
             state.peer.as_ref().map(|name| bytes(name))
         }
     }
 
-    /// When nginx began to connect (milliseconds of its clock).
+    /// When nginx began to connect, in milliseconds of its monotonic clock.
     pub fn start_time(self) -> u64 {
         // SAFETY: a plain word.
         unsafe { (*self.raw()).start_time as u64 }
     }
 
-    /// Whether the response has no content, by its own `Content-Length`.
+    /// Whether the response's `Content-Length` is zero.
     pub fn has_no_content(self) -> bool {
         // SAFETY: a plain word.
         unsafe { (*self.raw()).headers_in.content_length_n == 0 }
     }
 
-    /// Whether the server has sent all of the response.
+    /// Whether the server has sent the whole response.
     pub fn has_all(self) -> bool {
-        // SAFETY: plain words, and a pipe that lives as long as the upstream.
+        // SAFETY: plain words; the pipe lives as long as the upstream.
         unsafe {
             let u = self.raw();
             let left = match (*u).pipe.as_ref() {
@@ -111,7 +111,7 @@ impl<'r> Upstream<'r> {
 
     /// Whether nginx follows an `X-Accel-Redirect` of the response.
     pub fn is_redirected(self) -> bool {
-        // SAFETY: plain words; an upstream has a configuration.
+        // SAFETY: plain words; `conf` is set for each upstream, and lives as long as the configuration.
         unsafe {
             let ignored = (*(*self.raw()).conf).ignore_headers
                 & NGX_HTTP_UPSTREAM_IGN_XA_REDIRECT as ngx_uint_t;
@@ -119,29 +119,29 @@ impl<'r> Upstream<'r> {
         }
     }
 
-    /// Whether the server has confirmed what nginx has in its cache.
+    /// Whether the server has confirmed the response in nginx's cache (304).
     #[cfg(ngx_feature = "http_cache")]
     pub fn is_revalidated(self) -> bool {
-        // SAFETY: bits that are where bindgen says.
+        // SAFETY: bits of a live upstream, where bindgen places them (asserted above).
         unsafe { (*self.raw()).cache_status() == nginx_sys::NGX_HTTP_CACHE_REVALIDATED }
     }
 
-    /// Whether any part of a response has come from the server that is held.
+    /// Whether any part of a response has arrived from the current server.
     pub fn has_answered(self) -> bool {
-        // SAFETY: the state lies in the request's pool.
+        // SAFETY: the state is in the request's pool.
         let received = unsafe { (*self.raw()).state.as_ref().map_or(0, |it| it.bytes_received) };
         self.status() != 0 || received > 0
     }
 
-    /// Whether the TCP connection to the server has stood. False without a connection.
+    /// Whether the TCP connection to the server was established. False without a connection.
     pub fn was_connected(self) -> bool {
-        // SAFETY: C asks the peer's connection, which is there.
+        // SAFETY: C reads the peer's connection, which is not null here.
         self.peer().has_connection() && unsafe { sticky_learn_was_connected(self.raw()) != 0 }
     }
 
-    /// Whether the TLS handshake with the server has begun, and has not ended. False without a connection.
+    /// Whether the TLS handshake with the server has begun and not ended. False without a connection.
     pub fn is_shaking_hands(self) -> bool {
-        // SAFETY: C asks the peer's connection, which is there.
+        // SAFETY: C reads the peer's connection, which is not null here.
         self.peer().has_connection() && unsafe { sticky_learn_is_shaking_hands(self.raw()) != 0 }
     }
 }
@@ -164,26 +164,26 @@ impl<'r> Peer<'r> {
         Peer { raw: unsafe { NonNull::new_unchecked(raw) }, live: PhantomData }
     }
 
-    /// For calls of nginx, and for what has no method here.
+    /// For calls of nginx's functions and for fields without a method.
     #[inline(always)]
     pub fn raw(self) -> *mut ngx_peer_connection_t {
         self.raw.as_ptr()
     }
 
-    /// The address of the server that is held, as nginx prints it.
+    /// The address of the current server, as nginx prints it.
     #[inline(always)]
     pub fn name(self) -> Option<&'r [u8]> {
-        // SAFETY: the name is that of a peer that is held, or lies in the request's pool.
+        // SAFETY: the name belongs to a peer that the request has taken, or is in the request's pool.
         unsafe { (*self.raw()).name.as_ref().map(|name| bytes(name)) }
     }
 
-    /// Sets the name for nginx's logs and variables, which lives as long as the configuration.
+    /// Sets the name for nginx's logs and variables; it must live as long as the configuration.
     pub fn set_name(self, name: *mut ngx_str_t) {
         // SAFETY: a plain word.
         unsafe { (*self.raw()).name = name }
     }
 
-    /// What its hooks get.
+    /// The `data` that `peer.get` and `peer.free` get.
     pub fn data(self) -> *mut c_void {
         // SAFETY: a plain word.
         unsafe { (*self.raw()).data }
@@ -194,7 +194,7 @@ impl<'r> Peer<'r> {
         unsafe { !(*self.raw()).connection.is_null() }
     }
 
-    /// Whether reading and writing have ended by a timeout; `None` without a connection.
+    /// Whether reading, and whether writing, ended by a timeout; `None` without a connection.
     pub fn timed_out(self) -> Option<(bool, bool)> {
         // SAFETY: bits of the events of a live connection.
         unsafe {
@@ -203,9 +203,9 @@ impl<'r> Peer<'r> {
         }
     }
 
-    /// The socket address of the server that nginx has tried last.
+    /// The socket address of the server that nginx tried last.
     pub fn address(self) -> Option<&'r [u8]> {
-        // SAFETY: nginx has set the address, whose length stands beside it.
+        // SAFETY: `sockaddr` is null or points to `socklen` bytes of a peer that the request has taken.
         unsafe {
             let (address, len) = ((*self.raw()).sockaddr, (*self.raw()).socklen);
             (!address.is_null())
@@ -213,19 +213,19 @@ impl<'r> Peer<'r> {
         }
     }
 
-    /// Whether the connection was kept from an earlier request.
+    /// Whether the connection was kept open by an earlier request (`keepalive`).
     pub fn is_cached(self) -> bool {
-        // SAFETY: a bit that is where bindgen says.
+        // SAFETY: a bit of a live peer connection, where bindgen places it (asserted above).
         unsafe { (*self.raw()).cached() != 0 }
     }
 
     #[inline(always)]
     pub fn set_cached(self, cached: bool) {
-        // SAFETY: as in `is_cached`.
+        // SAFETY: a bit of a live peer connection, where bindgen places it (asserted above).
         unsafe { (*self.raw()).set_cached(c_uint::from(cached)) }
     }
 
-    /// How many servers nginx may ask for, this one included.
+    /// How many servers nginx may still try, this one included.
     #[inline(always)]
     pub fn tries(self) -> ngx_uint_t {
         // SAFETY: a plain word.
@@ -238,7 +238,7 @@ impl<'r> Peer<'r> {
         unsafe { (*self.raw()).tries = tries }
     }
 
-    /// Whether the configuration gives its connections an address of their own (`proxy_bind`).
+    /// Whether the configuration sets a local address for the connection (`proxy_bind`).
     pub fn has_own_address(self) -> bool {
         // SAFETY: a plain word.
         unsafe { !(*self.raw()).local.is_null() }
@@ -263,54 +263,54 @@ impl<'c> Block<'c> {
         Block { raw: unsafe { NonNull::new_unchecked(raw) }, live: PhantomData }
     }
 
-    /// For calls of nginx, and for what has no method here.
+    /// For calls of nginx's functions and for fields without a method.
     #[inline(always)]
     pub fn raw(self) -> *mut ngx_http_upstream_srv_conf_t {
         self.raw.as_ptr()
     }
 
-    /// The name behind `upstream`.
+    /// The name of the upstream.
     pub fn name(self) -> &'c [u8] {
         // SAFETY: the text lives as long as the configuration.
         unsafe { bytes(&(*self.raw()).host) }
     }
 
-    /// What initialises its balancer.
+    /// The hook that initialises the balancer.
     pub fn init_upstream(self) -> ngx_http_upstream_init_pt {
         // SAFETY: a plain word.
         unsafe { (*self.raw()).peer.init_upstream }
     }
 
-    /// Puts another one in its place, and gives the former. nginx calls it when it has read `http {}`.
+    /// Replaces the hook that initialises the balancer, and returns the former one. nginx calls the hook
+    /// when it has read `http {}`.
     pub fn replace_init_upstream(
         self,
         init: ngx_http_upstream_init_pt,
     ) -> ngx_http_upstream_init_pt {
-        // SAFETY: as in `init_upstream`; nginx reads its configuration in one thread.
+        // SAFETY: a plain word; nginx reads its configuration in one thread.
         unsafe { core::mem::replace(&mut (*self.raw()).peer.init_upstream, init) }
     }
 
-    /// Puts another hook in the place of that which begins each request, and gives the former.
+    /// Replaces the hook that begins each request (`peer.init`), and returns the former one.
     pub fn replace_init_peer(
         self,
         init: ngx_http_upstream_init_peer_pt,
     ) -> ngx_http_upstream_init_peer_pt {
-        // SAFETY: as in `replace_init_upstream`.
+        // SAFETY: a plain word; nginx reads its configuration in one thread.
         unsafe { core::mem::replace(&mut (*self.raw()).peer.init, init) }
     }
 
-    /// The `server`s of its configuration.
+    /// The `server` directives of the upstream.
     pub fn servers(self) -> &'c [ngx_http_upstream_server_t] {
-        // SAFETY: nginx's array, which lives as long as the configuration. It grows only while a `server`
-        // is read.
+        // SAFETY: nginx's array lives as long as the configuration. It grows only while a `server` is read.
         unsafe { (*self.raw()).servers.as_ref().map_or(&[][..], |servers| servers.as_slice()) }
     }
 
-    /// Says of a `server` whether and how it is down.
+    /// Sets `down` of a `server` directive.
     #[cfg(not(nginx_own_sticky))]
     pub fn set_server_down(self, place: usize, down: ngx_uint_t) {
-        // SAFETY: as in `servers`; nginx reads its configuration in one thread, and has the number of
-        // elements.
+        // SAFETY: `place` is below the number of elements of nginx's array, which lives as long as the
+        // configuration; nginx reads its configuration in one thread.
         unsafe {
             if let Some(servers) = (*self.raw()).servers.as_ref().filter(|it| place < it.nelts) {
                 (*servers.elts.cast::<ngx_http_upstream_server_t>().add(place)).down = down;
@@ -318,21 +318,21 @@ impl<'c> Block<'c> {
         }
     }
 
-    /// Our configuration of it; `None` for one without an `upstream {}` of its own.
+    /// Our configuration of the upstream; `None` for one that nginx makes for a `proxy_pass`.
     ///
     /// # Safety
-    /// `T` is what our module makes for an upstream. While the configuration is read, nobody changes it
-    /// as long as the reference lives.
+    /// 1. `T` is what our module makes for an upstream.
+    /// 2. While the reference lives, no mutable reference to that configuration exists.
     #[inline(always)]
     pub unsafe fn own_conf<T>(self) -> Option<&'c T> {
-        // SAFETY: by this function's own condition.
+        // SAFETY: ours is a `T` (1, 2).
         unsafe { self.own_conf_ptr().cast::<T>().as_ref() }
     }
 
-    /// The same as a pointer, which may be null: what is written to cannot come from a shared reference.
+    /// The same as a pointer, which may be null: it may be written to, unlike what a shared reference gives.
     #[inline(always)]
     pub fn own_conf_ptr(self) -> *mut c_void {
-        // SAFETY: nginx gives each http module a place.
+        // SAFETY: `srv_conf` is null or has an element for each http module.
         unsafe {
             let all = (*self.raw()).srv_conf;
             if all.is_null() {

@@ -1,10 +1,9 @@
-//! The addresses that an upstream's configuration and its resolver have given, as this worker has seen
-//! them.
+//! This worker's copies of an upstream's addresses, from the configuration and from DNS.
 //!
-//! Connections go to these and to no others, never to a text out of a zone. nginx frees a peer, its
-//! `sockaddr` too, when its name no longer has the address; the sessions of that server are sent to
-//! our copy until the server counts as gone. Peers are copied when a worker starts, and whenever their
-//! list has changed, with room that was made before: nothing is allocated under nginx's lock.
+//! Connections go only to these addresses, never to a text from a zone. nginx frees a peer with its
+//! `sockaddr` when its name no longer has the address; requests of that server's sessions go to our copy
+//! until the server counts as gone. Peers are copied when a worker starts and whenever their list has changed.
+//! The memory is allocated before nginx's lock is taken.
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -21,13 +20,13 @@ use crate::peers::version;
 
 /// Bytes of the largest address: `sockaddr_storage`.
 const MAX_SOCKADDR: usize = 128;
-/// Longest route that nginx takes.
+/// Longest route that nginx allows.
 const MAX_ROUTE: usize = 32;
 
 /// The `route=` of a server.
 pub type Route = Short<MAX_ROUTE>;
 
-/// A short text, in place.
+/// A text of at most `N` bytes, without an allocation.
 #[derive(Clone, Copy)]
 pub struct Short<const N: usize> {
     len: usize,
@@ -52,17 +51,17 @@ pub struct Address {
     sockaddr: [u8; MAX_SOCKADDR],
     socklen: socklen_t,
     route: Option<Route>,
-    /// What it was resolved from; null for one of the configuration.
+    /// The name that it was resolved from; null for an address of the configuration.
     host: *const c_void,
-    /// nginx has it among the peers.
+    /// Whether nginx has it among the peers.
     pub listed: bool,
     pub backup: bool,
     pub down: bool,
     pub draining: bool,
     pub fail_timeout: Span,
-    /// When it was seen first that nginx has it no more.
+    /// When it was first missing among the peers.
     left: Tick,
-    /// When a request has tried it last though it could not be reached.
+    /// When a request last tried it while it counted as unreachable.
     tried: Cell<Option<Tick>>,
 }
 
@@ -71,7 +70,7 @@ impl Address {
         let peer = candidate.peer();
         let socklen = peer.socklen as usize;
         let mut copy = [0; MAX_SOCKADDR];
-        // SAFETY: the peer's address has that many bytes while its group is locked.
+        // SAFETY: the group of a candidate is locked, so the peer and its `socklen` bytes of address stay.
         let bytes = unsafe { core::slice::from_raw_parts(peer.sockaddr.cast::<u8>(), socklen) };
         copy.get_mut(..socklen)?.copy_from_slice(bytes);
         Some(Address {
@@ -90,7 +89,7 @@ impl Address {
         })
     }
 
-    /// As nginx prints it.
+    /// The address as nginx prints it.
     pub fn name(&self) -> &[u8] {
         self.name.as_bytes()
     }
@@ -104,7 +103,7 @@ impl Address {
         self.sockaddr.get(..self.socklen as usize).unwrap_or_default()
     }
 
-    /// Whether so long a time has passed since this was so last.
+    /// Whether a try is due; true at most once in each `interval`.
     pub fn is_due(&self, now: Tick, interval: Span) -> bool {
         let is_due = self.tried.get().is_none_or(|tried| now.since(tried) >= interval);
         if is_due {
@@ -113,28 +112,28 @@ impl Address {
         is_due
     }
 
-    /// Whether nginx resolves its name while it runs.
+    /// Whether the address is from a name that nginx resolves while it runs.
     pub fn is_resolved(&self) -> bool {
         !self.host.is_null()
     }
 }
 
-/// How long round robin leaves a server alone.
+/// The server's `fail_timeout`: how long round robin does not choose it after failures.
 pub fn fail_timeout(candidate: &Candidate<'_>) -> Span {
     let seconds = u64::try_from(candidate.peer().fail_timeout).unwrap_or(0);
     Span::from_millis(seconds.saturating_mul(1000))
 }
 
-/// Those of one upstream.
+/// The addresses of one upstream.
 #[derive(Default)]
 pub struct Addresses {
     list: Vec<Address>,
-    /// Names that nginx resolves while it runs.
+    /// The names that nginx resolves while it runs.
     hosts: Vec<*const c_void>,
-    /// Of the list of peers that was copied.
+    /// The generation of the copied list of peers.
     generation: Option<usize>,
-    /// When one of those in service has answered last, or accepted a connection, as the worker that
-    /// makes the attempts has seen it.
+    /// When a server in service last answered or accepted a connection. Set by the worker that makes the
+    /// attempts.
     pub answered: Cell<Option<Tick>>,
 }
 
@@ -145,7 +144,7 @@ impl Addresses {
         if self.generation == Some(generation) {
             return;
         }
-        // Without memory the copy is made at the next turn.
+        // If memory is short, the next turn copies the list.
         if self.copy(list, number, route).is_some() {
             self.generation = Some(generation);
         }
@@ -157,7 +156,7 @@ impl Addresses {
         number: usize,
         route: impl Fn(&Candidate<'_>) -> Option<Route>,
     ) -> Option<()> {
-        /// Peers that may have come since their number was read.
+        /// Room for peers that are added after their number was read.
         const MORE: usize = 16;
 
         let mut new = Vec::new();
@@ -169,7 +168,7 @@ impl Addresses {
             match address {
                 Some(address) if new.len() < new.capacity() => new.push(address),
                 Some(_) => complete = false,
-                // Longer than any that a zone can name.
+                // The address is longer than those of a zone.
                 None => (),
             }
         });
@@ -199,25 +198,25 @@ impl Addresses {
         self.list.iter()
     }
 
-    /// The server of that name. Of several the one that is in service.
+    /// The server with that name; if several have it, one that is not down.
     pub fn find(&self, name: &[u8]) -> Option<&Address> {
         let named = |address: &&Address| address.name() == name;
         self.iter().filter(named).find(|address| !address.down).or(self.iter().find(named))
     }
 
-    /// Drops addresses that their names no longer have, but for those that are wanted still; each is
-    /// shown with the time at which it left.
+    /// Drops the addresses that have left DNS, except those for which `is_wanted` is true. It gets the address
+    /// and the time at which it left.
     pub fn drop_unlisted(&mut self, is_wanted: impl Fn(&Address, Tick) -> bool) {
         self.list.retain(|address| address.listed || is_wanted(address, address.left));
     }
 
-    /// Whether addresses may come and go while nginx runs.
+    /// Whether the addresses may change while nginx runs.
     pub fn are_resolved(&self) -> bool {
         !self.hosts.is_empty()
     }
 
-    /// Whether an address that is not listed counts as missing: its name has others. Where it is not
-    /// known which name that was, all names must have some.
+    /// Whether an address that is not listed counts as missing in DNS: its name has other addresses. If its
+    /// name is not known, every name must have addresses.
     pub fn is_missing(&self, name: &[u8]) -> bool {
         let has_addresses = |host: *const c_void| {
             self.iter().any(|address| address.listed && ptr::eq(address.host, host))
@@ -230,12 +229,12 @@ impl Addresses {
     }
 }
 
-/// Takes a server that is not among the peers, by the copy of its address; `None` without memory. It is to be
+/// Takes a server that is not among the peers, by the copy of its address; `None` if memory is short. To be
 /// called from `peer.get` of `r`, with no peer taken.
 pub fn take(pc: Peer<'_>, r: Request<'_>, address: &Address) -> Option<()> {
     let (name, socket) = (address.name(), address.sockaddr());
-    // SAFETY: the pool gives room for all of it, aligned for its first part, or null; it lives as long
-    // as the request, which is as long as nginx reads it.
+    // SAFETY: the pool returns `len` bytes, aligned for `ngx_str_t`, or null: room for the string, the socket
+    // address and the name. It lives as long as the request, and nginx reads it no longer.
     unsafe {
         let len = size_of::<ngx_str_t>() + MAX_SOCKADDR + name.len();
         let room = ngx_palloc(r.pool().raw(), len).cast::<u8>();

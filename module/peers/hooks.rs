@@ -1,4 +1,4 @@
-//! Hooks over those of a request's peer: what lies beneath ours, and how nginx's calls get there.
+//! Our hooks over those of a request's peer connection. They pass nginx's calls on to the hooks beneath.
 
 use core::ffi::c_void;
 use core::ptr;
@@ -13,19 +13,19 @@ use nginx_sys::{ngx_event_save_peer_session_pt, ngx_event_set_peer_session_pt};
 use crate::nginx::upstream::Peer;
 use crate::nginx::ERROR;
 
-/// Data of a request that stand over those of its balancer.
+/// The data of our hooks for one request.
 pub trait Hooked {
-    /// What lies beneath, if it knows the server that is held.
+    /// The hooks beneath; `None` while the server that is held is not one of the balancer's.
     fn inner(&self) -> Option<&Inner>;
 
-    /// `peer.get`: takes a peer. None is taken when nginx calls it.
+    /// `peer.get`: takes a peer. No peer is taken when nginx calls it.
     fn get(&self, pc: Peer<'_>) -> ngx_int_t;
 
     /// `peer.free`: gives back the peer that `get` took.
     fn free(&self, pc: Peer<'_>, state: ngx_uint_t);
 }
 
-/// What lies beneath our hooks, for one request; in the order in which nginx keeps them.
+/// The hooks beneath ours for one request, in the order of `ngx_peer_connection_t`.
 #[repr(C)]
 pub struct Inner {
     get: ngx_event_get_peer_pt,
@@ -39,7 +39,7 @@ pub struct Inner {
 }
 
 impl Inner {
-    /// The hooks of a request's peer as its balancer has set them up.
+    /// The hooks that the balancer has set for a request's peer connection.
     pub fn of(peer: Peer<'_>) -> Inner {
         // SAFETY: plain words of a live peer connection.
         let peer = unsafe { &*peer.raw() };
@@ -55,33 +55,34 @@ impl Inner {
         }
     }
 
-    /// Has the balancer choose a peer; to be called from [`Hooked::get`].
+    /// Calls the balancer's `peer.get`; to be called from [`Hooked::get`].
     pub fn get(&self, pc: Peer<'_>) -> ngx_int_t {
         match self.get {
-            // SAFETY: the hook gets what its own module has made.
+            // SAFETY: the hook gets its peer connection and the data that were set together with it.
             Some(get) => unsafe { get(pc.raw(), self.data) },
             None => ERROR,
         }
     }
 
-    /// Gives a peer back to the balancer; to be called from [`Hooked::free`].
+    /// Calls the balancer's `peer.free`; to be called from [`Hooked::free`].
     pub fn free(&self, pc: Peer<'_>, state: ngx_uint_t) {
         if let Some(free) = self.free {
-            // SAFETY: the hook gets what its own module has made.
+            // SAFETY: the hook gets its peer connection and the data that were set together with it.
             unsafe { free(pc.raw(), self.data, state) };
         }
     }
 }
 
-/// Puts hooks over those of a request's peer, whose former ones are in `data`, in the request's pool.
+/// Puts our hooks over those of a request's peer connection. `data` keeps the former ones ([`Inner::of`]), and
+/// is in the request's pool.
 pub fn wrap<T: Hooked>(peer: Peer<'_>, data: &'static T) {
-    // SAFETY: plain words of a live peer connection; nginx passes `data` to our hooks as long as the request
-    // lives, and so does the data.
+    // SAFETY: plain words of a live peer connection. nginx passes `data` to our hooks only while the request
+    // lives, and `data` lives as long.
     let peer = unsafe { &mut *peer.raw() };
     peer.data = ptr::from_ref(data).cast_mut().cast();
     peer.get = Some(get::<T>);
     peer.free = Some(free::<T>);
-    // nginx asks whether there is this one.
+    // nginx tests whether this hook is set.
     if peer.notify.is_some() {
         peer.notify = Some(notify::<T>);
     }
@@ -96,7 +97,7 @@ unsafe extern "C" fn get<T: Hooked>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes its peer connection, and what `wrap` has put there.
+    // SAFETY: nginx passes the peer connection of a live request, and the `T` that `wrap` has set.
     unsafe { (*data.cast::<T>()).get(Peer::new(pc)) }
 }
 
@@ -105,7 +106,7 @@ unsafe extern "C" fn free<T: Hooked>(
     data: *mut c_void,
     state: ngx_uint_t,
 ) {
-    // SAFETY: nginx passes its peer connection, and what `wrap` has put there.
+    // SAFETY: nginx passes the peer connection of a live request, and the `T` that `wrap` has set.
     unsafe { (*data.cast::<T>()).free(Peer::new(pc), state) }
 }
 
@@ -114,8 +115,8 @@ unsafe extern "C" fn notify<T: Hooked>(
     data: *mut c_void,
     kind: ngx_uint_t,
 ) {
-    // SAFETY: nginx passes its peer connection, and what `wrap` has put there; the hook beneath gets what its
-    // own module has made.
+    // SAFETY: nginx passes the peer connection of a live request, and the `T` that `wrap` has set; the hook
+    // beneath gets the data that were set together with it.
     unsafe {
         if let Some(inner) = (*data.cast::<T>()).inner() {
             if let Some(notify) = inner.notify {
@@ -130,8 +131,8 @@ unsafe extern "C" fn set_session<T: Hooked>(
     pc: *mut ngx_peer_connection_t,
     data: *mut c_void,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes its peer connection, and what `wrap` has put there; the hook beneath gets what its
-    // own module has made.
+    // SAFETY: nginx passes the peer connection of a live request, and the `T` that `wrap` has set; the hook
+    // beneath gets the data that were set together with it.
     unsafe {
         match (*data.cast::<T>()).inner().and_then(|inner| Some((inner.set_session?, inner.data))) {
             Some((set_session, inner)) => set_session(pc, inner),
@@ -142,8 +143,8 @@ unsafe extern "C" fn set_session<T: Hooked>(
 
 #[cfg(nginx_peer_sessions)]
 unsafe extern "C" fn save_session<T: Hooked>(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
-    // SAFETY: nginx passes its peer connection, and what `wrap` has put there; the hook beneath gets what its
-    // own module has made.
+    // SAFETY: nginx passes the peer connection of a live request, and the `T` that `wrap` has set; the hook
+    // beneath gets the data that were set together with it.
     unsafe {
         if let Some(inner) = (*data.cast::<T>()).inner() {
             if let Some(save_session) = inner.save_session {

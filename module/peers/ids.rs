@@ -1,4 +1,4 @@
-//! What a cookie or a route calls a server: its `route=`, else the MD5 of its address.
+//! The id of a server in a cookie or a route: its `route=`, else the MD5 of its address.
 
 use core::cell::RefCell;
 
@@ -15,20 +15,20 @@ const MD5_LEN: usize = 2 * size_of::<Md5Sum>();
 /// The ids of an upstream's servers.
 #[derive(Default)]
 pub struct Ids {
-    /// Of each `server`, in their order, as far as any has one; empty without.
+    /// The route of each `server` up to the last that has one, in their order.
     routes: Vec<Word>,
-    /// Which `server` the peers come from that are there from the start, by group and place.
+    /// The `server` of each peer of the configuration, by group and place.
     known: [Vec<usize>; GROUPS],
-    /// Which `server` names come from that are resolved while nginx runs.
+    /// The `server` of each name that nginx resolves while it runs, in nginx's order.
     resolved: Vec<usize>,
-    /// What was computed last for a peer, by group and place.
+    /// The last computed MD5 of each peer, by group and place.
     sums: RefCell<[Vec<Sum>; GROUPS]>,
 }
 
-/// The servers, and the backup servers.
+/// Groups of peers: the servers, and the backup servers.
 const GROUPS: usize = 2;
 
-/// The MD5 of an address. The peer in its place may become another.
+/// The MD5 of an address, valid while the peer in that place has the address.
 #[derive(Default)]
 struct Sum {
     address: Vec<u8>,
@@ -37,7 +37,7 @@ struct Sum {
 
 /// The id of one server.
 pub enum Id {
-    /// Of the configuration, which outlives its requests.
+    /// A text of the configuration, which outlives its requests.
     Route(&'static [u8]),
     Md5([u8; MD5_LEN]),
 }
@@ -52,7 +52,7 @@ impl Id {
 }
 
 impl Ids {
-    /// Notes the route of the `server` in that place.
+    /// Stores the route of the `server` with that index.
     pub fn set_route(&mut self, server: usize, route: Word) {
         if !route.is_empty() {
             self.routes.resize(server + 1, Word::default());
@@ -60,9 +60,10 @@ impl Ids {
         }
     }
 
-    /// Notes what is known of the peers when all directives are read.
-    /// nginx has made the peers of `list` of the `servers`: in their order, one for each address, and the names
-    /// that it resolves while it runs in the same order, backup servers last.
+    /// Stores which `server` each peer of `list` belongs to, when all directives are read.
+    ///
+    /// nginx has made the peers from `servers` in their order, one for each address. The names that it resolves
+    /// while it runs are in the same order. Backup servers are last.
     pub fn arrange(&mut self, servers: &[ngx_http_upstream_server_t], list: List<'_>) {
         for (group, known) in self.known.iter_mut().enumerate() {
             for (place, server) in servers.iter().enumerate() {
@@ -81,7 +82,7 @@ impl Ids {
         });
     }
 
-    /// Whether that is the id of a peer.
+    /// Whether `id` is the id of a peer.
     pub fn is(&self, candidate: &Candidate<'_>, id: &[u8]) -> bool {
         match self.route(candidate) {
             Some(route) => route == id,
@@ -107,14 +108,14 @@ impl Ids {
         if self.routes.is_empty() {
             return None;
         }
-        // SAFETY: a candidate's group is locked.
+        // SAFETY: the group of a candidate is locked, and `first` is the first group of its upstream.
         let name = unsafe { version::resolved_name(candidate.first(), candidate.peer()) };
         let server = match name {
             Some(name) => self.resolved.get(name),
             None => self.known.get(candidate.group)?.get(candidate.place),
         };
         let route = self.routes.get(*server?)?;
-        // SAFETY: the words of the configuration live as long as its requests.
+        // SAFETY: the words of the configuration outlive its requests.
         (!route.is_empty()).then(|| unsafe { nginx::bytes(&route.raw()) })
     }
 
@@ -134,7 +135,7 @@ impl Ids {
             Some(sum) => {
                 sum.digits = md5(address);
                 sum.address.clear();
-                // Without memory for it, the sum is computed again next time.
+                // If memory is short, the next call computes the MD5 again.
                 if sum.address.try_reserve(address.len()).is_ok() {
                     sum.address.extend_from_slice(address);
                 }
@@ -168,7 +169,8 @@ fn md5(text: &[u8]) -> [u8; MD5_LEN] {
 
     let mut ctx = Md5::default();
     let mut sum = Md5Sum::default();
-    // SAFETY: nginx reads the text, and writes to its context and to the sum.
+    // SAFETY: nginx reads `len` bytes of the text, and writes to `ctx`, which has the layout of `ngx_md5_t`, and
+    // to the 16 bytes of `sum`.
     unsafe {
         ngx_md5_init(&mut ctx);
         ngx_md5_update(&mut ctx, text.as_ptr(), text.len());

@@ -1,7 +1,7 @@
-//! The peers of an upstream, as nginx's round robin keeps them for every stock balancer.
+//! The list of an upstream's peers (`ngx_http_upstream_rr_peers_t`), the same for every stock balancer.
 //!
-//! Only this room reads or writes them. With a `zone` they lie in shared memory and are
-//! changed by all workers, hence the lock.
+//! Only this room reads or writes peers. With a `zone` they are in shared memory, and all workers change
+//! them under nginx's lock.
 
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -12,7 +12,7 @@ use super::version;
 use crate::nginx;
 use crate::nginx::upstream::Block;
 
-/// What makes a peer down for all but bound requests, as nginx 1.29.6 writes it.
+/// The value of `down` for a draining peer, as in nginx 1.29.6: down for all but bound requests.
 pub const DRAINING: ngx_uint_t = 8;
 
 /// Why a server cannot be taken now.
@@ -22,13 +22,13 @@ pub enum Missing {
     Removed,
     /// Its configuration says `down`.
     Down,
-    /// nginx's round robin leaves it alone after failures, or this request has tried it.
+    /// nginx's round robin does not choose it after failures (`max_fails`), or this request has tried it.
     Failed,
-    /// It has no connection to spare.
+    /// It has `max_conns` connections.
     Full,
 }
 
-/// The list of an upstream: the group of its servers, and that of its backup servers.
+/// The list of an upstream: the group of its servers and the group of its backup servers.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct List<'c> {
     first: NonNull<ngx_http_upstream_rr_peers_t>,
@@ -36,14 +36,13 @@ pub struct List<'c> {
 }
 
 impl<'c> List<'c> {
-    /// The list of an upstream; `None` if its balancer keeps nothing.
+    /// The list of an upstream; `None` if its balancer has no data.
     ///
     /// # Safety
-    /// The balancer of the upstream is one of nginx's own, which keeps such a list: it has been initialised,
-    /// and [`is_kept_by`] has said so.
+    /// The balancer of the upstream has been initialised and keeps such a list: [`is_kept_by`] was true.
     #[inline(always)]
     pub unsafe fn of(block: Block<'c>) -> Option<List<'c>> {
-        // SAFETY: a plain word; by this function's own condition.
+        // SAFETY: a plain word of a live upstream. Its data are a list of peers, which lives as long.
         let first = unsafe { NonNull::new((*block.raw()).peer.data.cast())? };
         Some(List { first, live: PhantomData })
     }
@@ -53,8 +52,8 @@ impl<'c> List<'c> {
         Group { raw: self.first, live: PhantomData }
     }
 
-    /// Calls `f` with each server, backup servers last. All requests that choose a server
-    /// wait meanwhile: `f` is brief, and neither allocates nor asks for peers.
+    /// Calls `f` with each server, backup servers last. All requests that choose a server wait during the
+    /// call: `f` must be short, must not allocate and must not use the list.
     pub fn each(self, mut f: impl FnMut(&Candidate<'_>)) {
         let mut group = Some(self.first());
         while let Some(at) = group {
@@ -66,7 +65,7 @@ impl<'c> List<'c> {
         }
     }
 
-    /// The number of servers, and a number that changes with the list. Both may be a moment old.
+    /// The number of servers, and a number that changes with the list. Both are read without the lock.
     pub fn shape(self) -> (usize, usize) {
         let (mut number, mut group) = (0, Some(self.first()));
         while let Some(at) = group {
@@ -74,7 +73,7 @@ impl<'c> List<'c> {
             number += unsafe { (*at.raw.as_ptr()).number };
             group = at.next();
         }
-        // SAFETY: the first group of a live upstream.
+        // SAFETY: `first` is the first group of an upstream that lives during `'c`.
         (number, unsafe { version::generation(self.first.as_ptr()) })
     }
 
@@ -86,19 +85,18 @@ impl<'c> List<'c> {
 
     /// Calls `f` with each name that nginx resolves for the upstream while it runs.
     pub fn each_host(self, f: impl FnMut(*const core::ffi::c_void)) {
-        // SAFETY: the first group of a live upstream.
+        // SAFETY: `first` is the first group of an upstream that lives during `'c`.
         unsafe { version::each_host(self.first.as_ptr(), f) }
     }
 }
 
-/// Whether the servers of an upstream are such a list, as far as can be told: round robin names its
-/// list by the name of the upstream itself.
+/// Whether the balancer of an upstream keeps such a list. The test is the name of the list: round robin points
+/// it to the name of the upstream.
 ///
 /// # Safety
-/// The upstream's balancer has been initialised, and what it keeps, if anything, is no smaller than a list of
-/// peers.
+/// The upstream's balancer has been initialised, and its data, if any, are no smaller than a list of peers.
 pub unsafe fn is_kept_by(block: Block<'_>) -> bool {
-    // SAFETY: by this function's own condition.
+    // SAFETY: a live upstream; its data, if any, are large enough for the field that is read.
     unsafe {
         let peers = (*block.raw()).peer.data.cast::<ngx_http_upstream_rr_peers_t>();
         !peers.is_null() && ptr::eq((*peers).name, &raw const (*block.raw()).host)
@@ -115,15 +113,15 @@ pub(super) struct Group<'c> {
 impl<'c> Group<'c> {
     /// The group behind this one.
     pub(super) fn next(self) -> Option<Group<'c>> {
-        // SAFETY: a plain word of a live group; the other one lives as long.
+        // SAFETY: a plain word of a live group; the next group lives as long.
         let raw = unsafe { NonNull::new((*self.raw.as_ptr()).next)? };
         Some(Group { raw, live: PhantomData })
     }
 
-    /// Locks the group for reading, briefly: each request that chooses a server waits.
+    /// Locks the group for reading. Keep it short: each request that chooses a server waits.
     pub(super) fn lock_shared(self) -> Locked<'c> {
         #[cfg(ngx_feature = "http_upstream_zone")]
-        // SAFETY: a live group; the lock lies in the zone that `shpool` manages.
+        // SAFETY: a live group; with a `shpool` its lock is in shared memory and initialised.
         unsafe {
             if !(*self.raw.as_ptr()).shpool.is_null() {
                 nginx_sys::ngx_rwlock_rlock(&raw mut (*self.raw.as_ptr()).rwlock);
@@ -132,11 +130,11 @@ impl<'c> Group<'c> {
         Locked { group: self }
     }
 
-    /// Locks the group for a writer.
+    /// Locks the group for writing.
     #[inline(always)]
     pub(super) fn lock(self) -> Locked<'c> {
         #[cfg(ngx_feature = "http_upstream_zone")]
-        // SAFETY: a live group; the lock lies in the zone that `shpool` manages.
+        // SAFETY: a live group; with a `shpool` its lock is in shared memory and initialised.
         unsafe {
             if !(*self.raw.as_ptr()).shpool.is_null() {
                 nginx_sys::ngx_rwlock_wlock(&raw mut (*self.raw.as_ptr()).rwlock);
@@ -146,13 +144,13 @@ impl<'c> Group<'c> {
     }
 }
 
-/// A group that is locked, as nginx's round robin locks it.
+/// A group under nginx's lock (no lock without a `zone`).
 pub(super) struct Locked<'c> {
     pub(super) group: Group<'c>,
 }
 
 impl Locked<'_> {
-    /// The peers of the group, which is one of `list`. They and their names stay while it is locked.
+    /// The peers of the group, which is a group of `list`. They and their names stay while it is locked.
     pub(super) fn candidates<'l>(&'l self, list: List<'l>) -> impl Iterator<Item = Candidate<'l>> {
         let group = usize::from(self.group.raw != list.first);
         // SAFETY: a plain word of a live group.
@@ -160,7 +158,7 @@ impl Locked<'_> {
         let mut place = 0;
         core::iter::from_fn(move || {
             let peer = NonNull::new(next)?;
-            // SAFETY: a peer of a group that is locked.
+            // SAFETY: a peer of a locked group.
             next = unsafe { (*next).next };
             let candidate = Candidate {
                 peer,
@@ -197,8 +195,9 @@ pub struct Candidate<'l> {
     /// The first group of the upstream.
     #[cfg(not(nginx_own_sticky))]
     first: NonNull<ngx_http_upstream_rr_peers_t>,
-    /// Which group it is in, and where in the list.
+    /// The group: 0 for the servers, 1 for the backup servers.
     pub group: usize,
+    /// The place in the group's list.
     pub place: usize,
     locked: PhantomData<&'l ngx_http_upstream_rr_peer_t>,
 }
@@ -209,14 +208,14 @@ impl<'l> Candidate<'l> {
         unsafe { self.peer.as_ref() }
     }
 
-    /// The first group of its upstream.
+    /// The first group of the upstream.
     #[cfg(not(nginx_own_sticky))]
     pub fn first(&self) -> &'l ngx_http_upstream_rr_peers_t {
         // SAFETY: groups live as long as the configuration.
         unsafe { self.first.as_ref() }
     }
 
-    /// As nginx prints it.
+    /// The address as nginx prints it.
     pub fn address(&self) -> &'l [u8] {
         // SAFETY: the name stays while the group is locked.
         unsafe { nginx::bytes(&self.peer().name) }
@@ -240,7 +239,7 @@ impl<'l> Candidate<'l> {
         nginx::is_same(self.address(), address)
     }
 
-    /// What `ngx_http_upstream_get_peer` asks of a peer.
+    /// Whether round robin may choose the peer, by the tests of `ngx_http_upstream_get_peer`.
     pub(super) fn check(&self) -> Result<(), Missing> {
         let peer = self.peer();
         let is_failed = || {
@@ -256,7 +255,7 @@ impl<'l> Candidate<'l> {
     }
 }
 
-/// Whether a peer can be taken by its name: what [`Candidate::check`] asks, without failures.
+/// Whether a peer can be taken by its name: the tests of [`Candidate::check`] without failures.
 #[inline(always)]
 pub(super) fn check_for_named(peer: &ngx_http_upstream_rr_peer_t) -> Result<(), Missing> {
     if peer.down != 0 && peer.down != DRAINING {

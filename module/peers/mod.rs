@@ -1,4 +1,4 @@
-//! nginx's lists of servers, and what a request has tried of them.
+//! nginx's lists of peers, and the peers that a request has taken and tried.
 
 pub mod addresses;
 pub mod hooks;

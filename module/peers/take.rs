@@ -1,5 +1,5 @@
-//! Takes a server for a request, as nginx's own balancers do once they have chosen. All of it is to be called
-//! from `peer.get`, with no peer taken.
+//! Takes a chosen server for a request, as nginx's own balancers do. All functions are to be called from
+//! `peer.get`, with no peer taken.
 
 use core::ptr;
 
@@ -12,8 +12,8 @@ use crate::nginx;
 use crate::nginx::upstream::{Peer, Upstream};
 
 impl RoundRobin<'_> {
-    /// Takes one server. It may drain, and what round robin has counted of its failures does not
-    /// matter; backup servers come last.
+    /// Takes the server with that address, backup servers last. It may drain, and its failures (`max_fails`)
+    /// do not count.
     pub fn take(self, pc: Peer<'_>, u: Upstream<'_>, address: &[u8]) -> Result<(), Missing> {
         let mut missing = None;
         let mut group = Some(self.list.first());
@@ -25,7 +25,7 @@ impl RoundRobin<'_> {
                         self.hold(pc, u, &lock, candidate.peer.as_ptr(), candidate.place);
                         return Ok(());
                     }
-                    // The same address may stand there once more.
+                    // The list may have the address twice.
                     Err(why) => missing = missing.or(Some(why)),
                 }
             }
@@ -34,12 +34,12 @@ impl RoundRobin<'_> {
         Err(missing.unwrap_or(Missing::Removed))
     }
 
-    /// Does as [`RoundRobin::take`] if the first server of that address, backup servers left out, can be
-    /// taken; otherwise does nothing.
+    /// The fast path of [`RoundRobin::take`]: takes the first server with that address if it is not a backup
+    /// server and can be taken. Otherwise changes nothing.
     #[inline(always)]
     pub fn take_at_once(self, pc: Peer<'_>, u: Upstream<'_>, address: &[u8]) -> bool {
         let lock = self.list.first().lock();
-        // SAFETY: peers and their names stay while their group is locked.
+        // SAFETY: the peers of the group and their names stay while `lock` lives.
         unsafe {
             let mut peer = (*lock.group.raw.as_ptr()).peer;
             let mut place = 0;
@@ -58,8 +58,8 @@ impl RoundRobin<'_> {
         false
     }
 
-    /// Takes a server as nginx's round robin would: not down, not failed, not full, one that this request
-    /// has not tried, and a backup server only when none of the servers is left for anybody.
+    /// Takes a server by the rules of nginx's round robin: not down, not failed, not full, not tried by this
+    /// request; a backup server only when no other server can be chosen.
     pub fn take_in_turn(
         self,
         pc: Peer<'_>,
@@ -90,15 +90,15 @@ impl RoundRobin<'_> {
             }
             group = at.next();
             if is_left && group.is_some() {
-                // Whether it is there needs no answer: its turn has not come.
+                // Round robin would choose a server of this group: backup servers do not count yet.
                 break;
             }
         }
         Err(missing.unwrap_or(Missing::Removed))
     }
 
-    /// Takes a backup server if none of the others is left for a balancer: of those that are left the one
-    /// with the highest `rank`. False if it has taken none. `rank` asks for no peers.
+    /// Takes the backup server with the highest `rank` if the balancer has no other server left. False if it
+    /// has taken none. `rank` must not use the list.
     #[cold]
     pub fn take_backup(
         self,
@@ -132,19 +132,18 @@ impl RoundRobin<'_> {
         false
     }
 
-    /// Calls `f` with the peer that the balancer has chosen; `None` if it is in no list any more. It is to be
-    /// called when a peer was chosen.
+    /// Calls `f` with the peer that the balancer has just chosen; `None` if it is no longer in the list.
     #[cfg(not(nginx_own_sticky))]
     pub fn with_current<T>(self, f: impl FnOnce(&Candidate<'_>) -> T) -> Option<T> {
         let lock = self.group()?.lock_shared();
-        // SAFETY: a plain word.
+        // SAFETY: a plain word of the request's data.
         let current = unsafe { (*self.raw()).current };
         let mut candidates = lock.candidates(self.list);
         let candidate = candidates.find(|candidate| candidate.peer.as_ptr() == current)?;
         Some(f(&candidate))
     }
 
-    /// Has the request hold a peer of a group that is locked: the peer in this place of its list.
+    /// Gives the request the peer in a place of a locked group's list.
     #[inline(always)]
     fn hold(
         self,
@@ -155,8 +154,8 @@ impl RoundRobin<'_> {
         place: usize,
     ) {
         let group = lock.group;
-        // SAFETY: the peer stays while its group is locked, and nobody else writes it meanwhile. All others are
-        // of the request.
+        // SAFETY: the peer stays while `lock` lives, and a writer's lock excludes other writers. All other data
+        // belong to the request.
         unsafe {
             let (rrp, peer, pc) = (self.raw(), &mut *peer, &mut *pc.raw());
             if (*rrp).peers != group.raw.as_ptr() {
@@ -168,7 +167,7 @@ impl RoundRobin<'_> {
             (*rrp).current = peer;
             version::hold(pc, peer);
 
-            // nginx has counted how many servers a request may try, those that are down left out.
+            // nginx's count of tries does not include servers that are down, as a draining one is.
             let limit = (*(*u.raw()).conf).next_upstream_tries;
             if peer.down != 0 && (limit == 0 || pc.tries < limit) {
                 pc.tries += 1;

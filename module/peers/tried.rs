@@ -1,4 +1,4 @@
-//! What round robin keeps of a request: the group that it is at, and the servers that it has tried.
+//! The data of round robin for a request: its current group, and the servers that it has tried.
 
 use core::ffi::c_void;
 use core::marker::PhantomData;
@@ -10,8 +10,7 @@ use super::list::{Candidate, Group, List};
 use super::version;
 use crate::nginx::upstream::Block;
 
-/// The data of a request of a stock balancer (`ngx_http_upstream_rr_peer_data_t`), which begin those of
-/// all of them.
+/// The request data of a stock balancer. All stock balancers' data begin with `ngx_http_upstream_rr_peer_data_t`.
 #[derive(Clone, Copy)]
 pub struct RoundRobin<'r> {
     data: NonNull<ngx_http_upstream_rr_peer_data_t>,
@@ -19,28 +18,28 @@ pub struct RoundRobin<'r> {
 }
 
 impl<'r> RoundRobin<'r> {
-    /// The data that the balancer of an upstream, or what wraps it, has made for a request; `None` if they
-    /// are something else.
+    /// The round robin data in a request's `peer.data`; `None` if a module has made other data.
     ///
     /// # Safety
-    /// 1. `data` is that, it lies in the request's pool, and the request lives during `'r`.
+    /// 1. `data` is the `peer.data` of a request of this upstream, made by its balancer or a module that wraps
+    ///    it; it is in the request's pool, and the request lives during `'r`.
     /// 2. The balancer of the upstream keeps a list of peers ([`List::of`]).
     pub unsafe fn find(block: Block<'r>, data: *mut c_void) -> Option<RoundRobin<'r>> {
-        // SAFETY: by (2).
+        // SAFETY: the balancer keeps a list of peers (2).
         let list = unsafe { List::of(block)? };
         let data = NonNull::new(data.cast::<ngx_http_upstream_rr_peer_data_t>())?;
-        // SAFETY: request data of any balancer are larger than two words (1).
+        // SAFETY: `peers` is within the first two words, and no balancer's data are smaller (1).
         let group = unsafe { NonNull::new((*data.as_ptr()).peers) };
         (group == Some(list.first().raw)).then_some(RoundRobin { data, list })
     }
 
-    /// The same, of data that [`RoundRobin::find`] has found before.
+    /// The same for data that [`RoundRobin::find`] has found before, without its test.
     ///
     /// # Safety
-    /// As for `find`, and it has found them for this request and this upstream.
+    /// `find` has found `data` for this upstream and a request that lives during `'r`.
     #[inline(always)]
     pub unsafe fn again(block: Block<'r>, data: *mut c_void) -> Option<RoundRobin<'r>> {
-        // SAFETY: by this function's own condition.
+        // SAFETY: `find` has found a list of this upstream.
         let list = unsafe { List::of(block)? };
         Some(RoundRobin { data: NonNull::new(data.cast())?, list })
     }
@@ -50,42 +49,41 @@ impl<'r> RoundRobin<'r> {
         self.data.as_ptr()
     }
 
-    /// The group that the request is at. Once a balancer has gone on to the backup servers, it stays
-    /// with them.
+    /// The request's current group. A balancer that has reached the backup servers stays with them.
     pub(super) fn group(self) -> Option<Group<'r>> {
-        // SAFETY: a plain word; groups live as long as the configuration.
+        // SAFETY: a plain word of the request's data; groups live as long as the configuration.
         let raw = unsafe { NonNull::new((*self.raw()).peers)? };
         Some(Group { raw, live: PhantomData })
     }
 
-    /// Whether the server that the balancer has chosen last is a backup server.
+    /// Whether the last server that the balancer chose is a backup server.
     pub fn is_at_backup(self) -> bool {
         self.group() != Some(self.list.first())
     }
 
-    /// Whether the bits are those of the group's present peers. The group is locked.
+    /// Whether the bits of tried peers belong to the group's present list. The group must be locked.
     pub(super) fn is_same_list(self, group: Group<'_>) -> bool {
-        // SAFETY: both are live.
+        // SAFETY: the request's data and the group are alive, and the caller has locked the group.
         unsafe { version::is_same_list(&*self.raw(), group.raw.as_ptr()) }
     }
 
-    /// Whether the bits tell something of a group, which is locked.
+    /// Whether the bits of tried peers are those of this group. The group must be locked.
     pub(super) fn knows_tries(self, group: Group<'_>) -> bool {
         self.group().is_some_and(|at| at.raw == group.raw) && self.is_same_list(group)
     }
 
-    /// Whether the request has tried a peer of the group that it is at, whose tries it knows.
+    /// Whether the request has tried a peer; only for a group whose tries it knows ([`Self::knows_tries`]).
     pub(super) fn is_tried(self, candidate: &Candidate<'_>) -> bool {
         let (word, bit) = bit_of(candidate.place);
-        // SAFETY: the bits are as many as the list that they were made for has peers.
+        // SAFETY: `tried` has a bit for each peer of the list that it was made for, and this is that list.
         unsafe { *(*self.raw()).tried.add(word) & bit != 0 }
     }
 
-    /// Notes whether the request has tried the peer in a place of the group that it is at, whose tries it knows.
+    /// Sets or clears the bit of the peer in a place of the current group; only if [`Self::is_same_list`].
     #[inline(always)]
     pub(super) fn set_tried(self, place: usize, tried: bool) {
         let (word, bit) = bit_of(place);
-        // SAFETY: the bits are as many as the list that they were made for has peers.
+        // SAFETY: `tried` has a bit for each peer of the list that it was made for, and this is that list.
         unsafe {
             let word = (*self.raw()).tried.add(word);
             match tried {
@@ -95,13 +93,13 @@ impl<'r> RoundRobin<'r> {
         }
     }
 
-    /// Goes to another group, which is locked, and none of whose peers is tried: the bits belong to one group
-    /// at a time, as in `ngx_http_upstream_get_round_robin_peer`.
+    /// Makes another group the current one, and clears the bits of tried peers: they belong to one group at a
+    /// time, as in `ngx_http_upstream_get_round_robin_peer`. The group must be locked.
     #[cold]
     pub(super) fn enter(self, group: *mut ngx_http_upstream_rr_peers_t) {
-        // SAFETY: nginx has allocated the bits for the larger group of the request's generation. While the
-        // group is locked no peer joins it, so that `number` is that of the generation compared here. A
-        // group that has changed since is left alone; nginx sees that, too.
+        // SAFETY: nginx has allocated bits for the larger group of the request's generation. No peer joins a
+        // locked group, so `number` is that of the generation compared here. In a group that has changed no
+        // bit is written; nginx makes the same test.
         unsafe {
             (*self.raw()).peers = group;
             if version::is_same_list(&*self.raw(), group) {
@@ -117,12 +115,12 @@ impl<'r> RoundRobin<'r> {
         self.list.name()
     }
 
-    /// Lets the server that the request holds be tried once more. It is to be called before the server is given
-    /// back.
+    /// Clears the bit of the server that the request holds, so that it can be tried again. To be called before
+    /// the server is given back.
     pub fn forget_try(self) {
         let Some(group) = self.group() else { return };
         let lock = group.lock();
-        // SAFETY: a plain word.
+        // SAFETY: a plain word of the request's data.
         let current = unsafe { (*self.raw()).current };
         for candidate in lock.candidates(self.list) {
             if candidate.peer.as_ptr() == current && self.is_same_list(group) {
@@ -131,7 +129,7 @@ impl<'r> RoundRobin<'r> {
         }
     }
 
-    /// Lets the balancer start with the first group, after a server of another was tried.
+    /// Returns to the first group after a backup server was tried.
     pub fn start_over(self) {
         if self.is_at_backup() {
             let _lock = self.list.first().lock();
@@ -139,8 +137,8 @@ impl<'r> RoundRobin<'r> {
         }
     }
 
-    /// Calls `f` with each server that the balancer may still choose: in service, not failed,
-    /// not full, not tried. `f` asks for no peers.
+    /// Calls `f` with each server that the balancer may still choose: not down, not failed, not full, not tried.
+    /// `f` must not use the list.
     pub fn each_left(self, mut f: impl FnMut(&Candidate<'_>)) {
         let mut group = self.group();
         while let Some(at) = group {
@@ -156,17 +154,17 @@ impl<'r> RoundRobin<'r> {
         }
     }
 
-    /// Keeps the balancer from the servers that are `excluded`, by marking them as tried. False if there are
-    /// no others. `excluded` asks for no peers.
+    /// Marks the `excluded` servers as tried, so that the balancer does not choose them. False if the upstream
+    /// has no other servers. `excluded` must not use the list.
     ///
-    /// nginx goes on to the next group by itself when one has nothing left, but forgets its marks then:
-    /// hence we do it.
+    /// If the current group has no server left, this goes on to the next group: nginx would do that itself, but
+    /// would clear the bits.
     pub fn exclude(self, excluded: impl Fn(&Candidate<'_>) -> bool) -> bool {
         let mut others = false;
         while let Some(group) = self.group() {
             let lock = group.lock();
             if !self.is_same_list(group) {
-                // nginx sees that, too.
+                // nginx makes the same test in `peer.get`.
                 return true;
             }
             let mut left = false;
@@ -193,7 +191,7 @@ impl<'r> RoundRobin<'r> {
 
 const BITS: usize = usize::BITS as usize;
 
-/// Word and bit of a peer among those that were tried.
+/// The word and the bit of a place in `tried`.
 fn bit_of(place: usize) -> (usize, usize) {
     (place / BITS, 1 << (place % BITS))
 }

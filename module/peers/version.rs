@@ -1,5 +1,5 @@
-//! What differs between nginx's versions in its lists of servers: from 1.27.3 on, open-source peers are
-//! counted and re-resolved; from 1.29.6 on they have ids.
+//! Differences between nginx's versions in the lists of peers. From 1.27.3 on, peers of open-source nginx are
+//! reference-counted and re-resolved; from 1.29.6 on they have ids.
 
 use core::ffi::c_void;
 
@@ -21,16 +21,16 @@ pub fn is_resolved_later(server: &ngx_http_upstream_server_t) -> bool {
     }
 }
 
-/// Whether the peers are those that the request's bits of tried peers were made for.
+/// Whether the request's bits of tried peers were made for the group's present list.
 ///
 /// # Safety
-/// `group` is locked.
+/// `group` is a live group, and locked.
 pub unsafe fn is_same_list(
     rrp: &ngx_http_upstream_rr_peer_data_t,
     group: *const ngx_http_upstream_rr_peers_t,
 ) -> bool {
     #[cfg(nginx_peer_refs)]
-    // SAFETY: the generation, where there is one, lies in the zone.
+    // SAFETY: `config` is null or points to the generation in the upstream's zone.
     unsafe {
         (*group).config.is_null() || rrp.config == *(*group).config
     }
@@ -47,7 +47,7 @@ pub unsafe fn is_same_list(
 /// `first` is the first group of a live upstream.
 pub unsafe fn generation(first: *const ngx_http_upstream_rr_peers_t) -> usize {
     #[cfg(nginx_peer_refs)]
-    // SAFETY: the first group of a live upstream; the number, where there is one, lies in the upstream's zone.
+    // SAFETY: `config` is null or points to the generation in the upstream's zone.
     unsafe {
         (*first).config.as_ref().map_or(0, |generation| *generation as usize)
     }
@@ -58,8 +58,8 @@ pub unsafe fn generation(first: *const ngx_http_upstream_rr_peers_t) -> usize {
     }
 }
 
-/// The name that nginx resolves a peer from while it runs: the same for all addresses of it. Null for
-/// an address of the configuration.
+/// The name that nginx has resolved a peer from while it runs, the same pointer for all its addresses. Null
+/// for an address of the configuration.
 pub fn host(peer: &ngx_http_upstream_rr_peer_t) -> *const c_void {
     #[cfg(nginx_peer_refs)]
     {
@@ -81,7 +81,7 @@ pub unsafe fn each_host(
     mut f: impl FnMut(*const c_void),
 ) {
     #[cfg(nginx_peer_refs)]
-    // SAFETY: the first group of a live upstream; the names are made with the zone, and stay as long.
+    // SAFETY: `first` is a live group. The names are allocated with the upstream's zone and live as long.
     unsafe {
         let mut group = first;
         while let Some(peers) = group.as_ref() {
@@ -99,7 +99,7 @@ pub unsafe fn each_host(
     }
 }
 
-/// Notes that a request holds no peer of its upstream, but a server all the same.
+/// Sets the version's fields of a peer connection to a server that is not among the peers.
 pub fn hold_other(pc: &mut ngx_peer_connection_t) {
     #[cfg(nginx_own_sticky)]
     {
@@ -108,7 +108,7 @@ pub fn hold_other(pc: &mut ngx_peer_connection_t) {
     let _ = pc;
 }
 
-/// Notes that a request holds a peer, beside what is the same in all versions.
+/// Sets the version's fields when a request takes a peer.
 pub fn hold(pc: &mut ngx_peer_connection_t, peer: &mut ngx_http_upstream_rr_peer_t) {
     #[cfg(nginx_peer_refs)]
     {
@@ -121,8 +121,8 @@ pub fn hold(pc: &mut ngx_peer_connection_t, peer: &mut ngx_http_upstream_rr_peer
     let _ = (pc, peer);
 }
 
-/// Which name a peer was resolved from while nginx runs, in the order of the configuration with
-/// backup servers last; `None` for a peer that was there from the start.
+/// The number of the name that nginx has resolved a peer from while it runs, in the order of the configuration
+/// with backup servers last; `None` for a peer of the configuration.
 ///
 /// # Safety
 /// The peer's group is locked; `first` is the first group of its upstream.
@@ -132,7 +132,7 @@ pub unsafe fn resolved_name(
     peer: &ngx_http_upstream_rr_peer_t,
 ) -> Option<usize> {
     #[cfg(nginx_peer_refs)]
-    // SAFETY: the names are made with the zone, and stay as long.
+    // SAFETY: the names are allocated with the upstream's zone and live as long.
     unsafe {
         if peer.host.is_null() {
             return None;

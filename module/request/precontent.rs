@@ -118,7 +118,7 @@ fn prefetch(r: Request<'static>, affinity: &Affinity) -> Option<()> {
 /// empties its contexts, and with them the mark.
 #[inline(always)]
 fn is_settled(r: Request<'_>, affinity: &Affinity) -> bool {
-    r.phase_handler() == affinity.last_handler.get() && r.holders() == 1
+    r.phase_handler() == affinity.last_handler.get() && r.references() == 1
 }
 
 /// Notes for each upstream which handler is the last one of PRECONTENT. None is where a filter of

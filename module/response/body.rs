@@ -59,7 +59,7 @@ fn watched<'r>(r: Request<'r>) -> Option<&'r Watched> {
 /// all other filters.
 pub fn need_body(r: Request<'_>) {
     if let Some(watched) = watched(r) {
-        watched.asked.set(r.ask_for_body());
+        watched.asked.set(r.need_body_in_memory());
     }
 }
 
