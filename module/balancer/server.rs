@@ -48,7 +48,7 @@ pub unsafe extern "C" fn server(
         if let Some(down) = words.down {
             block.set_server_down(last, down);
         }
-        conf.sticky.ids.set_route(last, words.route);
+        conf.ids.set_route(last, words.route);
     }
     result
 }

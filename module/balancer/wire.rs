@@ -7,7 +7,7 @@ use nginx_sys::{
     ngx_http_upstream_init_round_robin, ngx_http_upstream_srv_conf_t, ngx_int_t,
 };
 
-use crate::conf::{foreign, Lookup, UpstreamConf};
+use crate::conf::{foreign, Asked, Lookup, UpstreamConf};
 use crate::nginx::conf::Conf;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::upstream::Block;
@@ -44,7 +44,7 @@ pub unsafe fn confirm_values(cycle: Cycle<'_>) {
     for block in cycle.upstreams() {
         // SAFETY: the cycle has no request yet; this reference ends with the loop's step.
         let Some(conf) = (unsafe { UpstreamConf::of_mut(block) }) else { continue };
-        let Some(affinity) = &mut conf.affinity else { continue };
+        let Asked::Sessions(_, affinity) = &mut conf.asked else { continue };
         let lookup = match &mut affinity.lookup {
             Lookup::Values(values) => &mut values[..],
             Lookup::Mcp => &mut [],
@@ -56,11 +56,14 @@ pub unsafe fn confirm_values(cycle: Cycle<'_>) {
 
 /// Our `peer.init` for an upstream; `None` for one without sessions.
 fn init_peer_of(conf: &UpstreamConf) -> ngx_http_upstream_init_peer_pt {
-    match conf.affinity {
-        Some(_) if conf.foreign.get() => Some(route::init_without_session),
-        Some(_) => Some(route::init_peer),
-        None if conf.foreign.get() => None,
-        None => sticky::init_peer_of(&conf.sticky),
+    match conf.asked {
+        Asked::Nothing => None,
+        Asked::Sessions(..) if conf.foreign.get() => Some(route::init_without_session),
+        Asked::Sessions(..) => Some(route::init_peer),
+        #[cfg(not(nginx_own_sticky))]
+        Asked::Method(_) if conf.foreign.get() => None,
+        #[cfg(not(nginx_own_sticky))]
+        Asked::Method(_) => Some(crate::sticky::choice::init_peer),
     }
 }
 

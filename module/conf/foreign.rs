@@ -38,7 +38,7 @@ pub unsafe extern "C" fn balancer_by_lua(
 
 /// Warns of an upstream that has both our directive and `balancer_by_lua`; `conf` is our configuration of it.
 pub fn warn_at_start(cf: &Conf<'_>, block: Block<'_>, conf: &UpstreamConf) {
-    let (Some(sticky), Some(foreign)) = (conf.directive, &conf.foreign_directive) else {
+    let (Some(sticky), Some(foreign)) = (conf.directive(), &conf.foreign_directive) else {
         return;
     };
     let ForeignDirective { name, file, line } = foreign;
@@ -59,7 +59,7 @@ pub fn note(log: *mut ngx_log_t, block: Block<'_>, conf: &UpstreamConf) {
     if conf.foreign.replace(true) {
         return;
     }
-    let sticky = conf.directive.unwrap_or_default();
+    let sticky = conf.directive().unwrap_or_default();
     ngx::ngx_log_error!(
         NGX_LOG_WARN,
         log,

@@ -1,71 +1,42 @@
 //! The configuration of `sticky cookie` and `sticky route`, for an nginx without its own `sticky`.
 
-#[cfg(not(nginx_own_sticky))]
-pub use own::*;
+use nginx_sys::{ngx_int_t, time_t};
 
-/// Empty where nginx has its own `sticky`.
-#[cfg(nginx_own_sticky)]
-pub type Sticky = ();
+use crate::conf::value::Value;
 
-#[cfg(not(nginx_own_sticky))]
-mod own {
-    use nginx_sys::{ngx_int_t, time_t};
+pub struct Method {
+    /// The indices of the variables with a server's id; the first that is not empty counts.
+    pub lookup: Vec<ngx_int_t>,
+    /// The cookie that names the chosen server to the client.
+    pub cookie: Option<Cookie>,
+}
 
-    use crate::conf::value::Value;
-    use crate::peers::ids::Ids;
+/// The parameters of `sticky cookie`.
+pub struct Cookie {
+    /// `NAME=`.
+    pub name: Vec<u8>,
+    pub expires: Expires,
+    pub domain: Option<Value>,
+    pub samesite: Option<Value>,
+    /// `; httponly; secure`, one of the two, or nothing.
+    pub flags: Vec<u8>,
+    /// `; path=PATH`, or nothing.
+    pub path: Vec<u8>,
+}
 
-    /// The configuration of one `upstream {}`.
-    #[derive(Default)]
-    pub struct Sticky {
-        /// `sticky cookie` or `sticky route`, if the upstream has one of them.
-        pub method: Option<Method>,
-        pub ids: Ids,
-    }
+/// When the cookie expires.
+pub enum Expires {
+    /// With the browser's session.
+    Session,
+    /// This number of seconds after it is set; the text is `; max-age=SECONDS`.
+    After(time_t, String),
+    /// `expires=max`: nginx's latest date.
+    Max,
+}
 
-    pub struct Method {
-        /// The indices of the variables with a server's id; the first that is not empty counts.
-        pub lookup: Vec<ngx_int_t>,
-        /// The cookie that names the chosen server to the client.
-        pub cookie: Option<Cookie>,
-    }
-
-    impl Sticky {
-        pub fn cookie(&self) -> Option<&Cookie> {
-            self.method.as_ref()?.cookie.as_ref()
-        }
-
-        pub fn sets_cookie(&self) -> bool {
-            self.cookie().is_some()
-        }
-    }
-
-    /// The parameters of `sticky cookie`.
-    pub struct Cookie {
-        /// `NAME=`.
-        pub name: Vec<u8>,
-        pub expires: Expires,
-        pub domain: Option<Value>,
-        pub samesite: Option<Value>,
-        /// `; httponly; secure`, one of the two, or nothing.
-        pub flags: Vec<u8>,
-        /// `; path=PATH`, or nothing.
-        pub path: Vec<u8>,
-    }
-
-    /// When the cookie expires.
-    pub enum Expires {
-        /// With the browser's session.
-        Session,
-        /// This number of seconds after it is set; the text is `; max-age=SECONDS`.
-        After(time_t, String),
-        /// `expires=max`: nginx's latest date.
-        Max,
-    }
-
-    impl Cookie {
-        /// The name without `=`.
-        pub fn own_name(&self) -> &[u8] {
-            self.name.strip_suffix(b"=").unwrap_or(&self.name)
-        }
+impl Cookie {
+    /// The name without `=`.
+    pub fn own_name(&self) -> &[u8] {
+        self.name.strip_suffix(b"=").unwrap_or(&self.name)
     }
 }

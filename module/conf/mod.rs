@@ -3,6 +3,7 @@
 pub mod cookie;
 pub mod foreign;
 pub mod header;
+#[cfg(not(nginx_own_sticky))]
 pub mod method;
 pub mod sticky_learn;
 pub mod value;
@@ -23,6 +24,8 @@ use crate::nginx::cycle::Cycle;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Block;
 use crate::peers::addresses::Addresses;
+#[cfg(not(nginx_own_sticky))]
+use crate::peers::ids::Ids;
 use crate::peers::list::{self, List};
 use crate::peers::version::is_resolved_later;
 use crate::zone::Zone;
@@ -48,11 +51,11 @@ pub struct Filters {
 /// The configuration of one `upstream {}`. (nginx makes an empty one for each `server {}`, too.)
 #[derive(Default)]
 pub struct UpstreamConf {
-    /// The name of our directive in this upstream.
-    pub directive: Option<&'static str>,
-    pub affinity: Option<Affinity>,
-    /// `sticky cookie` and `sticky route`, where nginx has no `sticky` of its own.
-    pub sticky: method::Sticky,
+    /// What our directive in this upstream has asked for.
+    pub asked: Asked,
+    /// The ids of the servers in cookies and routes.
+    #[cfg(not(nginx_own_sticky))]
+    pub ids: Ids,
     pub balancer: Balancer,
     /// The `init_upstream` that a `keepalive` directive has put over our hook.
     pub wrapped: Cell<ngx_http_upstream_init_pt>,
@@ -62,6 +65,18 @@ pub struct UpstreamConf {
     pub foreign: Cell<bool>,
     /// The directive of a foreign balancer.
     pub foreign_directive: Option<ForeignDirective>,
+}
+
+/// What an upstream keeps its clients at their servers by. It has one directive of ours at most.
+#[derive(Default)]
+pub enum Asked {
+    #[default]
+    Nothing,
+    /// Sessions, with the name of the directive: `sticky_learn`, or `sticky` for `sticky learn`.
+    Sessions(&'static str, Affinity),
+    /// `sticky cookie` or `sticky route`.
+    #[cfg(not(nginx_own_sticky))]
+    Method(method::Method),
 }
 
 /// A directive that installs a foreign balancer, with its place in the configuration.
@@ -168,6 +183,40 @@ impl LocationConf {
 }
 
 impl UpstreamConf {
+    /// The sessions that the upstream has.
+    #[inline(always)]
+    pub fn affinity(&self) -> Option<&Affinity> {
+        match &self.asked {
+            Asked::Sessions(_, affinity) => Some(affinity),
+            _ => None,
+        }
+    }
+
+    /// `sticky cookie` or `sticky route`.
+    #[cfg(not(nginx_own_sticky))]
+    pub fn method(&self) -> Option<&method::Method> {
+        match &self.asked {
+            Asked::Method(method) => Some(method),
+            _ => None,
+        }
+    }
+
+    /// The cookie that names the chosen server to the client.
+    #[cfg(not(nginx_own_sticky))]
+    pub fn cookie(&self) -> Option<&method::Cookie> {
+        self.method()?.cookie.as_ref()
+    }
+
+    /// The name of our directive in this upstream.
+    pub fn directive(&self) -> Option<&'static str> {
+        match &self.asked {
+            Asked::Nothing => None,
+            Asked::Sessions(name, _) => Some(name),
+            #[cfg(not(nginx_own_sticky))]
+            Asked::Method(_) => Some("sticky"),
+        }
+    }
+
     #[inline(always)]
     pub fn of<'c>(block: Block<'c>) -> Option<&'c UpstreamConf> {
         // SAFETY: `create_upstream` makes this type. Mutable references exist only in the handlers of
@@ -192,14 +241,14 @@ pub fn zones<'c>(cycle: Cycle<'c>) -> &'c [&'static Zone] {
 
 /// The upstreams of a request's configuration that have sessions.
 pub fn upstreams<'r>(r: Request<'r>) -> impl Iterator<Item = (Block<'r>, &'r Affinity)> {
-    r.upstreams().filter_map(|block| Some((block, UpstreamConf::of(block)?.affinity.as_ref()?)))
+    r.upstreams().filter_map(|block| Some((block, UpstreamConf::of(block)?.affinity()?)))
 }
 
 /// The addresses of the servers of a zone's upstreams, each once, without those that nginx resolves later.
 pub fn servers<'c>(cf: &mut Conf<'c>, zone: &Zone) -> Vec<&'c [u8]> {
     let mut addresses = Vec::new();
     for block in cf.upstreams() {
-        let affinity = UpstreamConf::of(block).and_then(|conf| conf.affinity.as_ref());
+        let affinity = UpstreamConf::of(block).and_then(UpstreamConf::affinity);
         if !affinity.is_some_and(|affinity| ptr::eq(affinity.zone, zone)) {
             continue;
         }

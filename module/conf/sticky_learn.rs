@@ -9,7 +9,7 @@ use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size};
 
 use crate::conf::value::Value;
 use crate::conf::words::{choose, once, read_time};
-use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER};
+use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER, Asked};
 use crate::nginx::conf::{conf_result, fail, Conf, Logged, Word};
 use crate::zone;
 
@@ -21,6 +21,9 @@ const DEFAULT_MCP_TIMEOUT: u64 = 60 * 60 * 1000;
 
 /// Default of `gone_after`, the time for which a server is unreachable before it counts as gone (milliseconds).
 const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
+
+/// The name of the directive.
+const NAME: &str = "sticky_learn";
 
 pub unsafe extern "C" fn sticky_learn(
     cf: *mut ngx_conf_t,
@@ -34,7 +37,7 @@ pub unsafe extern "C" fn sticky_learn(
 }
 
 fn read(cf: &mut Conf<'_>, conf: &mut UpstreamConf) -> Result<(), Logged> {
-    refuse_second(cf, conf, "sticky_learn")?;
+    refuse_second(cf, conf, NAME)?;
 
     let mut parameters = Parameters::default();
     for word in cf.args().to_vec().into_iter().skip(1) {
@@ -42,17 +45,17 @@ fn read(cf: &mut Conf<'_>, conf: &mut UpstreamConf) -> Result<(), Logged> {
     }
     // Without `create` and `lookup` the directive is in MCP mode.
     let mcp = parameters.create.is_empty() && parameters.lookup.is_empty();
-    conf.affinity = Some(parameters.finish(cf, Rules::Affinity, mcp)?);
+    conf.asked = Asked::Sessions(NAME, parameters.finish(cf, Rules::Affinity, mcp)?);
     Ok(())
 }
 
 /// Rejects a second directive with sessions in the same upstream.
 pub fn refuse_second(
     cf: &mut Conf<'_>,
-    conf: &mut UpstreamConf,
+    conf: &UpstreamConf,
     name: &'static str,
 ) -> Result<(), Logged> {
-    match conf.directive.replace(name) {
+    match conf.directive() {
         None => Ok(()),
         Some(first) if first == name => fail!(cf, "\"{name}\" directive is duplicate"),
         Some(first) => {

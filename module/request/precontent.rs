@@ -126,7 +126,7 @@ fn is_settled(r: Request<'_>, affinity: &Affinity) -> bool {
 /// when a worker starts.
 pub fn begin_worker(cycle: Cycle<'_>) {
     let Some(last) = last_handler(cycle) else { return };
-    for affinity in cycle.upstreams().filter_map(|it| UpstreamConf::of(it)?.affinity.as_ref()) {
+    for affinity in cycle.upstreams().filter_map(|it| UpstreamConf::of(it)?.affinity()) {
         affinity.last_handler.set(last);
     }
 }

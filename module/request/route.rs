@@ -26,7 +26,7 @@ pub unsafe extern "C" fn init_peer(
     let Some(conf) = UpstreamConf::of(block) else {
         return ERROR;
     };
-    let (Some(affinity), Some(init)) = (&conf.affinity, conf.balancer.init_peer.get()) else {
+    let (Some(affinity), Some(init)) = (conf.affinity(), conf.balancer.init_peer.get()) else {
         return ERROR;
     };
     let Some(sessions) = affinity.zone.sessions() else {
@@ -85,7 +85,7 @@ fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_
         return ERROR;
     };
     foreign::note(Cycle::running().log(), block, conf);
-    let Some(affinity) = &conf.affinity else {
+    let Some(affinity) = conf.affinity() else {
         return ERROR;
     };
     let Some(sessions) = affinity.zone.sessions() else {

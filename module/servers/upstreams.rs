@@ -3,7 +3,6 @@
 use core::cell::Ref;
 use core::ptr;
 
-use crate::conf::method::Sticky;
 use crate::conf::{Affinity, UpstreamConf};
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
@@ -18,7 +17,7 @@ pub(super) fn upstreams<'c>(
     cycle.upstreams().filter_map(|block| {
         let conf = UpstreamConf::of(block)?;
         let list = conf.balancer.list(block)?;
-        Some((list, conf, conf.affinity.as_ref()?))
+        Some((list, conf, conf.affinity()?))
     })
 }
 
@@ -26,18 +25,18 @@ pub(super) fn upstreams<'c>(
 pub fn refresh(cycle: Cycle<'_>) {
     for (list, conf, _) in upstreams(cycle) {
         if let Ok(mut addresses) = conf.addresses.try_borrow_mut() {
-            addresses.refresh(list, |candidate| route(&conf.sticky, candidate));
+            addresses.refresh(list, |candidate| route(conf, candidate));
         }
     }
 }
 
 /// The route of a server, which is copied while its group is locked.
-pub(super) fn route(sticky: &Sticky, candidate: &Candidate<'_>) -> Option<Route> {
+pub(super) fn route(conf: &UpstreamConf, candidate: &Candidate<'_>) -> Option<Route> {
     #[cfg(not(nginx_own_sticky))]
-    let route = sticky.ids.route(candidate);
+    let route = conf.ids.route(candidate);
     #[cfg(nginx_own_sticky)]
     let route = {
-        let () = sticky;
+        let _ = conf;
         let peer = candidate.peer();
         // SAFETY: the string lives as long as the peer.
         (peer.route() != 0).then(|| unsafe { crate::nginx::bytes(&peer.sid) })

@@ -1,16 +1,10 @@
 //! In place of `sticky` where nginx has its own (from 1.29.6 on): nothing of ours is compiled.
 
 use affinity::policy::Status;
-use nginx_sys::ngx_http_upstream_init_peer_pt;
 
-use crate::conf::method::Sticky;
 use crate::nginx::conf::Conf;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Block;
-
-pub fn init_peer_of(_conf: &Sticky) -> ngx_http_upstream_init_peer_pt {
-    None
-}
 
 pub fn install_filter(_cf: &mut Conf<'_>) {}
 

@@ -9,7 +9,7 @@ use nginx_sys::{
 };
 
 use super::cookie::Told;
-use crate::conf::method::{Cookie, Sticky};
+use crate::conf::method::Cookie;
 use crate::conf::value::OutOfMemory;
 use crate::conf::{cookie, foreign, UpstreamConf};
 use crate::nginx::cycle::Cycle;
@@ -81,7 +81,7 @@ pub unsafe extern "C" fn init_peer(
         upstream,
         block,
         inner: Inner::of(upstream.peer()),
-        wanted: Cell::new(wanted(&conf.sticky, r)),
+        wanted: Cell::new(wanted(conf, r)),
         status: Cell::new(Status::None),
         known: Cell::new(false),
         stays: Cell::new(false),
@@ -99,8 +99,8 @@ pub unsafe extern "C" fn init_peer(
 }
 
 /// The first of the values that is not empty.
-fn wanted<'r>(sticky: &Sticky, r: Request<'r>) -> &'r [u8] {
-    let lookup = sticky.method.as_ref().map_or(&[][..], |method| &method.lookup);
+fn wanted<'r>(conf: &UpstreamConf, r: Request<'r>) -> &'r [u8] {
+    let lookup = conf.method().map_or(&[][..], |method| &method.lookup);
     for &index in lookup {
         // SAFETY: nginx knows the index, and its values live as long as the request.
         unsafe {
@@ -120,15 +120,15 @@ impl Hooked for Choice {
     }
 
     fn get(&self, pc: Peer<'_>) -> ngx_int_t {
-        let Some(sticky) = UpstreamConf::of(self.block).map(|conf| &conf.sticky) else {
+        let Some(conf) = UpstreamConf::of(self.block) else {
             return ERROR;
         };
-        let rc = if self.take(pc, sticky) || self.stand_in(pc, sticky) {
+        let rc = if self.take(pc, conf) || self.stand_in(pc, conf) {
             OK
         } else {
             self.inner.get(pc)
         };
-        match self.tell_client(sticky, rc == OK) {
+        match self.tell_client(conf, rc == OK) {
             Ok(()) => rc,
             Err(OutOfMemory) => ERROR,
         }
@@ -188,18 +188,18 @@ impl Choice {
     }
 
     /// Takes the server that the request asks for.
-    fn take(&self, pc: Peer<'_>, sticky: &Sticky) -> bool {
+    fn take(&self, pc: Peer<'_>, conf: &UpstreamConf) -> bool {
         self.stays.set(false);
         let mut taken = Err(Missing::Removed);
         if !self.wanted.get().is_empty() {
-            taken = self.take_wanted(pc, sticky, self.wanted.get());
+            taken = self.take_wanted(pc, conf, self.wanted.get());
             if taken.is_ok() {
                 self.known.set(true);
                 self.status.set(Status::Hit);
                 return true;
             }
         }
-        self.take_otherwise(pc, sticky, taken)
+        self.take_otherwise(pc, conf, taken)
     }
 
     /// Takes the server of another cookie, or none, where that of the first has been `taken` or not.
@@ -207,16 +207,16 @@ impl Choice {
     fn take_otherwise(
         &self,
         pc: Peer<'_>,
-        sticky: &Sticky,
+        conf: &UpstreamConf,
         mut taken: Result<(), Missing>,
     ) -> bool {
         if taken == Err(Missing::Removed) && !self.known.get() {
-            taken = self.take_other(pc, sticky);
+            taken = self.take_other(pc, conf);
         }
         self.known.set(self.known.get() | (taken != Err(Missing::Removed)));
         self.status.set(match taken {
             Ok(()) => Status::Hit,
-            Err(Missing::Removed) if self.wanted.get().is_empty() && !sticky.sets_cookie() => {
+            Err(Missing::Removed) if self.wanted.get().is_empty() && conf.cookie().is_none() => {
                 Status::None
             }
             Err(Missing::Removed) if self.wanted.get().is_empty() => Status::New,
@@ -230,18 +230,18 @@ impl Choice {
     }
 
     /// Takes the server of an id.
-    fn take_wanted(&self, pc: Peer<'_>, sticky: &Sticky, wanted: &[u8]) -> Result<(), Missing> {
-        self.peers().take_in_turn(pc, self.upstream, |candidate| sticky.ids.is(candidate, wanted))
+    fn take_wanted(&self, pc: Peer<'_>, conf: &UpstreamConf, wanted: &[u8]) -> Result<(), Missing> {
+        self.peers().take_in_turn(pc, self.upstream, |candidate| conf.ids.is(candidate, wanted))
     }
 
     /// Takes the server that another cookie of the same name asks for: a browser sends several if they
     /// have been set with different paths or domains.
     #[cold]
-    fn take_other(&self, pc: Peer<'_>, sticky: &Sticky) -> Result<(), Missing> {
-        let Some(cookie) = sticky.cookie() else { return Err(Missing::Removed) };
+    fn take_other(&self, pc: Peer<'_>, conf: &UpstreamConf) -> Result<(), Missing> {
+        let Some(cookie) = conf.cookie() else { return Err(Missing::Removed) };
         let cookies = cookie::sent(self.request, cookie.own_name());
         for other in cookies.without(self.wanted.get()).iter() {
-            let taken = self.take_wanted(pc, sticky, other);
+            let taken = self.take_wanted(pc, conf, other);
             if taken != Err(Missing::Removed) {
                 self.wanted.set(other);
                 return taken;
@@ -251,8 +251,8 @@ impl Choice {
     }
 
     /// Takes a backup server if there is no other one for a client without its own: the same each time.
-    fn stand_in(&self, pc: Peer<'_>, sticky: &Sticky) -> bool {
-        if self.status.get() != Status::Unavailable || !sticky.sets_cookie() {
+    fn stand_in(&self, pc: Peer<'_>, conf: &UpstreamConf) -> bool {
+        if self.status.get() != Status::Unavailable || conf.cookie().is_none() {
             return false;
         }
         // Clients of one server have the same cookie, and should not all get the same backup server.
@@ -264,8 +264,8 @@ impl Choice {
     }
 
     /// Puts the server's id into the client's cookie; none if there is no server.
-    fn tell_client(&self, sticky: &Sticky, has_server: bool) -> Result<(), OutOfMemory> {
-        let Some(cookie) = sticky.method.as_ref().and_then(|method| method.cookie.as_ref()) else {
+    fn tell_client(&self, conf: &UpstreamConf, has_server: bool) -> Result<(), OutOfMemory> {
+        let Some(cookie) = conf.cookie() else {
             return Ok(());
         };
         if self.stays.get() || self.request.is_internal() && self.is_told(cookie) {
@@ -277,7 +277,7 @@ impl Choice {
             return cookie.set(r, told, self.wanted.get());
         }
         if has_server {
-            let id = self.peers().with_current(|candidate| sticky.ids.of(candidate));
+            let id = self.peers().with_current(|candidate| conf.ids.of(candidate));
             if let Some(id) = id {
                 return cookie.set(r, told, id.as_bytes());
             }
@@ -292,7 +292,7 @@ impl Choice {
     #[cold]
     fn is_told(&self, cookie: &Cookie) -> bool {
         let sets_the_same = |block| {
-            let other = UpstreamConf::of(block).and_then(|conf| conf.sticky.cookie());
+            let other = UpstreamConf::of(block).and_then(UpstreamConf::cookie);
             other.is_some_and(|other| other.name == cookie.name)
         };
         let earlier = recycled::find::<Choice>(self.request.pool(), |choice| {

@@ -13,7 +13,7 @@ use super::cookie::is_samesite;
 use crate::conf::method::{Cookie, Expires, Method};
 use crate::conf::sticky_learn::{self, Parameters};
 use crate::conf::value::{has_variables, Value};
-use crate::conf::{words, UpstreamConf};
+use crate::conf::{words, Asked, UpstreamConf};
 use crate::nginx::conf::{conf_result, fail, Conf, Logged, Word};
 use crate::zone;
 
@@ -33,10 +33,11 @@ fn read(cf: &mut Conf<'_>, conf: &mut UpstreamConf) -> Result<(), Logged> {
     // nginx has counted three words at least.
     if let [_, method, words @ ..] = &words[..] {
         match method.as_bytes() {
-            b"cookie" => conf.sticky.method = Some(read_cookie(cf, words)?),
-            b"route" => conf.sticky.method = Some(read_route(cf, words)?),
+            b"cookie" => conf.asked = Asked::Method(read_cookie(cf, words)?),
+            b"route" => conf.asked = Asked::Method(read_route(cf, words)?),
             b"learn" => {
-                conf.affinity = Some(read_learn(cf, words)?.finish(cf, Rules::Plus, false)?)
+                let affinity = read_learn(cf, words)?.finish(cf, Rules::Plus, false)?;
+                conf.asked = Asked::Sessions("sticky", affinity)
             }
             _ => fail!(cf, "unknown parameter \"{method}\""),
         }

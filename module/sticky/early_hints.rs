@@ -19,7 +19,7 @@ static mut NEEDED: bool = false;
 
 /// Puts a header filter into nginx's chain if any upstream sets a cookie.
 pub fn install(cf: &mut Conf<'_>) {
-    let sets_cookie = |block| UpstreamConf::of(block).is_some_and(|conf| conf.sticky.sets_cookie());
+    let sets_cookie = |block| UpstreamConf::of(block).is_some_and(|conf| conf.cookie().is_some());
     let is_needed = cf.upstreams().any(sets_cookie);
     // SAFETY: nginx reads its configuration in one thread, and chains filters again each time.
     unsafe {

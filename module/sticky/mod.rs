@@ -5,25 +5,18 @@
 //! `upstream` with rules of its own.
 
 use affinity::policy::Status;
-use nginx_sys::ngx_http_upstream_init_peer_pt;
 
-use crate::conf::method::Sticky;
 use crate::conf::UpstreamConf;
 use crate::nginx::conf::Conf;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Block;
 use crate::peers::list::List;
 
-mod choice;
+pub mod choice;
 mod cookie;
 pub mod directive;
 #[cfg(nginx_early_hints)]
 mod early_hints;
-
-/// What begins a request of an upstream with a method of its own, without sessions.
-pub fn init_peer_of(conf: &Sticky) -> ngx_http_upstream_init_peer_pt {
-    conf.method.as_ref().map(|_| choice::init_peer as _)
-}
 
 /// Adds a filter where nginx loses the cookies of `sticky cookie`.
 pub fn install_filter(cf: &mut Conf<'_>) {
@@ -41,11 +34,10 @@ pub fn install_filter(cf: &mut Conf<'_>) {
 pub unsafe fn arrange(block: Block<'_>) {
     // SAFETY: by (1).
     let Some(conf) = (unsafe { UpstreamConf::of_mut(block) }) else { return };
-    let sticky = &mut conf.sticky;
-    if sticky.method.is_some() || sticky.ids.has_routes() {
+    if conf.method().is_some() || conf.ids.has_routes() {
         // SAFETY: by (2).
         if let Some(list) = unsafe { List::of(block) } {
-            sticky.ids.arrange(block.servers(), list);
+            conf.ids.arrange(block.servers(), list);
         }
     }
 }
