@@ -9,7 +9,7 @@ use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size};
 
 use crate::conf::value::Value;
 use crate::conf::words::{choose, once, read_time};
-use crate::conf::{Affinity, Lookup, MainConf, UpstreamConf, NO_HANDLER, Asked};
+use crate::conf::{Affinity, Asked, Lookup, MainConf, UpstreamConf, NO_HANDLER};
 use crate::nginx::conf::{conf_result, fail, Conf, Logged, Word};
 use crate::zone;
 

@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 
-use nginx_sys::ngx_http_upstream_server_t;
+use nginx_sys::{ngx_hex_dump, ngx_http_upstream_server_t};
 
 use crate::nginx;
 use crate::nginx::conf::Word;
@@ -165,8 +165,6 @@ extern "C" {
 
 /// The MD5 of a text in hexadecimal digits.
 fn md5(text: &[u8]) -> [u8; MD5_LEN] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
     let mut ctx = Md5::default();
     let mut sum = Md5Sum::default();
     // SAFETY: nginx reads `len` bytes of the text, and writes to `ctx`, which has the layout of `ngx_md5_t`, and
@@ -177,8 +175,7 @@ fn md5(text: &[u8]) -> [u8; MD5_LEN] {
         ngx_md5_final(&mut sum, &mut ctx);
     }
     let mut digits = [0; MD5_LEN];
-    for (pair, byte) in digits.chunks_exact_mut(2).zip(sum) {
-        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
+    // SAFETY: nginx reads the 16 bytes of `sum`, and writes two digits for each.
+    unsafe { ngx_hex_dump(digits.as_mut_ptr(), sum.as_mut_ptr(), sum.len()) };
     digits
 }

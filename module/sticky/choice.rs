@@ -123,11 +123,8 @@ impl Hooked for Choice {
         let Some(conf) = UpstreamConf::of(self.block) else {
             return ERROR;
         };
-        let rc = if self.take(pc, conf) || self.stand_in(pc, conf) {
-            OK
-        } else {
-            self.inner.get(pc)
-        };
+        let rc =
+            if self.take(pc, conf) || self.stand_in(pc, conf) { OK } else { self.inner.get(pc) };
         match self.tell_client(conf, rc == OK) {
             Ok(()) => rc,
             Err(OutOfMemory) => ERROR,
