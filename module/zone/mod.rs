@@ -262,8 +262,12 @@ unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int
         // SAFETY: it is mapped, and nginx has made its slab pool.
         None => unsafe { map(shm, &zone.limits(), former_sessions) },
     };
-    match mapped.map(|sessions| zone.sessions.set(sessions)) {
-        Ok(_) => OK,
+    match mapped {
+        Ok(sessions) => {
+            // nginx calls this once for each zone of a configuration.
+            let _ = zone.sessions.set(sessions);
+            OK
+        }
         Err(why) => {
             let name = shm.shm.name;
             ngx::ngx_log_error!(NGX_LOG_EMERG, shm.shm.log, "zone \"{name}\": {why}");
