@@ -88,7 +88,8 @@ pub fn start(r: Request<'static>, target: Target, job: Job) -> ngx_int_t {
     if let Some(text) = later.turn() {
         return answer::send(r, Format::Json, text);
     }
-    // SAFETY: the timer is in the request's pool; dropping `later` with the pool removes it from nginx's tree.
+    // SAFETY: the timer is in the request's pool; dropping `later` with the pool removes it from nginx's
+    // tree.
     unsafe {
         let timer = later.timer.get();
         (*timer).handler = Some(on_timer);

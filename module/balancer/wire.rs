@@ -34,7 +34,8 @@ pub fn wire(cf: &mut Conf<'_>) {
     }
 }
 
-/// Confirms the fast path of all values ([`Value::confirm`]). Runs when nginx has read its whole configuration.
+/// Confirms the fast path of all values ([`Value::confirm`]). Runs when nginx has read its whole
+/// configuration.
 ///
 /// [`Value::confirm`]: crate::conf::value::Value::confirm
 ///
@@ -89,8 +90,8 @@ unsafe extern "C" fn init_outermost(
 /// Calls the hook `beneath` ours, then installs our `peer.init`.
 ///
 /// # Safety
-/// `cf` and `us` are what nginx passes to an `init_upstream` hook: the configuration that it reads, and one of
-/// its upstreams.
+/// `cf` and `us` are what nginx passes to an `init_upstream` hook: the configuration that it reads, and one
+/// of its upstreams.
 unsafe fn init_beneath(
     cf: *mut ngx_conf_t,
     us: *mut ngx_http_upstream_srv_conf_t,

@@ -52,8 +52,8 @@ pub fn warn_at_start(cf: &Conf<'_>, block: Block<'_>, conf: &UpstreamConf) {
 }
 
 /// Marks an upstream's balancer as foreign, and warns at the first call: once at the start, or once in each
-/// worker. `conf` is our configuration of the upstream. `log` is not a connection's log: that adds the request
-/// line, which may contain an id.
+/// worker. `conf` is our configuration of the upstream. `log` is not a connection's log: that adds the
+/// request line, which may contain an id.
 #[cold]
 pub fn note(log: *mut ngx_log_t, block: Block<'_>, conf: &UpstreamConf) {
     if conf.foreign.replace(true) {

@@ -103,7 +103,8 @@ impl Balancer {
     /// Stores and returns whether the balancer keeps nginx's list of peers, as all stock ones do.
     ///
     /// # Safety
-    /// The upstream's balancer has been initialised, and its data, if any, are no smaller than a list of peers.
+    /// The upstream's balancer has been initialised, and its data, if any, are no smaller than a list of
+    /// peers.
     pub unsafe fn detect_list(&self, block: Block<'_>) -> bool {
         // SAFETY: the balancer has been initialised, and its data are large enough.
         self.keeps_list.set(unsafe { list::is_kept_by(block) });

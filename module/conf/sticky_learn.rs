@@ -19,7 +19,8 @@ const DEFAULT_TIMEOUT: u64 = 10 * 60 * 1000;
 /// Default of `timeout` in MCP mode (milliseconds): the SDKs keep a session for 30 minutes to 2 hours.
 const DEFAULT_MCP_TIMEOUT: u64 = 60 * 60 * 1000;
 
-/// Default of `gone_after`, the time for which a server is unreachable before it counts as gone (milliseconds).
+/// Default of `gone_after`, the time for which a server is unreachable before it counts as gone
+/// (milliseconds).
 const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
 
 /// The name of the directive.

@@ -52,8 +52,8 @@ impl Value {
         let header = Header::parse(cf, text.as_bytes());
         let cookie = Cookie::parse(cf, text.as_bytes());
         let mut text = text.raw();
-        // SAFETY: both structures are valid when zeroed, and nginx fills in what `ccv` points to. The text and
-        // the compiled code live as long as the configuration.
+        // SAFETY: both structures are valid when zeroed, and nginx fills in what `ccv` points to. The text
+        // and the compiled code live as long as the configuration.
         unsafe {
             let mut compiled: ngx_http_complex_value_t = mem::zeroed();
             let mut ccv: ngx_http_compile_complex_value_t = mem::zeroed();

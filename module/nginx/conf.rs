@@ -134,7 +134,8 @@ impl Conf<'_> {
 
     /// The file that is read, and its line.
     pub fn place(&self) -> (Word, usize) {
-        // SAFETY: `conf_file` is set while nginx reads directives; the name lives as long as the configuration.
+        // SAFETY: `conf_file` is set while nginx reads directives; the name lives as long as the
+        // configuration.
         unsafe {
             let file = &*self.0.conf_file;
             (Word(file.file.name), file.line)

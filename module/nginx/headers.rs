@@ -47,7 +47,8 @@ impl<'r> Iterator for Headers<'r> {
     #[inline(always)]
     fn next(&mut self) -> Option<Header<'r>> {
         while self.next == self.end {
-            // SAFETY: the list is alive during `'r` (condition of `new`), and its last part has a null `next`.
+            // SAFETY: the list is alive during `'r` (condition of `new`), and its last part has a null
+            // `next`.
             unsafe {
                 let part = (*self.part).next.cast_const();
                 if part.is_null() {

@@ -27,7 +27,8 @@ pub struct Spare<T> {
 unsafe impl<T> Sync for Spare<T> {}
 
 /// A value with the cleanup entry that drops it. nginx reads `cleanup.next` after the handler has run, so a
-/// free place keeps `cleanup`, and the free list uses `next`. The fields share as few cache lines as possible.
+/// free place keeps `cleanup`, and the free list uses `next`. The fields share as few cache lines as
+/// possible.
 #[repr(C, align(64))]
 struct Place<T> {
     next: *mut Place<T>,
@@ -78,7 +79,8 @@ pub fn make<'p, T: Recycled>(pool: Pool<'p>, value: impl FnOnce() -> T) -> Optio
 
 /// Finds a value that [`make`] has made for a pool; the latest match.
 pub fn find<'p, T: Recycled>(pool: Pool<'p>, matches: impl Fn(&T) -> bool) -> Option<&'p T> {
-    // SAFETY: the data of a cleanup with the handler `recycle::<T>` is a `T`, which lives as long as the pool.
+    // SAFETY: the data of a cleanup with the handler `recycle::<T>` is a `T`, which lives as long as the
+    // pool.
     unsafe {
         let mut cleanup = (*pool.raw()).cleanup;
         while let Some(entry) = cleanup.as_ref() {

@@ -113,7 +113,8 @@ impl<'r> Request<'r> {
             let states = (*self.raw()).upstream_states.as_ref();
             let states =
                 states.map_or(&[][..], |states| states.as_slice::<ngx_http_upstream_state_t>());
-            // nginx puts a state without a peer between two upstreams. The last state is the current server's.
+            // nginx puts a state without a peer between two upstreams. The last state is the current
+            // server's.
             states.split_last().is_some_and(|(_, before)| before.iter().any(|it| it.peer.is_null()))
         }
     }
@@ -296,7 +297,7 @@ impl<'r> Request<'r> {
         unsafe { sticky_learn_is_internal(self.raw()) != 0 }
     }
 
-    /// Whether the response has no body.
+    /// Whether the response is sent without a body.
     pub fn is_header_only(self) -> bool {
         // SAFETY: C reads a bit of the request.
         unsafe { sticky_learn_is_header_only(self.raw()) != 0 }

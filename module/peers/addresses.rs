@@ -2,8 +2,8 @@
 //!
 //! Connections go only to these addresses, never to a text from a zone. nginx frees a peer with its
 //! `sockaddr` when its name no longer has the address; requests of that server's sessions go to our copy
-//! until the server counts as gone. Peers are copied when a worker starts and whenever their list has changed.
-//! The memory is allocated before nginx's lock is taken.
+//! until the server counts as gone. Peers are copied when a worker starts and whenever their list has
+//! changed. The memory is allocated before nginx's lock is taken.
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -204,8 +204,8 @@ impl Addresses {
         self.iter().filter(named).find(|address| !address.down).or(self.iter().find(named))
     }
 
-    /// Drops the addresses that have left DNS, except those for which `is_wanted` is true. It gets the address
-    /// and the time at which it left.
+    /// Drops the addresses that have left DNS, except those for which `is_wanted` is true. It gets the
+    /// address and the time at which it left.
     pub fn drop_unlisted(&mut self, is_wanted: impl Fn(&Address, Tick) -> bool) {
         self.list.retain(|address| address.listed || is_wanted(address, address.left));
     }

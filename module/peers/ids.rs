@@ -62,8 +62,8 @@ impl Ids {
 
     /// Stores which `server` each peer of `list` belongs to, when all directives are read.
     ///
-    /// nginx has made the peers from `servers` in their order, one for each address. The names that it resolves
-    /// while it runs are in the same order. Backup servers are last.
+    /// nginx has made the peers from `servers` in their order, one for each address. The names that it
+    /// resolves while it runs are in the same order. Backup servers are last.
     pub fn arrange(&mut self, servers: &[ngx_http_upstream_server_t], list: List<'_>) {
         for (group, known) in self.known.iter_mut().enumerate() {
             for (place, server) in servers.iter().enumerate() {
@@ -167,8 +167,8 @@ extern "C" {
 fn md5(text: &[u8]) -> [u8; MD5_LEN] {
     let mut ctx = Md5::default();
     let mut sum = Md5Sum::default();
-    // SAFETY: nginx reads `len` bytes of the text, and writes to `ctx`, which has the layout of `ngx_md5_t`, and
-    // to the 16 bytes of `sum`.
+    // SAFETY: nginx reads `len` bytes of the text, and writes to `ctx`, which has the layout of `ngx_md5_t`,
+    // and to the 16 bytes of `sum`.
     unsafe {
         ngx_md5_init(&mut ctx);
         ngx_md5_update(&mut ctx, text.as_ptr(), text.len());

@@ -90,8 +90,8 @@ impl<'c> List<'c> {
     }
 }
 
-/// Whether the balancer of an upstream keeps such a list. The test is the name of the list: round robin points
-/// it to the name of the upstream.
+/// Whether the balancer of an upstream keeps such a list. The test is the name of the list: round robin
+/// points it to the name of the upstream.
 ///
 /// # Safety
 /// The upstream's balancer has been initialised, and its data, if any, are no smaller than a list of peers.

@@ -154,8 +154,8 @@ impl RoundRobin<'_> {
         place: usize,
     ) {
         let group = lock.group;
-        // SAFETY: the peer stays while `lock` lives, and a writer's lock excludes other writers. All other data
-        // belong to the request.
+        // SAFETY: the peer stays while `lock` lives, and a writer's lock excludes other writers. All other
+        // data belong to the request.
         unsafe {
             let (rrp, peer, pc) = (self.raw(), &mut *peer, &mut *pc.raw());
             if (*rrp).peers != group.raw.as_ptr() {

@@ -10,7 +10,8 @@ use super::list::{Candidate, Group, List};
 use super::version;
 use crate::nginx::upstream::Block;
 
-/// The request data of a stock balancer. All stock balancers' data begin with `ngx_http_upstream_rr_peer_data_t`.
+/// The request data of a stock balancer. All stock balancers' data begin with
+/// `ngx_http_upstream_rr_peer_data_t`.
 #[derive(Clone, Copy)]
 pub struct RoundRobin<'r> {
     data: NonNull<ngx_http_upstream_rr_peer_data_t>,
@@ -21,8 +22,8 @@ impl<'r> RoundRobin<'r> {
     /// The round robin data in a request's `peer.data`; `None` if a module has made other data.
     ///
     /// # Safety
-    /// 1. `data` is the `peer.data` of a request of this upstream, made by its balancer or a module that wraps
-    ///    it; it is in the request's pool, and the request lives during `'r`.
+    /// 1. `data` is the `peer.data` of a request of this upstream, made by its balancer or a module that
+    ///    wraps it; it is in the request's pool, and the request lives during `'r`.
     /// 2. The balancer of the upstream keeps a list of peers ([`List::of`]).
     pub unsafe fn find(block: Block<'r>, data: *mut c_void) -> Option<RoundRobin<'r>> {
         // SAFETY: the balancer keeps a list of peers (2).
@@ -115,8 +116,8 @@ impl<'r> RoundRobin<'r> {
         self.list.name()
     }
 
-    /// Clears the bit of the server that the request holds, so that it can be tried again. To be called before
-    /// the server is given back.
+    /// Clears the bit of the server that the request holds, so that it can be tried again. To be called
+    /// before the server is given back.
     pub fn forget_try(self) {
         let Some(group) = self.group() else { return };
         let lock = group.lock();
@@ -137,8 +138,8 @@ impl<'r> RoundRobin<'r> {
         }
     }
 
-    /// Calls `f` with each server that the balancer may still choose: not down, not failed, not full, not tried.
-    /// `f` must not use the list.
+    /// Calls `f` with each server that the balancer may still choose: not down, not failed, not full, not
+    /// tried. `f` must not use the list.
     pub fn each_left(self, mut f: impl FnMut(&Candidate<'_>)) {
         let mut group = self.group();
         while let Some(at) = group {
@@ -154,11 +155,11 @@ impl<'r> RoundRobin<'r> {
         }
     }
 
-    /// Marks the `excluded` servers as tried, so that the balancer does not choose them. False if the upstream
-    /// has no other servers. `excluded` must not use the list.
+    /// Marks the `excluded` servers as tried, so that the balancer does not choose them. False if the
+    /// upstream has no other servers. `excluded` must not use the list.
     ///
-    /// If the current group has no server left, this goes on to the next group: nginx would do that itself, but
-    /// would clear the bits.
+    /// If the current group has no server left, this goes on to the next group: nginx would do that itself,
+    /// but would clear the bits.
     pub fn exclude(self, excluded: impl Fn(&Candidate<'_>) -> bool) -> bool {
         let mut others = false;
         while let Some(group) = self.group() {

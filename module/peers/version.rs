@@ -121,8 +121,8 @@ pub fn hold(pc: &mut ngx_peer_connection_t, peer: &mut ngx_http_upstream_rr_peer
     let _ = (pc, peer);
 }
 
-/// The number of the name that nginx has resolved a peer from while it runs, in the order of the configuration
-/// with backup servers last; `None` for a peer of the configuration.
+/// The number of the name that nginx has resolved a peer from while it runs, in the order of the
+/// configuration with backup servers last; `None` for a peer of the configuration.
 ///
 /// # Safety
 /// The peer's group is locked; `first` is the first group of its upstream.

@@ -1,4 +1,4 @@
-//! Why the session's server is not there for a request.
+//! Why the session's server is not available to a request.
 
 use core::ptr;
 
@@ -22,7 +22,7 @@ impl PeerData {
                 known.unwrap_or(Absence::Unreachable)
             }
             Missing::Removed => {
-                // An address that has left DNS may come back, whether this worker knows it or not.
+                // An address that has left DNS may come back, whether this worker has a copy of it or not.
                 let may_return = self.sessions().table.record(server).resolved
                     && self.conf().is_some_and(|conf| {
                         conf.addresses.try_borrow().is_ok_and(|addresses| addresses.are_resolved())
@@ -38,7 +38,7 @@ impl PeerData {
         }
     }
 
-    /// Whether another upstream of the zone has the server.
+    /// Whether another upstream of the same zone has the server.
     pub(super) fn is_elsewhere(&self, server: ServerId) -> bool {
         let has = |name: &[u8]| {
             let is_listed = conf::upstreams(self.request).any(|(block, affinity)| {
@@ -54,7 +54,7 @@ impl PeerData {
         self.sessions().with_address(server, has).flatten().is_some()
     }
 
-    /// Why the session's server is not to be tried, by what is known of it.
+    /// Why the session's server is not tried, by the evidence in the zone; `None` if it is tried.
     pub(super) fn known_absence(&self, server: ServerId, down: bool) -> Option<Absence> {
         let sessions = self.sessions();
         let record = sessions.table.record(server);
@@ -67,11 +67,10 @@ impl PeerData {
         }
     }
 
-    /// Whether a request with an address of its own (`proxy_bind`) is to try a server that nginx's
-    /// attempts do not reach: they come from another address, which the server may not admit. One
-    /// request of a worker does so in the time between two attempts, and each before it would take the
-    /// server for gone.
-    pub(super) fn is_to_try(&self, server: ServerId, absence: Absence) -> bool {
+    /// Whether a request with a local address (`proxy_bind`) tries a server that the module's attempts do not
+    /// reach: they come from another address, which the server may not accept. A worker lets one request try
+    /// an unreachable server in each attempt interval, and every request one that counts as gone.
+    pub(super) fn should_try(&self, server: ServerId, absence: Absence) -> bool {
         // A server that has left DNS is gone for every request.
         if self.sessions().table.record(server).missing.is_some() {
             return false;
@@ -90,7 +89,7 @@ impl PeerData {
         self.sessions().with_address(server, is_due).flatten().is_some()
     }
 
-    /// Whether a server counts as gone, or is no longer in the upstream.
+    /// Whether a server counts as gone for this upstream.
     pub(super) fn is_gone(&self, server: ServerId) -> bool {
         let down = self.conf().and_then(|conf| {
             let addresses = conf.addresses.try_borrow().ok()?;

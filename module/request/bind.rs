@@ -1,4 +1,4 @@
-//! Binds ids to servers, those that a body gives as well.
+//! Binds ids to servers, also the ids in a response's body.
 
 use affinity::mcp::{Fault, Learned};
 use affinity::policy::{Announced, Clash, Holder, Rules, Status};
@@ -11,7 +11,7 @@ use crate::nginx;
 use crate::peers::addresses::Address;
 
 impl PeerData {
-    /// The body of the response gives an id.
+    /// Learns an id from the response's body.
     pub fn learn_from_body(&self, learned: &Learned<'_>) {
         let Ok(key) = self.key(learned.kind, learned.id) else {
             return;
@@ -24,16 +24,16 @@ impl PeerData {
             (None, None) => return,
         };
         let Some(server) = server else {
-            return name.map_or((), |name| self.complain_of_full_list(name));
+            return name.map_or((), |name| self.report_full_list(name));
         };
-        // Whether a target is shared by all streams does not depend on the client: no `bind`.
+        // A target is shared or not independently of the client: its key is without `bind`.
         let target = (learned.announced == Announced::Target)
             .then(|| table.key(learned.kind, learned.id, &[]).fingerprint());
         self.bind_announced(key, server, learned.announced, target, learned.ttl);
     }
 
-    /// Binds the id that a body gives to the server that sent it, unless another one has it. `target` is
-    /// the fingerprint under which a target may be known to be shared.
+    /// Binds an id of a body to the server that sent it, unless another server holds it. `target` is the
+    /// fingerprint in the set of shared targets, if the id is a target.
     pub(super) fn bind_announced(
         &self,
         key: Key,
@@ -58,24 +58,24 @@ impl PeerData {
                 if session.is_some() {
                     sessions.forget(key);
                 }
-                return self.tell(server, Notice::Shared(key));
+                return self.log_notice(server, Notice::Shared(key));
             }
         };
-        // A server that is no longer on the list has nothing bound to it.
+        // No session is bound to a server that is no longer in the list.
         let _ = self.bind_to(key, server, ttl, existing);
     }
 
-    /// The body of the response should give an id, and gives none.
+    /// Logs why no id was learned from a body that should contain one.
     pub fn body_refused(&self, why: Fault) {
         let name = self.name_if_held();
         match (name, self.served.get()) {
-            (Some(name), _) => notices::tell(self.zone_name(), name, Notice::Refused(why)),
-            (None, Some(server)) => self.tell(server, Notice::Refused(why)),
+            (Some(name), _) => notices::log(self.zone_name(), name, Notice::Refused(why)),
+            (None, Some(server)) => self.log_notice(server, Notice::Refused(why)),
             (None, None) => (),
         }
     }
 
-    /// Binds a key to the server of that name.
+    /// Binds a key to the server with that name.
     pub(super) fn bind(&self, key: Key, name: &[u8], ttl: Option<Span>, existing: Existing) {
         let server = self.sessions().table.intern(name, nginx::now());
         if let Some(server) = server {
@@ -83,11 +83,11 @@ impl PeerData {
         }
         let bound = server.and_then(|server| self.bind_to(key, server, ttl, existing));
         if bound.is_none() {
-            self.complain_of_full_list(name);
+            self.report_full_list(name);
         }
     }
 
-    /// Notes that a server may leave DNS, which may be before the next look at all servers.
+    /// Marks a server as resolved by DNS if it is: it may leave DNS before the next look at all servers.
     pub(super) fn note_resolved(&self, server: ServerId, name: &[u8]) {
         let Some(addresses) = self.conf().and_then(|conf| conf.addresses.try_borrow().ok()) else {
             return;
@@ -98,7 +98,7 @@ impl PeerData {
         }
     }
 
-    /// Binds a key to a server; `None` if that is no longer on the list.
+    /// Binds a key to a server; `None` if the server is no longer in the zone's list.
     pub(super) fn bind_to(
         &self,
         key: Key,
@@ -113,13 +113,13 @@ impl PeerData {
             Bound::Moved => {
                 self.status.set(Status::Rebound);
                 if claimed {
-                    self.tell(server, Notice::Moved(key));
+                    self.log_notice(server, Notice::Moved(key));
                 }
             }
             Bound::Refreshed => (),
             Bound::Kept => {
                 if claimed {
-                    self.tell(server, Notice::Kept(key));
+                    self.log_notice(server, Notice::Kept(key));
                 }
                 return Some(());
             }
@@ -127,7 +127,8 @@ impl PeerData {
         }
         self.session.set(Some(server));
         if self.affinity.policy.rules == Rules::Affinity {
-            // SAFETY: the data stay where they are until their pool drops them.
+            // SAFETY: a recycled place does not move, and the pool drops the value before the place is used
+            // again.
             unsafe { self.in_flight.hold(key, now) };
         }
         Some(())

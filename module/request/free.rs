@@ -1,4 +1,4 @@
-//! `peer.free`: gives a server back, and decides what its failure means.
+//! `peer.free`: gives a server back, and decides what a failure means.
 
 use affinity::policy::{Rules, Status, Unavailable};
 use affinity::servers::Event;
@@ -11,10 +11,10 @@ use crate::nginx::upstream::Peer;
 use crate::servers::evidence::{self, Failure};
 
 impl PeerData {
-    /// Gives back a peer that has failed, or whose answer is not wanted, or that is none of the
-    /// upstream's.
+    /// The slow path of `peer.free`: the peer has failed, or nginx goes on to the next server, or the server
+    /// is not among the peers.
     #[cold]
-    pub(super) fn free_otherwise(&self, pc: Peer<'_>, state: ngx_uint_t) {
+    pub(super) fn free_slow(&self, pc: Peer<'_>, state: ngx_uint_t) {
         let (mut state, has_failed) = (state, state != 0);
         {
             if !has_failed {
@@ -25,7 +25,8 @@ impl PeerData {
                 self.note_failure(pc, failure);
                 let is_judged_here = matches!(failure, Failure::Silent | Failure::Handshake);
                 if is_judged_here && self.affinity.policy.rules == Rules::Affinity {
-                    // Not for `max_fails` as well: new sessions would leave the server.
+                    // These failures are judged here. Counted by `max_fails` as well, they would keep new
+                    // sessions away from the server.
                     state &= !(NGX_PEER_FAILED as ngx_uint_t);
                 }
                 if self.held.replace(Held::Nothing) == Held::SessionServer {
@@ -41,7 +42,7 @@ impl PeerData {
         }
     }
 
-    /// Notes what a failure says of the server.
+    /// Records what a failure says about the server.
     pub(super) fn note_failure(&self, pc: Peer<'_>, failure: Failure) {
         let event = match failure {
             Failure::Unreachable(reason) => Event::Failed(reason),
@@ -49,7 +50,7 @@ impl PeerData {
             Failure::Stale | Failure::Handshake | Failure::Own => return,
         };
         let table = &self.sessions().table;
-        // nginx has noted when it began to connect.
+        // `start_time` is when nginx began to connect.
         let begun = match failure {
             Failure::Unreachable(_) => Tick::from_millis(self.upstream().start_time()),
             _ => nginx::now(),
@@ -60,12 +61,12 @@ impl PeerData {
         }
     }
 
-    /// Decides what becomes of a request that its session's server has failed.
+    /// Decides how a request goes on after its session's server has failed.
     pub(super) fn session_server_failed(&self, failure: Failure, state: &mut ngx_uint_t) {
         match failure {
             Failure::Stale if !self.forgiven.get() => {
-                // The server has closed an idle connection, or does so whenever it gets this request:
-                // the first time that is no failure, and the server is tried again.
+                // The server has closed an idle connection, or it closes the connection whenever it gets this
+                // request. The first time does not count as a failure: the server is tried again.
                 self.forgiven.set(true);
                 *state &= !(NGX_PEER_FAILED as ngx_uint_t);
                 self.target.set(Target::SessionServer);
@@ -74,7 +75,7 @@ impl PeerData {
                 }
             }
             Failure::Unreachable(_) => self.target.set(Target::Failed),
-            // NGINX Plus's rules know no other failure.
+            // NGINX Plus's rules do not distinguish other failures.
             _ if self.affinity.policy.rules == Rules::Plus => {
                 self.target.set(match *state & NGX_PEER_FAILED as ngx_uint_t {
                     0 => Target::Any,
@@ -82,7 +83,7 @@ impl PeerData {
                 });
                 self.status.set(Status::Unavailable);
             }
-            // It was sent the request: what another one answers moves nothing.
+            // The server has received the request: the response of another server does not move the session.
             _ => {
                 self.away.set(Away::Busy);
                 if self.affinity.policy.unavailable != Unavailable::Reject {
@@ -95,18 +96,19 @@ impl PeerData {
         }
     }
 
-    /// Sees to it that nginx asks for a server again exactly if there is one, or an answer of ours.
+    /// Sets `tries` so that nginx calls `peer.get` again only if that gives a server or a response of our
+    /// own.
     pub(super) fn decide_tries(&self, pc: Peer<'_>, has_failed: bool) {
         if self.affinity.policy.unavailable != Unavailable::Reject || self.session.get().is_none() {
             return;
         }
         match self.target.get() {
-            // nginx gives the try back itself.
+            // `peer.free` of the balancer does not use up this try.
             Target::SessionServer => (),
-            // nginx asks once more, and is told what becomes of the session; unless its cache has
-            // something that may be sent instead.
+            // One more call of `peer.get` decides about the session, unless nginx may send a stale response
+            // from its cache.
             Target::Failed if !self.request.allow_stale() => pc.set_tries(1),
-            // No other server takes a session over: the failure is the answer.
+            // No other server takes a session over: the client gets the failure.
             _ if has_failed && self.status.get() == Status::Hit => {
                 pc.set_tries(0);
                 pc.set_cached(false);

@@ -1,4 +1,4 @@
-//! What a request says of its session: the id, and what its response may change.
+//! The id of a request, and what its response may change.
 
 use affinity::mcp::Effects;
 use affinity::table::{Key, Kind, Table};
@@ -8,14 +8,14 @@ use crate::conf::value::{first_value, Read, Value};
 use crate::conf::{Affinity, Lookup};
 use crate::nginx::request::Request;
 
-/// Its strings live as long as the request.
+/// The id of a request. Its strings live as long as the request.
 #[derive(Clone, Copy)]
 pub struct RequestId {
-    /// What its response may change, in MCP mode.
+    /// What the response may change, in MCP mode.
     pub mcp: Option<Effects>,
-    /// What its id names. Of several ids it is the one that is asked for first.
+    /// The kind of the id. If the request has several ids, this is the first that is looked up.
     pub kind: Kind,
-    /// The id as the client sent it, to be recognised in the response; empty if there is none.
+    /// The id as the client sent it, for a comparison with the response; empty without an id.
     pub presented: &'static [u8],
     /// The key of the id, if there is one.
     pub key: Option<Key>,
@@ -25,8 +25,8 @@ impl RequestId {
     pub const NONE: RequestId =
         RequestId { mcp: None, kind: Kind::Session, presented: &[], key: None };
 
-    /// Reads it from a request, values by `read`; leaves some of it unread where that fails. `affinity` belongs
-    /// to an upstream whose sessions are in `table`.
+    /// Reads the id of a request; values are read by `read`. After an error the fields are incomplete.
+    /// `affinity` belongs to an upstream whose sessions are in `table`.
     #[inline(always)]
     pub fn read<E>(
         &mut self,
@@ -52,7 +52,7 @@ impl RequestId {
         }
     }
 
-    /// Reads what MCP puts into a request.
+    /// Reads the id of an MCP request.
     #[inline(never)]
     fn read_mcp<E>(
         &mut self,
@@ -75,7 +75,7 @@ impl RequestId {
     }
 }
 
-/// What an id is bound to; empty if it is bound to nothing.
+/// The value of `bind`; empty without `bind`.
 #[inline(always)]
 pub fn read_bind<'r, E>(
     bind: &Option<Value>,

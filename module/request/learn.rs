@@ -1,4 +1,4 @@
-//! What the headers of a response change.
+//! Learns, moves and ends sessions by the headers of a response.
 
 use core::ptr;
 
@@ -16,8 +16,8 @@ use crate::nginx::recycled;
 use crate::servers::evidence;
 
 impl PeerData {
-    /// The headers of the held peer's response are complete, and none has been sent. Gives what its
-    /// body may change, in MCP mode.
+    /// Called when the headers of the held peer's response are complete, and before the first is sent.
+    /// Returns what the body may change, in MCP mode.
     #[inline(always)]
     pub fn answered(&self) -> Option<Effects> {
         if self.sessions().is_troubled() {
@@ -35,7 +35,7 @@ impl PeerData {
         self.id.get().mcp
     }
 
-    /// The server has answered, whether its session or the balancer has led there.
+    /// Records that the server has answered.
     #[cold]
     pub(super) fn note_answer(&self) {
         let table = &self.sessions().table;
@@ -44,16 +44,15 @@ impl PeerData {
         }
     }
 
-    /// A part of the held peer's response is about to leave; `is_last` says whether it is marked as the last
-    /// one. With that the response has ended for the client, who may come back before nginx is done with the
-    /// server.
+    /// Called before a part of the held peer's response is sent; `is_last` says whether it is the last part.
+    /// After the last part the client may send its next request before nginx calls `peer.free`.
     pub fn leaves(&self, is_last: impl FnOnce() -> bool) {
         if !self.learned.get() && (self.upstream().has_all() || is_last()) {
             self.learn(self.held.get());
         }
     }
 
-    /// The held peer's response has ended, or the client has left.
+    /// Called when the held peer's response has ended, or the client has closed the connection.
     #[inline(always)]
     pub(super) fn ended(&self, held: Held) {
         if !self.learned.get() {
@@ -65,39 +64,39 @@ impl PeerData {
         self.in_flight.release(nginx::now());
     }
 
-    /// The response has ended, or there is none, and has changed nothing yet.
+    /// The response has ended, or there is none, and nothing was learned from it yet.
     #[cold]
     pub(super) fn ended_unlearned(&self, held: Held) {
         let answered = self.upstream().status() != 0;
         if answered && self.sessions().is_troubled() {
-            // What `error_page` replaces does not pass the header filter.
+            // A response that `error_page` replaces does not pass the header filter.
             self.note_answer();
         }
-        // nginx goes on elsewhere with the response's cookies, but without its other headers.
+        // After `X-Accel-Redirect` nginx keeps the response's cookies, but drops its other headers.
         let learns = self.affinity.policy.learn == Moment::End || self.upstream().is_redirected();
         if answered && learns && !self.is_from_cache() {
             self.learn(held);
         }
     }
 
-    /// Notes the server of a response whose body is still read: a slow client's part of it waits in a
-    /// file, and may have to be read by a thread.
+    /// Keeps the server of a response whose body is still read after `peer.free`: nginx has buffered a part
+    /// of it for a slow client, and may read that from a file.
     #[inline(never)]
     pub(super) fn note_server(&self) {
         let Some(name) = self.held_name() else { return };
         self.served.set(self.sessions().table.intern(name, nginx::now()));
         if self.served.get().is_none() {
-            self.complain_of_full_list(name);
+            self.report_full_list(name);
         }
     }
 
-    /// Changes what the response's headers change.
+    /// Applies what the response's headers say about the session.
     #[inline(never)]
     pub(super) fn learn(&self, held: Held) {
         self.learn_now(held);
     }
 
-    /// The same, inlined where most responses come by.
+    /// The same, inlined on the path of most responses.
     #[inline(always)]
     pub(super) fn learn_now(&self, held: Held) {
         self.learned.set(true);
@@ -118,7 +117,7 @@ impl PeerData {
         }
     }
 
-    /// Asks the policy what the response changes, and does it.
+    /// Applies the policy's decision about the response.
     #[inline(never)]
     pub(super) fn apply(&self, held: Held, status: u16, created: &[u8], ends: bool) {
         let Some(name) = self.held_name() else { return };
@@ -162,8 +161,8 @@ impl PeerData {
     }
 
     /// Whether the session's server has answered before, and nginx has redirected the request since
-    /// (`X-Accel-Redirect`, `error_page`). What the server says of the session is its first answer: what
-    /// follows answers a request that nginx has made of it.
+    /// (`X-Accel-Redirect`, `error_page`). Only the first response says something about the session: a later
+    /// one belongs to a request that nginx has changed.
     #[cold]
     pub(super) fn was_answered_before(&self) -> bool {
         let is_earlier = |data: &PeerData| {
@@ -175,7 +174,7 @@ impl PeerData {
         recycled::find::<PeerData>(self.request.pool(), is_earlier).is_some()
     }
 
-    /// Further ids of the response beside the first: cookies of the same name.
+    /// Further ids of the response besides the first: cookies of the same name.
     pub(super) fn created_besides(&self, first: &[u8]) -> Few<'static> {
         if first.is_empty() {
             return Few::default();

@@ -1,4 +1,4 @@
-//! What nginx holds of a request, for `affinity::mcp` to read.
+//! The parts of a request that `affinity::mcp` reads.
 
 use core::cell::RefCell;
 
@@ -10,8 +10,8 @@ use crate::nginx::headers::Header;
 use crate::nginx::per_worker::PerWorker;
 use crate::nginx::request::Request;
 
-/// What a request says to MCP servers. Of a header that comes twice the first counts; lines of
-/// `Mcp-Session-Id` that differ make the request ambiguous.
+/// The MCP message of a request. Of several headers of a name the first counts; different values of
+/// `Mcp-Session-Id` make the request ambiguous.
 pub fn of(r: Request<'_>) -> Message<'_> {
     let mut message = Message {
         verb: match r.method() {
@@ -28,7 +28,7 @@ pub fn of(r: Request<'_>) -> Message<'_> {
         target: r.unparsed_uri(),
     };
     for header in r.headers_in() {
-        // All that matter begin alike.
+        // All headers of MCP begin with `mcp-`.
         if header.begins_with(b'm') {
             add(&mut message, header);
         }
@@ -36,22 +36,22 @@ pub fn of(r: Request<'_>) -> Message<'_> {
     message
 }
 
-// Out of line: hardly any header comes here.
+// Out of line: few headers come here.
 #[inline(never)]
 fn add<'r>(message: &mut Message<'r>, header: Header<'r>) {
     message.add_header(header.lowcase_name().unwrap_or_default(), header.value());
 }
 
-/// Room for ids that must be decoded, one at a time.
+/// The buffer for an id that must be decoded.
 static SCRATCH: PerWorker<RefCell<Id>> = PerWorker::new(RefCell::new(Id::new()));
 
-/// Calls `f` with the id that a request carries, if any, and what it names. `f` must not do so again.
+/// Calls `f` with the kind and the id of a request, if it has one. `f` must not call this function again.
 pub fn with_id<T>(message: &Message<'_>, f: impl FnOnce(Kind, &[u8]) -> T) -> Option<T> {
     let mut scratch = SCRATCH.try_borrow_mut().ok()?;
     message.id(&mut scratch).map(|(kind, id)| f(kind, id))
 }
 
-/// The same with the id that is asked for where the first one is unknown.
+/// The same with the id that is looked up after an unknown first one.
 pub fn with_second_id<T>(message: &Message<'_>, f: impl FnOnce(Kind, &[u8]) -> T) -> Option<T> {
     let mut scratch = SCRATCH.try_borrow_mut().ok()?;
     message.second_id(&mut scratch).map(|(kind, id)| f(kind, id))

@@ -1,4 +1,4 @@
-//! One request at an upstream with sessions: what nginx's calls keep between them.
+//! One request at an upstream with sessions: its state between the calls of nginx.
 
 mod absence;
 mod bind;
@@ -34,41 +34,41 @@ use crate::peers::tried::RoundRobin;
 use crate::worker::in_flight::InFlight;
 use crate::zone::sessions::Sessions;
 
-/// One request on its way through an upstream with sessions; lives as long as the request's pool.
+/// The state of a request at an upstream with sessions; it lives as long as the request's pool.
 ///
-/// It changes in cells: nginx calls with the one pointer, and a call may come while another one runs.
+/// It changes in cells: nginx may call while another call with the same pointer runs.
 pub struct PeerData {
-    /// Holds the request's session as well: that of its id, or the one that it has just got.
+    /// Keeps the request's session alive: that of its id, or the one that was just learned.
     in_flight: InFlight,
-    /// The request that these data go with.
+    /// The request of these data.
     request: Request<'static>,
-    /// Lives as long as the configuration, which outlives its requests.
+    /// The upstream's parameters; the configuration outlives its requests.
     affinity: &'static Affinity,
     inner: Inner,
     id: Cell<RequestId>,
-    /// The server of its session.
+    /// The server of the session.
     session: Cell<Option<ServerId>>,
     status: Cell<Status>,
-    /// What `peer.get` is to do next.
+    /// What the next `peer.get` does.
     target: Cell<Target>,
-    /// What is known of the peer that the request holds.
+    /// Which peer the request holds.
     held: Cell<Held>,
-    /// What the response changes has been changed.
+    /// Whether the response's headers have been applied.
     learned: Cell<bool>,
-    /// Another server was chosen, and why.
+    /// Whether and why another server than the session's is chosen.
     away: Cell<Away>,
-    /// A kept connection that its server had closed was forgiven.
+    /// Whether a failure on a stale kept connection was forgiven; that happens once.
     forgiven: Cell<bool>,
-    /// What it holds is no peer of the upstream, but an address that has left DNS.
+    /// Whether the server that is held is not a peer of the upstream, but an address that has left DNS.
     departed: Cell<bool>,
-    /// The body of the response is read as it passes, and has not given its id yet.
+    /// Whether the body of the response is read, and no id was found yet.
     watching: Cell<bool>,
-    /// The server of a response whose body still passes when its peer has been given back.
+    /// The server of a response whose body is still read after `peer.free`.
     served: Cell<Option<ServerId>>,
 }
 
-/// In place of our context of a request: its id was read in PRECONTENT. No pointer is as low as that, but
-/// null.
+/// The context of a request whose id was read in PRECONTENT and which has no [`PeerData`] yet. Every pointer
+/// to data is greater.
 const MARK: *mut c_void = ptr::without_provenance_mut(1);
 
 impl Recycled for PeerData {
@@ -80,43 +80,44 @@ impl Recycled for PeerData {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Target {
-    /// Ask the zone first.
+    /// Look the id up first.
     ToLookUp,
-    /// Ask the balancer.
+    /// Let the balancer choose.
     Any,
     /// Take the session's server.
     SessionServer,
-    /// Decide what to do after the session's server could not be reached by this request.
+    /// Decide again: this request could not reach the session's server.
     Failed,
-    /// None: the request's ids contradict each other.
+    /// Reject: the request's ids contradict each other.
     Ambiguous,
 }
 
-/// Why a request of a session is not with its server.
+/// Why a request is not at its session's server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Away {
-    /// It is, or has no session.
+    /// It is there, or has no session.
     No,
-    /// The server cannot be reached: another one serves in its stead.
+    /// The server cannot be reached: another one serves instead.
     Unreachable,
-    /// The server is full, or has been sent the request and failed, or is in the upstream that the request
-    /// comes from (`X-Accel-Redirect`, `error_page`).
+    /// The server is full, or failed after it had received the request, or is in the upstream that the
+    /// request was redirected from (`X-Accel-Redirect`, `error_page`).
     Busy,
 }
 
+/// The peer that a request holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
-    /// None, or no longer.
+    /// None.
     Nothing,
-    /// That of the session.
+    /// The session's server.
     SessionServer,
-    /// One that the balancer chose.
+    /// A server that the balancer or a stand-in's rank has chosen.
     Chosen,
 }
 
 impl PeerData {
-    /// Makes the data of a request, over what the balancer has set up; `None` without memory, or where the
-    /// request is at no upstream.
+    /// Makes the data of a request after the balancer's `peer.init`; `None` if memory is short or the request
+    /// is at no upstream.
     fn create(
         r: Request<'static>,
         affinity: &'static Affinity,
@@ -145,29 +146,30 @@ impl PeerData {
         Some(data)
     }
 
-    /// The data in a request's context; `None` if all that is there is our mark.
+    /// The data in a request's context; `None` if the context is empty or [`MARK`].
     #[inline(always)]
     fn in_context<'r>(r: Request<'r>) -> Option<&'r PeerData> {
         let context = r.context(&nginx::MODULE);
-        // One comparison, for the mark and for null.
-        // SAFETY: only `create` sets the context, to data that live as long as the request.
+        // One comparison for null and `MARK`.
+        // SAFETY: any other context was set by `create`, to data that live as long as the request.
         (context > MARK).then(|| unsafe { &*context.cast::<PeerData>() })
     }
 
-    /// The data of a request whose response comes from the peer that it holds.
+    /// The data of a request whose response is from the peer that it holds, not from nginx's cache.
     pub fn current<'r>(r: Request<'r>) -> Option<&'r PeerData> {
         let data = PeerData::in_context(r)?;
         (data.held.get() != Held::Nothing && !data.is_from_cache()).then_some(data)
     }
 
-    /// The data of the last upstream with sessions that a request has been to.
+    /// The data of the request's last upstream with sessions.
     pub fn last<'r>(r: Request<'r>) -> Option<&'r PeerData> {
-        // An internal redirect clears the context, but the data stay in the request's pool, the latest first.
+        // An internal redirect clears the context, but the pool keeps the data, and `find` returns the
+        // latest.
         PeerData::in_context(r)
             .or_else(|| recycled::find::<PeerData>(r.pool(), |data| data.request == r))
     }
 
-    /// Whether the response is an earlier one: from nginx's cache, perhaps confirmed by the server.
+    /// Whether the response is from nginx's cache, also if the server has confirmed it (304).
     fn is_from_cache(&self) -> bool {
         #[cfg(ngx_feature = "http_cache")]
         let from_cache = self.request.has_cache()
@@ -181,12 +183,12 @@ impl PeerData {
         self.status.get()
     }
 
-    /// Calls `f` with the address that the request's session is bound to, if any.
+    /// Calls `f` with the address of the session's server, if the request has a session.
     pub fn with_bound_address<T>(&self, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
         self.sessions().with_address(self.session.get()?, f)
     }
 
-    /// Notes whether the body of the response is read as it passes.
+    /// Sets whether the body of the response is read.
     pub fn set_watching(&self, watching: bool) {
         self.watching.set(watching);
     }
@@ -197,13 +199,13 @@ impl PeerData {
 
     #[inline(always)]
     fn upstream(&self) -> Upstream<'static> {
-        // SAFETY: the request has had its upstream since before `create`.
+        // SAFETY: `create` has found an upstream, and nginx only ever replaces `r->upstream`.
         unsafe { self.request.upstream().unwrap_unchecked() }
     }
 
     #[inline(always)]
     fn block(&self) -> Block<'static> {
-        // SAFETY: nginx notes there where it has got the peers from, before `peer.init`.
+        // SAFETY: nginx sets `u->upstream` before it calls `peer.init`, hence before `create`.
         unsafe { self.upstream().block().unwrap_unchecked() }
     }
 
@@ -212,10 +214,10 @@ impl PeerData {
         UpstreamConf::of(self.block())
     }
 
-    /// What the balancer keeps of the request.
+    /// The balancer's data of the request.
     #[inline(always)]
     fn peers(&self) -> RoundRobin<'static> {
-        // SAFETY: `init_peer` has found such data there before it put our hooks over the balancer's.
+        // SAFETY: `init_peer` has called `RoundRobin::find` with these data before it installed our hooks.
         unsafe { RoundRobin::again(self.block(), self.inner.data).unwrap_unchecked() }
     }
 
@@ -233,7 +235,7 @@ impl PeerData {
         }
     }
 
-    /// The key of an id that the request or its response gives.
+    /// The key of an id of the request or its response.
     #[inline(always)]
     fn key(&self, kind: Kind, id: &[u8]) -> Result<Key, OutOfMemory> {
         let bind = read_bind(&self.affinity.bind, self.request, Value::eval)?;
@@ -241,9 +243,9 @@ impl PeerData {
     }
 
     #[cold]
-    fn tell(&self, server: ServerId, notice: Notice) {
-        let tell = |address: &[u8]| notices::tell(self.zone_name(), address, notice);
-        let _ = self.sessions().with_address(server, tell);
+    fn log_notice(&self, server: ServerId, notice: Notice) {
+        let log = |address: &[u8]| notices::log(self.zone_name(), address, notice);
+        let _ = self.sessions().with_address(server, log);
     }
 
     fn zone_name(&self) -> ngx_str_t {
@@ -251,14 +253,14 @@ impl PeerData {
     }
 
     #[cold]
-    fn complain_of_full_list(&self, name: &[u8]) {
-        // Not the connection's log: that adds the request line, which may hold an id.
+    fn report_full_list(&self, name: &[u8]) {
+        // Not the connection's log: that adds the request line, which may contain an id.
         let log = Cycle::running().log();
         self.affinity.zone.report_full_list(log, nginx::now(), name);
     }
 }
 
-/// With the request's pool, when its line in the access log has been written.
+/// Runs with the request's pool, after the request's line in the access log.
 impl Drop for PeerData {
     fn drop(&mut self) {
         self.sessions().count_request(self.status.get(), self.session.get());

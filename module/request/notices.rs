@@ -1,7 +1,7 @@
-//! Info lines of MCP mode: answers that were not understood, and ids that two servers have claimed.
+//! Info lines of MCP mode: responses without the id that they should have, and ids of two servers.
 //!
-//! They name the zone, the server and the keyed hash of an id, never the id. They go to nginx's main
-//! log, since the log of a connection adds the request line, which may hold an id.
+//! They contain the zone, the server and the keyed hash of an id, never the id. They go to nginx's main
+//! log: the log of a connection adds the request line, which may contain an id.
 
 use core::cell::Cell;
 
@@ -14,23 +14,23 @@ use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::PerWorker;
 use crate::nginx::pool::string;
 
-/// A worker writes no more than one line of a kind in this time (milliseconds).
+/// A worker writes at most one line of a kind in this time (milliseconds).
 const EVERY: u64 = 1000;
 
-/// What there is to tell.
+/// The content of a line.
 #[derive(Clone, Copy)]
 pub enum Notice {
-    /// A body gives no id.
+    /// A body contains no id.
     Refused(Fault),
-    /// An id was bound to another server, and follows this one now.
+    /// An id was bound to another server, and is bound to this one now.
     Moved(Key),
     /// An id is bound to another server, and stays there.
     Kept(Key),
-    /// The target of an `endpoint` event has been announced by another server, and names no session.
+    /// Another server has announced the same target of an `endpoint` event: it is no id of a session.
     Shared(Key),
 }
 
-/// How many kinds there are.
+/// The number of kinds.
 const KINDS: usize = 6;
 
 impl Notice {
@@ -46,19 +46,20 @@ impl Notice {
     }
 }
 
-/// When this worker has written the last line of each kind.
-static TOLD: PerWorker<[Cell<Option<Tick>>; KINDS]> =
+/// When this worker wrote the last line of each kind.
+static LAST: PerWorker<[Cell<Option<Tick>>; KINDS]> =
     PerWorker::new([const { Cell::new(None) }; KINDS]);
 
-/// Writes a line, unless there was one of its kind a moment ago; `server` is the one that answered.
+/// Writes a line, unless one of its kind was written less than [`EVERY`] ago. `server` is the one that
+/// answered.
 #[cold]
-pub fn tell(zone: ngx_str_t, server: &[u8], notice: Notice) {
+pub fn log(zone: ngx_str_t, server: &[u8], notice: Notice) {
     let now = nginx::now();
-    let Some(told) = TOLD.get(notice.kind()) else { return };
-    if told.get().is_some_and(|last| now.since(last) < Span::from_millis(EVERY)) {
+    let Some(last) = LAST.get(notice.kind()) else { return };
+    if last.get().is_some_and(|last| now.since(last) < Span::from_millis(EVERY)) {
         return;
     }
-    told.set(Some(now));
+    last.set(Some(now));
     let server = string(server);
     let write = |text: &str, key: Option<Key>| {
         let log = Cycle::running().log();

@@ -1,12 +1,12 @@
 //! Prefetches the session of a request. Runs in PRECONTENT; `peer.init` reads the session.
 //!
-//! Of a million sessions hardly any is in the processor's cache, and to wait for one costs more than
-//! all else that is done for it. Between its last phase before the content and the choice of a server
-//! nginx has enough to do: it makes the upstream's request.
+//! Of a million sessions hardly any is in the processor's cache, and the wait for one costs more than the
+//! rest of the lookup. Between PRECONTENT and the choice of a server nginx makes the upstream's request,
+//! which takes longer than the prefetch.
 //!
-//! What was read here is used in `peer.init` only where nothing runs in between that can change the
-//! request's headers ([`is_settled`]). Elsewhere it is a hint for the processor's cache alone: id and
-//! `bind` are read again. `bind` decides who may use a session.
+//! `peer.init` uses the id that was read here only if nothing in between can change the request's headers
+//! ([`is_settled`]). Otherwise this is only a prefetch: `peer.init` reads the id and `bind` again, because
+//! `bind` decides which client may use a session.
 //!
 //! The upstream is not known in PRECONTENT. The guess is the upstream of the location's last request. A wrong
 //! guess costs one wasted prefetch.
@@ -32,15 +32,15 @@ use crate::nginx::per_worker::PerWorker;
 use crate::nginx::request::Request;
 use crate::nginx::{self, DECLINED, ERROR, OK};
 
-/// What was read of a request, for an upstream.
+/// The id that was read last, with its request and upstream.
 ///
 /// Valid only if
 /// 1. the request's context is [`MARK`], and
 /// 2. `request` and `affinity` are the caller's.
 ///
-/// nginx clears (1) for a new request and for an internal redirect; (2) fails when another request was read
-/// since (a request may have to wait, for its body or for the name of its upstream). `id` is not to be read before
-/// both are checked: its pointers may dangle.
+/// nginx clears (1) for a new request and for an internal redirect. (2) fails when another request was read
+/// since: a request may wait for its body or for the name of its upstream. Do not read `id` before both are
+/// checked: its pointers may dangle.
 struct Last {
     request: Cell<*const ngx_http_request_t>,
     affinity: Cell<*const Affinity>,
@@ -53,18 +53,18 @@ static LAST: PerWorker<Last> = PerWorker::new(Last {
     id: Cell::new(RequestId::NONE),
 });
 
-/// Has each request looked at, if any upstream can profit.
+/// Installs the handler of PRECONTENT, if any upstream prefetches.
 ///
-/// Handlers of a phase run in the reverse order of modules, and nearly all stand behind this one:
-/// they run before it.
+/// Handlers of a phase run in the reverse order of modules. Nearly all modules are behind this one, so their
+/// handlers run before it.
 pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
-    // SAFETY: nginx passes the configuration that it reads, for this call.
+    // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     let mut cf = unsafe { Conf::new(cf) };
     if !MainConf::of(&mut cf).is_some_and(|main| main.prefetches) {
         return OK;
     }
-    // SAFETY: that is what the core module makes. nginx has made the phases, and fills them again for each
-    // configuration.
+    // SAFETY: `ngx_http_core_module` makes this type. nginx has initialised the arrays of the phases, and
+    // makes them again for each configuration.
     unsafe {
         let core = cf.main_conf::<ngx_http_core_main_conf_t>(&raw const ngx_http_core_module);
         let Some(core) = core else { return ERROR };
@@ -78,7 +78,8 @@ pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
 }
 
 unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request in a location. What is kept of it is looked at as long as it lives.
+    // SAFETY: nginx passes a live request. `LAST` keeps its id, and the conditions there exclude a use after
+    // the request has ended.
     let r = unsafe { Request::<'static>::new(r) };
     if let Some(affinity) = LocationConf::of(r).and_then(|location| location.last.get()) {
         prefetch(r, affinity);
@@ -89,9 +90,10 @@ unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
 #[inline(always)]
 fn prefetch(r: Request<'static>, affinity: &Affinity) -> Option<()> {
     let table = &affinity.zone.sessions()?.table;
-    // Invalid until it is complete.
+    // `LAST` is invalid until it is complete.
     LAST.request.set(ptr::null());
-    // SAFETY: nothing that is called from here comes back to this file.
+    // SAFETY: this is the only reference to `LAST.id`: `id.read` with `header_only` runs no code of other
+    // modules.
     let id = unsafe { &mut *LAST.id.as_ptr() };
     id.read(r, affinity, table, Value::header_only).ok()?;
     if let Some(key) = id.key {
@@ -105,24 +107,25 @@ fn prefetch(r: Request<'static>, affinity: &Affinity) -> Option<()> {
     Some(())
 }
 
-/// Whether the headers of a request, which is at our handler of PRECONTENT, stay as they are until `peer.init`.
+/// Whether the headers of a request, which is at our handler of PRECONTENT, stay as they are until
+/// `peer.init`.
 ///
-/// - This is the last handler of its phase, on this run: ngx_lua moves its handler of
-///   `precontent_by_lua` behind all others when it runs first. Which handlers stand behind this one
-///   follows from its place, since handlers move within the phase only.
-/// - Nothing else holds the request: subrequests (`mirror`) share the elements of its headers, and
-///   run while its body is awaited. For a subrequest this is never true.
-/// - No filter of request bodies is loaded but nginx's own: see [`begin_worker`].
+/// - This handler is the last of its phase in this run. (ngx_lua moves its handler of `precontent_by_lua`
+///   behind all others when it runs first. Handlers move only within the phase, so the index of this one
+///   shows whether others follow.)
+/// - Nothing else holds the request: subrequests (`mirror`) share the elements of its headers, and run while
+///   nginx reads its body. For a subrequest this is never true.
+/// - No filter of request bodies but nginx's own is loaded: see [`begin_worker`].
 ///
-/// What leads a request elsewhere (`error_page`, `ngx.exec`, `X-Accel-Redirect`, `js_content`)
-/// empties its contexts, and with them the mark.
+/// A redirect (`error_page`, `ngx.exec`, `X-Accel-Redirect`, `js_content`) clears the request's contexts, and
+/// with them [`MARK`].
 #[inline(always)]
 fn is_settled(r: Request<'_>, affinity: &Affinity) -> bool {
     r.phase_handler() == affinity.last_handler.get() && r.references() == 1
 }
 
-/// Notes for each upstream which handler is the last one of PRECONTENT. None is where a filter of
-/// request bodies stands behind nginx's own, which may change headers while it reads a body. It is to be called
+/// Stores the index of PRECONTENT's last handler in each upstream. It stays [`NO_HANDLER`] if another filter
+/// of request bodies than nginx's own is loaded: that may change headers while a body is read. To be called
 /// when a worker starts.
 pub fn begin_worker(cycle: Cycle<'_>) {
     let Some(last) = last_handler(cycle) else { return };
@@ -132,7 +135,7 @@ pub fn begin_worker(cycle: Cycle<'_>) {
 }
 
 fn last_handler(cycle: Cycle<'_>) -> Option<ngx_int_t> {
-    // SAFETY: that is what the core module makes; nginx ends its list of handlers with an empty one.
+    // SAFETY: `ngx_http_core_module` makes this type; the list of handlers ends with one without a checker.
     unsafe {
         let nginx_alone = ngx_http_top_request_body_filter.is_some_and(|filter| {
             ptr::fn_addr_eq(filter, ngx_http_request_body_save_filter as BodyFilter)
@@ -155,7 +158,7 @@ type BodyFilter = unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_chain_t
 type Checker =
     unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_phase_handler_t) -> ngx_int_t;
 
-/// Whether the id of a request was read for its upstream, and stands in [`last`].
+/// Whether [`last`] is the id of this request, read for this upstream.
 #[inline(always)]
 pub fn is_read(r: Request<'_>, affinity: &Affinity) -> bool {
     r.context(&nginx::MODULE) == MARK
@@ -163,11 +166,11 @@ pub fn is_read(r: Request<'_>, affinity: &Affinity) -> bool {
         && ptr::eq(LAST.affinity.get(), affinity)
 }
 
-/// Reads the id of a request whose upstream was not guessed, so that it stands in [`last`]. What was read of
-/// another request that waits is forgotten.
+/// Reads the id of a request whose upstream was not guessed; [`last`] then returns it. The id of another
+/// request that waits becomes invalid.
 #[cold]
 pub fn read(r: Request<'static>, affinity: &Affinity, table: &Table) -> Result<(), OutOfMemory> {
-    // Whatever a variable's handler does, it is done before `LAST` is written.
+    // A variable's handler may run requests: `LAST` is written only after all of them.
     let mut id = RequestId::NONE;
     id.read(r, affinity, table, Value::eval)?;
     if let Some(key) = id.key {
@@ -178,17 +181,17 @@ pub fn read(r: Request<'static>, affinity: &Affinity, table: &Table) -> Result<(
     Ok(())
 }
 
-/// What was read last.
+/// The id that was read last.
 ///
 /// # Safety
-/// Called in `peer.init` of the request that [`is_read`] is true for, or that [`read`] has read: no other request
-/// is at a phase meanwhile.
+/// Called in `peer.init` of a request for which [`is_read`] is true or which [`read`] has just read, with no
+/// call of another request's handlers in between.
 #[inline(always)]
 pub unsafe fn last() -> RequestId {
     LAST.id.get()
 }
 
-/// Has the next request of the location prefetch its session for this upstream.
+/// Stores the upstream for which the location's next request prefetches its session.
 pub fn note(r: Request<'_>, affinity: &'static Affinity) {
     if let Some(location) = LocationConf::of(r) {
         location.last.set(Some(affinity));

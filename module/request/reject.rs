@@ -1,9 +1,9 @@
-//! An answer of our own instead of the upstream's.
+//! A response of our own instead of the upstream's.
 //!
-//! `peer.init` and `peer.get` can only fail, and nginx would then answer 500 or 502. But a request
-//! whose upstream part was finalised already is left alone by that failure (nginx checks
-//! `u->cleanup` first), so we end that part ourselves, finalise the request with the status
-//! wanted, by nginx's own means (`error_page`, `add_header … always`, the access log), and fail.
+//! `peer.init` and `peer.get` can only fail, and nginx then answers 500 or 502. But nginx ignores the failure
+//! if the request's upstream is finalised (it tests `u->cleanup` first). So this file finalises the upstream,
+//! then the request with the right status, and the hook fails. `error_page`, `add_header … always` and the
+//! access log work as for every response.
 
 use core::mem;
 
@@ -20,10 +20,9 @@ use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
 use crate::nginx::{send, ERROR};
 
-/// Answers the request; the hook that called must return the result at once, and touch neither
-/// request nor upstream after. `body` is JSON; without one, or where `error_page` has another, nginx
-/// finds the answer's body. It is to be called from `peer.init` or `peer.get` of the request's upstream, with no
-/// peer taken.
+/// Rejects the request. The calling hook must return the result at once, and must not use the request or the
+/// upstream after the call. `body` is JSON; without one, or where `error_page` has a page, nginx makes the
+/// body. To be called from `peer.init` or `peer.get` of the request's upstream, with no peer taken.
 pub fn send(
     r: Request<'_>,
     u: Upstream<'_>,
@@ -36,8 +35,8 @@ pub fn send(
         Rejection::Unavailable => NGX_HTTP_SERVICE_UNAVAILABLE,
         Rejection::Ambiguous => NGX_HTTP_BAD_REQUEST,
     } as ngx_int_t;
-    // SAFETY: the request is live, and stays so until the hook's caller gives up its reference:
-    // both finalisations below consume one that is taken for them here.
+    // SAFETY: the request is alive, and stays so until the hook's caller gives its reference back: each of
+    // the two finalisations below gives back a reference that is added here.
     unsafe {
         let Some(end_upstream) = (*u.raw()).cleanup.as_ref().copied().flatten() else {
             return ERROR;
@@ -47,7 +46,7 @@ pub fn send(
 
         end_upstream(r.raw().cast());
         if rejection == Rejection::Unavailable {
-            // Without memory for it, the answer goes without the header.
+            // If memory is short, the response has no `Retry-After`.
             let _ = add_retry_after(r, retry_after);
         }
         let result = match body {
@@ -59,10 +58,10 @@ pub fn send(
     ERROR
 }
 
-/// Whether the configuration has a page of its own for this status, as
-/// `ngx_http_special_response_handler` looks for one.
+/// Whether the configuration has an `error_page` for this status, by the rules of
+/// `ngx_http_special_response_handler`.
 fn has_error_page(r: Request<'_>, status: ngx_int_t) -> bool {
-    // SAFETY: that is what the core module makes for a location, and its array holds such pages.
+    // SAFETY: `ngx_http_core_module` makes this type for a location, with an array of this type or null.
     let pages = unsafe {
         let core = r.loc_conf::<ngx_http_core_loc_conf_t>(&raw const ngx_http_core_module);
         let pages = core.and_then(|core| core.error_pages.as_ref());
@@ -71,11 +70,11 @@ fn has_error_page(r: Request<'_>, status: ngx_int_t) -> bool {
     pages.iter().any(|page| page.status == status) && r.may_have_error_page()
 }
 
-/// Sends the answer, whose header has not been sent.
+/// Sends a response in JSON; its header must not have been sent.
 fn send_json(r: Request<'_>, status: ngx_int_t, body: &'static str) -> ngx_int_t {
-    // SAFETY: the request is live; a value without code is its text, and nginx only reads it.
+    // SAFETY: the request is alive. A complex value without code is its text, and nginx only reads it.
     unsafe {
-        // As nginx does before any answer of its own.
+        // nginx does the same before each special response.
         if r.is_main() {
             let connection = &*r.connection();
             for event in [connection.read, connection.write] {
@@ -84,7 +83,7 @@ fn send_json(r: Request<'_>, status: ngx_int_t, body: &'static str) -> ngx_int_t
                 }
             }
         }
-        // Else the status of an `error_page` that has led here would stand in its place.
+        // Otherwise the status of an `error_page` that has redirected the request here would be sent.
         (*r.raw()).err_status = status as _;
         let mut value: ngx_http_complex_value_t = mem::zeroed();
         value.value = string(body.as_bytes());

@@ -1,4 +1,4 @@
-//! `peer.init`: which server holds the session of a request?
+//! `peer.init`: looks up the server of a request's session.
 
 use affinity::mcp::Effects;
 use affinity::policy::{Presented, Route, Rules, Unknown};
@@ -15,13 +15,13 @@ use crate::nginx::{self, ERROR, OK};
 use crate::peers::hooks;
 use crate::peers::tried::RoundRobin;
 
-/// Begins a request of an upstream with sessions.
+/// `peer.init` of an upstream with sessions.
 pub unsafe extern "C" fn init_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes a live request on its way to an upstream that has our hook. What keeps the request
-    // goes with its pool, and the configuration outlives its requests.
+    // SAFETY: nginx passes a live request and its upstream. All that keeps the request is in its pool and is
+    // dropped with that; the configuration outlives its requests.
     let (r, block) = unsafe { (Request::<'static>::new(r), Block::<'static>::new(us)) };
     let Some(conf) = UpstreamConf::of(block) else {
         return ERROR;
@@ -37,19 +37,20 @@ pub unsafe extern "C" fn init_peer(
         return ERROR;
     }
     precontent::note(r, affinity);
-    // SAFETY: the hook gets what nginx has passed to ours.
+    // SAFETY: a `peer.init` hook of this upstream, called with the arguments of ours.
     if unsafe { init(r.raw(), us) } != OK {
         return ERROR;
     }
     let Some(peer) = r.upstream().map(Upstream::peer) else {
         return ERROR;
     };
-    // SAFETY: the balancer has just made the data for this request, and keeps a list of peers: the others have
-    // been noted as foreign.
+    // SAFETY: the balancer's `peer.init` has just set the data, in the request's pool. The balancer keeps a
+    // list of peers: a foreign one has `init_without_session` as its hook.
     if unsafe { RoundRobin::find(block, peer.data()) }.is_none() {
         return begin_without_session(r, block);
     }
-    // SAFETY: this is `peer.init`, and the request's id has just been read, or is so still.
+    // SAFETY: this is `peer.init`. `is_read` was true or `read` has just succeeded, and since then only the
+    // balancer's `peer.init` has run.
     let id = || unsafe { precontent::last() };
     let Some(data) = PeerData::create(r, affinity, sessions, id) else {
         return ERROR;
@@ -63,22 +64,22 @@ pub unsafe extern "C" fn init_peer(
     }
 }
 
-/// Begins a request of an upstream whose balancer chooses the server itself.
+/// `peer.init` of an upstream with a foreign balancer.
 pub unsafe extern "C" fn init_without_session(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes a live request on its way to an upstream that has our hook. What keeps the request
-    // goes with its pool, and the configuration outlives its requests.
+    // SAFETY: nginx passes a live request and its upstream. All that keeps the request is in its pool and is
+    // dropped with that; the configuration outlives its requests.
     let (r, block) = unsafe { (Request::<'static>::new(r), Block::<'static>::new(us)) };
     match UpstreamConf::of(block).and_then(|conf| conf.balancer.init_peer.get()) {
-        // SAFETY: the hook gets what nginx has passed to ours.
+        // SAFETY: a `peer.init` hook of this upstream, called with the arguments of ours.
         Some(init) if unsafe { init(r.raw(), us) } == OK => begin_without_session(r, block),
         _ => ERROR,
     }
 }
 
-/// Leaves a request to such a balancer: no session is looked up or learned.
+/// Leaves a request to a foreign balancer: no session is looked up or learned.
 #[cold]
 fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_t {
     let Some(conf) = UpstreamConf::of(block) else {
@@ -98,7 +99,7 @@ fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_
 }
 
 impl PeerData {
-    /// Asks the zone where the request's id leads, and notes it as the target.
+    /// Looks up the request's id, and sets the target.
     #[inline(always)]
     pub(super) fn look_up(&self) -> Route {
         let now = nginx::now();
@@ -108,12 +109,12 @@ impl PeerData {
                 return self.found(key, session.server, now);
             }
         }
-        self.look_up_otherwise(now)
+        self.look_up_slow(now)
     }
 
-    /// The same wherever the session is, if there is one, and by any rules.
+    /// The slow path: the session is not found at the first try, or the rules are those of NGINX Plus.
     #[cold]
-    pub(super) fn look_up_otherwise(&self, now: Tick) -> Route {
+    pub(super) fn look_up_slow(&self, now: Tick) -> Route {
         self.target.set(Target::Any);
         let (sessions, limits) = (self.sessions(), &self.affinity.limits);
         let visit = |key| match self.affinity.policy.rules {
@@ -138,7 +139,7 @@ impl PeerData {
         }
     }
 
-    /// The id that was asked for first leads nowhere.
+    /// Continues after the first id was unknown: with a second id, or without a session.
     pub(super) fn look_up_second(&self, first: Key, now: Tick) -> Route {
         let sessions = self.sessions();
         let mut presented = Presented::Unknown(self.id.get().kind);
@@ -161,14 +162,14 @@ impl PeerData {
         self.decide(presented)
     }
 
-    /// The first of the request's other cookies of the same name that is the id of a session: a browser
-    /// sends several if they have been set with different paths or domains.
+    /// The first of the request's other cookies of the same name that is the id of a session. A browser sends
+    /// several cookies of a name if they were set with different paths or domains.
     pub(super) fn find_other_cookie(
         &self,
         visit: impl Fn(Key) -> Option<Session>,
     ) -> Option<(&'static [u8], Key, Session)> {
         let Lookup::Values(values) = &self.affinity.lookup else { return None };
-        // Those of the value that counts, which is the first that is given.
+        // The cookies of the value that counts: the first that is not empty.
         let cookies = values.iter().find_map(|value| {
             let cookies = value.cookie().and_then(|cookie| cookie.sent(self.request));
             let cookies = cookies.unwrap_or_default();
@@ -182,12 +183,13 @@ impl PeerData {
         })
     }
 
-    /// The id leads to a server.
+    /// Sets the session that was found.
     #[inline(always)]
     pub(super) fn found(&self, key: Key, server: ServerId, now: Tick) -> Route {
         self.session.set(Some(server));
         match self.affinity.policy.rules {
-            // SAFETY: the data stay where they are until their pool drops them.
+            // SAFETY: a recycled place does not move, and the pool drops the value before the place is used
+            // again.
             Rules::Affinity => unsafe { self.in_flight.hold(key, now) },
             Rules::Plus => self.in_flight.note(key),
         }
@@ -195,7 +197,7 @@ impl PeerData {
         self.decide(Presented::Session)
     }
 
-    /// Looks up the id of a request before a server is asked for, so that it can be rejected.
+    /// Looks up the id before `peer.get`, so that the request can be rejected in `peer.init`.
     #[inline(never)]
     pub(super) fn begin_with_lookup(&self) -> ngx_int_t {
         match self.look_up() {

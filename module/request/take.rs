@@ -1,4 +1,4 @@
-//! `peer.get`: takes the session's server, asks the balancer, or answers.
+//! `peer.get`: takes the session's server, lets the balancer choose, or rejects the request.
 
 use affinity::mcp::Effects;
 use affinity::policy::{self, Absence, Rejection, Route, Rules, Unavailable};
@@ -22,19 +22,19 @@ impl Hooked for PeerData {
     fn get(&self, pc: Peer<'_>) -> ngx_int_t {
         self.held.set(Held::Nothing);
         if self.target.get() == Target::ToLookUp {
-            // A request that is to be rejected has a target that says so.
+            // The result is in the target, also for a request that is rejected.
             self.look_up();
         }
         match (self.target.get(), self.session.get()) {
             (Target::SessionServer, Some(server)) if self.take_at_once(pc, server) => OK,
-            _ => self.get_otherwise(pc),
+            _ => self.get_slow(pc),
         }
     }
 
     #[inline(always)]
     fn free(&self, pc: Peer<'_>, state: ngx_uint_t) {
         if self.departed.get() || state & (NGX_PEER_FAILED | NGX_PEER_NEXT) as ngx_uint_t != 0 {
-            return self.free_otherwise(pc, state);
+            return self.free_slow(pc, state);
         }
         let held = self.held.replace(Held::Nothing);
         self.ended(held);
@@ -43,9 +43,9 @@ impl Hooked for PeerData {
 }
 
 impl PeerData {
-    /// The uncommon cases of `peer.get`: there is no session, or its server cannot be taken at once.
+    /// The slow path of `peer.get`: there is no session, or its server cannot be taken at once.
     #[cold]
-    pub(super) fn get_otherwise(&self, pc: Peer<'_>) -> ngx_int_t {
+    pub(super) fn get_slow(&self, pc: Peer<'_>) -> ngx_int_t {
         self.departed.set(false);
         let absence = match self.target.replace(Target::Any) {
             Target::ToLookUp | Target::Any => None,
@@ -80,7 +80,8 @@ impl PeerData {
         rc
     }
 
-    /// Takes a backup server if there is no other one for a session without its own: the same each time.
+    /// Takes a backup server for a session whose own server is away, if no other server is left. The choice
+    /// is the same for each request of the session.
     pub(super) fn take_stand_in(&self, pc: Peer<'_>) -> bool {
         let (Some(key), Rules::Affinity) = (self.id.get().key, self.affinity.policy.rules) else {
             return false;
@@ -90,14 +91,15 @@ impl PeerData {
         self.peers().take_backup(pc, self.upstream(), rank)
     }
 
-    /// The common case: takes the session's server if its address is known here, and nothing is known against
-    /// it. Otherwise does nothing.
+    /// The fast path: takes the session's server if this worker has its address and the zone has no evidence
+    /// against any server. Otherwise changes nothing.
     #[inline(always)]
     pub(super) fn take_at_once(&self, pc: Peer<'_>, server: ServerId) -> bool {
         if self.affinity.policy.rules != Rules::Affinity || self.sessions().is_troubled() {
             return false;
         }
-        // SAFETY: nothing asks for addresses as long as this one is used.
+        // SAFETY: the address is used only by `take_at_once` of the peers, which reads no address of the
+        // zone.
         let Some(address) = (unsafe { self.sessions().known_address(server) }) else {
             return false;
         };
@@ -113,7 +115,7 @@ impl PeerData {
     pub(super) fn hold_session_server(&self, pc: Peer<'_>) {
         self.held.set(Held::SessionServer);
         if self.affinity.policy.unavailable == Unavailable::Reject {
-            // No other server has the session: nginx passes on any answer of this one.
+            // No other server has the session: nginx passes on every response of this one.
             pc.set_tries(1);
         }
     }
@@ -132,7 +134,7 @@ impl PeerData {
             return Ok(());
         }
         if let Some(absence) = self.known_absence(server, false) {
-            if !pc.has_own_address() || !self.is_to_try(server, absence) {
+            if !pc.has_own_address() || !self.should_try(server, absence) {
                 return Err(absence);
             }
         }
@@ -146,7 +148,7 @@ impl PeerData {
         Ok(())
     }
 
-    /// Takes the session's server by its address, which its name does not have at the moment.
+    /// Takes the session's server by the copy of its address, which has left DNS.
     pub(super) fn take_departed(&self, pc: Peer<'_>, server: ServerId) -> Result<(), Absence> {
         let taken = {
             let addresses = self.conf().and_then(|conf| conf.addresses.try_borrow().ok());
@@ -163,17 +165,17 @@ impl PeerData {
         Ok(())
     }
 
-    /// Whether there may be servers that new sessions are to avoid.
+    /// Whether there may be servers that new sessions avoid.
     pub(super) fn has_to_avoid(&self) -> bool {
         self.sessions().drains() || self.sessions().is_troubled()
     }
 
-    /// Keeps the balancer from servers that drain, and, while it has better ones, from those that are
-    /// slow or cannot be reached. False if all drain.
+    /// Excludes draining servers from the balancer's choice, and also slow and unreachable ones while better
+    /// ones are left. False if all servers drain.
     #[cold]
     pub(super) fn avoid(&self) -> bool {
         let heeds_evidence = self.affinity.policy.rules == Rules::Affinity;
-        // Collected before nginx's lock is taken: mostly it is one server of many.
+        // Collected before nginx's lock is taken.
         let Some(avoided) = self.sessions().avoided(heeds_evidence) else { return true };
         let mut best = Avoided::Unreachable;
         let peers = self.peers();
@@ -198,7 +200,7 @@ impl PeerData {
         route
     }
 
-    /// The session of the request is no more.
+    /// Removes the session of the request.
     pub(super) fn forget(&self) {
         self.in_flight.drop_hold();
         if let Some(key) = self.in_flight.key() {
@@ -206,7 +208,8 @@ impl PeerData {
         }
     }
 
-    /// Answers in place of a server; what this gives is what `peer.get` returns.
+    /// Rejects the request, or lets nginx send a stale response from its cache. Returns what `peer.get`
+    /// returns.
     pub(super) fn reject(&self, pc: Peer<'_>, why: Rejection) -> ngx_int_t {
         if why == Rejection::Unavailable && self.request.allow_stale() {
             pc.set_name(self.peers().list_name());
@@ -215,9 +218,9 @@ impl PeerData {
         self.reject_at_once(why)
     }
 
-    /// The same, but for what nginx has in its cache.
+    /// Rejects the request. Returns what `peer.init` or `peer.get` returns.
     pub(super) fn reject_at_once(&self, why: Rejection) -> ngx_int_t {
-        /// Seconds; within one nginx has tried the server again.
+        /// Seconds. The module tries an unreachable server at least once a second.
         const RETRY_AFTER: u64 = 1;
 
         self.sessions().count_rejection(why);

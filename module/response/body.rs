@@ -1,4 +1,4 @@
-//! MCP mode: reads the body of a response as it passes, for the ids that it gives.
+//! MCP mode: reads the body of a response in the body filter, and learns the id in it.
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
@@ -10,20 +10,20 @@ use crate::nginx::request::Request;
 use crate::nginx::send::Buffers;
 use crate::request::PeerData;
 
-/// A response whose body is read as it passes; the filter module's context of its request, whose URI
-/// lives as long.
+/// A response whose body is read: the filter module's context of the request. The reader refers to the
+/// request's URI, which lives as long.
 struct Watched {
     reader: RefCell<Reader<'static>>,
     data: &'static PeerData,
-    /// The rest of the body is not read.
+    /// Whether the rest of the body is not read.
     done: Cell<bool>,
-    /// Nobody else needs the body in memory.
-    asked: Cell<bool>,
+    /// Whether the body is in memory only because this module has requested it.
+    requested: Cell<bool>,
 }
 
-/// Has the body of a response read, if it may give an id; [`need_body`] must follow. It is to be called by the
-/// header filter; `data` is the request's own.
-// Out of line: it needs much of the stack, which the filter would take for every response.
+/// Begins to read the body of a response, if it may contain an id; returns whether it does. Then
+/// [`need_body`] must follow. To be called by the header filter; `data` belongs to the request.
+// Out of line: inlined, its large stack frame would be taken for every response.
 #[inline(never)]
 pub fn watch(r: Request<'static>, effects: Effects, data: &'static PeerData) -> bool {
     let response = Response {
@@ -38,9 +38,9 @@ pub fn watch(r: Request<'static>, effects: Effects, data: &'static PeerData) -> 
         reader: RefCell::new(reader),
         data,
         done: Cell::new(false),
-        asked: Cell::new(false),
+        requested: Cell::new(false),
     };
-    // Without memory for it nothing is learned.
+    // If memory is short, nothing is learned.
     let Some(watched) = r.pool().make(watched) else {
         return false;
     };
@@ -49,21 +49,20 @@ pub fn watch(r: Request<'static>, effects: Effects, data: &'static PeerData) -> 
     true
 }
 
-/// The filter module's context; `None` if no body is read, or another filter has emptied the contexts.
+/// The filter module's context; `None` if no body is read, or an internal redirect has cleared the contexts.
 fn watched<'r>(r: Request<'r>) -> Option<&'r Watched> {
-    // SAFETY: only `watch` sets the context, to what lives as long as the request.
+    // SAFETY: the context is null or was set by `watch`, to a value in the request's pool.
     unsafe { r.context(&nginx::FILTER_MODULE).cast::<Watched>().as_ref() }
 }
 
-/// Asks for the body of a watched response in memory. It is to be called by the header filter, behind those of
-/// all other filters.
+/// Requests the body of a watched response in memory. To be called by the header filter after all other ones.
 pub fn need_body(r: Request<'_>) {
     if let Some(watched) = watched(r) {
-        watched.asked.set(r.need_body_in_memory());
+        watched.requested.set(r.need_body_in_memory());
     }
 }
 
-/// Reads a part of a body before it leaves. It is to be called by the body filter.
+/// Reads a part of a body before it is sent. To be called by the body filter.
 pub fn read(r: Request<'_>, buffers: Buffers<'_>) {
     let Some(watched) = watched(r) else { return };
     let Ok(mut reader) = watched.reader.try_borrow_mut() else { return };
@@ -81,7 +80,7 @@ pub fn read(r: Request<'_>, buffers: Buffers<'_>) {
     }
     if watched.done.get() {
         watched.data.set_watching(false);
-        if !watched.asked.get() || r.release_body() {
+        if !watched.requested.get() || r.release_body() {
             r.set_context(&nginx::FILTER_MODULE, ptr::null_mut());
         }
     }

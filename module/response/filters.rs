@@ -16,14 +16,15 @@ use crate::request::PeerData;
 
 static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
-/// What any configuration of this process has needed. A configuration that fails late leaves its
-/// chains behind, and workers that start again with the former one run them.
+/// The filters that any configuration of this process has needed. A configuration that fails late leaves its
+/// filter chains in the process, and later workers of the former configuration run them.
 static mut NEEDED: Filters = Filters { header: false, body: false };
 
-/// Puts into nginx's chains the filters that any upstream needs.
+/// Puts the filters that the upstreams need into nginx's chains.
 pub fn install(cf: &mut Conf<'_>) {
     let filters = MainConf::of(cf).map(|main| main.filters).unwrap_or_default();
-    // SAFETY: nginx reads its configuration in one thread, and chains filters again each time.
+    // SAFETY: nginx reads its configuration in one thread, while no request runs, and builds the chains again
+    // for each configuration.
     unsafe {
         NEEDED.header |= filters.header;
         NEEDED.body |= filters.body;
@@ -39,7 +40,7 @@ pub fn install(cf: &mut Conf<'_>) {
 }
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request. What keeps it goes with its pool.
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
     let r = unsafe { Request::<'static>::new(r) };
     if let Some(data) = PeerData::current(r) {
         if let Some(effects) = data.answered() {
@@ -53,7 +54,8 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 
 #[inline(always)]
 fn pass_header(r: Request<'_>) -> ngx_int_t {
-    // SAFETY: the next filter was noted by `install`, and gets what ours has got.
+    // SAFETY: `install` has set the next filter, which is called with the arguments of ours; the static
+    // changes only while a configuration is read.
     unsafe {
         match NEXT_HEADER {
             Some(next) => next(r.raw()),
@@ -62,7 +64,8 @@ fn pass_header(r: Request<'_>) -> ngx_int_t {
     }
 }
 
-/// What the other filters need of the body is known when they have seen the headers.
+/// Passes the header of a watched response. The other filters request the body in memory in their header
+/// filters, so ours is the last to do so.
 #[cold]
 fn pass_watched(r: Request<'_>) -> ngx_int_t {
     let rc = pass_header(r);
@@ -71,13 +74,15 @@ fn pass_watched(r: Request<'_>) -> ngx_int_t {
 }
 
 unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request, and a chain of live buffers, or none.
+    // SAFETY: nginx passes a live request, and a chain of live buffers or null; the chain does not change
+    // before it is passed on below.
     let (request, buffers) = unsafe { (Request::new(r), Buffers::new(chain)) };
     body::read(request, buffers);
     if let Some(data) = PeerData::current(request) {
         data.leaves(|| buffers.into_iter().any(Buffer::is_last));
     }
-    // SAFETY: the next filter was noted by `install`, and gets what ours has got.
+    // SAFETY: `install` has set the next filter, which is called with the arguments of ours; the static
+    // changes only while a configuration is read.
     unsafe {
         match NEXT_BODY {
             Some(next) => next(r, chain),

@@ -1,4 +1,4 @@
-//! From the response's header to the last byte of its body, and the variables that the log shows.
+//! The filters for the response's header and body, and the variables.
 
 pub mod body;
 pub mod filters;

@@ -23,7 +23,7 @@ const VARIABLES: [(&str, GetHandler); 2] =
 pub unsafe extern "C" fn add(cf: *mut ngx_conf_t) -> ngx_int_t {
     for (name, handler) in VARIABLES {
         let mut name = string(name.as_bytes());
-        // SAFETY: nginx copies the name into the pool of its configuration.
+        // SAFETY: nginx passes the configuration that it reads, and copies the name into its pool.
         unsafe {
             let variable =
                 ngx_http_add_variable(cf, &mut name, NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t);
@@ -41,7 +41,7 @@ unsafe extern "C" fn status(
     v: *mut ngx_http_variable_value_t,
     _data: usize,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes a live request and the value to fill in.
+    // SAFETY: nginx passes a live request, and a value of it that only this call writes.
     let (r, v) = unsafe { (Request::new(r), &mut *v) };
     let shown = sticky::shown(r).map(|(status, _)| status);
     let status = shown.or_else(|| PeerData::last(r).map(PeerData::status));
@@ -54,7 +54,7 @@ unsafe extern "C" fn server(
     v: *mut ngx_http_variable_value_t,
     _data: usize,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes a live request and the value to fill in.
+    // SAFETY: nginx passes a live request, and a value of it that only this call writes.
     let (r, v) = unsafe { (Request::new(r), &mut *v) };
     let copy = |address: &[u8]| r.pool().concat(&[address]);
     let bound = match sticky::shown(r) {
@@ -69,7 +69,7 @@ unsafe extern "C" fn server(
     OK
 }
 
-/// Fills in a value; the text lives as long as the request.
+/// Sets a variable's value; the text must live as long as the request.
 fn set(v: &mut ngx_http_variable_value_t, text: Option<&[u8]>) {
     let Some(text) = text else { return v.set_not_found(1) };
     v.set_len(text.len() as _);

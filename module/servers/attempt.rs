@@ -1,4 +1,4 @@
-//! One attempt to reach a server: a TCP connection that is closed when it stands.
+//! One attempt to reach a server: a TCP connection that is closed as soon as it is established.
 
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -15,22 +15,23 @@ use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::zone::Zone;
 
-/// A connection that is being made, or was.
+/// An attempt, running or ended.
 struct Attempt {
-    /// `None` when it has ended.
+    /// `None` after the attempt has ended.
     connection: Cell<Option<NonNull<ngx_connection_t>>>,
-    /// The cycle that began it. Both live as long as the cycle.
+    /// The cycle that began the attempt. `zone` lives as long as that.
     cycle: Cycle<'static>,
     zone: &'static Zone,
     server: ServerId,
     begun: Tick,
 }
 
-/// An attempt that runs. It stays where it is, for nginx calls back with its address, until it is dropped.
+/// An attempt in memory of its own, which does not move: nginx's event has its address. Dropping this ends
+/// it.
 pub(super) struct Running(NonNull<Attempt>);
 
 impl Running {
-    /// Begins an attempt to reach a server; `None` if it has ended at once, or could not be begun.
+    /// Begins an attempt to reach a server; `None` if it has ended at once or could not begin.
     pub(super) fn begin(
         cycle: Cycle<'static>,
         zone: &'static Zone,
@@ -46,34 +47,34 @@ impl Running {
                 attempt.note(result);
                 return None;
             }
-            // Something is missing on this machine: that proves nothing.
+            // The failure is on this machine: no evidence about the server.
             _ => return None,
         };
-        // `Box::new` would end the worker where there is no memory.
-        // SAFETY: an attempt has a size, and the room is as a box has it.
+        // `Box::new` would abort the worker if memory is short.
+        // SAFETY: the size of an attempt is not zero; the layout is that of a box.
         let place = unsafe { NonNull::new(alloc(Layout::new::<Attempt>()).cast::<Attempt>())? };
-        // SAFETY: it has room for an attempt.
+        // SAFETY: the memory was allocated for one attempt.
         unsafe { place.write(attempt) };
         let running = Running(place);
-        // SAFETY: the attempt lives until its connection is closed, at the latest by `drop`.
+        // SAFETY: the attempt lives until its connection is closed, by its event or by `drop`.
         let connection = unsafe { socket.watch(place.as_ptr().cast(), Some(on_event), log)? };
         running.attempt().connection.set(Some(connection));
         Some(running)
     }
 
     fn attempt(&self) -> &Attempt {
-        // SAFETY: it was written by `begin`, and goes with this value.
+        // SAFETY: `begin` has written the attempt, and only dropping this value frees it.
         unsafe { self.0.as_ref() }
     }
 
-    /// Whether its time is over when the attempts of a zone are: or it is of a former cycle.
+    /// Whether the attempt must end when the attempts of this zone end. True also for one of a former cycle.
     pub(super) fn is_over(&self, cycle: Cycle<'_>, zone: &Zone) -> bool {
         let attempt = self.attempt();
         // The zone of a former cycle may be gone.
         attempt.cycle != cycle || ptr::eq(attempt.zone, zone)
     }
 
-    /// Ends it: if nothing has come of it so far, it has failed.
+    /// Ends the attempt; if it still runs, it has failed by timeout.
     pub(super) fn time_out(self) {
         if self.attempt().connection.get().is_some() {
             self.attempt().note(Err(Reason::TimedOut));
@@ -83,7 +84,8 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // SAFETY: `begin` has allocated it as a box is. Nobody else knows the connection.
+        // SAFETY: `begin` has allocated the attempt with the layout of a box. Only the attempt uses its
+        // connection, which is open: an event that closes it sets `None`.
         unsafe {
             let attempt = Box::from_raw(self.0.as_ptr());
             if let Some(connection) = attempt.connection.get() {
@@ -94,9 +96,9 @@ impl Drop for Running {
 }
 
 impl Attempt {
-    /// Notes what became of it.
+    /// Records the result of the attempt.
     fn note(&self, result: Result<(), Reason>) {
-        // The zone lives if its cycle still runs.
+        // The zone is alive only while its cycle runs.
         if self.cycle != Cycle::running() {
             return;
         }
@@ -118,14 +120,14 @@ impl Attempt {
     }
 }
 
-/// The connection of an attempt has come to something.
+/// Called when an attempt's connection is established or has failed.
 unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
-    // SAFETY: nginx calls with an event of a connection whose data is its attempt, which lives as long
-    // as the connection.
+    // SAFETY: nginx passes an event of a connection that `Socket::watch` has made: its data are the attempt,
+    // which lives until the connection is closed.
     unsafe {
         let connection = (*event).data.cast::<ngx_connection_t>();
         let attempt = &*(*connection).data.cast::<Attempt>();
-        // A worker that shuts down closes its connections: that says nothing of the server.
+        // A worker that shuts down closes its connections: no evidence about the server.
         let result = match (*connection).close() != 0 {
             true => None,
             false => match error_of((*connection).fd) {

@@ -1,6 +1,6 @@
-//! What nginx does by itself to know its servers: while one cannot be reached, one worker tries to
-//! connect to it, once in an interval, so that it is known to be back before a client asks, and known
-//! to be gone if it is. The same worker sees which addresses have left DNS.
+//! Attempts to reach servers. While a server is unreachable, one worker tries to connect to it once in each
+//! interval: the server is found back without a client's request, or counts as gone in time. The same worker
+//! records which addresses have left DNS.
 
 use core::cell::{Cell, RefCell};
 
@@ -19,12 +19,12 @@ use crate::zone::Zone;
 /// Longest time between two turns (milliseconds).
 const MAX_INTERVAL: u64 = 1000;
 
-/// What a worker holds.
+/// The attempts of a worker.
 struct Attempts {
     running: RefCell<Vec<Running>>,
-    /// Which of those that are due comes first.
+    /// The place in the list of due servers at which the next turn begins.
     next: Cell<usize>,
-    /// When each zone has its turn, in milliseconds of nginx's clock.
+    /// When the next turn of each zone is, in milliseconds of nginx's monotonic clock.
     due: RefCell<Vec<u64>>,
 }
 
@@ -36,7 +36,7 @@ static ATTEMPTS: PerWorker<Attempts> = PerWorker::new(Attempts {
 
 static TIMER: PerWorker<Timer> = PerWorker::new(Timer::new());
 
-/// Copies the addresses, and starts the timer, if the configuration has zones. It is to be called from
+/// Copies the addresses and starts the timer, if the configuration has zones. To be called from
 /// `init_process`.
 pub fn start(cycle: Cycle<'_>) {
     if serves_requests() && !conf::zones(cycle).is_empty() {
@@ -45,7 +45,7 @@ pub fn start(cycle: Cycle<'_>) {
     }
 }
 
-/// Ends what is left when the worker exits. It is to be called from `exit_process`.
+/// Ends all attempts when the worker exits. To be called from `exit_process`.
 pub fn stop() {
     if serves_requests() {
         drop_leases(Cycle::running());
@@ -60,7 +60,7 @@ fn interval(cycle: Cycle<'_>) -> u64 {
 }
 
 unsafe extern "C" fn turn(_event: *mut ngx_event_t) {
-    // A process that is its own master outlives the cycle that it has started with.
+    // With `master_process off` the process outlives the cycle that it has started with.
     let cycle = Cycle::running();
     let log = cycle.log();
     refresh(cycle);
@@ -85,9 +85,9 @@ fn drop_leases(cycle: Cycle<'_>) {
     }
 }
 
-/// Does for the servers of a zone what there is to do in this turn, if that is this worker's task.
+/// Does the turn of a zone, if this worker has the lease.
 fn look_after(cycle: Cycle<'static>, zone: &'static Zone, log: *mut ngx_log_t) {
-    /// Intervals after which another worker takes over.
+    /// The length of the lease, in intervals: another worker may take over after that.
     const LEASE: u64 = 3;
 
     let Some(sessions) = zone.sessions() else { return };
@@ -96,7 +96,7 @@ fn look_after(cycle: Cycle<'static>, zone: &'static Zone, log: *mut ngx_log_t) {
         return;
     };
     let upstreams = Upstreams::of(cycle, zone);
-    // Mostly there is nothing to see. What another worker has left shows at the first turn.
+    // Most turns need no look. The first one does: another worker may have left work.
     if is_first || sessions.is_troubled() || upstreams.need_a_look() {
         if let Some(due) = upstreams.look(zone, sessions) {
             begin_some(cycle, zone, &due, log);
@@ -104,7 +104,7 @@ fn look_after(cycle: Cycle<'static>, zone: &'static Zone, log: *mut ngx_log_t) {
     }
 }
 
-/// Whether a zone has its turn; if so, the next one is an interval (milliseconds) later.
+/// Whether the turn of a zone has come; if so, the next one is `interval` milliseconds later.
 fn is_due(number: usize, interval: u64) -> bool {
     let now = millis();
     let mut all = ATTEMPTS.due.borrow_mut();
@@ -113,7 +113,7 @@ fn is_due(number: usize, interval: u64) -> bool {
         return false;
     }
     all.extend((0..missing).map(|_| now));
-    // Turns come a little early or late: the nearest one counts.
+    // The timer may be a little early or late: an eighth of the interval is allowed.
     match all.get_mut(number) {
         Some(due) if now + interval / 8 >= *due => {
             *due = now + interval;
@@ -123,7 +123,7 @@ fn is_due(number: usize, interval: u64) -> bool {
     }
 }
 
-/// Attempts of a zone that have not come to an end in their time have failed.
+/// Ends the attempts of a zone that still run: they have failed by timeout.
 fn end(cycle: Cycle<'_>, zone: &Zone) {
     let mut index = 0;
     loop {
@@ -142,15 +142,14 @@ fn end(cycle: Cycle<'_>, zone: &Zone) {
     }
 }
 
-/// Begins attempts, as many at once as leave nginx connections enough; the others have their turn
-/// at the next look.
+/// Begins attempts, limited by nginx's free connections; the next turn begins with the others.
 fn begin_some(
     cycle: Cycle<'static>,
     zone: &'static Zone,
     due: &[(ServerId, &Address)],
     log: *mut ngx_log_t,
 ) {
-    /// Part of nginx's free connections that attempts may take.
+    /// Attempts may use one of so many free connections of nginx.
     const SHARE: usize = 4;
 
     let count = due.len().min(cycle.free_connections() / SHARE);

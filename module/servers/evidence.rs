@@ -1,4 +1,4 @@
-//! From what happens with a server to what is known of it, and what an upstream makes of that.
+//! Evidence about servers: records events in the zone, and derives the state of a server for an upstream.
 
 use affinity::servers::{Event, Known, Member, Reason, Record, View};
 use affinity::status::Text;
@@ -13,12 +13,13 @@ use crate::servers::socket;
 use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
 
-/// Notes what has happened with a server. What that changes for requests stands in the log.
+/// Records an event of a server. A change of its state is logged.
 pub fn note(zone: &Zone, server: ServerId, event: Event) {
     note_begun(zone, server, event, nginx::now());
 }
 
-/// The same of a connection that was begun at that time; nothing if the server has come back since.
+/// The same for an event of a connection that began at `begun`; ignored if the server has come back since
+/// then.
 pub fn note_begun(zone: &Zone, server: ServerId, event: Event, begun: Tick) {
     let (now, rules) = (nginx::now(), zone.rules());
     let changed = zone.sessions().and_then(|sessions| {
@@ -30,20 +31,20 @@ pub fn note_begun(zone: &Zone, server: ServerId, event: Event, begun: Tick) {
         Some((sessions, before, after))
     });
     if let Some((sessions, before, after)) = changed {
-        // A worker that was killed may have noted the one and not the other.
+        // A worker that was killed may have changed the record without the flag.
         let is_missed = !after.is_plain() && !sessions.is_troubled();
         if is_missed || before.is_plain() != after.is_plain() {
             sessions.note_trouble();
         }
         if before.known != after.known {
-            tell(zone, sessions, server, &after);
+            log_change(zone, sessions, server, &after);
         }
     }
 }
 
 #[cold]
-fn tell(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Record) {
-    // Not the log of a connection: that adds the request line, which may hold an id.
+fn log_change(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Record) {
+    // Not the log of a connection: that adds the request line, which may contain an id.
     let log = Cycle::running().log();
     let mut buffer = [0; Table::MAX_ADDRESS];
     let Some(address) = sessions.table.address(server, &mut buffer) else { return };
@@ -67,7 +68,7 @@ fn tell(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Record) {
     }
 }
 
-/// What an upstream makes of what is known of a server. `down`: its configuration there says so.
+/// The state of a server for an upstream, by its record. `down` is its parameter in that upstream.
 pub fn view(
     us: Block<'_>,
     affinity: &Affinity,
@@ -85,7 +86,7 @@ pub fn view(
     record.view(&Member { alone, ..place }, now)
 }
 
-/// Whether no other server of an upstream can be reached, as far as is known.
+/// Whether an upstream has no other server that counts as reachable.
 pub fn is_alone(us: Block<'_>, affinity: &Affinity, address: &[u8]) -> bool {
     let conf = UpstreamConf::of(us);
     let sessions = affinity.zone.sessions();
@@ -102,26 +103,27 @@ pub fn is_alone(us: Block<'_>, affinity: &Affinity, address: &[u8]) -> bool {
 /// How a request has failed at a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The server had closed a kept connection.
+    /// On a kept connection that the server had closed.
     Stale,
-    /// There was no TCP connection.
+    /// Without a TCP connection.
     Unreachable(Reason),
-    /// It ended by the read timeout without a byte of an answer.
+    /// By the read timeout, without a byte of a response.
     Silent,
-    /// In the TLS handshake: names and certificates belong to the location, and may be the client's.
+    /// In the TLS handshake: the cause may be a name or a certificate of the location or the client.
     Handshake,
-    /// By anything else, which tells nothing of the server.
+    /// In another way, which is no evidence about the server.
     Own,
 }
 
 impl Failure {
-    /// What `peer.free` says of a request that was at a server of the upstream `u`.
+    /// How a request of the upstream `u` has failed, by the arguments of `peer.free`.
     pub fn of(pc: Peer<'_>, u: Upstream<'_>, state: ngx_uint_t) -> Failure {
         if state & NGX_PEER_FAILED as ngx_uint_t == 0 {
             return Failure::Own;
         }
         let Some((read_timed_out, write_timed_out)) = pc.timed_out() else {
-            // `connect` has failed at once, perhaps for want of something here.
+            // `connect` has failed at once, perhaps for a reason on this machine: a second try shows the
+            // error.
             let reason = pc.address().and_then(socket::connect_once);
             return reason.map_or(Failure::Own, Failure::Unreachable);
         };

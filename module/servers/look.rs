@@ -1,4 +1,5 @@
-//! A look at all servers of a zone: what DNS and the configuration say of them, and which are to be tried.
+//! The check of all servers of a zone: records their state in DNS and in the configuration, and selects the
+//! servers to try.
 
 use affinity::servers::{Event, Known, Record};
 use affinity::table::{ServerId, Span, Table, Tick};
@@ -10,7 +11,7 @@ use crate::servers::upstreams::Upstreams;
 use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
 
-/// What they have of one server.
+/// One server in the upstreams of a zone.
 #[derive(Default)]
 pub(super) struct Found<'a> {
     listed: bool,
@@ -35,7 +36,7 @@ impl Found<'_> {
         found
     }
 
-    /// Whether an attempt to reach it is due.
+    /// Whether an attempt to reach the server is due.
     fn is_due(&self, record: &Record) -> bool {
         match record.known {
             Known::Unreachable => true,
@@ -49,8 +50,7 @@ impl Found<'_> {
 }
 
 impl<'a> Upstreams<'a> {
-    /// Notes what is to be noted of each server that the zone knows, and gives those that are to be tried;
-    /// `None` without memory.
+    /// Checks each server of the zone's list, and returns the servers to try; `None` if memory is short.
     pub(super) fn look(
         &self,
         zone: &Zone,
@@ -84,7 +84,7 @@ impl<'a> Upstreams<'a> {
                     company.add(server, &record, address);
                 }
             }
-            // Another upstream may have it in service.
+            // `Found` prefers an address that is not down in its upstream.
             let address = found.address.filter(|address| !address.down);
             if let (true, Some(address)) = (found.is_due(&record), address) {
                 due.try_reserve(1).ok()?;
@@ -94,12 +94,12 @@ impl<'a> Upstreams<'a> {
         for (addresses, company) in self.0.iter().zip(&company) {
             addresses.answered.set(company.answered);
             due.try_reserve(1).ok()?;
-            due.extend(company.to_ask(addresses, sessions));
+            due.extend(company.to_try(addresses, sessions));
         }
         Some(due)
     }
 
-    /// Notes what the configuration and the resolver say of a server.
+    /// Records the state of a server in the configuration and in DNS.
     pub(super) fn note(
         &self,
         zone: &Zone,
@@ -113,8 +113,8 @@ impl<'a> Upstreams<'a> {
         let has_sessions =
             || sessions.table.server_stats(server).is_some_and(|stats| stats.live > 0);
         if found.address.is_none() && record != Record::default() && !has_sessions() {
-            // No upstream has it, and it has no session: a new server with this address starts with a clean
-            // record.
+            // No upstream has the server, and it has no session: its record is cleared for a new server with
+            // this address.
             sessions.table.update_record(server, |_| Record::default());
             sessions.note_trouble();
             return;
@@ -133,14 +133,14 @@ impl<'a> Upstreams<'a> {
     }
 }
 
-/// Whether anything of an upstream can be reached while some of it cannot.
+/// Whether other servers of an upstream are reachable while one is not.
 #[derive(Default)]
 pub(super) struct Company<'a> {
-    /// A server of it cannot be reached.
+    /// Whether a server of the upstream is unreachable.
     fails: bool,
-    /// When one that can be reached has answered last, or accepted a connection.
+    /// When a reachable server last answered or accepted a connection.
     answered: Option<Tick>,
-    /// That one, or any of which nothing bad is known.
+    /// That server, or any one without evidence against it.
     server: Option<(ServerId, &'a Address)>,
 }
 
@@ -164,8 +164,8 @@ impl<'a> Company<'a> {
         }
     }
 
-    /// Which server to ask whether it can be reached: silence is no evidence that it can.
-    fn to_ask(
+    /// The server to try besides the unreachable ones: only a fresh success shows that the network works.
+    fn to_try(
         &self,
         addresses: &'a Addresses,
         sessions: &Sessions,
@@ -174,7 +174,7 @@ impl<'a> Company<'a> {
             return None;
         }
         self.server.or_else(|| {
-            // One that the zone does not know yet.
+            // A server that is not in the zone's list yet.
             let is_unknown = |address: &&Address| {
                 address.listed
                     && !address.down

@@ -1,4 +1,4 @@
-//! What is known of each server, and the attempts to reach those that cannot be reached.
+//! The evidence about each server, and the attempts to reach unreachable servers.
 
 mod attempt;
 pub mod attempts;

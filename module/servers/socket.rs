@@ -1,4 +1,4 @@
-//! A `connect` that does not wait, and what its errors say of the server.
+//! A non-blocking `connect`, and the meaning of its errors.
 
 use core::ffi::{c_int, c_void};
 use core::mem;
@@ -17,11 +17,11 @@ extern "C" {
     fn sticky_learn_watch_connection(c: *mut ngx_connection_t) -> ngx_int_t;
 }
 
-/// What became of a `connect`.
+/// The result of a `connect`.
 pub(super) enum Progress {
     Done(Result<(), Reason>),
     Begun,
-    /// It failed for want of something here.
+    /// It failed for a reason on this machine.
     Local,
 }
 
@@ -34,7 +34,7 @@ impl Socket {
         else {
             return (None, Progress::Local);
         };
-        // SAFETY: the kernel reads as many bytes of the address as there are.
+        // SAFETY: the kernel reads `len` bytes of the address.
         unsafe {
             let flags = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
             let socket = match libc::socket(c_int::from(family), flags, 0) {
@@ -56,8 +56,8 @@ impl Socket {
         }
     }
 
-    /// Makes it a connection of nginx's, whose events call `handler`; `None` if nginx has none left, or cannot
-    /// watch it.
+    /// Makes the socket a connection of nginx, whose events call `handler`; `None` if nginx has no free
+    /// connection or cannot add it to the event loop.
     ///
     /// # Safety
     /// `data` lives until the connection is closed.
@@ -67,7 +67,7 @@ impl Socket {
         handler: ngx_event_handler_pt,
         log: *mut ngx_log_t,
     ) -> Option<NonNull<ngx_connection_t>> {
-        // SAFETY: nginx gives a connection or null. It takes the socket over.
+        // SAFETY: nginx returns a connection or null; a connection owns the socket from then on.
         unsafe {
             let connection = NonNull::new(ngx_get_connection(self.0, log))?;
             let c = connection.as_ptr();
@@ -89,13 +89,13 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        // SAFETY: the socket is nobody else's.
+        // SAFETY: this value owns the socket.
         unsafe { libc::close(self.0) };
     }
 }
 
-/// Why a server cannot be reached, if one more `connect` says so at once; `None` if it does not, or if
-/// the reason is on this machine.
+/// Why a server cannot be reached, if another `connect` fails at once; `None` if it does not, or fails for a
+/// reason on this machine.
 pub fn connect_once(address: &[u8]) -> Option<Reason> {
     match Socket::connect(address) {
         (_, Progress::Done(Err(reason))) => Some(reason),
@@ -103,11 +103,11 @@ pub fn connect_once(address: &[u8]) -> Option<Reason> {
     }
 }
 
-/// What became of a connection that was begun: an error of `connect`, or zero.
+/// The error of a `connect` that has ended, or zero.
 pub(super) fn error_of(socket: c_int) -> c_int {
     let mut error: c_int = 0;
     let mut len = size_of::<c_int>() as libc::socklen_t;
-    // SAFETY: both are writable, and as large as is said.
+    // SAFETY: the kernel writes at most `len` bytes to `error`, and the length to `len`.
     let result = unsafe {
         let at = (&raw mut error).cast();
         libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_ERROR, at, &mut len)
@@ -118,14 +118,14 @@ pub(super) fn error_of(socket: c_int) -> c_int {
     }
 }
 
-/// What an error of `connect` says of the server; `None` if it is about this machine (`EADDRNOTAVAIL`,
-/// `ENETUNREACH`, `EMFILE` and the like).
+/// The meaning of an error of `connect` for the server; `None` if the cause is on this machine
+/// (`EADDRNOTAVAIL`, `ENETUNREACH`, `EMFILE` and others).
 pub(super) fn reason_of(error: c_int) -> Option<Reason> {
     match error {
-        // A missing file is a Unix socket that nobody listens at.
+        // `ENOENT`: the file of a Unix socket is missing.
         libc::ECONNREFUSED | libc::ENOENT => Some(Reason::Refused),
         libc::ECONNRESET | libc::ECONNABORTED => Some(Reason::Reset),
-        // Of a Unix socket whose queue is full.
+        // `EAGAIN`: the queue of a Unix socket is full.
         libc::ETIMEDOUT | libc::EAGAIN => Some(Reason::TimedOut),
         libc::EHOSTUNREACH | libc::EHOSTDOWN => Some(Reason::NoRoute),
         _ => None,

@@ -1,4 +1,4 @@
-//! The addresses of a zone's upstreams, as this worker has copied them.
+//! This worker's copies of the addresses of a zone's upstreams.
 
 use core::cell::Ref;
 use core::ptr;
@@ -10,7 +10,7 @@ use crate::peers::addresses::{Address, Addresses, Route};
 use crate::peers::list::{Candidate, List};
 use crate::zone::Zone;
 
-/// The upstreams of a cycle that have sessions, and a list of servers.
+/// The upstreams of a cycle that have sessions and a list of peers.
 pub(super) fn upstreams<'c>(
     cycle: Cycle<'c>,
 ) -> impl Iterator<Item = (List<'c>, &'c UpstreamConf, &'c Affinity)> {
@@ -30,7 +30,7 @@ pub fn refresh(cycle: Cycle<'_>) {
     }
 }
 
-/// The route of a server, which is copied while its group is locked.
+/// A copy of a server's route.
 pub(super) fn route(conf: &UpstreamConf, candidate: &Candidate<'_>) -> Option<Route> {
     #[cfg(not(nginx_own_sticky))]
     let route = conf.ids.route(candidate);
@@ -38,7 +38,7 @@ pub(super) fn route(conf: &UpstreamConf, candidate: &Candidate<'_>) -> Option<Ro
     let route = {
         let _ = conf;
         let peer = candidate.peer();
-        // SAFETY: the string lives as long as the peer.
+        // SAFETY: the string lives as long as the peer, which stays while its group is locked.
         (peer.route() != 0).then(|| unsafe { crate::nginx::bytes(&peer.sid) })
     };
     route.and_then(Route::new)
@@ -62,13 +62,13 @@ impl<'a> Upstreams<'a> {
         Upstreams(all)
     }
 
-    /// Whether any server may change its state without a request or an attempt.
+    /// Whether a server's state may change without a request or an attempt, by DNS or by `down`.
     pub(super) fn need_a_look(&self) -> bool {
         let mut all = self.0.iter().flat_map(|addresses| addresses.iter());
         all.any(|address| address.down || address.is_resolved())
     }
 
-    /// Notes that a server can be reached.
+    /// Records in the upstreams of a server that it can be reached.
     pub(super) fn note_answer(&self, name: &[u8]) {
         let has_it = |address: &Address| address.name() == name && address.listed && !address.down;
         for addresses in self.0.iter().filter(|addresses| addresses.iter().any(has_it)) {
@@ -83,8 +83,8 @@ impl<'a> Upstreams<'a> {
     }
 }
 
-/// Whether no upstream of a zone that has a server has another one that has answered lately: then a
-/// failed attempt proves nothing, for the fault may be nearer.
+/// Whether no upstream with this server has another server that has answered lately. A failed attempt is then
+/// no evidence: the fault may be in the network of this machine.
 pub(super) fn lacks_company(cycle: Cycle<'_>, zone: &Zone, name: &[u8]) -> bool {
     let (now, pause) = (nginx::now(), zone.rules().pause);
     let upstreams = Upstreams::of(cycle, zone);
@@ -95,7 +95,7 @@ pub(super) fn lacks_company(cycle: Cycle<'_>, zone: &Zone, name: &[u8]) -> bool 
     !upstreams.0.iter().any(has_company)
 }
 
-/// Drops the copies of addresses that have left DNS and have no session any more.
+/// Drops the copies of addresses that left DNS longer than `gone_after` ago and have no session.
 pub(super) fn drop_addresses(cycle: Cycle<'_>) {
     for (_, conf, affinity) in upstreams(cycle) {
         let (Some(sessions), Ok(mut addresses)) =
@@ -105,7 +105,7 @@ pub(super) fn drop_addresses(cycle: Cycle<'_>) {
         };
         let (now, gone_after) = (nginx::now(), affinity.policy.gone_after);
         addresses.drop_unlisted(|address, left| {
-            // A request that is still on its way there may begin a session.
+            // Within `gone_after`, a request that has reached the address before may still learn a session.
             let stats = || {
                 let server = sessions.table.find_server(address.name())?;
                 sessions.table.server_stats(server)

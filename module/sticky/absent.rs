@@ -1,4 +1,4 @@
-//! In place of `sticky` where nginx has its own (from 1.29.6 on): nothing of ours is compiled.
+//! Empty functions for an nginx with its own `sticky` (from 1.29.6 on): ours is not compiled.
 
 use affinity::policy::Status;
 
@@ -9,10 +9,10 @@ use crate::nginx::upstream::Block;
 pub fn install_filter(_cf: &mut Conf<'_>) {}
 
 /// # Safety
-/// None: there is nothing to do.
+/// No conditions; `unsafe` only as the function of the same name in `sticky/mod.rs`.
 pub unsafe fn arrange(_block: Block<'_>) {}
 
-/// Status and bound server of a request.
+/// The status of a request and the address of its bound server.
 pub type Shown<'a> = (Status, Option<&'a [u8]>);
 
 pub fn shown<'r>(_r: Request<'r>) -> Option<Shown<'r>> {

@@ -1,4 +1,4 @@
-//! One request on its way through `sticky cookie` or `sticky route`.
+//! One request at an upstream with `sticky cookie` or `sticky route`.
 
 use core::cell::Cell;
 
@@ -8,7 +8,7 @@ use nginx_sys::{
     ngx_uint_t,
 };
 
-use super::cookie::Told;
+use super::cookie::SetCookie;
 use crate::conf::method::Cookie;
 use crate::conf::value::OutOfMemory;
 use crate::conf::{cookie, foreign, UpstreamConf};
@@ -22,25 +22,25 @@ use crate::peers::list::{Candidate, Missing};
 use crate::peers::tried::RoundRobin;
 use crate::servers::evidence::Failure;
 
-/// Lives as long as the request's pool.
+/// The state of the request; it lives as long as the request's pool.
 pub struct Choice {
-    /// The request that these data go with, and its upstream.
+    /// The request of these data, and its upstream.
     request: Request<'static>,
     upstream: Upstream<'static>,
     block: Block<'static>,
     inner: Inner,
-    /// The id of the server that the request asks for; empty if it asks for none.
+    /// The server's id in the request; empty without one.
     wanted: Cell<&'static [u8]>,
     status: Cell<Status>,
-    /// The request asks for a server of the upstream, whether that is available or not.
+    /// Whether the id is that of a server of the upstream, available or not.
     known: Cell<bool>,
-    /// Another server serves it for the moment only, so that its cookie stays.
+    /// Whether the client keeps its cookie, because another server serves only this request.
     stays: Cell<bool>,
-    /// A kept connection that its server had closed was forgiven.
+    /// Whether a failure on a stale kept connection was forgiven; that happens once.
     forgiven: Cell<bool>,
-    /// The server that it had last has failed.
+    /// Whether the last server has failed.
     failed: Cell<bool>,
-    told: Told,
+    cookie: SetCookie,
 }
 
 impl Recycled for Choice {
@@ -50,12 +50,13 @@ impl Recycled for Choice {
     }
 }
 
+/// `peer.init` of an upstream with `sticky cookie` or `sticky route`.
 pub unsafe extern "C" fn init_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes a live request on its way to an upstream that has our hook. What keeps the request
-    // goes with its pool, and the configuration outlives its requests.
+    // SAFETY: nginx passes a live request and its upstream. All that keeps the request is in its pool and is
+    // dropped with that; the configuration outlives its requests.
     let (r, block) = unsafe { (Request::<'static>::new(r), Block::<'static>::new(us)) };
     let Some(conf) = UpstreamConf::of(block) else {
         return ERROR;
@@ -63,15 +64,15 @@ pub unsafe extern "C" fn init_peer(
     let Some(init) = conf.balancer.init_peer.get() else {
         return ERROR;
     };
-    // SAFETY: the hook gets what nginx has passed to ours.
+    // SAFETY: a `peer.init` hook of this upstream, called with the arguments of ours.
     if unsafe { init(r.raw(), us) } != OK {
         return ERROR;
     }
     let Some(upstream) = r.upstream() else {
         return ERROR;
     };
-    // SAFETY: the balancer has just made the data for this request, and keeps a list of peers: the others have
-    // been noted as foreign.
+    // SAFETY: the balancer's `peer.init` has just set the data, in the request's pool. The balancer keeps a
+    // list of peers: an upstream with a foreign one does not get this hook.
     if unsafe { RoundRobin::find(block, upstream.peer().data()) }.is_none() {
         foreign::note(Cycle::running().log(), block, conf);
         return OK;
@@ -87,7 +88,7 @@ pub unsafe extern "C" fn init_peer(
         stays: Cell::new(false),
         forgiven: Cell::new(false),
         failed: Cell::new(false),
-        told: Told::nothing(),
+        cookie: SetCookie::none(),
     });
     match choice {
         Some(choice) => {
@@ -98,11 +99,12 @@ pub unsafe extern "C" fn init_peer(
     }
 }
 
-/// The first of the values that is not empty.
+/// The server's id in a request: the first value that is not empty.
 fn wanted<'r>(conf: &UpstreamConf, r: Request<'r>) -> &'r [u8] {
     let lookup = conf.method().map_or(&[][..], |method| &method.lookup);
     for &index in lookup {
-        // SAFETY: nginx knows the index, and its values live as long as the request.
+        // SAFETY: nginx has returned this index while the configuration was read; values live as long as the
+        // request.
         unsafe {
             let value = ngx_http_get_flushed_variable(r.raw(), index as ngx_uint_t).as_ref();
             let found = value.filter(|value| value.not_found() == 0 && value.len() > 0);
@@ -125,7 +127,7 @@ impl Hooked for Choice {
         };
         let rc =
             if self.take(pc, conf) || self.stand_in(pc, conf) { OK } else { self.inner.get(pc) };
-        match self.tell_client(conf, rc == OK) {
+        match self.set_cookie(conf, rc == OK) {
             Ok(()) => rc,
             Err(OutOfMemory) => ERROR,
         }
@@ -138,8 +140,8 @@ impl Hooked for Choice {
             && pc.is_cached()
             && Failure::of(pc, self.upstream, state) == Failure::Stale;
         if stale && !self.forgiven.replace(true) {
-            // The server has closed an idle connection, or does so whenever it gets this request:
-            // once that is no failure, and it is tried again.
+            // The server has closed an idle connection, or it closes the connection whenever it gets this
+            // request. The first time does not count as a failure: the server is tried again.
             state &= !(nginx_sys::NGX_PEER_FAILED as ngx_uint_t);
             self.peers().forget_try();
         }
@@ -148,18 +150,18 @@ impl Hooked for Choice {
 }
 
 impl Choice {
-    /// The data of the last such upstream that a request has been to.
+    /// The data of the request's last upstream with `sticky cookie` or `sticky route`.
     pub fn last<'r>(r: Request<'r>) -> Option<&'r Choice> {
         recycled::find::<Choice>(r.pool(), |choice| choice.request == r)
     }
 
-    /// What the balancer keeps of the request.
+    /// The balancer's data of the request.
     fn peers(&self) -> RoundRobin<'static> {
-        // SAFETY: `init_peer` has found such data there before it put our hooks over the balancer's.
+        // SAFETY: `init_peer` has called `RoundRobin::find` with these data before it installed our hooks.
         unsafe { RoundRobin::again(self.block, self.inner.data).unwrap_unchecked() }
     }
 
-    /// Whether the request is still there.
+    /// Whether the request is still at this upstream.
     pub fn is_current(&self) -> bool {
         self.request.upstream() == Some(self.upstream)
     }
@@ -168,23 +170,22 @@ impl Choice {
         self.status.get()
     }
 
-    /// What the client has been told of its server.
+    /// The cookie of the response.
     #[cfg(nginx_early_hints)]
-    pub fn told(&self) -> &Told {
-        &self.told
+    pub fn cookie(&self) -> &SetCookie {
+        &self.cookie
     }
 
-    /// The address that the client is bound to: that of the server which its cookie names now, or
-    /// its route has found.
+    /// The address of the server that the client is bound to, by the response's cookie or by its route.
     pub fn bound_address(&self) -> Option<&[u8]> {
-        let told = self.told.is_there(self.request);
-        if !self.is_current() || !(told || self.status.get() == Status::Hit) {
+        let is_set = self.cookie.is_there(self.request);
+        if !self.is_current() || !(is_set || self.status.get() == Status::Hit) {
             return None;
         }
         self.upstream.last_peer()
     }
 
-    /// Takes the server that the request asks for.
+    /// Takes the server of the request's id.
     fn take(&self, pc: Peer<'_>, conf: &UpstreamConf) -> bool {
         self.stays.set(false);
         let mut taken = Err(Missing::Removed);
@@ -196,17 +197,12 @@ impl Choice {
                 return true;
             }
         }
-        self.take_otherwise(pc, conf, taken)
+        self.take_slow(pc, conf, taken)
     }
 
-    /// Takes the server of another cookie, or none, where that of the first has been `taken` or not.
+    /// The slow path: takes the server of another cookie, or none. `taken` is the result for the first id.
     #[cold]
-    fn take_otherwise(
-        &self,
-        pc: Peer<'_>,
-        conf: &UpstreamConf,
-        mut taken: Result<(), Missing>,
-    ) -> bool {
+    fn take_slow(&self, pc: Peer<'_>, conf: &UpstreamConf, mut taken: Result<(), Missing>) -> bool {
         if taken == Err(Missing::Removed) && !self.known.get() {
             taken = self.take_other(pc, conf);
         }
@@ -231,8 +227,8 @@ impl Choice {
         self.peers().take_in_turn(pc, self.upstream, |candidate| conf.ids.is(candidate, wanted))
     }
 
-    /// Takes the server that another cookie of the same name asks for: a browser sends several if they
-    /// have been set with different paths or domains.
+    /// Takes the server of another cookie of the same name. A browser sends several cookies of a name if they
+    /// were set with different paths or domains.
     #[cold]
     fn take_other(&self, pc: Peer<'_>, conf: &UpstreamConf) -> Result<(), Missing> {
         let Some(cookie) = conf.cookie() else { return Err(Missing::Removed) };
@@ -247,12 +243,13 @@ impl Choice {
         Err(Missing::Removed)
     }
 
-    /// Takes a backup server if there is no other one for a client without its own: the same each time.
+    /// Takes a backup server for a client whose own server is unavailable, if no other server is left. The
+    /// choice is the same for each request of the client.
     fn stand_in(&self, pc: Peer<'_>, conf: &UpstreamConf) -> bool {
         if self.status.get() != Status::Unavailable || conf.cookie().is_none() {
             return false;
         }
-        // Clients of one server have the same cookie, and should not all get the same backup server.
+        // Clients of one server have the same cookie. Their addresses spread them over the backup servers.
         let session = policy::digest(&[self.wanted.get(), self.request.client()]);
         let rank = |candidate: &Candidate<'_>| policy::stand_in(session, candidate.address());
         let taken = self.peers().take_backup(pc, self.upstream, rank);
@@ -260,34 +257,34 @@ impl Choice {
         taken
     }
 
-    /// Puts the server's id into the client's cookie; none if there is no server.
-    fn tell_client(&self, conf: &UpstreamConf, has_server: bool) -> Result<(), OutOfMemory> {
+    /// Sets the cookie with the server's id in the response; removes it if no server was chosen.
+    fn set_cookie(&self, conf: &UpstreamConf, has_server: bool) -> Result<(), OutOfMemory> {
         let Some(cookie) = conf.cookie() else {
             return Ok(());
         };
-        if self.stays.get() || self.request.is_internal() && self.is_told(cookie) {
-            self.told.take_back(self.request);
+        if self.stays.get() || self.request.is_internal() && self.is_set_before(cookie) {
+            self.cookie.take_back(self.request);
             return Ok(());
         }
-        let (r, told) = (self.request, &self.told);
+        let (r, header) = (self.request, &self.cookie);
         if has_server && self.status.get() == Status::Hit {
-            return cookie.set(r, told, self.wanted.get());
+            return cookie.set(r, header, self.wanted.get());
         }
         if has_server {
             let id = self.peers().with_current(|candidate| conf.ids.of(candidate));
             if let Some(id) = id {
-                return cookie.set(r, told, id.as_bytes());
+                return cookie.set(r, header, id.as_bytes());
             }
         }
-        told.take_back(r);
+        header.take_back(r);
         Ok(())
     }
 
-    /// Whether an earlier upstream of the request has set the cookie, so that it stands: there is one of
-    /// a name. If the client's own was valid here only, that one stands; nor does one stand whose server
-    /// has failed (`error_page 502 = @other`).
+    /// Whether an earlier upstream of the request has set a cookie of the same name, which stays. It is
+    /// removed instead if its server has failed (`error_page 502 = @other`), or if the client's own cookie
+    /// was valid in this upstream but not in the earlier one.
     #[cold]
-    fn is_told(&self, cookie: &Cookie) -> bool {
+    fn is_set_before(&self, cookie: &Cookie) -> bool {
         let sets_the_same = |block| {
             let other = UpstreamConf::of(block).and_then(UpstreamConf::cookie);
             other.is_some_and(|other| other.name == cookie.name)
@@ -295,13 +292,13 @@ impl Choice {
         let earlier = recycled::find::<Choice>(self.request.pool(), |choice| {
             choice.request == self.request
                 && choice.upstream != self.upstream
-                && choice.told.is_there(self.request)
+                && choice.cookie.is_there(self.request)
                 && sets_the_same(choice.block)
         });
         let Some(earlier) = earlier else { return false };
         let is_known_here = self.status.get() == Status::Hit && earlier.status() != Status::Hit;
         if earlier.failed.get() || is_known_here {
-            earlier.told.hide(self.request);
+            earlier.cookie.hide(self.request);
             return false;
         }
         true

@@ -1,4 +1,4 @@
-//! The cookie that tells a client's browser which server it was.
+//! The cookie with the id of the client's server.
 
 use core::cell::Cell;
 use core::ptr;
@@ -13,7 +13,7 @@ use crate::nginx::pool::string;
 use crate::nginx::request::Request;
 use crate::nginx::send;
 
-/// What `samesite` may be, in any case.
+/// The values of `samesite`, in upper or lower case; the first is the default for an unknown value.
 pub const SAMESITE: [&[u8]; 3] = [b"strict", b"lax", b"none"];
 
 const MAX: &[u8] = b"; expires=Thu, 31-Dec-37 23:55:55 GMT; max-age=315360000";
@@ -22,17 +22,17 @@ const MAX: &[u8] = b"; expires=Thu, 31-Dec-37 23:55:55 GMT; max-age=315360000";
 const MAX_TIME: usize = 64;
 
 impl Cookie {
-    /// Puts the cookie into the response's headers, or into the place that it has there.
-    pub fn set(&self, r: Request<'_>, told: &Told, id: &[u8]) -> Result<(), OutOfMemory> {
+    /// Adds the cookie to the response's headers, or replaces its value there.
+    pub fn set(&self, r: Request<'_>, header: &SetCookie, id: &[u8]) -> Result<(), OutOfMemory> {
         let value = self.text(r, id)?;
-        match told.find(r) {
-            // SAFETY: a header in the list of the response's; nobody else looks at it now.
+        match header.find(r) {
+            // SAFETY: an element of the response's list of headers, to which no reference exists.
             Some(header) => unsafe {
                 ((*header.raw()).hash, (*header.raw()).value) = (1, value);
             },
             None => add(r, value)?,
         }
-        told.0.set(value);
+        header.0.set(value);
         Ok(())
     }
 
@@ -43,7 +43,7 @@ impl Cookie {
             Expires::Session => [b"", b"", b""],
             Expires::Max => [MAX, b"", b""],
             Expires::After(seconds, max_age) => {
-                // SAFETY: nginx writes the time there, and returns its end.
+                // SAFETY: nginx writes at most `MAX_TIME` bytes to `time`, and returns the end.
                 let len = unsafe {
                     let end = ngx_http_cookie_time(time.as_mut_ptr(), nginx::seconds() + seconds);
                     end.offset_from(time.as_ptr()) as usize
@@ -79,21 +79,21 @@ fn add(r: Request<'_>, value: ngx_str_t) -> Result<(), OutOfMemory> {
     send::add_header(r, "Set-Cookie", value).map_err(|_| OutOfMemory)
 }
 
-/// The value of our header among those of a request's response; empty if there is none.
+/// The value of our `Set-Cookie` in a response; empty without one.
 ///
-/// The header itself is looked up by it each time: nginx may empty the list of headers and fill its
-/// elements with others (`ngx_http_clean_header`).
-pub struct Told(Cell<ngx_str_t>);
+/// The header is looked up by its value each time: nginx may empty the list of headers and use its elements
+/// for other headers (`ngx_http_clean_header`).
+pub struct SetCookie(Cell<ngx_str_t>);
 
-impl Told {
-    pub fn nothing() -> Told {
-        Told(Cell::new(ngx_str_t::empty()))
+impl SetCookie {
+    pub fn none() -> SetCookie {
+        SetCookie(Cell::new(ngx_str_t::empty()))
     }
 
-    /// The header of the request that the cookie was set for.
+    /// The header in the response of `r`.
     fn find<'r>(&self, r: Request<'r>) -> Option<Header<'r>> {
         let text = self.0.get().data.cast_const();
-        // The text is this module's, so that no other header has it for a value.
+        // This module has allocated the text, so no other header's value is at its address.
         let is_it = |header: &Header<'_>| ptr::eq(header.value().as_ptr(), text);
         if self.0.get().is_empty() {
             return None;
@@ -106,14 +106,14 @@ impl Told {
         self.find(r).is_some_and(|header| !header.is_deleted())
     }
 
-    /// Takes the header out of the response, of which nothing more is known here.
+    /// Removes the header from the response, and keeps its value for [`Self::restore`].
     pub fn hide(&self, r: Request<'_>) {
         if let Some(header) = self.find(r) {
             header.delete();
         }
     }
 
-    /// Takes the header out of the response.
+    /// Removes the header from the response. If it is there no more, forgets its value.
     pub fn take_back(&self, r: Request<'_>) {
         match self.find(r) {
             Some(header) => header.delete(),
@@ -121,7 +121,7 @@ impl Told {
         }
     }
 
-    /// Puts the header into the response again if it was taken out together with all others.
+    /// Adds the header again if nginx has removed it together with all others.
     #[cfg(nginx_early_hints)]
     pub fn restore(&self, r: Request<'_>) -> Result<(), OutOfMemory> {
         match self.0.get().is_empty() || self.find(r).is_some() {

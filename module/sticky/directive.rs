@@ -1,4 +1,4 @@
-//! `sticky cookie`, `sticky route` and `sticky learn`, refused in the words of nginx 1.29.6.
+//! The directive `sticky`: `cookie`, `route` and `learn`. The error messages are those of nginx 1.29.6.
 
 use core::ffi::{c_char, c_void};
 
@@ -22,7 +22,8 @@ pub unsafe extern "C" fn sticky(
     _cmd: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes itself and the configuration that `create_upstream` made, for this call.
+    // SAFETY: nginx passes the configuration that it reads and what `create_upstream` made; no other
+    // reference to either lives during this call.
     let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<UpstreamConf>()) };
     conf_result(read(&mut cf, conf))
 }
@@ -30,7 +31,7 @@ pub unsafe extern "C" fn sticky(
 fn read(cf: &mut Conf<'_>, conf: &mut UpstreamConf) -> Result<(), Logged> {
     sticky_learn::refuse_second(cf, conf, "sticky")?;
     let words = cf.args().to_vec();
-    // nginx has counted three words at least.
+    // nginx has checked that there are at least three words (NGX_CONF_2MORE).
     if let [_, method, words @ ..] = &words[..] {
         match method.as_bytes() {
             b"cookie" => conf.asked = Asked::Method(read_cookie(cf, words)?),
@@ -100,7 +101,7 @@ fn read_expires(cf: &mut Conf<'_>, text: Word) -> Result<Expires, Logged> {
     if text.as_bytes() == b"max" {
         return Ok(Expires::Max);
     }
-    // SAFETY: nginx reads the string only.
+    // SAFETY: nginx only reads the string, which lives as long as the configuration.
     let seconds = unsafe { ngx_parse_time(&mut text.raw(), 1) };
     if seconds < 0 {
         fail!(cf, "\"sticky\" directive invalid \"expires\" parameter value");
@@ -177,7 +178,7 @@ fn read_zone(cf: &mut Conf<'_>, text: Word) -> Result<(Word, usize), Logged> {
     if name.is_empty() {
         fail!(cf, "\"sticky\" directive zone name is not specified");
     }
-    // SAFETY: nginx reads the string only.
+    // SAFETY: nginx only reads the string, which lives as long as the configuration.
     match usize::try_from(unsafe { ngx_parse_size(&mut size.raw()) }) {
         Ok(bytes) if bytes >= zone::size::min_size() => Ok((name, bytes)),
         Ok(_) => fail!(cf, "\"sticky\" directive zone is too small"),
@@ -186,7 +187,7 @@ fn read_zone(cf: &mut Conf<'_>, text: Word) -> Result<(Word, usize), Logged> {
 }
 
 fn read_timeout(cf: &mut Conf<'_>, text: Word) -> Result<Span, Logged> {
-    // SAFETY: nginx reads the string only.
+    // SAFETY: nginx only reads the string, which lives as long as the configuration.
     match u64::try_from(unsafe { ngx_parse_time(&mut text.raw(), 0) }) {
         Ok(ms) if ms > 0 && ms <= words::MAX_TIME => Ok(Span::from_millis(ms)),
         _ => fail!(cf, "\"sticky\" directive invalid timeout"),
@@ -216,7 +217,7 @@ fn once<T>(
 /// The index of a variable.
 fn variable(cf: &mut Conf<'_>, name: &[u8]) -> Result<ngx_int_t, Logged> {
     let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
-    // SAFETY: nginx keeps a copy of the name.
+    // SAFETY: the configuration is being read; nginx copies the name.
     match unsafe { ngx_http_get_variable_index(cf.raw(), &mut name) } {
         index if index >= 0 => Ok(index),
         _ => Err(Logged),

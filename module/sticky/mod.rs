@@ -1,8 +1,8 @@
-//! What NGINX Plus, and nginx from 1.29.6 on, call sticky, for an nginx that has none of its own.
+//! The directive `sticky` of NGINX Plus, and of nginx from 1.29.6 on, for an nginx without it.
 //!
-//! `sticky cookie` and `sticky route` keep nothing on the server: the request itself names its
-//! server, by an id that `ids` knows. `sticky learn` has sessions, and is the business of
-//! `upstream` with rules of its own.
+//! `sticky cookie` and `sticky route` store nothing: the request contains the id of its server
+//! (`peers/ids.rs`). `sticky learn` has sessions: only its directive is here, its requests are in `request/`,
+//! with rules of their own (`Rules::Plus`).
 
 use affinity::policy::Status;
 
@@ -18,7 +18,7 @@ pub mod directive;
 #[cfg(nginx_early_hints)]
 mod early_hints;
 
-/// Adds a filter where nginx loses the cookies of `sticky cookie`.
+/// Installs a header filter in the versions of nginx that lose the cookie behind a 103.
 pub fn install_filter(cf: &mut Conf<'_>) {
     #[cfg(nginx_early_hints)]
     early_hints::install(cf);
@@ -26,26 +26,27 @@ pub fn install_filter(cf: &mut Conf<'_>) {
     let _ = cf;
 }
 
-/// Notes what is known of an upstream's servers.
+/// Computes the ids of an upstream's servers.
 ///
 /// # Safety
-/// 1. nginx reads its configuration, and a reference to ours of the upstream that was made before is not used any more.
-/// 2. The upstream's balancer keeps a list of peers, and has made it.
+/// 1. nginx reads the configuration, and no other reference to our configuration of the upstream is used
+///    during the call.
+/// 2. The upstream's balancer has been initialised and keeps a list of peers.
 pub unsafe fn arrange(block: Block<'_>) {
-    // SAFETY: by (1).
+    // SAFETY: the configuration is being read, and this is the only reference in use (1).
     let Some(conf) = (unsafe { UpstreamConf::of_mut(block) }) else { return };
     if conf.method().is_some() || conf.ids.has_routes() {
-        // SAFETY: by (2).
+        // SAFETY: the balancer keeps a list of peers (2).
         if let Some(list) = unsafe { List::of(block) } {
             conf.ids.arrange(block.servers(), list);
         }
     }
 }
 
-/// Status and bound server of a request.
+/// The status of a request and the address of its bound server.
 pub type Shown<'a> = (Status, Option<&'a [u8]>);
 
-/// What the variables show of a request that is in such an upstream.
+/// The values of the variables for a request at an upstream with `sticky cookie` or `sticky route`.
 pub fn shown<'r>(r: Request<'r>) -> Option<Shown<'r>> {
     let choice = choice::Choice::last(r).filter(|choice| choice.is_current())?;
     Some((choice.status(), choice.bound_address()))

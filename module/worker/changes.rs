@@ -1,4 +1,4 @@
-//! Does in the present memory of a zone what old workers do in its former ones.
+//! Repeats the changes of old workers to a zone's former memories in its present memory.
 
 use affinity::table::Tick;
 
@@ -6,26 +6,27 @@ use super::sweep::SLOTS;
 use crate::zone::sessions::{CatchUp, Sessions};
 use crate::zone::Zone;
 
-/// What old workers have ended and moved in the former memories of zones is done in the present ones:
-/// a pass over all in a turn. Lookups do not wait for it: they see for themselves.
+/// The sessions that old workers have removed or moved in the former memories are removed or moved in the
+/// present ones: one pass over all memories in a turn. Lookups do not need it: they check the former memories
+/// themselves.
 pub(super) struct Changes {
-    /// Number of the zone.
+    /// The index of the zone.
     zone: usize,
-    /// `None` before it has begun.
+    /// `None` before the zone's pass has begun.
     pass: Option<CatchUp>,
 }
 
 impl Changes {
     pub(super) const NOTHING: Changes = Changes { zone: 0, pass: None };
 
-    /// A turn begins. What is left of the last one is done first.
+    /// Begins a turn. An unfinished pass of the last turn continues.
     pub(super) fn again(&mut self, zones: &[&'static Zone]) {
         if self.zone >= zones.len() {
             (self.zone, self.pass) = (0, None);
         }
     }
 
-    /// Works on some slots. Whether there is more to do in this turn.
+    /// Works on some slots. Returns whether there is more to do in this turn.
     pub(super) fn step(&mut self, zones: &[&'static Zone], now: Tick) -> bool {
         let Some(&zone) = zones.get(self.zone) else { return false };
         let pass = self.pass.get_or_insert_with(CatchUp::default);

@@ -1,4 +1,4 @@
-//! Empties servers whose time to drain is over.
+//! Removes the sessions of servers whose drain deadline has passed.
 
 use affinity::table::{ServerId, Span, Tick};
 
@@ -6,16 +6,15 @@ use super::sweep::SLOTS;
 use crate::zone::sessions::Pass;
 use crate::zone::Zone;
 
-/// Servers whose time to drain is over lose their sessions: one after the other, each at most once
-/// in a turn.
+/// The servers whose drain deadline has passed: one after the other, each at most once in a turn.
 pub(super) struct Drains {
-    /// All of this turn are done.
+    /// Whether all servers of this turn are done.
     done: bool,
-    /// There has been one in this turn.
+    /// Whether a server was chosen in this turn.
     begun: bool,
-    /// It is at work on one.
+    /// Whether the pass over the current server's sessions runs.
     at_work: bool,
-    /// That one, or the last: number of its zone, and in its list.
+    /// The current or the last server: the index of its zone, and its id there.
     zone: usize,
     server: ServerId,
     pass: Pass,
@@ -31,20 +30,19 @@ impl Drains {
         pass: Pass::START,
     };
 
-    /// A turn begins.
+    /// Begins a turn. An unfinished pass of the last turn continues.
     pub(super) fn again(&mut self) {
         self.done = false;
         self.begun = self.at_work;
     }
 
-    /// Forgets some sessions of a server. Whether there may be more to do in this turn.
+    /// Removes some sessions of a server. Returns whether there may be more to do in this turn.
     pub(super) fn step(&mut self, zones: &[&'static Zone], now: Tick) -> bool {
         if !self.at_work && !self.done {
             self.choose(zones, now);
         }
         if self.at_work {
-            // After a reload of a process that is its own master, there may be another zone, which does not
-            // know the server.
+            // With `master_process off` a reload may have put another zone at this index, without the server.
             let sessions = zones.get(self.zone).and_then(|zone| zone.sessions());
             let forgotten = sessions.and_then(|sessions| {
                 sessions.with_address(self.server, |address| {
@@ -56,7 +54,7 @@ impl Drains {
         !self.done
     }
 
-    /// Takes on the next server.
+    /// Chooses the next server.
     fn choose(&mut self, zones: &[&'static Zone], now: Tick) {
         let last = self.begun.then_some((self.zone, self.server.index));
         let next = zones.iter().enumerate().find_map(|(number, &zone)| {

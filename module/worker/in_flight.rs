@@ -1,4 +1,4 @@
-//! The sessions of requests that are open in this worker.
+//! The sessions of this worker's open requests.
 
 use core::cell::{Cell, UnsafeCell};
 use core::ptr;
@@ -9,16 +9,16 @@ use nginx_sys::{ngx_queue_init, ngx_queue_insert_before, ngx_queue_remove, ngx_q
 use crate::nginx::per_worker::PerWorker;
 use crate::zone::sessions::Sessions;
 
-/// Open requests, the longest unrefreshed first.
+/// The open requests, the one with the oldest refresh first.
 static OPEN: PerWorker<UnsafeCell<ngx_queue_t>> = PerWorker::new(UnsafeCell::new(UNLINKED));
 
 const UNLINKED: ngx_queue_t = ngx_queue_t { prev: ptr::null_mut(), next: ptr::null_mut() };
 
-/// The head of the list, which is made when it is needed first.
+/// The head of the list, initialised at the first call.
 #[inline(always)]
 fn open() -> *mut ngx_queue_t {
     let head = OPEN.get();
-    // SAFETY: a static of this process, which only this file uses.
+    // SAFETY: a static of this process, which only this file uses, in one thread.
     unsafe {
         if (*head).next.is_null() {
             ngx_queue_init(head);
@@ -27,10 +27,10 @@ fn open() -> *mut ngx_queue_t {
     head
 }
 
-/// Refreshes the sessions of what has been open for long; those refreshed lately stand behind.
+/// Refreshes the sessions whose last refresh is at least `every` ago, and moves them to the end of the list.
 pub(super) fn refresh(now: Tick, every: Span) {
     let head = open();
-    // SAFETY: what is in the list is the queue of an `InFlight`, which is unlinked before it goes.
+    // SAFETY: each element of the list is the first field of a live `InFlight`: dropping one unlinks it.
     unsafe {
         loop {
             let first = (*head).next;
@@ -48,8 +48,8 @@ pub(super) fn refresh(now: Tick, every: Span) {
     }
 }
 
-/// The session of a request, kept alive while it is held. The queue comes first: the list knows it by
-/// that.
+/// The session of a request; it does not expire while it is held. The queue is the first field: the list
+/// links these.
 #[repr(C)]
 pub struct InFlight {
     /// Null pointers while the session is not held.
@@ -77,27 +77,27 @@ impl InFlight {
         self.key.get()
     }
 
-    /// Notes which session it is, without holding it.
+    /// Sets the session without holding it.
     pub fn note(&self, key: Key) {
         self.drop_hold();
         self.key.set(Some(key));
     }
 
-    /// Keeps a session alive from now on, and no other.
+    /// Holds a session, and releases the one held before.
     ///
     /// # Safety
     /// 1. The value stays where it is until it is dropped.
     /// 2. It is dropped before its memory is used for something else.
     pub unsafe fn hold(&self, key: Key, now: Tick) {
         self.note(key);
-        // SAFETY: it is in no list, and stays valid as long as it is in this one (1, 2).
+        // SAFETY: `note` has unlinked the queue; it stays at its address and is unlinked by `drop` (1, 2).
         unsafe { ngx_queue_insert_before(open(), self.queue.get()) };
-        // A session was used when it was looked up or bound, which is now.
+        // The lookup or the bind has just refreshed the session.
         self.refreshed.set(now);
     }
 
     fn is_held(&self) -> bool {
-        // SAFETY: only this file uses the queue, in one thread.
+        // SAFETY: only this file uses the queue, in the thread of the event loop.
         unsafe { !(*self.queue.get()).next.is_null() }
     }
 
@@ -110,7 +110,7 @@ impl InFlight {
         }
     }
 
-    /// Lets the session's idle time begin, if it is held.
+    /// Releases the session, if it is held: its idle time begins now.
     pub fn release(&self, now: Tick) {
         if self.is_held() {
             if self.refreshed.get() != now {
@@ -120,7 +120,7 @@ impl InFlight {
         }
     }
 
-    /// Lets go of the session as it is.
+    /// Releases the session without a refresh.
     pub fn drop_hold(&self) {
         if self.is_held() {
             self.unlink();
@@ -129,7 +129,7 @@ impl InFlight {
 
     #[inline(always)]
     fn unlink(&self) {
-        // SAFETY: it is in the list.
+        // SAFETY: the callers have checked that the queue is in the list.
         unsafe {
             ngx_queue_remove(self.queue.get());
             self.queue.get().write(UNLINKED);

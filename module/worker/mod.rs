@@ -1,8 +1,8 @@
-//! What each worker does beside its requests: keeps sessions alive while a request or stream of
-//! theirs is open, and sweeps the zones.
+//! The periodic work of each worker: refreshes the sessions of open requests and streams, and sweeps the
+//! zones.
 //!
-//! Open requests are held in a list of this worker, not counted in shared memory: a worker that
-//! dies leaves nothing behind but sessions that begin to be idle.
+//! Open requests are in a list of this worker, and are not counted in shared memory: when a worker dies, the
+//! idle time of its sessions begins, and nothing else is left behind.
 
 mod changes;
 mod drain;
@@ -23,18 +23,18 @@ use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::{self, serves_requests, PerWorker, Timer};
 use crate::zone::Zone;
 
-/// Longest time between two turns (milliseconds).
+/// The longest and the shortest time between two turns (milliseconds).
 const MAX_INTERVAL: u64 = 1000;
 const MIN_INTERVAL: u64 = 50;
-/// Turns in a session's timeout: how often what is in flight is refreshed in it.
+/// How often the session of an open request is refreshed within its timeout.
 const REFRESHES: u64 = 4;
-/// Longest time between two refreshes (milliseconds), to stay away from eviction.
+/// The longest time between two refreshes (milliseconds): an old session would be evicted from a full zone.
 const MAX_REFRESH: u64 = 15_000;
 
 struct Worker {
     interval: Cell<u64>,
     refresh: Cell<Span>,
-    /// Evictions of all zones that have been seen.
+    /// The evictions of all zones at the last turn.
     evicted: Cell<u64>,
     sweep: RefCell<Sweep>,
     drains: RefCell<Drains>,
@@ -51,10 +51,10 @@ static WORKER: PerWorker<Worker> = PerWorker::new(Worker {
 });
 
 static TIMER: PerWorker<Timer> = PerWorker::new(Timer::new());
-/// The next step of a turn's work, while there is one.
+/// The next step of a turn's work, posted while there is more to do.
 static STEP: PerWorker<Timer> = PerWorker::new(Timer::new());
 
-/// Starts the timer of a worker, if the configuration has zones. It is to be called from `init_process`.
+/// Starts the timer of a worker, if the configuration has zones. To be called from `init_process`.
 pub fn start(cycle: Cycle<'_>) {
     let shortest = zones(cycle).iter().map(|zone| zone.shortest_timeout()).min();
     let Some(shortest) = shortest.filter(|_| serves_requests()) else { return };
@@ -66,23 +66,22 @@ pub fn start(cycle: Cycle<'_>) {
 
 unsafe extern "C" fn turn(_event: *mut ngx_event_t) {
     let now = nginx::now();
-    // A process that is its own master outlives the cycle that it has started with.
+    // With `master_process off` the process outlives the cycle that it has started with.
     let cycle = Cycle::running();
     let zones = zones(cycle);
-    // What is left of the last turn goes first.
     WORKER.sweep.borrow_mut().again(zones);
     WORKER.drains.borrow_mut().again();
     WORKER.changes.borrow_mut().again(zones);
     work(cycle);
     let evicted = zones.iter().map(|zone| evictions(zone, now, cycle.log())).sum();
-    // A full zone evicts what is idle: what is open must not be among it.
+    // A full zone evicts old sessions: those of open requests are refreshed at once.
     let pressed = WORKER.evicted.replace(evicted) != evicted;
     let every = if pressed { Span::from_millis(1) } else { WORKER.refresh.get() };
     in_flight::refresh(now, every);
     Timer::again(&TIMER, WORKER.interval.get(), cycle.log());
 }
 
-/// Evictions of a zone, which are reported now and then.
+/// The evictions of a zone; also reports them.
 fn evictions(zone: &Zone, now: Tick, log: *mut ngx_log_t) -> u64 {
     zone.sessions().map_or(0, |sessions| {
         let evicted = sessions.table.stats().evicted;
@@ -95,11 +94,11 @@ unsafe extern "C" fn step(_event: *mut ngx_event_t) {
     work(Cycle::running());
 }
 
-/// Does a step of the turn's work; the next one follows when nginx has handled its events.
+/// Does one step of the turn's work. The next step follows in the next round of the event loop.
 fn work(cycle: Cycle<'_>) {
     let (now, zones) = (nginx::now(), zones(cycle));
     let sweeps = WORKER.sweep.borrow_mut().step(zones, now, WORKER.interval.get());
-    // The first worker is enough.
+    // Only the first worker does these two.
     let more = per_worker::number() == 0
         && (WORKER.drains.borrow_mut().step(zones, now)
             | WORKER.changes.borrow_mut().step(zones, now));

@@ -4,36 +4,36 @@ use affinity::table::Tick;
 
 use crate::zone::Zone;
 
-/// A worker passes over a whole zone in this part of the sessions' timeout, within these bounds
-/// (milliseconds). Lookups do not wait for it: they see for themselves what has expired.
+/// A pass over a zone takes a quarter of the sessions' timeout, within these bounds (milliseconds). Lookups
+/// do not need it: they check themselves whether a session has expired.
 const SWEEPS: u64 = 4;
 const MIN_SWEEP: u64 = 60_000;
 const MAX_SWEEP: u64 = 600_000;
 
-/// Slots that are worked on before requests have their turn again: a twentieth of a millisecond if
-/// all sessions in them go.
+/// The slots of one step; requests are handled between two steps. A step takes 50 µs if all sessions in the
+/// slots are removed.
 pub(super) const SLOTS: usize = 240;
 
-/// How far the sweep of this turn has come.
+/// The position of the sweep in this turn.
 pub(super) struct Sweep {
-    /// Number of the zone that is being swept.
+    /// The index of the zone that is being swept.
     zone: usize,
-    /// Slots of it that have been seen in this turn.
+    /// The slots of this zone that were swept in this turn.
     swept: usize,
 }
 
 impl Sweep {
     pub(super) const NOTHING: Sweep = Sweep { zone: 0, swept: 0 };
 
-    /// A turn begins. What is left of the last one is done first.
+    /// Begins a turn. An unfinished part of the last turn continues.
     pub(super) fn again(&mut self, zones: &[&'static Zone]) {
         if self.zone >= zones.len() {
             self.zone = 0;
         }
     }
 
-    /// Sweeps some slots of a zone, then of the next one when the zone's share of a turn is done. There is a turn
-    /// every `interval` milliseconds. Gives whether there is more to do in this turn.
+    /// Sweeps some slots of the current zone, and goes on to the next zone when its share of the turn is
+    /// done. A turn begins every `interval` milliseconds. Returns whether there is more to do in this turn.
     pub(super) fn step(&mut self, zones: &[&'static Zone], now: Tick, interval: u64) -> bool {
         let Some(&zone) = zones.get(self.zone) else { return false };
         let from = self.swept;

@@ -1,4 +1,4 @@
-//! The servers that new sessions are to avoid.
+//! The servers that new sessions avoid.
 
 use affinity::servers::{Avoided, Record};
 use affinity::status::Draining;
@@ -10,7 +10,8 @@ use crate::peers::list::Candidate;
 use crate::zone::sessions::Sessions;
 
 impl Sessions {
-    /// The servers that new sessions are to avoid, and why; `None` without memory for them.
+    /// The servers that new sessions avoid, with the reasons; `None` if memory is short. With
+    /// `heeds_evidence` false only draining servers are avoided.
     pub fn avoided(&self, heeds_evidence: bool) -> Option<AvoidedServers> {
         let mut list = Vec::new();
         for server in self.table.servers() {
@@ -28,7 +29,7 @@ impl Sessions {
     }
 }
 
-/// Servers that new sessions are to avoid, by address.
+/// The servers that new sessions avoid, sorted by address.
 pub struct AvoidedServers(Vec<AvoidedServer>);
 
 pub(super) struct AvoidedServer {
@@ -45,7 +46,7 @@ impl AvoidedServer {
 }
 
 impl AvoidedServers {
-    /// Whether and why one of an upstream's servers is to be avoided.
+    /// Whether and why new sessions avoid a server of an upstream.
     pub fn rank(&self, candidate: &Candidate<'_>) -> Avoided {
         let found = self.0.binary_search_by(|server| server.address().cmp(candidate.address()));
         match found.ok().and_then(|place| self.0.get(place)) {

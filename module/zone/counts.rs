@@ -1,4 +1,4 @@
-//! What became of requests, counted for each zone.
+//! Counters of requests by their result, for each zone.
 
 use core::sync::atomic::Ordering;
 
@@ -11,7 +11,7 @@ use crate::zone::notes::TALLIES;
 use crate::zone::sessions::Sessions;
 
 impl Sessions {
-    /// Counts a request that has ended; `server` is that of its session.
+    /// Counts a request that has ended; `server` is its session's server.
     #[inline(always)]
     pub fn count_request(&self, status: Status, server: Option<ServerId>) {
         match (status, server) {
@@ -28,13 +28,13 @@ impl Sessions {
         }
     }
 
-    /// Counts a request that was answered so.
+    /// Counts a request that was rejected.
     pub fn count_rejection(&self, rejection: Rejection) {
         self.count(Tally::of_rejection(rejection));
     }
 
     pub(super) fn count(&self, counter: usize) {
-        // SAFETY: a plain word, written when the worker starts.
+        // SAFETY: a plain word of this process, written when the worker starts.
         let worker = unsafe { ngx_worker };
         let counter = self.notes().tallies.get(worker % TALLIES).and_then(|set| set.0.get(counter));
         if let Some(counter) = counter {
@@ -42,7 +42,7 @@ impl Sessions {
         }
     }
 
-    /// What all workers have counted.
+    /// The sums over all workers.
     pub fn tally(&self) -> Tally {
         let mut tally = Tally::default();
         for set in &self.notes().tallies {

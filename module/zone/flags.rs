@@ -1,5 +1,5 @@
-//! Flags for all workers: which servers drain, whether anything is known against a server, which worker makes the
-//! attempts.
+//! State that all workers share: which servers drain, whether there is evidence against a server, which
+//! worker makes the attempts.
 
 use core::sync::atomic::Ordering;
 
@@ -10,7 +10,7 @@ use affinity::table::{ServerId, Span, Tick};
 use crate::zone::sessions::Sessions;
 
 impl Sessions {
-    /// Lets a server drain, or no longer. False if the table has no room for it.
+    /// Begins or ends the draining of a server. False if the table's list has no room for the server.
     pub fn set_draining(&self, address: &[u8], draining: Draining, now: Tick) -> bool {
         let server = match draining.is_on() {
             true => self.table.intern(address, now),
@@ -30,7 +30,7 @@ impl Sessions {
         self.notes().draining.is_set()
     }
 
-    /// Servers that drain.
+    /// The servers that drain.
     pub fn draining(&self) -> impl Iterator<Item = (ServerId, Draining)> + '_ {
         let flags = |server| (server, Draining(self.table.server_flags(server)));
         self.table.servers().map(flags).filter(|(_, draining)| draining.is_on())
@@ -40,27 +40,26 @@ impl Sessions {
         self.notes().draining.note(|| self.draining().next().is_some());
     }
 
-    /// Whether something is known of a server that requests must heed: some cannot be reached, are
-    /// slow, or are missing in DNS.
+    /// Whether there is evidence against any server: it is not up, has been silent, or is missing in DNS.
     #[inline]
     pub fn is_troubled(&self) -> bool {
         self.notes().troubled.is_set()
     }
 
-    /// What is known of a server has changed.
+    /// Updates the flag of [`Sessions::is_troubled`] after a change of a record.
     pub fn note_trouble(&self) {
         let is_troubled =
             || self.table.servers().any(|server| !self.table.record(server).is_plain());
         self.notes().troubled.note(is_troubled);
     }
 
-    /// Targets of streams that two servers have announced.
+    /// The targets of streams that two servers have announced.
     pub fn shared_targets(&self) -> &SharedTargets {
         &self.notes().shared_targets
     }
 
-    /// Takes the lease on attempts for this process, or prolongs it; `None` if another one has it. Gives
-    /// whether it is new.
+    /// Takes or prolongs the lease on attempts for this process; `None` if another process has it. Returns
+    /// whether the lease is new.
     pub fn take_lease(&self, process: u32, now: Tick, length: Span) -> Option<bool> {
         let lease = &self.notes().lease;
         let seen = lease.load(Ordering::SeqCst);
@@ -74,12 +73,12 @@ impl Sessions {
         result.is_ok().then_some(holder != process)
     }
 
-    /// Gives the lease up, if this process has it.
+    /// Ends the lease, if this process has it.
     pub fn drop_lease(&self, process: u32) {
         let lease = &self.notes().lease;
         let seen = lease.load(Ordering::SeqCst);
         if (seen >> 32) as u32 == process {
-            // If another one has taken it meanwhile, it stays.
+            // If another process has just taken the lease, it stays.
             let _ = lease.compare_exchange(seen, 0, Ordering::SeqCst, Ordering::SeqCst);
         }
     }

@@ -1,4 +1,4 @@
-//! The former memory of a zone. Old workers still use it; a second mapping shows what they do.
+//! The former memory of a zone, mapped a second time: old workers still use and change it.
 
 use core::ptr;
 
@@ -8,9 +8,9 @@ use nginx_sys::{ngx_cycle, ngx_list_part_t, ngx_shm_zone_t};
 use crate::zone::pages::Mapping;
 use crate::zone::region::table_in;
 
-/// The memory that a zone had before it got its present one. Workers of former configurations go
-/// on using it until their last stream has ended: what they learn, refresh, move and end is seen
-/// through this second mapping of the same pages.
+/// The memory of a zone before a reload gave it new memory. Workers of former configurations use it until
+/// their last stream has ended. This second mapping of the same pages shows the sessions that they learn,
+/// refresh, move and remove.
 pub(super) struct Former {
     pub(super) table: Table,
     _pages: Mapping,
@@ -20,7 +20,7 @@ impl Former {
     /// # Safety
     /// `shm` is a zone of a live configuration.
     pub(super) unsafe fn map(shm: &ngx_shm_zone_t) -> Option<Former> {
-        // SAFETY: a mapped zone of a live configuration, and another mapping of it.
+        // SAFETY: `shm` is a mapped zone of a live configuration, and `pages` another mapping of it.
         unsafe {
             let pages = Mapping::again(shm)?;
             Some(Former { table: table_in(shm, pages.address())?, _pages: pages })
@@ -28,13 +28,13 @@ impl Former {
     }
 }
 
-/// The running configuration's zone of that name, if it has one with other memory.
+/// The running configuration's zone of the same name, if that has other memory.
 ///
 /// # Safety
 /// Called while nginx initialises the zones of a new configuration.
 pub(super) unsafe fn former_zone<'a>(shm: &ngx_shm_zone_t) -> Option<&'a ngx_shm_zone_t> {
-    // SAFETY: `ngx_cycle` is the running configuration until the new one is complete, and its
-    // zones stay mapped as long.
+    // SAFETY: `ngx_cycle` is the running configuration until the new one is complete; its zones stay mapped
+    // until then.
     unsafe {
         let mut part: *const ngx_list_part_t = &raw const (*ngx_cycle).shared_memory.part;
         while let Some(list) = part.as_ref() {

@@ -1,4 +1,4 @@
-//! Fresh memory of a zone: a table is laid over it, and the sessions of the former memory are taken over.
+//! New memory of a zone: makes a table in it, and copies the sessions of the former memory.
 
 use core::cell::RefCell;
 use core::ptr::NonNull;
@@ -19,11 +19,11 @@ use crate::zone::pages::Mapping;
 use crate::zone::region::table_in;
 use crate::zone::sessions::Sessions;
 
-/// How many former memories of a zone are kept in sight.
+/// How many former memories of a zone stay mapped.
 pub(super) const MAX_FORMER: usize = 4;
 
-/// Makes a table in new memory, and takes over the sessions of the former zone of the name: nginx gives a zone of
-/// another size (or of a replaced module) new memory.
+/// Makes a table in new memory, and copies the sessions of the former zone of the same name. nginx gives a
+/// zone new memory if its size has changed or the module was replaced.
 ///
 /// # Safety
 /// `shm` is mapped, and nginx has made its slab pool.
@@ -32,7 +32,7 @@ pub(super) unsafe fn map(
     limits: &Limits,
     former_sessions: unsafe fn(&ngx_shm_zone_t) -> Option<&Sessions>,
 ) -> Result<Sessions, String> {
-    // SAFETY: a mapped zone begins with its slab pool, and nobody else knows the memory yet.
+    // SAFETY: a mapped zone begins with its slab pool, and no other process uses the new memory yet.
     unsafe {
         let pool = &mut *shm.shm.addr.cast::<ngx_slab_pool_t>();
         let len = pool.pfree * ngx_pagesize;
@@ -40,9 +40,9 @@ pub(super) unsafe fn map(
         if memory.is_null() {
             return Err("no memory for the session table".into());
         }
-        // The zone is fresh from the kernel, hence zero. What was never written takes no memory, which
-        // matters where nginx only tests a configuration; but an nginx built with NGX_DEBUG_MALLOC
-        // has filled it (`ngx_slab_init`).
+        // New memory from the kernel is zero. Pages that are never written take no memory, which matters when
+        // nginx only tests a configuration. An nginx built with NGX_DEBUG_MALLOC has filled the memory
+        // (`ngx_slab_init`).
         if memory.cast::<u64>().read() != 0 {
             memory.cast::<u8>().write_bytes(0, len);
         }
@@ -59,7 +59,7 @@ pub(super) unsafe fn map(
             None => draw_secret().map_err(|error| format!("no secret for the hash: {error}"))?,
         };
         let table = Table::create(start, table_len, secret).map_err(|error| error.to_string())?;
-        // The first reports are made at once.
+        // The first reports need not wait.
         let long_ago = nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0);
         notes.write(Notes {
             magic: AtomicU64::new(MAGIC),
@@ -74,7 +74,7 @@ pub(super) unsafe fn map(
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
         pool.data = memory;
-        // Where nginx only tests a configuration that is not worth the time.
+        // Not when nginx only tests a configuration: it takes too long.
         if let Some(pages) = pages.as_ref().filter(|_| ngx_test_config == 0) {
             pages.make_huge();
         }
@@ -96,7 +96,7 @@ pub(super) unsafe fn map(
 }
 
 impl Sessions {
-    /// Copies the sessions of the zone's former memory, and keeps an eye on it.
+    /// Copies the sessions of the zone's former memory, and keeps a mapping of it.
     ///
     /// # Safety
     /// `old` is a zone of the running configuration.
@@ -106,12 +106,12 @@ impl Sessions {
         limits: &Limits,
         former_sessions: unsafe fn(&ngx_shm_zone_t) -> Option<&Sessions>,
     ) {
-        // SAFETY: nginx has mapped it there.
+        // SAFETY: a zone of the running configuration, mapped by nginx at this address.
         let Some(table) = (unsafe { table_in(old, old.shm.addr) }) else {
             ngx::ngx_log_error!(
                 NGX_LOG_NOTICE,
                 old.shm.log,
-                "zone \"{}\" has new memory, the former one holds no sessions of this module",
+                "zone \"{}\" has new memory, the old memory has no session table of this module",
                 old.shm.name
             );
             return;
@@ -133,7 +133,7 @@ impl Sessions {
             "zone \"{}\" has new memory, {taken} of {live} sessions moved there",
             old.shm.name
         );
-        // SAFETY: a zone of the running configuration.
+        // SAFETY: `old` is a zone of the running configuration, and nginx has mapped it.
         unsafe {
             self.former.extend(Former::map(old).map(Rc::new));
             if let Some(older) = former_sessions(old) {

@@ -1,7 +1,7 @@
-//! The life of a shared memory zone: declared, joined, mapped, kept over reloads.
+//! A shared memory zone: declared, joined, mapped, kept over reloads.
 //!
-//! nginx lays a slab pool over each zone; we take all of its pages as one region, which holds our
-//! notes and behind them the session table.
+//! nginx makes a slab pool in each zone. The module allocates all pages of the pool as one region: [`notes`],
+//! and behind them the session table.
 
 pub mod avoided;
 mod counts;
@@ -37,16 +37,15 @@ use crate::zone::notes::is_time_to_report;
 use crate::zone::sessions::Sessions;
 use crate::zone::size::{is_size, size_with_cells, table_len};
 
-/// A zone of the configuration, and its memory once it has some.
+/// A zone of the configuration, with its memory after that is mapped.
 ///
-/// It lies in the pool of the configuration, and lives as long as that. References to it are `'static`: they are
-/// kept only in what the configuration outlives.
+/// It is in the pool of the configuration and lives as long. References to it are `'static`: only values that
+/// the configuration outlives keep them.
 pub struct Zone {
     shm: *mut ngx_shm_zone_t,
-    /// Where the configuration gives its size, else where it is mentioned first: for errors that
-    /// show later.
+    /// The file and line with the zone's size, else of its first use: for errors that are found later.
     place: Cell<(Word, usize)>,
-    /// The longest of all its upstreams.
+    /// The longest limits of its upstreams.
     limits: Cell<Limits>,
     shortest_timeout: Cell<Span>,
     /// The shortest and the longest `gone_after` of its upstreams.
@@ -55,8 +54,8 @@ pub struct Zone {
     sessions: OnceCell<Sessions>,
 }
 
-/// Declares a zone for an upstream, or joins one (size zero: declared elsewhere). Gives whether it is
-/// new.
+/// Declares a zone for an upstream, or joins one. A size of zero means that another upstream gives it.
+/// Returns the zone and whether it is new.
 pub fn join(
     cf: &mut Conf<'_>,
     name: Word,
@@ -64,8 +63,8 @@ pub fn join(
     limits: &Limits,
     gone_after: Span,
 ) -> Result<(&'static Zone, bool), Logged> {
-    // SAFETY: nginx keeps its own copy of what it needs; errors it logs itself. A zone with our tag has our
-    // data.
+    // SAFETY: the configuration is being read; nginx copies the name and logs errors itself. The data of a
+    // zone with our tag are null or a `Zone`.
     let (shm, joined) = unsafe {
         let shm = ngx_shared_memory_add(cf.raw(), &mut name.raw(), size, nginx::MODULE.tag());
         if shm.is_null() {
@@ -92,7 +91,8 @@ pub fn join(
         sessions: OnceCell::new(),
     });
     let Some(zone) = zone else { return Err(Logged) };
-    // SAFETY: nginx's list of zones lives as long as the configuration.
+    // SAFETY: nginx has just returned `shm`, an element of its list, which lives as long as the
+    // configuration.
     unsafe {
         (*shm).data = ptr::from_mut(zone).cast();
         (*shm).init = Some(init);
@@ -110,8 +110,8 @@ fn longest(one: &Limits, other: &Limits) -> Limits {
     }
 }
 
-/// Complains of a zone that no upstream gave a size, or that is too small for its servers.
-/// `servers` gives the addresses of a zone's servers, each once.
+/// Reports a zone without a size, or one that is too small for its servers, as an error. `servers` returns
+/// the addresses of a zone's servers, each once.
 pub fn check<'c>(
     cf: &mut Conf<'c>,
     zones: &[&'static Zone],
@@ -165,7 +165,7 @@ impl Zone {
         Logged
     }
 
-    /// The sessions; `None` before the memory is mapped, which is before any request.
+    /// The sessions; `None` before the memory is mapped. It is mapped before the first request.
     pub fn sessions(&self) -> Option<&Sessions> {
         self.sessions.get()
     }
@@ -174,21 +174,21 @@ impl Zone {
         self.limits.get()
     }
 
-    /// Bytes of shared memory.
+    /// The size of the shared memory in bytes.
     pub fn size(&self) -> usize {
-        // SAFETY: nginx's list of zones lives as long as the configuration.
+        // SAFETY: `shm` is an element of nginx's list of zones, which lives as long as the configuration.
         unsafe { (*self.shm).shm.size }
     }
 
-    /// By what rules evidence counts: failed attempts no further apart than a quarter of the shortest
-    /// `gone_after`.
+    /// The rules for evidence: failed attempts count together if they are no further apart than a quarter of
+    /// the shortest `gone_after`.
     pub fn rules(&self) -> Thresholds {
         let (shortest, longest) = self.gone_after.get();
         Thresholds { pause: Span((shortest.0 / 4).max(1)), gone_after: longest }
     }
 
-    /// Time between two attempts to reach a server (milliseconds): a second, or a twelfth of
-    /// `gone_after`.
+    /// Time between two attempts to reach a server (milliseconds): a twelfth of the shortest `gone_after`,
+    /// but at most a second and at least 20 ms.
     pub fn attempt_interval(&self) -> u64 {
         const LONGEST: u64 = 1000;
         const SHORTEST: u64 = 20;
@@ -200,7 +200,7 @@ impl Zone {
     }
 
     pub fn name(&self) -> Text<'_> {
-        // SAFETY: nginx's list of zones lives as long as the configuration.
+        // SAFETY: `shm` is an element of nginx's list of zones, which lives as long as the configuration.
         Text(unsafe { nginx::bytes(&(*self.shm).shm.name) })
     }
 
@@ -215,9 +215,9 @@ impl Zone {
             return;
         };
         let notes = sessions.notes();
-        let told = notes.reported.load(Ordering::Relaxed);
-        // A report that dies with its worker is made up for by the next one's count.
-        if evicted <= told || !is_time_to_report(&notes.reported_at, now) {
+        let reported = notes.reported.load(Ordering::Relaxed);
+        // If the worker dies before it reports, the next report includes these evictions.
+        if evicted <= reported || !is_time_to_report(&notes.reported_at, now) {
             return;
         }
         notes.reported.store(evicted, Ordering::Relaxed);
@@ -225,13 +225,12 @@ impl Zone {
             NGX_LOG_NOTICE,
             log,
             "zone \"{}\" is full, {} sessions were evicted; increase its size",
-            self.log_name(),
-            evicted - told
+            self.name(),
+            evicted - reported
         );
     }
 
-    /// Logs that a server has no place in the list of the zone's servers, at most once a minute in all
-    /// workers.
+    /// Logs that the zone's list of servers has no room for a server, at most once a minute in all workers.
     #[cold]
     pub fn report_full_list(&self, log: *mut ngx_log_t, now: Tick, server: &[u8]) {
         let notes = self.sessions().map(Sessions::notes);
@@ -248,18 +247,20 @@ impl Zone {
     }
 }
 
-/// nginx has mapped the zone, or kept it over a reload (`old` is then the former [`Zone`]).
+/// Called when nginx has mapped the zone, or has kept it over a reload (`old` is then the former [`Zone`]).
 unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
-    // SAFETY: nginx passes the zone that `join` declared; the old configuration is still alive.
+    // SAFETY: nginx passes the zone that `join` declared, and null or the zone of the former configuration,
+    // which is still alive.
     let (shm, zone, old) =
         unsafe { (&*shm, &*(*shm).data.cast::<Zone>(), old.cast::<Zone>().as_ref()) };
     let mapped = match old.and_then(Zone::sessions) {
         Some(sessions) => {
-            // A reload that would have given the zone new memory may have failed.
+            // A reload that was to give the zone new memory may have failed: old workers use this table
+            // again.
             sessions.table.reinstate();
             Ok(sessions.clone())
         }
-        // SAFETY: it is mapped, and nginx has made its slab pool.
+        // SAFETY: nginx has mapped `shm` and initialised its slab pool.
         None => unsafe { map(shm, &zone.limits(), former_sessions) },
     };
     match mapped {
@@ -276,11 +277,12 @@ unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int
     }
 }
 
-/// The sessions of a zone of the running configuration, if it is one of ours.
+/// The sessions of a zone, if it is one of ours.
 ///
 /// # Safety
-/// `old` is a zone of a live configuration.
+/// `old` is a mapped zone of a live configuration.
 unsafe fn former_sessions(old: &ngx_shm_zone_t) -> Option<&Sessions> {
-    // SAFETY: `data` of a zone with our tag is a `Zone`, once it is mapped.
+    // SAFETY: the `data` of a mapped zone with our tag are a `Zone`, which lives as long as its
+    // configuration.
     unsafe { (old.tag == nginx::MODULE.tag()).then(|| (*old.data.cast::<Zone>()).sessions())? }
 }

@@ -1,7 +1,8 @@
-//! Addresses of servers that this worker has asked the zone for.
+//! This worker's copies of the addresses in the zone's list of servers.
 
 use affinity::table::{ServerId, Table};
 
+/// The copy of a server's address.
 #[derive(Clone)]
 pub(super) struct Known {
     pub(super) print: u64,
@@ -10,7 +11,7 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The address of a server among those that are known.
+    /// The address of a server, if `known` has a copy of it.
     #[inline(always)]
     pub(super) fn address(known: &[Option<Known>], server: ServerId) -> Option<&[u8]> {
         let known = known.get(usize::from(server.index))?.as_ref()?;

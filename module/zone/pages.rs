@@ -1,24 +1,24 @@
-//! Further mappings of a zone's pages, beside the one that nginx has made.
+//! Further mappings of a zone's pages, besides nginx's.
 
 use core::ffi::{c_int, c_void};
 
 use nginx_sys::{ngx_pagesize, ngx_shm_zone_t};
 
-/// A mapping of all pages of a zone. They live as long as any mapping of them.
+/// A mapping of all pages of a zone. The pages live as long as any mapping of them.
 pub struct Mapping {
     address: *mut c_void,
     len: usize,
 }
 
-/// Size of a huge page where pages are of `SMALL` bytes (x86-64, and aarch64 with such pages).
+/// The size of a huge page where a page has `SMALL` bytes (x86-64, and aarch64 with such pages).
 const HUGE: usize = 2 << 20;
 const SMALL: usize = 4 << 10;
 
-/// A larger zone stays in small pages, which take memory only when they are used: a huge page takes
-/// all of its own at once, and this many bytes of them half a second.
+/// The largest zone with huge pages. A huge page takes all of its memory at once, a small page only when it
+/// is used; and huge pages for this many bytes take half a second.
 const MOST: usize = 128 << 20;
 
-/// Of linux/mman.h; libc knows it for glibc alone.
+/// From linux/mman.h; libc has it for glibc only.
 #[cfg(target_os = "linux")]
 const MADV_COLLAPSE: c_int = 25;
 
@@ -28,8 +28,8 @@ impl Mapping {
     /// # Safety
     /// `shm` is a mapped zone.
     pub unsafe fn again(shm: &ngx_shm_zone_t) -> Option<Mapping> {
-        // SAFETY: nginx has mapped so many bytes there. An old length of zero leaves the mapping as it is
-        // and makes another one of its shared pages.
+        // SAFETY: nginx has mapped `size` bytes at this address. An old length of zero keeps that mapping and
+        // makes another one of its shared pages.
         #[cfg(target_os = "linux")]
         unsafe {
             let len = shm.shm.size;
@@ -43,18 +43,18 @@ impl Mapping {
         }
     }
 
-    /// The same, where the kernel can put huge pages in their place: nginx's mapping may begin at
-    /// any small page. `None` also for a zone that is too small for that to matter, or too large.
+    /// The same, at a multiple of the huge page's size, so that the kernel can use huge pages: nginx's
+    /// mapping begins at any small page. `None` also for a zone that is too small for a gain, or too large.
     ///
     /// # Safety
     /// `shm` is a mapped zone.
     pub unsafe fn for_huge_pages(shm: &ngx_shm_zone_t) -> Option<Mapping> {
-        // SAFETY: set once when nginx starts.
+        // SAFETY: a plain word, set when nginx starts.
         if !(2 * HUGE..=MOST).contains(&shm.shm.size) || unsafe { ngx_pagesize } != SMALL {
             return None;
         }
-        // SAFETY: nginx has mapped so many bytes there; `room` is nobody else's, and what is mapped over its
-        // middle replaces that part of it.
+        // SAFETY: nginx has mapped `size` bytes at this address. `room` belongs to this function, and the new
+        // mapping replaces its middle.
         #[cfg(target_os = "linux")]
         unsafe {
             let room = Mapping::room(shm.shm.size + HUGE)?;
@@ -64,7 +64,7 @@ impl Mapping {
             if libc::mremap(shm.shm.addr.cast(), 0, len, fixed, address) == libc::MAP_FAILED {
                 return None;
             }
-            // What is left of the room before and behind.
+            // The parts of the room before and behind the new mapping are unmapped.
             let (start, end) = (room.address, room.address.byte_add(room.len));
             core::mem::forget(room);
             drop(Mapping { address: start, len: skip });
@@ -76,11 +76,11 @@ impl Mapping {
         None
     }
 
-    /// Addresses without memory.
+    /// A range of addresses without memory.
     #[cfg(target_os = "linux")]
     fn room(len: usize) -> Option<Mapping> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a mapping at a place of the kernel's choice replaces no other.
+        // SAFETY: a mapping at an address of the kernel's choice replaces no other.
         let address =
             unsafe { libc::mmap(core::ptr::null_mut(), len, libc::PROT_NONE, flags, -1, 0) };
         (address != libc::MAP_FAILED).then_some(Mapping { address, len })
@@ -90,13 +90,13 @@ impl Mapping {
         self.address.cast()
     }
 
-    /// Has the kernel put huge pages in the place of small ones, which takes some milliseconds a
-    /// megabyte. It may say no; Linux before 6.1 does not know how.
+    /// Requests huge pages instead of small ones, which takes some milliseconds a megabyte. The kernel may
+    /// refuse; before Linux 6.1 it cannot.
     pub fn make_huge(&self) {
         #[cfg(target_os = "linux")]
-        // SAFETY: the pages are mapped here, and what they hold stays the same.
+        // SAFETY: this value owns the mapping, and MADV_COLLAPSE does not change its content.
         unsafe {
-            // The kernel refuses where no small page has been used.
+            // The kernel refuses a range of which no small page was used.
             for page in (0..self.len).step_by(HUGE) {
                 self.address().add(page).read_volatile();
             }
@@ -108,7 +108,7 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         if self.len > 0 {
-            // SAFETY: mapped by this file; every user of the pages holds this value.
+            // SAFETY: this value owns the mapping, and all that uses the pages keeps this value alive.
             unsafe { libc::munmap(self.address, self.len) };
         }
     }

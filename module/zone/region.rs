@@ -1,4 +1,4 @@
-//! Our region in the pages of a zone: the notes, and the table behind them.
+//! The module's region in the pages of a zone: [`Notes`], and the table behind them.
 
 use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use nginx_sys::{ngx_shm_zone_t, ngx_slab_pool_t};
 use crate::zone::notes::{Notes, MAGIC};
 use crate::zone::size::min_size;
 
-/// The table in a zone that is mapped at `address`, if it is one of ours.
+/// The table in a zone that is mapped at `address`, if the zone has one of this module.
 ///
 /// # Safety
 /// `shm` is a zone of a live configuration, `address` a mapping of it.
@@ -17,8 +17,9 @@ pub(super) unsafe fn table_in(shm: &ngx_shm_zone_t, address: *mut u8) -> Option<
     if address.is_null() || shm.shm.addr.is_null() || shm.shm.size < min_size() {
         return None;
     }
-    // SAFETY: every zone starts with a slab pool; what its owner noted (as an address in the first
-    // mapping) is believed only if it points into the zone and bears our mark.
+    // SAFETY: every zone begins with a slab pool. The pool's `data` (an address in the first mapping) is used
+    // only if it is aligned, points into the zone with room for `Notes`, and has the mark of this module
+    // there.
     unsafe {
         let noted = (*shm.shm.addr.cast::<ngx_slab_pool_t>()).data as usize;
         let offset = noted.checked_sub(shm.shm.addr as usize)?;

@@ -1,4 +1,4 @@
-//! The sessions of a zone: the table, and the former ones while old workers use them.
+//! The sessions of a zone: its table, and the former tables while old workers use them.
 
 use core::cell::RefCell;
 use core::iter;
@@ -18,15 +18,15 @@ use crate::zone::pages::Mapping;
 pub struct Sessions {
     pub table: Table,
     pub(super) notes: NonNull<Notes>,
-    /// Where both lie, unless that is nginx's mapping.
+    /// The mapping of both, unless that is nginx's.
     pub(super) _pages: Option<Rc<Mapping>>,
-    /// The newest first.
+    /// The former memories, the newest first.
     pub(super) former: Vec<Rc<Former>>,
-    /// Addresses of servers that this worker has asked for, by the server's number.
+    /// This worker's copies of server addresses, by the server's index.
     pub(super) addresses: RefCell<Vec<Option<Known>>>,
 }
 
-/// How far a pass over all memories of a zone has come.
+/// The position of a pass over all memories of a zone.
 pub struct Pass {
     memory: usize,
     cursor: usize,
@@ -36,7 +36,7 @@ impl Pass {
     pub const START: Pass = Pass { memory: 0, cursor: 0 };
 }
 
-/// How far a pass over the former memories of a zone has come.
+/// The position of a pass over the former memories of a zone.
 #[derive(Default)]
 pub struct CatchUp {
     former: usize,
@@ -44,7 +44,7 @@ pub struct CatchUp {
 }
 
 impl Sessions {
-    /// What [`Table::visit_at_once`] finds, unless old workers may have changed the session.
+    /// The fast path: [`Table::visit_at_once`], unless old workers may have changed the session.
     #[inline(always)]
     pub fn visit_at_once(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         if !self.former.is_empty() && self.is_behind(key) {
@@ -61,7 +61,8 @@ impl Sessions {
         session.or_else(|| self.lookup_former(key, now, limits))
     }
 
-    /// The same, and the session is used now; after [`Table::visit_at_once`] has found none.
+    /// The same, and marks the session as used now. To be called after [`Self::visit_at_once`] has found
+    /// none.
     pub fn visit(&self, key: Key, now: Tick, limits: &Limits) -> Option<Session> {
         self.catch_up(key, now, limits);
         self.table.visit(key, now, limits).or_else(|| {
@@ -70,7 +71,7 @@ impl Sessions {
         })
     }
 
-    /// What [`Table::bind`] does, after what old workers have done with the session.
+    /// [`Table::bind`], after the changes of old workers to the session.
     pub fn bind(
         &self,
         key: Key,
@@ -84,12 +85,13 @@ impl Sessions {
         self.table.bind(key, server, ttl, now, limits, existing)
     }
 
+    /// Whether old workers have changed the session of a key.
     #[inline(never)]
     pub(super) fn is_behind(&self, key: Key) -> bool {
         self.former.iter().any(|former| former.table.is_ahead(key))
     }
 
-    /// Does here what old workers have done with the session of a key.
+    /// Repeats the changes of old workers to the session of a key.
     pub(super) fn catch_up(&self, key: Key, now: Tick, limits: &Limits) {
         for (index, former) in self.former.iter().enumerate().rev() {
             if former.table.is_ahead(key) {
@@ -98,7 +100,8 @@ impl Sessions {
         }
     }
 
-    /// Does here what old workers have done with the sessions in some slots. Whether the pass goes on.
+    /// Repeats the changes of old workers to the sessions in the next `max_slots` slots. Returns whether the
+    /// pass goes on.
     pub fn catch_up_some(
         &self,
         pass: &mut CatchUp,
@@ -116,7 +119,7 @@ impl Sessions {
         pass.former < self.former.len()
     }
 
-    /// The tables that have taken over from a former one, the oldest first.
+    /// The tables that have replaced a former one, the oldest first.
     pub(super) fn successors(&self, former: usize) -> impl Iterator<Item = &Table> + Clone {
         let newer = self.former.iter().take(former).rev().map(|newer| &newer.table);
         newer.chain(iter::once(&self.table))
@@ -131,18 +134,18 @@ impl Sessions {
         })
     }
 
-    /// The address of a server, if this worker has asked for it before.
+    /// The address of a server, if this worker has a copy of it.
     ///
     /// # Safety
-    /// The reference must go before any address is asked for.
+    /// The reference is not used after the next call of [`Self::with_address`].
     #[inline(always)]
     pub unsafe fn known_address(&self, server: ServerId) -> Option<&[u8]> {
-        // SAFETY: nobody changes them meanwhile, by this function's own condition.
+        // SAFETY: only `with_address` changes the copies, and the reference is not used after that.
         let known = unsafe { self.addresses.try_borrow_unguarded() }.ok()?;
         Known::address(known, server)
     }
 
-    /// Calls `f` with the address of a server; `None` if the server has been taken off the list.
+    /// Calls `f` with the address of a server; `None` if the server is no longer in the list.
     #[inline]
     pub fn with_address<T>(&self, server: ServerId, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let known = self.addresses.try_borrow().ok();
@@ -151,17 +154,16 @@ impl Sessions {
             Some(address) => address,
             None => {
                 drop(known);
-                self.learn_address(server);
+                self.copy_address(server);
                 self.table.address(server, buffer.write([0; Table::MAX_ADDRESS]))?
             }
         };
         Some(f(address))
     }
 
-    /// Notes the address of a server, so that it need not be asked for again; without memory for
-    /// that, it will be.
+    /// Copies the address of a server from the zone; does nothing if memory is short.
     #[cold]
-    pub(super) fn learn_address(&self, server: ServerId) {
+    pub(super) fn copy_address(&self, server: ServerId) {
         let Ok(mut known) = self.addresses.try_borrow_mut() else { return };
         let mut text = [0; Table::MAX_ADDRESS];
         let Some(len) = self.table.address(server, &mut text).map(<[u8]>::len) else { return };
@@ -177,21 +179,23 @@ impl Sessions {
     }
 
     pub(super) fn notes(&self) -> &Notes {
-        // SAFETY: the notes lie in the zone, which lives as long as this configuration.
+        // SAFETY: the notes are in the zone, which stays mapped as long as this configuration or `_pages`
+        // lives.
         unsafe { self.notes.as_ref() }
     }
 
     /// Removes the session of a key.
     pub fn forget(&self, key: Key) {
-        // The oldest first: what has gone here must not be found there.
+        // The oldest memory first: a lookup must not find the session in a former memory after it has gone
+        // here.
         for former in self.former.iter().rev() {
             former.table.forget(key);
         }
         self.table.forget(key);
     }
 
-    /// Removes the sessions of a server from the next `max_slots` slots. Returns how many there
-    /// were; none when the pass has seen everything.
+    /// Removes the sessions of a server from the next `max_slots` slots. Returns how many were removed;
+    /// `None` at the end of the pass.
     pub fn forget_server(
         &self,
         address: &[u8],
@@ -203,7 +207,7 @@ impl Sessions {
         let forgotten = table
             .find_server(address)
             .map_or(0, |server| table.forget_server(server, &mut pass.cursor, max_slots));
-        // What a former memory has is a copy.
+        // The sessions of a former memory are copies, and are not counted.
         let counts = pass.memory == 0;
         if pass.cursor == 0 {
             pass.memory += 1;

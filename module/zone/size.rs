@@ -1,4 +1,4 @@
-//! How large a zone must be, and what of it the table gets.
+//! The size of a zone, and the part of it for the table.
 
 use core::iter;
 
@@ -16,35 +16,35 @@ pub(super) const MIN_PAGES: usize = 8;
 
 /// The smallest zone, in bytes.
 pub fn min_size() -> usize {
-    // SAFETY: set once when nginx starts.
+    // SAFETY: a plain word, set when nginx starts.
     MIN_PAGES * unsafe { ngx_pagesize }
 }
 
-/// Whether a text is a size as nginx writes it: `1m`.
+/// Whether a text is a size in nginx's units: `1m`.
 pub(super) fn is_size(text: &[u8]) -> bool {
-    // SAFETY: nginx reads the string only.
+    // SAFETY: nginx only reads the string, which lives during the call.
     unsafe { ngx_parse_size(&mut string(text)) > 0 }
 }
 
-/// Size in bytes from which on zones have so many cells for servers, in whole pages; `None` if none
-/// has.
+/// The smallest size of a zone, in bytes of whole pages, that has `cells` cells for servers; `None` if no
+/// size has.
 pub(super) fn size_with_cells(cells: usize) -> Option<usize> {
-    // SAFETY: set once when nginx starts.
+    // SAFETY: a plain word, set when nginx starts.
     let page = unsafe { ngx_pagesize };
     let len = Table::len_with_cells(cells)?;
     let enough = (MIN_PAGES..).map(|pages| pages * page).find(|size| table_len(*size) >= len)?;
-    // A region of any length may be that long, a zone only some.
+    // `len` is not rounded to pages: a zone with fewer pages may have enough cells, too.
     let smaller = |size: &usize| size.checked_sub(page).filter(|size| *size >= min_size());
     let has_room = |size: &usize| Table::cells_in(table_len(*size)) >= cells;
     iter::successors(Some(enough), smaller).take_while(has_room).last()
 }
 
-/// Bytes that the table gets of a zone of so many: all pages that nginx's slab pool gives away
-/// (`ngx_slab_init`) but what holds the notes.
+/// The length of the table in a zone of `size` bytes: all pages of nginx's slab pool (`ngx_slab_init`)
+/// without the [`Notes`].
 pub(super) fn table_len(size: usize) -> usize {
     /// Set by `ngx_init_zone_pool`.
     const MIN_SHIFT: usize = 3;
-    // SAFETY: set once when nginx starts.
+    // SAFETY: plain words, set when nginx starts.
     let (page, page_shift) = unsafe { (ngx_pagesize, ngx_pagesize_shift) };
     let note = size_of::<ngx_slab_page_t>();
     let slot = note + size_of::<ngx_slab_stat_t>();

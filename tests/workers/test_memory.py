@@ -104,7 +104,7 @@ async def test_a_zone_that_was_another_modules_says_so(nginx):
         await site.begin()
         await site.all_are_known()
     said = [line for line in nginx.errors() if 'zone "sessions" has new memory' in line]
-    assert [line.partition("memory, ")[2] for line in said] == ["the former one holds no sessions of this module"]
+    assert [line.partition("memory, ")[2] for line in said] == ["the old memory has no session table of this module"]
 
 
 async def test_memory_is_taken_when_it_is_used(nginx, report):
