@@ -5,7 +5,7 @@ NGINX_BUILD_DIR ?=
 NGINX_SOURCE_DIR ?=
 # A branch from the matrix instead of NGINX: make test-t V=1.26
 V ?=
-# Some of the tests: make test-t T=t/03-learn.t, make test-process T=tests/test_timeout.py
+# Some of the tests: make test-t T=t/03-learn.t, make test-process T=tests/sessions/test_timeout.py
 T ?=
 ARGS ?=
 
@@ -16,6 +16,7 @@ unexport NGINX
 nginx = $(if $(V),$(CURDIR)/build/nginx/$(V)/nginx,$(NGINX))
 of_branch = $(if $(V),nginx-$(V))
 branches = 1.22 1.26 1.28 1.30
+all_tests = test-unit,test-t,test-process
 so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
@@ -33,8 +34,8 @@ module: $(of_branch) ## build/ngx_http_sticky_learn_module.so for the installed 
 demo: ## real MCP clients through round robin and through sticky_learn; ARGS=--once ends by itself
 	@NGINX="$(nginx)" demo/run $(ARGS)
 
-test: ## everything below, with the installed nginx
-	@NGINX="$(NGINX)" tools/parts test-unit test-t test-process
+test: ## everything below, with the installed nginx; T=t/FILE.t or T=tests/FOLDER/FILE.py for one
+	@NGINX="$(NGINX)" tools/parts $(if $(T),$(if $(filter t/%,$(T)),test-t,test-process),$(all_tests))
 
 test-unit: ## unit and property tests of the pure crate and the load generator
 	@tools/test-unit

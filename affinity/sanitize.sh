@@ -2,8 +2,8 @@
 # Runs the crate's tests under a checker: sanitize.sh address|thread|loom|fuzz|miri
 #
 # address, thread: nightly's sanitizers (thread rebuilds the standard library with it: rust-src).
-# loom: all interleavings of the core operations. BOUND=n preemptions, 3 without.
-# fuzz [TARGET]: each target of fuzz/, or one, for MINUTES, 1 without (cargo-fuzz).
+# loom: all interleavings of the core operations, with at most BOUND preemptions (default 3).
+# fuzz [TARGET]: each target of fuzz/, or one, for MINUTES (default 1), by cargo-fuzz.
 set -eu
 cd "$(dirname "$0")"
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -19,7 +19,7 @@ address)
         cargo +nightly test -p affinity --target "$host" --release
     ;;
 thread)
-    # Without an instrumented standard library its locks are unknown and all is a race.
+    # Without an instrumented standard library its locks are unknown, and each access is reported as a race.
     if ! has rust-src; then
         echo "sanitize.sh: no rust-src (rustup component add rust-src --toolchain nightly)" >&2
         exit 1
@@ -37,7 +37,7 @@ fuzz)
         exit 1
     fi
     for fuzz_target in ${2:-$(cargo +nightly fuzz list)}; do
-        # What a run finds out goes into the corpus; seeds are read only.
+        # New inputs of a run go into the corpus; the seeds are only read.
         corpus=fuzz/corpus/$fuzz_target seeds=fuzz/seeds/$fuzz_target
         mkdir -p "$corpus"
         [ -d "$seeds" ] || seeds=
@@ -50,7 +50,7 @@ miri)
         echo "sanitize.sh: no Miri here (rustup component add miri --toolchain nightly); nothing was checked" >&2
         exit 1
     fi
-    # Miri knows no mmap and no robust mutex: the readers and writers of a bucket, without the lock.
+    # Miri has neither mmap nor robust mutexes: the readers and writers of a bucket, without the lock.
     MIRIFLAGS=-Zmiri-many-seeds=0..16 CARGO_TARGET_DIR=$target-miri \
         cargo +nightly miri test -p affinity --lib a_bucket_is_read_whole
     ;;

@@ -1,4 +1,4 @@
-# The module loads beside nginx's own, and changes nothing that does not ask for it.
+# The module can be loaded with all of nginx's own modules, and has no effect without its directives.
 
 use lib 't/lib';
 use Sticky;

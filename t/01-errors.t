@@ -1,4 +1,4 @@
-# A configuration that cannot be meant is refused: one [emerg] line that says what is wrong, and where.
+# nginx refuses a wrong configuration: one [emerg] line says what is wrong, and where.
 
 use lib 't/lib';
 use Sticky;
@@ -397,3 +397,13 @@ CORE::join "\n", '        sticky_learn zone=sessions:64m;', map { '        serve
         balancer_by_lua_block { return }
 --- emerg
 unknown directive "balancer_by_lua_block"
+
+=== TEST 71: a zone without a size whose name is not UTF-8
+--- http_config eval
+qq[    upstream u {
+        sticky_learn zone=caf\xe9 create=\$sent_http_x_session lookup=\$http_x_session;
+        server 127.0.0.1:1;
+    }
+]
+--- emerg
+zone "caf\xe9" has no size, write "zone=caf\xe9:SIZE" in one of its upstreams

@@ -1,4 +1,4 @@
-# What a configuration may say: sizes, times, orders, repetitions.
+# Syntax of a configuration: sizes, times, orders, repetitions.
 
 use lib 't/lib';
 use Sticky;

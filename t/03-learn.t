@@ -1,4 +1,4 @@
-# What a response teaches: where create= looks, and when it is believed.
+# Learning from a response: where create= finds the id, and which responses count.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# Where lookup= looks, and what a session's id is worth.
+# Where lookup= finds the id, and which id leads to a session.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# What holds when nothing is said: without create= and lookup= the directive follows Mcp-Session-Id, and is strict.
+# Defaults: without create= and lookup= the directive follows Mcp-Session-Id, and rejects unknown ids.
 
 use lib 't/lib';
 use Sticky;

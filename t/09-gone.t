@@ -1,4 +1,4 @@
-# A server that will not come back: removed from the upstream, or unavailable for gone_after.
+# A server that is gone: removed from the upstream, or unavailable for gone_after.
 
 use lib 't/lib';
 use Sticky;

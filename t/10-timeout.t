@@ -1,4 +1,4 @@
-# How long a session lives: timeout= while nothing is asked of it, lifetime= in any case.
+# How long a session lives: timeout= while it is idle, lifetime= even if it is in use.
 
 use lib 't/lib';
 use Sticky;

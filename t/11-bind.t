@@ -1,4 +1,4 @@
-# bind=: an id is worth something only with the value that it was learned with.
+# bind=: an id is known only with the value that it was learned with.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# One zone, several upstreams: what one of them learns, the others follow.
+# One zone, several upstreams: each uses the sessions that the others have learned.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# What a server may be: weighted, a backup, alone, down, given twice, by name or by socket.
+# Kinds of servers: with weight, backup, the only one, down, listed twice, given by name or by socket.
 
 use lib 't/lib';
 use Sticky;

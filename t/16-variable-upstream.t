@@ -1,4 +1,4 @@
-# An upstream that is named through a variable.
+# An upstream whose name is in a variable.
 
 use lib 't/lib';
 use Sticky;

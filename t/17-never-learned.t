@@ -1,4 +1,5 @@
-# What teaches nothing: answers from a cache, answers of nginx itself. And what does: answers that lead elsewhere.
+# Nothing is learned from a cached answer, or from an answer of nginx itself. A session is learned from an answer that
+# redirects the request.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# proxy_next_upstream: a server that was left for the next one teaches nothing, the one that answers does.
+# proxy_next_upstream: nothing is learned from the server that failed, a session is learned from the next one.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# Upstreams that speak FastCGI, SCGI and uwsgi.
+# Upstreams with FastCGI, SCGI and uwsgi.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# Upstreams that speak gRPC, that is HTTP/2.
+# Upstreams with gRPC, that is HTTP/2.
 
 use lib 't/lib';
 use Sticky;

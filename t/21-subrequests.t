@@ -1,4 +1,4 @@
-# Subrequests: pages that are made of several, questions asked before the answer.
+# Subrequests: pages of several parts, and requests that run before the answer (auth_request).
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# TLS to the servers: each has its TLS session, which is reused.
+# TLS to the servers: each server has its own TLS session, which is reused.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# What an id may be, and who gets to see it.
+# Which ids are possible, and where an id is never shown.
 
 use lib 't/lib';
 use Sticky;

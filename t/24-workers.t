@@ -1,4 +1,4 @@
-# Two workers: what one of them learns, the other knows.
+# Two workers: each knows the sessions that the other one has learned.
 
 use lib 't/lib';
 use Sticky;
@@ -121,13 +121,13 @@ CORE::join '', (map { "GET /?new=$_ => 200 $_ NEW\n" } 'A' .. 'J'),
         server $TEST_NGINX_A;
     }
     upstream v {
-        sticky_learn zone=sessions create=$upstream_http_x_session lookup=$http_x_session unavailable=reject gone_after=1s;
+        sticky_learn zone=sessions create=$upstream_http_x_session lookup=$http_x_session unavailable=reject gone_after=2s;
         server $TEST_NGINX_A down;
         server $TEST_NGINX_B;
     }
 --- story eval
-CORE::join '', (map { "GET /?new=$_ => 200 a NEW a\n" } 1 .. 10), "GET /v/ | X-Session: 1 => 503 - UNAVAILABLE a\n",
-    "after 1.5 GET /v/ | X-Session: 1 => 404 - GONE a\n",
+CORE::join '', "GET /?new=1 => 200 a NEW a\n", "GET /v/ | X-Session: 1 => 503 - UNAVAILABLE a\n",
+    (map { "GET /?new=$_ => 200 a NEW a\n" } 2 .. 10), "after 2.5 GET /v/ | X-Session: 1 => 404 - GONE a\n",
     (map { "GET /v/ | X-Session: $_ => 404 - GONE a\n" } 2 .. 10), (map { "GET / | X-Session: $_ => 200 a UNKNOWN -\n" } 1 .. 10)
 
 

@@ -1,4 +1,4 @@
-# NGINX Plus's `sticky learn`, for an nginx that has none: its words, and its moments.
+# NGINX Plus's `sticky learn`, for an nginx without it: its syntax, and the moments at which it learns.
 
 use lib 't/lib';
 use Sticky;

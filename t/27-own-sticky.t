@@ -1,4 +1,4 @@
-# From 1.29.6 on `sticky`, `route=` and `drain` are nginx's own, and stay so.
+# nginx 1.29.6 and later have `sticky`, `route=` and `drain` themselves: the module does not change them.
 
 use lib 't/lib';
 use Sticky;

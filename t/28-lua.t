@@ -1,4 +1,4 @@
-# OpenResty's Lua module beside it: neither disturbs the other.
+# With OpenResty's Lua module: the two modules do not disturb each other.
 
 use lib 't/lib';
 use Sticky;

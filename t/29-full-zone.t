@@ -1,4 +1,4 @@
-# A full zone gives up the sessions that have been idle for longest, and goes on.
+# A full zone evicts the sessions that have been idle for longest, and learns new ones.
 
 use lib 't/lib';
 use Sticky;

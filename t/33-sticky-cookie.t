@@ -1,4 +1,4 @@
-# `sticky cookie`: the answer tells the client which server it was. Header by header what nginx does from 1.29.6 on.
+# `sticky cookie`: the answer names its server in a cookie. Each header is the same as that of nginx 1.29.6 and later.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# `route=` and `drain` beside everything else that `server` takes. By nginx from 1.29.6 on, and by us before.
+# `route=` and `drain` together with all other parameters of `server`. By nginx from 1.29.6 on, and by us before.
 
 use lib 't/lib';
 use Sticky;

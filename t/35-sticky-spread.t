@@ -1,4 +1,4 @@
-# Bound requests leave the spread of the others as it is: that of round robin.
+# Bound requests do not change how round robin distributes the others.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# A bound server that cannot answer: the next one, as the balancer says, and each once.
+# If the bound server cannot answer, the balancer chooses the next one, and each server is tried once.
 
 use lib 't/lib';
 use Sticky;

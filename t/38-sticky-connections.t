@@ -1,4 +1,4 @@
-# sticky and what carries its requests: kept connections, TLS sessions, gRPC, FastCGI. Also by nginx's own sticky.
+# sticky with kept connections, TLS sessions, gRPC and FastCGI. Also by nginx's own sticky.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,4 @@
-# The configurations of docs/web.md as they stand, with servers of ours instead of 10.0.0.1 and 10.0.0.2.
+# The configurations of docs/web.md, unchanged except that our servers replace 10.0.0.1 and 10.0.0.2.
 
 use lib 't/lib';
 use Sticky;

@@ -1,4 +1,5 @@
-# Requests are looked at before it is known where they go. None of it shows, whatever was expected.
+# A session is prefetched before the upstream is known. Prefetching never changes the result, even if the guess was
+# wrong.
 
 use lib 't/lib';
 use Sticky;

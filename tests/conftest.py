@@ -15,7 +15,7 @@ import uvloop
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness.api import last_report, sessions_add_up  # noqa: E402
+from harness.clients.api import last_report, sessions_add_up  # noqa: E402
 from harness.nginx import BINARY, MODULE, OWN_STICKY, ROOT, Nginx, environment, version  # noqa: E402
 from harness.patience import WHOLE_TEST  # noqa: E402
 
@@ -24,11 +24,18 @@ numbers: list[str] = []
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "plus_syntax: needs `sticky` to be ours, that is an nginx before 1.29.6")
+    config.addinivalue_line("markers", "alone: measures what a busy machine would spoil; runs when all others are done")
     if not MODULE.exists():
         raise pytest.UsageError(f"{MODULE} is missing: make module")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        # Servers that a file's tests share are started in one process.
+        shared = any(made[-1].scope == "module" for made in item._fixtureinfo.name2fixturedefs.values())
+        if shared and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
     if version(BINARY) < OWN_STICKY:
         return
     reason = pytest.mark.skip(reason="`sticky` is nginx's own here")
@@ -39,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Runs a test that is a coroutine."""
+    """Runs a test that is a coroutine. By hand: pytest-asyncio has no time limit for a test."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     names = inspect.signature(pyfuncitem.obj).parameters
@@ -53,6 +60,11 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        numbers.extend(text for name, text in report.user_properties if name == "number")
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if numbers:
         terminalreporter.section(f"numbers, nginx {'.'.join(map(str, version(BINARY)))}")
@@ -63,7 +75,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Callable[[object], None]:
     """Prints a number when all tests are done."""
-    return lambda text: numbers.append(f"{request.node.name:<44} {text}")
+    name = request.node.name.partition("@")[0]  # less the group of pytest-xdist
+    return lambda text: request.node.user_properties.append(("number", f"{name:<44} {text}"))
 
 
 @pytest.fixture

@@ -131,6 +131,21 @@ summary() {
         }' "$1"
 }
 
+# slowest LOG...: the twenty files of t/ and tests of tests/ that took longest.
+slowest() {
+    local table
+    # [HH:MM:SS] MODE/t/FILE.t .. ok  1234 ms ( ...     and     12.34s call     tests/FOLDER/FILE.py::TEST
+    table=$(sed -n -E \
+        -e 's/^\[[0-9:]+\] (\S+) \.* *ok *([0-9]+)([0-9]{3}) ms.*/\2.\3 \1/p' \
+        -e 's/^([0-9.]+)s (call|setup|teardown) +(.*)/\1 \3 (\2)/; s/ \(call\)$//; /^[0-9.]+ tests/p' "$@" \
+        | sort -rn | sed 20q | awk '{ time = $1; $1 = ""; printf "%8.1f s %s\n", time, $0 }')
+    [ -z "$table" ] || printf '\n====== slowest\n%s\n' "$table"
+}
+
+# What runs beside others, and what needs the machine for itself: it waits until no other of this folder's suites runs.
+beside_others() { flock --shared --close "$build/suites.lock" "$@"; }
+alone() { flock --exclusive --close "$build/suites.lock" "$@"; }
+
 # test_environment NGINX MODULE: what the suites find their nginx by.
 #   TEST_NGINX_BINARY, TEST_NGINX_LOAD_MODULES     the binary and the object to load
 #   TEST_NGINX_LUA_MODULES, TEST_NGINX_LUA_PATH    load_module directives and lua_package_path, empty without Lua

@@ -1,11 +1,11 @@
-//! A million sessions, three ways to keep them, measured in turns of 20,000 lookups by CPU time, so
-//! that a noisy machine is noisy to all: `cargo bench -p affinity --bench latency`. Another number:
+//! Three ways to keep a million sessions, measured in turns of 20,000 lookups by CPU time, so that noise
+//! of the machine affects all: `cargo bench -p affinity --bench latency`. Another number:
 //! SESSIONS=10000000.
 //!
-//! *One after the other*: which id is next depends on the last result, as with requests, which have
-//! ten thousands of instructions between two lookups. *Overlapped*: the processor runs ahead into
-//! the next lookups while it waits for memory, as it does in a loop that does nothing else. A miss
-//! can only be measured so: the processor guesses its result.
+//! *One after the other*: the next id depends on the last result, as with requests, which have tens of
+//! thousands of instructions between two lookups. *Overlapped*: the processor begins the next lookups
+//! while it waits for memory, as in a loop without other work. A miss can only be measured this way: the
+//! processor predicts its result.
 
 mod common;
 
@@ -18,7 +18,7 @@ const TURN: usize = 20_000;
 const ROUNDS: usize = 41;
 
 fn main() {
-    // `cargo test --benches` asks for nothing to be measured.
+    // `cargo test --benches` measures nothing.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
@@ -44,7 +44,7 @@ fn main() {
     instructions(&ours, &there[0], &absent[0]);
 }
 
-/// What a request pays for, in instructions, which no neighbour disturbs.
+/// The cost of a request in instructions, which other programs do not change.
 fn instructions(ours: &Ours, there: &Id, absent: &Id) {
     let table = &ours.table;
     let later = Tick(NOW.0 + 1);
@@ -61,8 +61,7 @@ fn instructions(ours: &Ours, there: &Id, absent: &Id) {
     }
 }
 
-/// Instructions of `work`, stepped through one after the other in a child; what it takes to call it
-/// does not count.
+/// Instructions of `work`, counted by single steps in a child, without those of the call.
 fn count<T>(work: impl Fn() -> T) -> u64 {
     steps(|| drop(black_box(black_box(&work)()))) - steps(|| ())
 }
@@ -171,7 +170,7 @@ impl Contest {
 fn chained(ids: &[Id], lookup: impl Fn(&Id) -> Option<u16>) {
     let mut next = 0;
     while let Some(id) = ids.get(next) {
-        // No server has so high a number, but only the result tells.
+        // No server has so high a number, but the processor must wait for the result.
         next += 1 + usize::from(lookup(id).unwrap_or(0) >> 15);
     }
 }

@@ -11,7 +11,7 @@ use affinity::table::{Existing, Kind, Limits, Span, Tick};
 use common::{ids, shared, sizes, Id, Ours, Random, Sessions, LIMITS, NOW};
 
 fn main() {
-    // `cargo test --benches` asks for nothing to be measured.
+    // `cargo test --benches` measures nothing.
     if std::env::args().any(|argument| argument == "--test") {
         return;
     }
@@ -53,8 +53,8 @@ struct Worker {
     cpu: AtomicU64,
 }
 
-/// Millions of operations a second: by the clock on the wall, which other programs slow down, and
-/// by CPU time, which does not count what a process waits for.
+/// Millions of operations a second: by wall time, in which other programs run, too, and by CPU time,
+/// which does not include waiting.
 #[derive(Clone, Copy)]
 struct Speed {
     wall: f64,
@@ -152,7 +152,7 @@ fn hammer(control: &Control, number: usize, writes: u64, sessions: &Ours, ids: &
 
 /// All sessions expire at one moment. One process sweeps them away in steps of 240 slots, as a worker
 /// does, creates sessions and looks others up in between, and measures each operation; another one
-/// looks up all the time. CPU time beside wall time, for another process may have had the processor.
+/// looks up all the time. CPU time beside wall time: another process may have used the processor.
 fn expire_all(sessions: &Ours, ids: &[Id]) {
     // Hits have moved the last use of some beyond `NOW`.
     let late = Tick(NOW.0 + 2 * LIMITS.timeout.0);
@@ -174,7 +174,7 @@ fn expire_all(sessions: &Ours, ids: &[Id]) {
     let mut sweeps = Histogram::new("sweep of 240 slots");
     let mut creations = Histogram::new("creation meanwhile");
     let mut lookups = Histogram::new("lookup meanwhile");
-    // What the machine itself does to whoever measures: others' outliers are worth comparing.
+    // The noise of the machine itself: to compare the outliers of the others with.
     let mut arithmetic = Histogram::new("arithmetic for about as long as a sweep");
     let mut random = Random(9);
     let before = table.stats();
@@ -209,7 +209,7 @@ struct Histogram {
 }
 
 impl Histogram {
-    /// What no operation should take longer than, in nanoseconds.
+    /// The longest time that an operation should take, in nanoseconds.
     const BOUND: u64 = 100_000;
 
     fn new(name: &'static str) -> Histogram {

@@ -1,4 +1,4 @@
-//! The session table beside two yardsticks, in one process: `cargo bench -p affinity --bench table`.
+//! The session table beside two others, in one process: `cargo bench -p affinity --bench table`.
 //! Sizes: 1k, 100k and 1M sessions; others with SESSIONS="1000 10000000".
 
 mod common;
@@ -37,7 +37,7 @@ fn around(bencher: &mut criterion::Bencher<'_>, ids: &[Id], mut operation: impl 
 
 fn filled<S: Sessions>(ids: &[Id]) -> S {
     let sessions = S::new(ids.len());
-    // In another order than that of the lookups, so that memory does not lie in their way.
+    // In another order than that of the lookups, which would otherwise read memory in sequence.
     let mut order: Vec<usize> = (0..ids.len()).collect();
     let mut random = Random(3);
     for last in (1..order.len()).rev() {

@@ -1,6 +1,8 @@
-//! Cookies as headers carry them: which of several of one name count, and what a `Set-Cookie` says.
+//! Cookies in headers: which of several with one name count, and whether a `Set-Cookie` sets or deletes.
+//!
+//! By hand: crates for cookies allocate, keep one cookie of a name, and need the header as UTF-8.
 
-/// The first cookies of one name in a request, or in a response; more do not count.
+/// The first cookies of one name in a request, or in a response; later ones are ignored.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Few<'a> {
     values: [&'a [u8]; Few::MOST],
@@ -11,18 +13,18 @@ impl<'a> Few<'a> {
     /// How many count.
     pub const MOST: usize = 4;
 
-    /// Those found so far, in their order; none is empty.
+    /// The cookies found so far, in their order; none is empty.
     pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
         let found = self.values;
         found.into_iter().take(self.len)
     }
 
-    /// Whether no further line needs to be read.
+    /// Whether further lines would be ignored.
     pub fn is_full(&self) -> bool {
         self.len == Few::MOST
     }
 
-    /// Those that are not `value`.
+    /// The cookies that are not `value`.
     #[must_use]
     pub fn without(&self, value: &[u8]) -> Few<'a> {
         let mut others = Few::default();
@@ -37,8 +39,8 @@ impl<'a> Few<'a> {
         }
     }
 
-    /// Adds the cookies of a name in a line `Cookie`. Like in nginx's `$cookie_NAME` the case of the
-    /// name does not matter.
+    /// Adds the cookies of a name in a line `Cookie`. As in nginx's `$cookie_NAME`, letter case of the name
+    /// is ignored.
     pub fn add_carried(&mut self, line: &'a [u8], name: &[u8]) {
         for pair in parts(line) {
             if self.is_full() {
@@ -53,8 +55,8 @@ impl<'a> Few<'a> {
         }
     }
 
-    /// Adds the cookie of a line `Set-Cookie` if it has the name, and is not deleted by the line.
-    /// `now`: seconds since 1970.
+    /// Adds the cookie of a line `Set-Cookie` if it has the name, unless the line deletes it. `now`: seconds
+    /// since 1970.
     pub fn add_set(&mut self, line: &'a [u8], name: &[u8], now: i64) {
         if let Some(value) = set(line, name, now) {
             self.add(value);
@@ -62,8 +64,8 @@ impl<'a> Few<'a> {
     }
 }
 
-/// The value that a line `Set-Cookie` gives to the cookie of a name; `None` if it is of another name
-/// or deletes the cookie: by an empty value, `Max-Age`, or `Expires` (RFC 6265, section 5.2).
+/// The value that a line `Set-Cookie` gives to the cookie of a name. `None` if the cookie has another name,
+/// or if the line deletes it: by an empty value, `Max-Age`, or `Expires` (RFC 6265, section 5.2).
 fn set<'a>(line: &'a [u8], name: &[u8], now: i64) -> Option<&'a [u8]> {
     let mut parts = parts(line);
     let (found, value) = split(parts.next()?)?;
@@ -92,7 +94,7 @@ fn split(part: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((name.trim_ascii(), value.trim_ascii()))
 }
 
-/// Whether a number of seconds is more than none; `None` if it is no number.
+/// Whether a number of seconds is positive; `None` if the text is no number.
 fn is_positive(text: &[u8]) -> Option<bool> {
     let (negative, digits) = match text.strip_prefix(b"-") {
         Some(digits) => (true, digits),
@@ -102,7 +104,7 @@ fn is_positive(text: &[u8]) -> Option<bool> {
     is_number.then(|| !negative && digits.iter().any(|&digit| digit != b'0'))
 }
 
-/// A date in any of the forms that browsers take (RFC 6265, section 5.1.1), in seconds since 1970.
+/// A date in any of the forms that browsers accept (RFC 6265, section 5.1.1), in seconds since 1970.
 fn date(text: &[u8]) -> Option<i64> {
     const MONTHS: [&[u8; 3]; 12] = [
         b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov",
@@ -149,7 +151,7 @@ fn number(digits: &[u8]) -> Option<i64> {
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar (Howard Hinnant, `days_from_civil`).
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    // Years that begin in March end with the day that leap years add.
+    // A year that begins in March has its leap day at the end.
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let year_of_era = year.rem_euclid(400);

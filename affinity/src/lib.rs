@@ -1,4 +1,5 @@
-//! All that session affinity can decide without nginx: the session table.
+//! The parts that need no nginx: session table, policy, states of servers, MCP messages, cookies,
+//! `sticky_api`.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
@@ -14,3 +15,4 @@ pub mod servers;
 #[cfg(not(loom))]
 pub mod status;
 pub mod table;
+mod time;

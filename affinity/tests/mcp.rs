@@ -1,10 +1,10 @@
-//! Bodies and heads of MCP as servers and clients write them, good and bad.
+//! Bodies and heads of MCP as servers and clients write them, valid and invalid.
 
 #[path = "common/mcp.rs"]
 mod model;
 
 use affinity::mcp::{
-    Format, Id, Learned, Lines, Progress, Reader, Refusal, Request, Verb, Watch, MAX_ID,
+    BodyFormat, Fault, Id, Learned, Lines, Progress, Reader, Request, Verb, Watch, MAX_ID,
     MAX_WATCHED,
 };
 use affinity::policy::{Announced, Rejection};
@@ -12,18 +12,18 @@ use affinity::table::{Kind, Span};
 use base64::prelude::{Engine, BASE64_STANDARD};
 use proptest::prelude::*;
 
-/// What a body has taught: the id, and its time to live in milliseconds if there is one.
-type Taught = Option<(Kind, Vec<u8>, Option<Span>)>;
+/// The id of a body, and its time to live in milliseconds if there is one.
+type BodyId = Option<(Kind, Vec<u8>, Option<Span>)>;
 
 /// The URI of the streams.
 const URI: &str = "/sse?key=a1b2c3d4";
 
-fn read<'b>(watch: Watch, chunks: impl IntoIterator<Item = &'b [u8]>) -> Taught {
+fn read<'b>(watch: Watch, chunks: impl IntoIterator<Item = &'b [u8]>) -> BodyId {
     let mut reader = Reader::new(watch, URI.as_bytes()).unwrap();
     for chunk in chunks {
         match reader.feed(chunk) {
             Progress::More => {}
-            Progress::Nothing | Progress::Refused(_) => return None,
+            Progress::Nothing | Progress::Faulty(_) => return None,
             Progress::Found(learned) => {
                 return Some((learned.kind, learned.id.to_vec(), learned.ttl));
             }
@@ -32,8 +32,8 @@ fn read<'b>(watch: Watch, chunks: impl IntoIterator<Item = &'b [u8]>) -> Taught 
     None
 }
 
-/// Reads the body whole, byte by byte, and cut in two at every place: always the same.
-fn taught(watch: Watch, body: &[u8]) -> Taught {
+/// Reads the body whole, byte by byte, and cut in two at every place. The result is always the same.
+fn learned(watch: Watch, body: &[u8]) -> BodyId {
     let whole = read(watch, [body]);
     assert_eq!(read(watch, body.chunks(1)), whole);
     for cut in 0..=body.len().min(1000) {
@@ -44,18 +44,18 @@ fn taught(watch: Watch, body: &[u8]) -> Taught {
 }
 
 fn stream(body: &str) -> Option<String> {
-    taught(Watch::Endpoint, body.as_bytes()).map(|(kind, id, ttl)| {
+    learned(Watch::Endpoint, body.as_bytes()).map(|(kind, id, ttl)| {
         assert_eq!((kind, ttl), (Kind::Sse, None));
         String::from_utf8(id).unwrap()
     })
 }
 
 fn task(body: &str) -> Option<(String, Option<u64>)> {
-    task_as(Format::Json, body)
+    task_as(BodyFormat::Json, body)
 }
 
-fn task_as(format: Format, body: &str) -> Option<(String, Option<u64>)> {
-    taught(Watch::Task(format), body.as_bytes()).map(|(kind, id, ttl)| {
+fn task_as(format: BodyFormat, body: &str) -> Option<(String, Option<u64>)> {
+    learned(Watch::Task(format), body.as_bytes()).map(|(kind, id, ttl)| {
         assert_eq!(kind, Kind::Task);
         (String::from_utf8(id).unwrap(), ttl.map(Span::as_millis))
     })
@@ -122,13 +122,13 @@ fn an_endpoint_is_absolute_or_relative_and_may_have_other_parameters_and_a_fragm
     }
 }
 
-/// The id that a refusal, or a text, stands for.
-fn endpoint(data: &str, uri: &str) -> Result<String, Refusal> {
+/// The id of an endpoint, or why there is none.
+fn endpoint(data: &str, uri: &str) -> Result<String, Fault> {
     let body = format!("event: endpoint\ndata: {data}\n\n");
     let mut reader = Reader::new(Watch::Endpoint, uri.as_bytes()).unwrap();
     match reader.feed(body.as_bytes()) {
         Progress::Found(learned) => Ok(String::from_utf8(learned.id.to_vec()).unwrap()),
-        Progress::Refused(why) => Err(why),
+        Progress::Faulty(why) => Err(why),
         other => panic!("{data}: {other:?}"),
     }
 }
@@ -178,7 +178,7 @@ fn an_id_in_a_body_says_whether_it_is_named_so() {
             "{data}: {progress:?}"
         );
     }
-    let mut reader = Reader::new(Watch::Task(Format::Json), b"/mcp").unwrap();
+    let mut reader = Reader::new(Watch::Task(BodyFormat::Json), b"/mcp").unwrap();
     let body = result(TASK);
     let progress = reader.feed(body.as_bytes());
     let is_task = |learned: Learned| learned.announced == Announced::Task;
@@ -188,17 +188,17 @@ fn an_id_in_a_body_says_whether_it_is_named_so() {
 #[test]
 fn a_target_without_an_id_of_its_own_is_refused_and_says_why() {
     for data in ["/messages", "/mcp", "/mcp/notifications", "", "?a=b", "/m?key=a1b2c3d4"] {
-        assert_eq!(endpoint(data, "/mcp?key=a1b2c3d4"), Err(Refusal::NoId), "{data}");
+        assert_eq!(endpoint(data, "/mcp?key=a1b2c3d4"), Err(Fault::NoId), "{data}");
     }
     for data in [r#"{"url":"/m"}"#, "\"/messages/5f0c1a2b\"", "ftp://h/m/5f0c1a2b", "/m/5f0c1a2b x"]
     {
-        assert_eq!(endpoint(data, "/mcp"), Err(Refusal::NoTarget), "{data}");
+        assert_eq!(endpoint(data, "/mcp"), Err(Fault::NoTarget), "{data}");
     }
     for len in [MAX_ID, 2 * MAX_ID] {
         let data = format!("/m?clientId={}", "x".repeat(len));
-        assert_eq!(endpoint(&data, "/mcp"), Err(Refusal::TooLong));
+        assert_eq!(endpoint(&data, "/mcp"), Err(Fault::TooLong));
         let data = format!("/m?sessionId={}", "x".repeat(len + 1));
-        assert_eq!(endpoint(&data, "/mcp"), Err(Refusal::TooLong));
+        assert_eq!(endpoint(&data, "/mcp"), Err(Fault::TooLong));
     }
 }
 
@@ -229,7 +229,7 @@ fn the_last_type_of_an_event_is_its_type() {
                 event: x\ndata: ?sessionId=yes\nevent: endpoint\n\n";
     assert_eq!(stream(body).as_deref(), Some("yes"));
     let body = format!("event: x\nevent: message\ndata: {}\n\n", result(TASK));
-    assert_eq!(task_as(Format::Sse, &body), t1(Some(60_032)));
+    assert_eq!(task_as(BodyFormat::Sse, &body), t1(Some(60_032)));
 }
 
 #[test]
@@ -330,6 +330,17 @@ fn base64_is_canonical_and_holds_utf_8() {
     }
 }
 
+#[test]
+fn base64_holds_an_id_of_so_many_bytes_and_no_more() {
+    for (len, is_id) in
+        [(MAX_ID - 1, true), (MAX_ID, true), (MAX_ID + 1, false), (2 * MAX_ID, false)]
+    {
+        let value = "x".repeat(len);
+        let field = model::name_of(&value);
+        assert_eq!(name(field.as_bytes()), is_id.then_some(value.into_bytes()), "{len} bytes");
+    }
+}
+
 // Tasks
 
 #[test]
@@ -414,7 +425,7 @@ fn a_time_to_live_that_makes_no_sense_is_none_and_a_huge_one_the_longest() {
 }
 
 #[test]
-fn a_text_that_is_no_json_teaches_nothing() {
+fn a_text_that_is_no_json_has_no_task() {
     let good = result(TASK);
     for bad in [
         format!("x{good}"),
@@ -453,7 +464,12 @@ fn a_text_that_is_no_json_teaches_nothing() {
         let first = [b"{\"a\":\"", bytes, b"\",", &good.as_bytes()[1..]].concat();
         let last = [&good.as_bytes()[..good.len() - 1], b",\"a\":\"", bytes, b"\"}"].concat();
         for bad in [first, last] {
-            assert_eq!(taught(Watch::Task(Format::Json), &bad), None, "{}", bad.escape_ascii());
+            assert_eq!(
+                learned(Watch::Task(BodyFormat::Json), &bad),
+                None,
+                "{}",
+                bad.escape_ascii()
+            );
         }
     }
 }
@@ -462,7 +478,7 @@ fn a_text_that_is_no_json_teaches_nothing() {
 fn a_task_is_learned_with_the_last_brace() {
     let body = result(TASK);
     let (most, last) = body.split_at(body.len() - 1);
-    let mut reader = Reader::new(Watch::Task(Format::Json), b"").unwrap();
+    let mut reader = Reader::new(Watch::Task(BodyFormat::Json), b"").unwrap();
     assert_eq!(reader.feed(most.as_bytes()), Progress::More);
     assert!(
         matches!(reader.feed(last.as_bytes()), Progress::Found(learned) if learned.id == b"t-1")
@@ -485,26 +501,26 @@ fn in_a_stream_a_task_may_follow_notifications_and_rubbish() {
         result(r#""resultType":"task","taskId":"no""#),
         result(TASK)
     );
-    assert_eq!(task_as(Format::Sse, &body), t1(Some(60_032)));
+    assert_eq!(task_as(BodyFormat::Sse, &body), t1(Some(60_032)));
 }
 
 #[test]
 fn in_a_stream_a_message_may_have_several_lines() {
     let body = format!("data: {}\n\n", result(TASK).replace(',', ",\ndata:"));
-    assert_eq!(task_as(Format::Sse, &body), t1(Some(60_032)));
+    assert_eq!(task_as(BodyFormat::Sse, &body), t1(Some(60_032)));
     let body = format!("data: {}\n\n", result(TASK).replace("t-1", "t\ndata: -1"));
-    assert_eq!(task_as(Format::Sse, &body), None);
+    assert_eq!(task_as(BodyFormat::Sse, &body), None);
 }
 
 #[test]
 fn a_stream_has_no_more_to_say_after_the_response() {
     let after = |response: &str| format!("data: {response}\n\ndata: {}\n\n", result(TASK));
-    assert_eq!(task_as(Format::Sse, &after(&result(""))), None);
-    assert_eq!(task_as(Format::Sse, &after(r#"{"error":{}}"#)), None);
-    assert_eq!(task_as(Format::Sse, &after(r#"{"method":"x"}"#)), t1(Some(60_032)));
+    assert_eq!(task_as(BodyFormat::Sse, &after(&result(""))), None);
+    assert_eq!(task_as(BodyFormat::Sse, &after(r#"{"error":{}}"#)), None);
+    assert_eq!(task_as(BodyFormat::Sse, &after(r#"{"method":"x"}"#)), t1(Some(60_032)));
     let of_another_type = format!("event: x\ndata: {{\"error\":{{}}}}\n\n{}", after("{}"));
-    assert_eq!(task_as(Format::Sse, &of_another_type), t1(Some(60_032)));
-    let mut reader = Reader::new(Watch::Task(Format::Sse), b"").unwrap();
+    assert_eq!(task_as(BodyFormat::Sse, &of_another_type), t1(Some(60_032)));
+    let mut reader = Reader::new(Watch::Task(BodyFormat::Sse), b"").unwrap();
     assert_eq!(reader.feed(b"data: {\"result\":{}}\n\n"), Progress::Nothing);
     assert_eq!(reader.feed(format!("data: {}\n\n", result(TASK)).as_bytes()), Progress::Nothing);
 }
@@ -512,19 +528,19 @@ fn a_stream_has_no_more_to_say_after_the_response() {
 // Bombs
 
 #[test]
-fn a_depth_bomb_teaches_nothing_and_64_levels_are_read() {
+fn a_depth_bomb_has_no_task_and_64_levels_are_read() {
     let nested = |depth| {
         format!(r#"{{"a":{}{},{}"#, "[".repeat(depth), "]".repeat(depth), &result(TASK)[1..])
     };
     assert_eq!(
-        read(Watch::Task(Format::Json), [nested(63).as_bytes()]).map(|t| t.1),
+        read(Watch::Task(BodyFormat::Json), [nested(63).as_bytes()]).map(|t| t.1),
         Some(b"t-1".to_vec())
     );
-    assert_eq!(read(Watch::Task(Format::Json), [nested(64).as_bytes()]), None);
+    assert_eq!(read(Watch::Task(BodyFormat::Json), [nested(64).as_bytes()]), None);
     let unlike = format!(r#"{{"result":{{{TASK}}},"a":{}{}"#, "[".repeat(64), "]".repeat(65));
-    assert_eq!(read(Watch::Task(Format::Json), [unlike.as_bytes()]), None);
+    assert_eq!(read(Watch::Task(BodyFormat::Json), [unlike.as_bytes()]), None);
     let bomb = "{\"a\":".repeat(10_000);
-    assert_eq!(read(Watch::Task(Format::Json), bomb.as_bytes().chunks(4096)), None);
+    assert_eq!(read(Watch::Task(BodyFormat::Json), bomb.as_bytes().chunks(4096)), None);
 }
 
 #[test]
@@ -536,14 +552,18 @@ fn nothing_is_looked_at_beyond_the_limit() {
     };
     let members = result(TASK);
     for (watch, end, fill) in [
-        (Watch::Task(Format::Json), &members[..], &(|n| " ".repeat(n)) as &dyn Fn(usize) -> String),
+        (
+            Watch::Task(BodyFormat::Json),
+            &members[..],
+            &(|n| " ".repeat(n)) as &dyn Fn(usize) -> String,
+        ),
         (Watch::Endpoint, "\nevent: endpoint\ndata: ?sessionId=s\n\n", &|n| ":".repeat(n)),
     ] {
         assert!(last(watch, MAX_WATCHED, end, fill));
         assert!(!last(watch, MAX_WATCHED + 1, end, fill));
     }
     let number = format!("{{\"a\":{}", "1".repeat(10 << 20));
-    let mut reader = Reader::new(Watch::Task(Format::Json), b"").unwrap();
+    let mut reader = Reader::new(Watch::Task(BodyFormat::Json), b"").unwrap();
     assert_eq!(reader.feed(number.as_bytes()), Progress::Nothing);
     assert_eq!(reader.feed(b"}"), Progress::Nothing);
 }
@@ -607,8 +627,8 @@ proptest! {
     #[test]
     fn a_task_is_what_serde_json_says(text in message(), after in "[x\n}{]?", cut in 1usize..20) {
         let text = text + &after;
-        let whole = read(Watch::Task(Format::Json), [text.as_bytes()]);
-        prop_assert_eq!(read(Watch::Task(Format::Json), text.as_bytes().chunks(cut)), whole.clone());
+        let whole = read(Watch::Task(BodyFormat::Json), [text.as_bytes()]);
+        prop_assert_eq!(read(Watch::Task(BodyFormat::Json), text.as_bytes().chunks(cut)), whole.clone());
         agree(whole, model::message(text.as_bytes(), false))?;
     }
 
@@ -623,32 +643,32 @@ proptest! {
                 format!("{before}data:{}{after}", message.replace('\n', line))
             })
             .collect();
-        let whole = read(Watch::Task(Format::Sse), [stream.as_bytes()]);
-        prop_assert_eq!(read(Watch::Task(Format::Sse), stream.as_bytes().chunks(cut)), whole.clone());
+        let whole = read(Watch::Task(BodyFormat::Sse), [stream.as_bytes()]);
+        prop_assert_eq!(read(Watch::Task(BodyFormat::Sse), stream.as_bytes().chunks(cut)), whole.clone());
         agree(whole, model::messages(stream.as_bytes()))?;
     }
 }
 
-fn agree_on_endpoint(taught: Taught, meant: model::Endpoint) -> Result<(), TestCaseError> {
+fn agree_on_endpoint(learned: BodyId, meant: model::Endpoint) -> Result<(), TestCaseError> {
     let meant = match meant {
         model::Endpoint::None => None,
         model::Endpoint::Id(id) | model::Endpoint::Target(id) => Some((Kind::Sse, id, None)),
         model::Endpoint::Beyond => return Ok(()),
     };
-    prop_assert_eq!(taught, meant);
+    prop_assert_eq!(learned, meant);
     Ok(())
 }
 
-fn agree(taught: Taught, meant: model::Message) -> Result<(), TestCaseError> {
-    match (taught, meant) {
+fn agree(learned: BodyId, meant: model::Message) -> Result<(), TestCaseError> {
+    match (learned, meant) {
         (_, model::Message::Beyond) => {}
         (Some((kind, id, ttl)), model::Message::Task(meant_id, meant_ttl)) => {
             prop_assert_eq!((kind, id), (Kind::Task, meant_id));
             let ttl = ttl.map(Span::as_millis);
             prop_assert!(model::is_ttl(ttl, meant_ttl), "{:?} for {:?}", ttl, meant_ttl);
         }
-        (taught, meant) => {
-            prop_assert!(taught.is_none() && !matches!(meant, model::Message::Task(..)));
+        (learned, meant) => {
+            prop_assert!(learned.is_none() && !matches!(meant, model::Message::Task(..)));
         }
     }
     Ok(())
@@ -754,7 +774,7 @@ const ENDPOINT: &[&str] = &[
     "\0",
 ];
 
-/// A JSON-RPC message, mostly sound, with line ends between its tokens.
+/// A JSON-RPC message, mostly valid, with line ends between its tokens.
 fn message() -> impl Strategy<Value = String> {
     let members = |names: &'static [&'static str], value: BoxedStrategy<String>| {
         let member =
@@ -793,7 +813,7 @@ fn message() -> impl Strategy<Value = String> {
     members(&["result", "result", "result", "error", "method", "res\\u0075lt"], outer.boxed())
 }
 
-/// What stands before an event's message, what ends its lines, and what follows it.
+/// The text before an event's message, the line ends, and the text behind it.
 fn event() -> impl Strategy<Value = (&'static str, &'static str, &'static str)> {
     (
         prop::sample::select(

@@ -40,11 +40,11 @@ enum Operation {
         server: usize,
     },
     Sweep,
-    /// Go on in a new table of another size.
+    /// Continue in a new table of another size.
     Import {
         pages: usize,
     },
-    /// Go on with another handle of the same memory.
+    /// Continue with another handle of the same memory.
     Attach,
     Wait {
         ticks: u32,
@@ -167,7 +167,7 @@ proptest! {
                                 Some((servers[entry.server].print, entry.created, entry.used))
                             );
                         }
-                        // One that has expired may be there still.
+                        // An expired session may still be there.
                         Some(_) => {}
                         None => prop_assert!(!imported),
                     }
@@ -260,7 +260,7 @@ proptest! {
         }
     }
 
-    /// Whatever the bytes of a region are, attaching and reading stays inside and comes to an end.
+    /// For any bytes of a region, attaching and reading stays in the region and ends.
     #[test]
     fn a_damaged_header_leads_nowhere(
         damage in proptest::collection::vec((0usize..256, any::<u8>()), 0..12),
@@ -270,7 +270,7 @@ proptest! {
         let table = mapping.table();
         let server = table.intern(b"a:1", Tick(1)).unwrap();
         table.bind(table.key(Kind::Session, b"x", b""), server, None, Tick(1), &common::LIMITS, Existing::Keep);
-        // SAFETY: the mapping is that long, and nobody else uses it.
+        // SAFETY: the mapping is that long, and nothing else uses it.
         let bytes = unsafe { std::slice::from_raw_parts_mut(mapping.start.as_ptr(), mapping.len) };
         for (at, byte) in damage {
             bytes[at] = byte;
@@ -278,7 +278,7 @@ proptest! {
         if body > 128 {
             bytes[1024..].fill(body);
         }
-        // SAFETY: as above.
+        // SAFETY: the mapping is that long and outlives the table, and nothing else uses it.
         if let Ok(table) = unsafe { Table::attach(mapping.start, mapping.len) } {
             table.stats();
             for server in table.servers().take(100) {
@@ -300,7 +300,7 @@ proptest! {
         prop_assert_eq!(of(Kind::Session, &a, &b) == of(Kind::Session, &c, &d), (&a, &b) == (&c, &d));
         prop_assert!(of(Kind::Session, &a, &b) != of(Kind::Task, &a, &b));
         prop_assert!(of(Kind::Sse, &a, &b) != of(Kind::Task, &c, &d));
-        // Short and long ids are hashed in two ways that agree where they meet.
+        // Ids below and above 16 bytes are hashed in two ways, which must agree.
         let long = "x".repeat(250);
         prop_assert!(of(Kind::Sse, &long, &a) == of(Kind::Sse, &long, &a));
     }

@@ -1,6 +1,6 @@
-//! The table between processes that are killed: hundreds of SIGKILLs at random moments (thousands
-//! with KILLS=n), and at the instructions of each kind of change, one after the other (at some of
-//! them; at each and every one of up to 5,000 with EVERY_INSTRUCTION=1). `harness = false`: the parent must be
+//! The table between processes that are killed: hundreds of SIGKILLs at random moments (thousands with
+//! KILLS=n), and at the instructions of each kind of change, one after the other (at some of them; at
+//! each and every one of up to 5,000 with EVERY_INSTRUCTION=1). `harness = false`: the parent must be
 //! single-threaded to fork.
 
 mod common;
@@ -90,7 +90,7 @@ fn writers_killed_at_random_block_nobody() {
         }
         assert_eq!(control.wrong.load(Ordering::Relaxed), 0);
         if kill % 500 == 499 {
-            // Nobody gets the time to finish anything.
+            // No process has the time to finish a change.
             children.drain(..).for_each(end);
             check(&table, &prints);
             children = (0..WRITERS + READERS)
@@ -207,7 +207,7 @@ fn change(tables: &Tables, control: &Control, random: &mut Random, id: u64, key:
     }
 }
 
-/// With nobody at work: the statistics add up, and agree with what lookups find.
+/// While no process works: the statistics add up, and agree with the lookups.
 fn check(table: &Table, prints: &[u64]) {
     // The next holder repairs; make sure that there is one. (Ids that were never bound.)
     for id in IDS..IDS + 100 {
@@ -266,9 +266,9 @@ struct Handover {
     stop: AtomicBool,
 }
 
-/// Old workers forget and move sessions, and forget those again that they have created anew; new ones
-/// look up and pass over the old table. What an old worker has finished, the next lookup sees. In the
-/// end both tables say the same of each session, whoever died when.
+/// Old workers forget and move sessions, and create some again and forget them again. New workers look up
+/// and pass over the old table. The next lookup sees what an old worker has finished. In the end both
+/// tables agree on each session, whichever process died at whichever moment.
 fn successors_know_what_killed_workers_have_done() {
     const ROUNDS: usize = 10;
     let mut random = Random(std::process::id().into());
@@ -347,7 +347,7 @@ fn end_and_move(old: &Table, [other, one]: [ServerId; 2], handover: &Handover) {
                     bind(one);
                     bind(other);
                 }
-                // Begun anew.
+                // Created again.
                 2 => {
                     assert!(old.forget(key));
                     bind(other);
@@ -540,7 +540,7 @@ fn a_death_at_any_instruction_leaves_the_table_whole() {
                 );
             }
             if scene.name.starts_with("follow") {
-                // Once more, whatever has been done.
+                // The change is made once more, finished before or not.
                 (scene.change)(&table, &props);
                 (scene.change)(&table, &props);
                 let print = |key| Some(table.lookup(key, Tick(1000), &ENDLESS)?.server.print);
@@ -649,7 +649,7 @@ fn step_and_kill(change: impl FnOnce(), steps: u64) -> Result<(), u64> {
     unsafe { libc::waitpid(child, &mut status, 0) };
     assert!(libc::WIFSTOPPED(status), "no ptrace here");
     for step in 0..steps {
-        // SAFETY: as above.
+        // SAFETY: `child` is a child of this process, traced and stopped.
         unsafe {
             libc::ptrace(libc::PTRACE_SINGLESTEP, child, 0, 0);
             libc::waitpid(child, &mut status, 0);

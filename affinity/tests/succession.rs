@@ -1,4 +1,4 @@
-//! What ends or moves in a superseded table reaches its successors.
+//! The end or the move of a session in a superseded table reaches its successors.
 
 mod common;
 
@@ -203,7 +203,7 @@ fn tombstones_make_room_and_expire_and_count_once() {
     live.iter().for_each(|&n| assert!(table.forget(key(&table, n))));
     assert_eq!(table.stats().live, 0);
     assert_eq!(new.import(&table, NOW, &LIMITS), 0, "tombstones are no sessions");
-    // Nobody follows.
+    // There is no successor.
     let evicted = table.stats().evicted;
     for number in 2000..2100 {
         create(&table, number, server, NOW);
@@ -228,7 +228,7 @@ fn tombstones_make_room_and_expire_and_count_once() {
     adds_up(&table);
 }
 
-/// Three tables: what happens in the first reaches the third, whoever hands it on.
+/// Three tables: a change in the first reaches the third, whichever worker repeats it.
 #[test]
 fn news_passes_through_generations() {
     for second_follows in [false, true] {
@@ -268,7 +268,7 @@ fn news_passes_through_generations() {
     }
 }
 
-/// A server that the successor's list has no room for: the session is unknown there, not misrouted.
+/// If the successor's list has no room for a server, its session is unknown there, not misrouted.
 #[test]
 fn a_move_that_finds_no_room_ends_the_session() {
     let (mapping, small) = (Mapping::new(MEGABYTE), Mapping::new(Table::MIN_SIZE));
@@ -289,8 +289,8 @@ fn a_move_that_finds_no_room_ends_the_session() {
     adds_up(&new);
 }
 
-/// Old threads forget and move while the table is imported, and after that, with new ones looking up,
-/// binding and passing: whatever an old one has finished, a new one sees at its next lookup.
+/// Old threads forget and move sessions while the table is imported and after that. New threads look up,
+/// bind and pass over the table. A new thread sees at its next lookup what an old one has finished.
 #[test]
 fn nothing_is_missed_while_all_are_at_work() {
     const SESSIONS: u64 = 6000;

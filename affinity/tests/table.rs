@@ -2,7 +2,7 @@
 
 mod common;
 
-use affinity::servers::{Event, Known, Reason, Record, Rules};
+use affinity::servers::{Event, Known, Reason, Record, Thresholds};
 use affinity::table::{Bound, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
 use common::{Mapping, Random, LIMITS, MEGABYTE, SECRET};
 
@@ -280,8 +280,8 @@ fn a_million_new_sessions_evict_none_of_10_000_in_use() {
     }
 }
 
-/// 1,000 new sessions a second, of which some go on: they outlive their first minute, in which
-/// nothing but their use tells them from the others.
+/// 1,000 new sessions a second, of which some are used further: they survive their first minute, in which
+/// only their use distinguishes them from the others.
 #[test]
 fn a_new_session_in_use_outlives_a_flood() {
     let mut it = Flooded::new();
@@ -447,10 +447,10 @@ fn a_full_server_list_recycles_servers_without_sessions() {
     assert!(table.set_server_flags(flagged, 1, 0));
     let known = table.intern(b"known:1", NOW).unwrap();
     let failed = Event::Failed(Reason::Refused);
-    let rules = Rules { pause: Span(1), gone_after: Span(4) };
+    let rules = Thresholds { pause: Span(1), gone_after: Span(4) };
     table.update_record(known, |record| record.apply(failed, NOW, &rules));
     let mut first = None;
-    // Pods come and go for ever.
+    // Servers are added and removed many times.
     for number in 0..1000u32 {
         let address = format!("10.0.{}.{}:8000", number / 256, number % 256);
         let now = Tick(NOW.0 + number);
@@ -584,7 +584,8 @@ fn a_region_without_a_table_is_refused() {
     let attach = |len| unsafe { Table::attach(mapping.start, len) }.map(|_| ());
     assert_eq!(attach(mapping.len), Err(Error::NotATable));
     assert_eq!(attach(100), Err(Error::TooSmall));
-    // SAFETY: as above.
+    assert_eq!(Error::TooSmall.to_string(), "too small for a session table");
+    // SAFETY: the mapping is that long and outlives the tables. It is zero where a table is created.
     let create = |skip: usize, len| {
         unsafe { Table::create(mapping.start.add(skip), len, SECRET) }.map(|_| ())
     };

@@ -8,7 +8,7 @@ use core::cell::{RefCell, UnsafeCell};
 use core::mem;
 
 use affinity::status::{
-    Answer, Document, Format, Refusal, Resource, NO_MEMORY, NO_SERVER, RELOADING,
+    Document, Format, Outcome, Refusal, Resource, NO_MEMORY, NO_SERVER, RELOADING,
 };
 use nginx_sys::{
     ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_http_finalize_request,
@@ -144,8 +144,8 @@ impl Later {
                         None
                     }
                     None => {
-                        let answer = Answer::Forgotten { forgotten: *forgotten };
-                        Some(Document::Answer(answer).to_json().map_err(Refusal::from))
+                        let answer = Outcome::Forgotten { forgotten: *forgotten };
+                        Some(Document::Outcome(answer).to_json().map_err(Refusal::from))
                     }
                 }
             }

@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use affinity::servers::{Known, Reason, Source};
 use affinity::status::{
-    Admin, Draining, Holder, OutOfMemory, Report, Server, Text, Upstream, Utc, Zone as ZoneReport,
+    Admin, Draining, OutOfMemory, Report, Server, Text, Upstream, Utc, Zone as ZoneReport,
+    ZoneServer,
 };
 use affinity::table::{ServerId, ServerStats, Table, Tick};
 use nginx_sys::NGINX_VERSION;
@@ -97,7 +98,7 @@ fn zone_report<'a>(
     for server in sessions.table.servers() {
         let address = address(pool, &sessions.table, server)?;
         if let (Some(address), Some(stats)) = (address, sessions.table.server_stats(server)) {
-            push(&mut report.servers, Holder { address, stats })?;
+            push(&mut report.servers, ZoneServer { address, stats })?;
             insert(&mut known, address.0, (server, stats))?;
         }
     }
@@ -153,7 +154,7 @@ fn add_gone<'a>(
     for server in upstreams.iter().flat_map(|upstream| &upstream.servers) {
         insert(&mut present, server.address.0, ())?;
     }
-    for Holder { address, .. } in &shown.servers {
+    for ZoneServer { address, .. } in &shown.servers {
         if !present.contains_key(address.0) {
             for upstream in &mut *upstreams {
                 let server = Server {

@@ -1,8 +1,8 @@
 //! Requests about one server or session: drain a server, show a session, forget a session.
 
 use affinity::status::{
-    Answer, Document, Drain, Draining, Format, Id, Refusal, Resource, Text, FOREIGN, NO_ROOM,
-    NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
+    Document, Drain, Draining, Format, Outcome, Refusal, Resource, SessionId, Text, FOREIGN,
+    NO_ROOM, NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
 };
 use affinity::table::{Key, Limits, Span, Tick};
 use nginx_sys::NGX_LOG_NOTICE;
@@ -39,16 +39,16 @@ pub fn drain(
     server: &[u8],
     body: &[u8],
 ) -> Result<Vec<u8>, Refusal> {
-    let asked = Drain::read(body)?;
+    let change = Drain::read(body)?;
     let now = nginx::now();
-    let draining = match asked {
+    let draining = match change {
         Drain { drain: false, .. } => Draining::NO,
         Drain { deadline, .. } => Draining::until(
             deadline.map(|millis| Tick(now.0.wrapping_add(Span::from_millis(millis).0))),
         ),
     };
     let zone = find_server(r, upstream, server)?;
-    if asked.drain && report::is_foreign(r, upstream) {
+    if change.drain && report::is_foreign(r, upstream) {
         return Err(FOREIGN);
     }
     let sessions = zone.sessions().ok_or(NO_ROOM)?;
@@ -60,8 +60,8 @@ pub fn drain(
         r.log(),
         "server \"{}\" of zone \"{}\" {}",
         Text(server),
-        zone.name(),
-        if asked.drain { "drains" } else { "drains no longer" }
+        zone.log_name(),
+        if change.drain { "drains" } else { "drains no longer" }
     );
     answer::show(r, &Resource::Server(upstream, server), Format::Json)
 }
@@ -77,7 +77,7 @@ pub fn with_session(
 ) -> Result<Vec<u8>, Refusal> {
     let named = report::zones(r).find(|known| known.name().0 == zone);
     let zone = named.ok_or(NO_ZONE)?;
-    let id = Id::read(body, r.last_header(b"mcp-session-id"))?;
+    let id = SessionId::read(body, r.last_header(b"mcp-session-id"))?;
     let sessions = zone.sessions().ok_or(NO_SESSION)?;
     f(sessions, sessions.table.key(id.kind, &id.id, &id.bind), &zone.limits())
 }
@@ -87,12 +87,12 @@ pub fn found(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, 
     let now = nginx::now();
     let session = sessions.lookup(key, now, limits).ok_or(NO_SESSION)?;
     let shown = sessions.with_address(session.server, |address| {
-        let answer = Answer::Session {
+        let answer = Outcome::Session {
             server: Text(address),
             age_ms: now.since(session.created).as_millis(),
             idle_ms: now.since(session.used).as_millis(),
         };
-        Document::Answer(answer).to_json()
+        Document::Outcome(answer).to_json()
     });
     Ok(shown.ok_or(NO_SESSION)??)
 }
@@ -101,5 +101,5 @@ pub fn found(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, 
 pub fn forget(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Refusal> {
     sessions.lookup(key, nginx::now(), limits).ok_or(NO_SESSION)?;
     sessions.forget(key);
-    Ok(Document::Answer(Answer::Forgotten { forgotten: 1 }).to_json()?)
+    Ok(Document::Outcome(Outcome::Forgotten { forgotten: 1 }).to_json()?)
 }

@@ -106,12 +106,15 @@ unsafe fn init_beneath(
     let is_list = rc == OK && unsafe { conf.balancer.detect_list(block) };
     if rc == OK && init_peer_of(conf).is_some() && conf.balancer.init_peer.get().is_none() {
         if is_list {
-            // SAFETY: nginx reads its configuration, and `conf` is not used during the call.
+            // SAFETY: nginx reads its configuration, and `conf` is not used after this.
             unsafe { sticky::arrange(block) };
         } else {
             // SAFETY: `cf` is the configuration that nginx reads.
             foreign::note(unsafe { (*cf).log }, block, conf);
         }
+        let Some(conf) = UpstreamConf::of(block) else {
+            return ERROR;
+        };
         if let Some(ours) = init_peer_of(conf) {
             conf.balancer.init_peer.set(block.replace_init_peer(Some(ours)));
         }

@@ -5,13 +5,13 @@
 
 use core::ffi::{c_char, c_void};
 
-use affinity::status::Text;
 use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_log_t, NGX_LOG_WARN};
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
 use crate::conf::{ForeignDirective, UpstreamConf};
 use crate::nginx::conf::Conf;
 use crate::nginx::native::Native;
+use crate::nginx::pool::string;
 use crate::nginx::upstream::Block;
 
 /// `balancer_by_lua_block` and `balancer_by_lua_file`, as ngx_lua reads them.
@@ -47,7 +47,7 @@ pub fn warn_at_start(cf: &Conf<'_>, block: Block<'_>, conf: &UpstreamConf) {
         cf.log(),
         "\"{sticky}\" has no effect in upstream \"{}\": \"{name}\" chooses its servers, remove one \
          of the two in {file}:{line}",
-        Text(block.name())
+        string(block.name())
     );
 }
 
@@ -65,6 +65,6 @@ pub fn note(log: *mut ngx_log_t, block: Block<'_>, conf: &UpstreamConf) {
         log,
         "\"{sticky}\" has no effect in upstream \"{}\": its balancer is not one of nginx's own, \
          remove one of the two",
-        Text(block.name())
+        string(block.name())
     );
 }

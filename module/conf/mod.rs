@@ -180,10 +180,8 @@ impl UpstreamConf {
     /// 1. nginx reads the configuration, or has just read it: it has no request yet.
     /// 2. No other reference to this upstream's configuration is used while the result lives.
     pub unsafe fn of_mut<'c>(block: Block<'c>) -> Option<&'c mut UpstreamConf> {
-        let conf = UpstreamConf::of(block).map(ptr::from_ref);
-        // SAFETY: `create_upstream` made it in memory that may be written; the result is the only reference
-        // in use (1, 2).
-        conf.map(|conf| unsafe { &mut *conf.cast_mut() })
+        // SAFETY: `create_upstream` makes this type, and the result is the only reference in use (1, 2).
+        unsafe { block.own_conf_ptr().cast::<UpstreamConf>().as_mut() }
     }
 }
 

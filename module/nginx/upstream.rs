@@ -325,13 +325,20 @@ impl<'c> Block<'c> {
     /// 2. While the reference lives, no mutable reference to that configuration exists.
     #[inline(always)]
     pub unsafe fn own_conf<T>(self) -> Option<&'c T> {
-        // SAFETY: `srv_conf` is null or has an element for each http module; ours is a `T` (1, 2).
+        // SAFETY: the pointer is null or points to a `T` (1), of which no mutable reference exists (2).
+        unsafe { self.own_conf_ptr().cast::<T>().as_ref() }
+    }
+
+    /// The same as a pointer, which may be null: a mutable reference must not be made from a shared one.
+    #[inline(always)]
+    pub fn own_conf_ptr(self) -> *mut c_void {
+        // SAFETY: `srv_conf` is null or has an element for each http module.
         unsafe {
             let all = (*self.raw()).srv_conf;
             if all.is_null() {
-                return None;
+                return core::ptr::null_mut();
             }
-            (*all.add(MODULE.get())).cast::<T>().as_ref()
+            *all.add(MODULE.get())
         }
     }
 }

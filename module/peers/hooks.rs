@@ -75,7 +75,7 @@ impl Inner {
 
 /// Puts our hooks over those of a request's peer connection. `data` keeps the former ones ([`Inner::of`]),
 /// and is in the request's pool.
-pub fn wrap<T: Hooked>(peer: Peer<'_>, data: &T) {
+pub fn wrap<T: Hooked>(peer: Peer<'_>, data: &'static T) {
     // SAFETY: plain words of a live peer connection. nginx passes `data` to our hooks only while the request
     // lives, and `data` lives as long.
     let peer = unsafe { &mut *peer.raw() };

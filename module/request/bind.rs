@@ -1,12 +1,12 @@
 //! Binds ids to servers, also the ids in a response's body.
 
-use affinity::mcp::{Learned, Refusal};
+use affinity::mcp::{Fault, Learned};
 use affinity::policy::{Announced, Clash, Holder, Rules, Status};
 use affinity::servers::Record;
 use affinity::table::{Bound, Existing, Key, ServerId, Span};
 
 use super::notices::{self, Notice};
-use super::{Held, PeerData};
+use super::PeerData;
 use crate::nginx;
 use crate::peers::addresses::Address;
 
@@ -16,7 +16,7 @@ impl PeerData {
         let Ok(key) = self.key(learned.kind, learned.id) else {
             return;
         };
-        let name = self.held_name().filter(|_| self.held.get() != Held::Nothing);
+        let name = self.name_if_held();
         let table = &self.sessions().table;
         let server = match (name, self.served.get()) {
             (Some(name), _) => table.intern(name, nginx::now()),
@@ -66,8 +66,8 @@ impl PeerData {
     }
 
     /// Logs why no id was learned from a body that should contain one.
-    pub fn body_refused(&self, why: Refusal) {
-        let name = self.held_name().filter(|_| self.held.get() != Held::Nothing);
+    pub fn body_refused(&self, why: Fault) {
+        let name = self.name_if_held();
         match (name, self.served.get()) {
             (Some(name), _) => notices::log(self.zone_name(), name, Notice::Refused(why)),
             (None, Some(server)) => self.log_notice(server, Notice::Refused(why)),

@@ -1,6 +1,6 @@
 //! The id of a request, and what its response may change.
 
-use affinity::mcp::Outlook;
+use affinity::mcp::Effects;
 use affinity::table::{Key, Kind, Table};
 
 use super::message;
@@ -12,7 +12,7 @@ use crate::nginx::request::Request;
 #[derive(Clone, Copy)]
 pub struct RequestId {
     /// What the response may change, in MCP mode.
-    pub mcp: Option<Outlook>,
+    pub mcp: Option<Effects>,
     /// The kind of the id. If the request has several ids, this is the first that is looked up.
     pub kind: Kind,
     /// The id as the client sent it, for a comparison with the response; empty without an id.
@@ -63,7 +63,7 @@ impl RequestId {
     ) -> Result<(), E> {
         (self.kind, self.presented, self.key) = (Kind::Session, &[], None);
         let message = message::of(r);
-        self.mcp = Some(message.outlook());
+        self.mcp = Some(message.effects());
         let found = message::with_id(&message, |kind, id| {
             let bind = read_bind(&affinity.bind, r, read)?;
             Ok((kind, table.key(kind, id, bind)))

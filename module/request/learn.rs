@@ -3,8 +3,8 @@
 use core::ptr;
 
 use affinity::cookies::Few;
-use affinity::mcp::Outlook;
-use affinity::policy::{Answer, Bound as Whose, Created, Lesson, Moment, Rules, Status};
+use affinity::mcp::Effects;
+use affinity::policy::{Answer, AnsweredBy, Change, Created, Moment, Rules, Status};
 use affinity::servers::Event;
 use affinity::table::Kind;
 use nginx_sys::{NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT};
@@ -19,7 +19,7 @@ impl PeerData {
     /// Called when the headers of the held peer's response are complete, and before the first is sent.
     /// Returns what the body may change, in MCP mode.
     #[inline(always)]
-    pub fn answered(&self) -> Option<Outlook> {
+    pub fn answered(&self) -> Option<Effects> {
         if self.sessions().is_troubled() {
             self.note_answer();
         }
@@ -102,7 +102,7 @@ impl PeerData {
         self.learned.set(true);
         let status = self.upstream().status();
         let (opens, ends) = match &self.id.get().mcp {
-            Some(outlook) => (outlook.opens(status), outlook.ends(self.id.get().kind, status)),
+            Some(effects) => (effects.opens(status), effects.ends(self.id.get().kind, status)),
             None => (true, false),
         };
         let created = match first_value(&self.affinity.create, self.request, Value::eval) {
@@ -124,11 +124,11 @@ impl PeerData {
         let table = &self.sessions().table;
         let session = self.session.get().map(|server| {
             if held == Held::SessionServer || table.find_server(name) == Some(server) {
-                Whose::Here
+                AnsweredBy::Own
             } else if self.away.get() == Away::Unreachable {
-                Whose::Instead
+                AnsweredBy::Instead
             } else {
-                Whose::Elsewhere
+                AnsweredBy::Other
             }
         });
         let ends = ends && !self.was_answered_before();
@@ -143,18 +143,18 @@ impl PeerData {
             };
             let answer = Answer { status, session, created: created_is, ends, stands_in };
             match (self.affinity.policy.on_answer(&answer), self.in_flight.key()) {
-                (Lesson::BindCreated(existing), _) => {
+                (Change::BindCreated(existing), _) => {
                     if let Ok(key) = self.key(Kind::Session, created) {
                         self.bind(key, name, None, existing);
                     }
                 }
-                (Lesson::BindPresented(existing), Some(key)) => {
+                (Change::BindPresented(existing), Some(key)) => {
                     let now = nginx::now();
                     if self.sessions().lookup(key, now, &self.affinity.limits).is_some() {
                         self.bind(key, name, None, existing);
                     }
                 }
-                (Lesson::End, _) => self.forget(),
+                (Change::End, _) => self.forget(),
                 _ => (),
             }
         }

@@ -17,9 +17,9 @@ use core::ffi::c_void;
 use core::ptr;
 
 use affinity::policy::Status;
-use affinity::status::Text;
 use affinity::table::{Key, Kind, ServerId};
 use id::{read_bind, RequestId};
+use nginx_sys::ngx_str_t;
 use notices::Notice;
 
 use crate::conf::value::{OutOfMemory, Value};
@@ -221,9 +221,18 @@ impl PeerData {
         unsafe { RoundRobin::again(self.block(), self.inner.data).unwrap_unchecked() }
     }
 
-    /// The name of the server that is held.
+    /// The name of the server that is held. It is to be called before that is given back: with `resolve`,
+    /// nginx may free a peer and its name then.
     fn held_name(&self) -> Option<&'static [u8]> {
         self.upstream().peer().name()
+    }
+
+    /// The name of the server that is held; `None` if none is.
+    fn name_if_held(&self) -> Option<&'static [u8]> {
+        match self.held.get() {
+            Held::Nothing => None,
+            Held::SessionServer | Held::Chosen => self.held_name(),
+        }
     }
 
     /// The key of an id of the request or its response.
@@ -239,15 +248,15 @@ impl PeerData {
         let _ = self.sessions().with_address(server, log);
     }
 
-    fn zone_name(&self) -> Text<'static> {
-        self.affinity.zone.name()
+    fn zone_name(&self) -> ngx_str_t {
+        self.affinity.zone.log_name()
     }
 
     #[cold]
     fn report_full_list(&self, name: &[u8]) {
         // Not the connection's log: that adds the request line, which may contain an id.
         let log = Cycle::running().log();
-        self.affinity.zone.report_full_list(log, nginx::now(), Text(name));
+        self.affinity.zone.report_full_list(log, nginx::now(), name);
     }
 }
 

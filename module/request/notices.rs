@@ -5,14 +5,14 @@
 
 use core::cell::Cell;
 
-use affinity::mcp::Refusal;
-use affinity::status::Text;
+use affinity::mcp::Fault;
 use affinity::table::{Key, Span, Tick};
-use nginx_sys::NGX_LOG_INFO;
+use nginx_sys::{ngx_str_t, NGX_LOG_INFO};
 
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::PerWorker;
+use crate::nginx::pool::string;
 
 /// A worker writes at most one line of a kind in this time (milliseconds).
 const EVERY: u64 = 1000;
@@ -21,7 +21,7 @@ const EVERY: u64 = 1000;
 #[derive(Clone, Copy)]
 pub enum Notice {
     /// A body contains no id.
-    Refused(Refusal),
+    Refused(Fault),
     /// An id was bound to another server, and is bound to this one now.
     Moved(Key),
     /// An id is bound to another server, and stays there.
@@ -36,9 +36,9 @@ const KINDS: usize = 6;
 impl Notice {
     fn kind(self) -> usize {
         match self {
-            Notice::Refused(Refusal::NoTarget) => 0,
-            Notice::Refused(Refusal::NoId) => 1,
-            Notice::Refused(Refusal::TooLong) => 2,
+            Notice::Refused(Fault::NoTarget) => 0,
+            Notice::Refused(Fault::NoId) => 1,
+            Notice::Refused(Fault::TooLong) => 2,
             Notice::Moved(_) => 3,
             Notice::Kept(_) => 4,
             Notice::Shared(_) => 5,
@@ -53,14 +53,14 @@ static LAST: PerWorker<[Cell<Option<Tick>>; KINDS]> =
 /// Writes a line, unless one of its kind was written less than [`EVERY`] ago. `server` is the one that
 /// answered.
 #[cold]
-pub fn log(zone: Text<'_>, server: &[u8], notice: Notice) {
+pub fn log(zone: ngx_str_t, server: &[u8], notice: Notice) {
     let now = nginx::now();
     let Some(last) = LAST.get(notice.kind()) else { return };
     if last.get().is_some_and(|last| now.since(last) < Span::from_millis(EVERY)) {
         return;
     }
     last.set(Some(now));
-    let server = Text(server);
+    let server = string(server);
     let write = |text: &str, key: Option<Key>| {
         let log = Cycle::running().log();
         match key {
@@ -82,13 +82,13 @@ pub fn log(zone: Text<'_>, server: &[u8], notice: Notice) {
         }
     };
     match notice {
-        Notice::Refused(Refusal::NoTarget) => {
+        Notice::Refused(Fault::NoTarget) => {
             write("sent an endpoint event that is no URI, not learned", None);
         }
-        Notice::Refused(Refusal::NoId) => {
+        Notice::Refused(Fault::NoId) => {
             write("sent an endpoint event without an id of its own, not learned", None);
         }
-        Notice::Refused(Refusal::TooLong) => {
+        Notice::Refused(Fault::TooLong) => {
             write("sent an id that is too long, not learned", None);
         }
         Notice::Moved(key) => {

@@ -1,6 +1,6 @@
 //! `peer.init`: looks up the server of a request's session.
 
-use affinity::mcp::Outlook;
+use affinity::mcp::Effects;
 use affinity::policy::{Presented, Route, Rules, Unknown};
 use affinity::table::{Key, Kind, ServerId, Session, Tick};
 use nginx_sys::{ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
@@ -131,7 +131,7 @@ impl PeerData {
         }
         match first {
             Some(key) => self.look_up_second(key, now),
-            None if self.id.get().mcp.as_ref().is_some_and(Outlook::is_ambiguous) => {
+            None if self.id.get().mcp.as_ref().is_some_and(Effects::is_ambiguous) => {
                 self.target.set(Target::Ambiguous);
                 self.decide(Presented::Ambiguous)
             }
@@ -142,7 +142,7 @@ impl PeerData {
     /// Continues after the first id was unknown: with a second id, or without a session.
     pub(super) fn look_up_second(&self, first: Key, now: Tick) -> Route {
         let sessions = self.sessions();
-        let mut presented = Presented::Stranger(self.id.get().kind);
+        let mut presented = Presented::Unknown(self.id.get().kind);
         if self.id.get().mcp.is_some() {
             let message = message::of(self.request);
             let second = message::with_second_id(&message, |kind, id| {

@@ -1,6 +1,6 @@
 //! `peer.get`: takes the session's server, lets the balancer choose, or rejects the request.
 
-use affinity::mcp::Outlook;
+use affinity::mcp::Effects;
 use affinity::policy::{self, Absence, Rejection, Route, Rules, Unavailable};
 use affinity::servers::Avoided;
 use affinity::table::ServerId;
@@ -189,7 +189,7 @@ impl PeerData {
             Absence::Full | Absence::Elsewhere => Away::Busy,
             Absence::Unreachable | Absence::Gone => Away::Unreachable,
         });
-        let opens_stream = self.id.get().mcp.as_ref().is_some_and(Outlook::opens_stream);
+        let opens_stream = self.id.get().mcp.as_ref().is_some_and(Effects::opens_stream);
         let (status, route) =
             self.affinity.policy.on_unavailable(self.id.get().kind, absence, opens_stream);
         self.status.set(status);

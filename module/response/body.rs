@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 use core::ptr;
 
-use affinity::mcp::{Outlook, Progress, Reader, Response};
+use affinity::mcp::{Effects, Progress, Reader, Response};
 
 use crate::nginx;
 use crate::nginx::request::Request;
@@ -25,13 +25,13 @@ struct Watched {
 /// [`need_body`] must follow. To be called by the header filter; `data` belongs to the request.
 // Out of line: inlined, its large stack frame would be taken for every response.
 #[inline(never)]
-pub fn watch(r: Request<'static>, outlook: Outlook, data: &'static PeerData) -> bool {
+pub fn watch(r: Request<'static>, effects: Effects, data: &'static PeerData) -> bool {
     let response = Response {
         status: r.response_status(),
         content_type: r.response_content_type(),
         encoding: r.response_encoding(),
     };
-    let Some(reader) = Reader::new(outlook.teaches(&response), r.unparsed_uri()) else {
+    let Some(reader) = Reader::new(effects.watch(&response), r.unparsed_uri()) else {
         return false;
     };
     let watched = || Watched {
@@ -73,7 +73,7 @@ pub fn read(r: Request<'_>, buffers: Buffers<'_>) {
         match reader.feed(buffer.in_memory()) {
             Progress::More => continue,
             Progress::Nothing => (),
-            Progress::Refused(why) => watched.data.body_refused(why),
+            Progress::Faulty(why) => watched.data.body_refused(why),
             Progress::Found(learned) => watched.data.learn_from_body(&learned),
         }
         watched.done.set(true);

@@ -43,8 +43,8 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
     let r = unsafe { Request::<'static>::new(r) };
     if let Some(data) = PeerData::current(r) {
-        if let Some(outlook) = data.answered() {
-            if body::watch(r, outlook, data) {
+        if let Some(effects) = data.answered() {
+            if body::watch(r, effects, data) {
                 return pass_watched(r);
             }
         }

@@ -1,6 +1,6 @@
 //! Evidence about servers: records events in the zone, and derives the state of a server for an upstream.
 
-use affinity::servers::{Event, Known, Place, Reason, Record, View};
+use affinity::servers::{Event, Known, Member, Reason, Record, View};
 use affinity::status::Text;
 use affinity::table::{ServerId, Table, Tick};
 use nginx_sys::{ngx_uint_t, NGX_LOG_NOTICE, NGX_LOG_WARN, NGX_PEER_FAILED};
@@ -48,7 +48,7 @@ fn log_change(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Recor
     let log = Cycle::running().log();
     let mut buffer = [0; Table::MAX_ADDRESS];
     let Some(address) = sessions.table.address(server, &mut buffer) else { return };
-    let (address, name) = (Text(address), zone.name());
+    let (address, name) = (Text(address), zone.log_name());
     let known = record.known.as_str();
     match (record.known, record.reason.as_str()) {
         (Known::Up, _) | (_, None) => {
@@ -77,13 +77,13 @@ pub fn view(
     down: bool,
 ) -> View {
     let now = nginx::now();
-    let place = Place { gone_after: affinity.policy.gone_after, down, alone: false };
+    let place = Member { gone_after: affinity.policy.gone_after, down, alone: false };
     let view = record.view(&place, now);
     if view.known != Known::Gone {
         return view;
     }
     let alone = is_alone(us, affinity, address);
-    record.view(&Place { alone, ..place }, now)
+    record.view(&Member { alone, ..place }, now)
 }
 
 /// Whether an upstream has no other server that counts as reachable.

@@ -36,8 +36,8 @@ pub fn install_filter(cf: &mut Conf<'_>) {
 /// Computes the ids of an upstream's servers.
 ///
 /// # Safety
-/// 1. nginx reads the configuration, and no other reference to our configuration of the upstream is used
-///    during the call.
+/// 1. nginx reads the configuration, and no reference to our configuration of the upstream that was made
+///    before is used any more.
 /// 2. The upstream's balancer has been initialised and keeps a list of peers.
 pub unsafe fn arrange(block: Block<'_>) {
     // SAFETY: the configuration is being read, and this is the only reference in use (1).

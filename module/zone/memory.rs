@@ -3,12 +3,11 @@
 use core::cell::RefCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::io;
 use std::rc::Rc;
 
 use affinity::mcp::SharedTargets;
 use affinity::status::{Draining, Tally};
-use affinity::table::{Error, Flag, Limits, Span, Table};
+use affinity::table::{Flag, Limits, Span, Table};
 use nginx_sys::{
     ngx_pagesize, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_test_config, NGX_LOG_NOTICE,
 };
@@ -59,7 +58,7 @@ pub(super) unsafe fn map(
             Some(table) => table.secret(),
             None => draw_secret().map_err(|error| format!("no secret for the hash: {error}"))?,
         };
-        let table = Table::create(start, table_len, secret).map_err(no_table)?;
+        let table = Table::create(start, table_len, secret).map_err(|error| error.to_string())?;
         // The first reports need not wait.
         let long_ago = nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0);
         notes.write(Notes {
@@ -93,19 +92,6 @@ pub(super) unsafe fn map(
             notes.as_ref().reported.store(evicted, Ordering::Relaxed);
         }
         Ok(sessions)
-    }
-}
-
-/// The message for a table that cannot be made.
-fn no_table(error: Error) -> String {
-    match error {
-        Error::TooSmall => "too small for a session table".into(),
-        Error::TooLarge => "too large for a session table".into(),
-        Error::Lock(number) => {
-            let error = io::Error::from_raw_os_error(number);
-            format!("no lock between processes for the session table: {error}")
-        }
-        error => format!("no session table: {error:?}"),
     }
 }
 

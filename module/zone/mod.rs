@@ -21,15 +21,16 @@ use core::fmt;
 use core::ptr;
 use core::sync::atomic::Ordering;
 
-use affinity::servers::Rules;
+use affinity::servers::Thresholds;
 use affinity::status::Text;
 use affinity::table::{Limits, Span, Table, Tick};
 use nginx_sys::{
-    ngx_int_t, ngx_log_t, ngx_shared_memory_add, ngx_shm_zone_t, NGX_LOG_EMERG, NGX_LOG_ERR,
-    NGX_LOG_NOTICE,
+    ngx_int_t, ngx_log_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_str_t, NGX_LOG_EMERG,
+    NGX_LOG_ERR, NGX_LOG_NOTICE,
 };
 
 use crate::nginx::conf::{Conf, Logged, Word};
+use crate::nginx::pool::string;
 use crate::nginx::{self, ERROR, OK};
 use crate::zone::memory::map;
 use crate::zone::notes::is_time_to_report;
@@ -117,9 +118,9 @@ pub fn check<'c>(
     servers: impl Fn(&mut Conf<'c>, &Zone) -> Vec<&'c [u8]>,
 ) -> Result<(), Logged> {
     for &zone in zones {
-        let (name, log) = (zone.name(), cf.log());
+        let (name, log) = (zone.log_name(), cf.log());
         if zone.size() == 0 {
-            return Err(match is_size(name.0) {
+            return Err(match is_size(name.as_bytes()) {
                 true => zone.conf_error(
                     log,
                     format_args!("\"zone={name}\" has no name, write \"zone=NAME:{name}\""),
@@ -179,11 +180,11 @@ impl Zone {
         unsafe { (*self.shm).shm.size }
     }
 
-    /// The rules for evidence: failed attempts count together if they are no further apart than a quarter of
-    /// the shortest `gone_after`.
-    pub fn rules(&self) -> Rules {
+    /// The thresholds for evidence: failed attempts count together if they are no further apart than a
+    /// quarter of the shortest `gone_after`.
+    pub fn rules(&self) -> Thresholds {
         let (shortest, longest) = self.gone_after.get();
-        Rules { pause: Span((shortest.0 / 4).max(1)), gone_after: longest }
+        Thresholds { pause: Span((shortest.0 / 4).max(1)), gone_after: longest }
     }
 
     /// Time between two attempts to reach a server (milliseconds): a twelfth of the shortest `gone_after`,
@@ -203,6 +204,11 @@ impl Zone {
         Text(unsafe { nginx::bytes(&(*self.shm).shm.name) })
     }
 
+    /// The name for the log, where bytes that are not UTF-8 are shown as `\xNN`.
+    pub fn log_name(&self) -> ngx_str_t {
+        string(self.name().0)
+    }
+
     /// Logs that sessions were evicted, at most once a minute in all workers.
     pub fn report_evictions(&self, log: *mut ngx_log_t, now: Tick, evicted: u64) {
         let Some(sessions) = self.sessions() else {
@@ -219,22 +225,23 @@ impl Zone {
             NGX_LOG_NOTICE,
             log,
             "zone \"{}\" is full, {} sessions were evicted; increase its size",
-            self.name(),
+            self.log_name(),
             evicted - reported
         );
     }
 
     /// Logs that the zone's list of servers has no room for a server, at most once a minute in all workers.
     #[cold]
-    pub fn report_full_list(&self, log: *mut ngx_log_t, now: Tick, server: Text<'_>) {
+    pub fn report_full_list(&self, log: *mut ngx_log_t, now: Tick, server: &[u8]) {
         let notes = self.sessions().map(Sessions::notes);
         if notes.is_some_and(|notes| is_time_to_report(&notes.full_list_at, now)) {
             ngx::ngx_log_error!(
                 NGX_LOG_ERR,
                 log,
-                "zone \"{}\" has no room for server \"{server}\", its sessions are not learned; \
+                "zone \"{}\" has no room for server \"{}\", its sessions are not learned; \
                  increase its size",
-                self.name()
+                self.log_name(),
+                string(server)
             );
         }
     }

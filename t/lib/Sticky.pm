@@ -39,6 +39,7 @@ package Sticky;
 #
 # "wrong" is a line of an upstream that nginx must refuse with one message, that of "emerg", at that line.
 
+use Sticky::Events;
 use Test::Nginx::Socket -Base;
 use Digest::MD5 qw(md5_hex);
 use IO::Select;
@@ -78,38 +79,6 @@ my $gen_rand_port = \&Test::Nginx::Util::gen_rand_port;
         }
         return $port;
     };
-}
-
-# Whether it came true, within half a minute.
-sub wait_until(&) {
-    my $is_true = shift;
-    for (1 .. 600) {
-        return 1 if $is_true->();
-        select undef, undef, undef, 0.05;
-    }
-    return '';
-}
-
-# After a reload the workers before it take connections until the master tells them to leave: a moment after the new ones
-# have begun, on a busy machine a long one. Test::Nginx believes in the reload when twenty requests in a row have met a
-# new one, which proves nothing, and takes its time. A block begins when they have been told.
-my @workers_before;
-{
-    no warnings 'redefine', 'prototype';
-    *Test::Nginx::Util::test_config_version = sub {
-        my $name = shift;
-        wait_until {
-            my %now = map { $_ => 1 } workers_of_nginx();
-            !grep { $now{$_} } @workers_before;
-        } or Test::More::fail("$name - nginx reloads");
-    };
-}
-
-# The processes of nginx that are not told to leave yet.
-sub workers_of_nginx() {
-    open my $file, '<', $Test::Nginx::Util::PidFile or return ();
-    chomp(my $master = <$file> // '');
-    return `ps -o pid=,args= --ppid '$master'` =~ /^\s*(\d+) (?!.* is shutting down$)/mg;
 }
 
 sub nginx_is_at_least($) {
@@ -309,7 +278,8 @@ add_block_preprocessor(sub {
         }
     }
 
-    @workers_before = workers_of_nginx() if $Test::Nginx::Util::UseHup;
+    @Sticky::Events::workers_before = workers_of_nginx() if $Test::Nginx::Util::UseHup;
+    $Sticky::Events::more_to_come = '';
 
     # Sessions outlive a reload, and so do addresses that the servers of a zone had; each block shall begin with none.
     if ($Test::Nginx::Util::UseHup && !defined $block->must_die) {
@@ -392,8 +362,12 @@ my (%servers, @named);
 
 add_response_body_check(sub {
     my ($block, $body, $number) = @_;
+    return unless defined $block->story;
+
+    # A pattern that must be there is looked for after each request.
+    $Sticky::Events::more_to_come = $number < $#named && !defined $block->error_log && !defined $block->grep_error_log;
     my $name = $named[$number];
-    return unless defined $block->story && defined $name;
+    return unless defined $name;
 
     my $letter = substr $body, 0, 1;
     $servers{$name} //= $letter;

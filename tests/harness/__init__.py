@@ -1,1 +1,1 @@
-"""What the process-level tests stand on: an nginx of our own, replicas, and a client fast enough to load them."""
+"""Shared code of the process-level tests: an nginx for each test, replicas, and a client fast enough to load them."""

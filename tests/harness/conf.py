@@ -1,10 +1,10 @@
-"""What stands in http {}: short forms of what the tests write again and again, and the samples of nginx-conf/."""
+"""Configurations: short forms of the parts of http {} that many tests need, and the samples of nginx-conf/."""
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.replica import Replica
+from harness.servers.replica import Replica
 
 SAMPLES = Path(__file__).resolve().parents[2] / "nginx-conf"
 

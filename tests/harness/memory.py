@@ -1,4 +1,4 @@
-"""What stands in the memory that an nginx's workers share."""
+"""Reads the memory that the workers of an nginx share."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An nginx of the test's own: configuration, processes and logs in a folder that goes away with it."""
+"""An nginx for one test. Its configuration, processes and logs are in a folder that is removed with it."""
 
 import contextlib
 import os

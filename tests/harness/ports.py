@@ -1,10 +1,13 @@
-"""Ports that nobody listens on."""
+"""Ports that no process listens on."""
 
+import os
 import random
 import socket
 
-# Below those that the kernel gives to connections, of which the tests make thousands.
-RANGE = range(12_000, 30_000)
+# Below those that the kernel gives to connections, of which the tests make thousands. Each process of pytest-xdist has a
+# part of its own: a port that one has found free, another may not take before it is listened on.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+RANGE = range(12_000 + WORKER, 30_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
 
 # Those that have been given away: who has one may not listen yet.
 _taken: set[int] = set()

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 import httpx
@@ -21,20 +22,27 @@ from harness.patience import PATIENCE, WHOLE_TEST
 from harness.ports import free_ports
 
 SCRIPTS = ROOT / "tests" / "sdk"
-PACKAGES = ROOT / "build" / "node"  # where node finds those of tests/sdk/package.json
+PACKAGES = ROOT / "build" / "node"  # where node finds those of tests/sdk/node/package.json
 NAMES = ["amber", "birch", "cedar"]
 
 PYTHON_1 = [sys.executable]
 # The 2.x SDK calls sampling and logging deprecated: sessions have them all the same.
 PYTHON_2 = [str(ROOT / "build" / "venv-sdk2" / "bin" / "python"), "-W", "ignore"]
-NODE = ["node", "--no-warnings", "--require", str(SCRIPTS / "node18.cjs")]
+NODE = ["node", "--no-warnings", "--require", str(SCRIPTS / "node" / "node18.cjs")]
 
 
 def script(name: str) -> str:
     """A file of tests/sdk/; those for node stand where their packages are found."""
     if not name.endswith(".mjs"):
-        return str(SCRIPTS / name)
-    return shutil.copy(SCRIPTS / name, PACKAGES)
+        return str(SCRIPTS / "python" / name)
+    return beside_packages(SCRIPTS / "node" / name, PACKAGES)
+
+
+def beside_packages(script: Path, folder: Path) -> str:
+    """A copy in the folder that node_modules/ is in. Another test may run the same file: it is replaced in one step."""
+    new = folder / f".{script.name}.{os.getpid()}"
+    shutil.copy(script, new)
+    return str(new.rename(folder / script.name))
 
 
 SERVERS = {
@@ -119,7 +127,7 @@ def servers(kind: str, count: int = len(NAMES)) -> Iterator[list[Server]]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client of tests/sdk/steady.mjs got."""
+    """What a client of tests/sdk/node/steady.mjs got."""
 
     client: int
     session: int  # how many the client has started
@@ -169,7 +177,7 @@ class Steady:
 
 @dataclass(frozen=True)
 class Lives:
-    """What many sessions of tests/sdk/client.* did."""
+    """What many sessions of tests/sdk/*/client.* did."""
 
     transcripts: dict[str, int]  # how many sessions saw just this
     failures: list[str]
@@ -198,13 +206,13 @@ async def live(client: str, transport: str, port: int, count: int) -> Lives:
 
 
 async def call(major: str, port: int, count: int) -> Lives:
-    """Clients of tests/sdk/caller.mjs."""
+    """Clients of tests/sdk/node/caller.mjs."""
     return Lives(**await output("caller", major, f"http://127.0.0.1:{port}{PATHS['http']}", count))
 
 
 @dataclass(frozen=True)
 class Polled:
-    """What the clients of tests/sdk/task_client.py did."""
+    """What the clients of tests/sdk/python/task_client.py did."""
 
     done: Counter[str]  # tasks, polls that found theirs by method, and in which forms
     lost: Counter[str]  # polls that did not, by method

@@ -1,4 +1,4 @@
-"""Certificates of a test's own."""
+"""Certificates for one test."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A Gradio application with state of a session. Arguments: port, name."""
+"""A Gradio application with a state for each session. Arguments: port, name."""
 
 import sys
 

@@ -1,6 +1,7 @@
 """People with a Gradio application open. Arguments: URL, number of people.
 
-A line on standard input has each press the button a few times; what comes of it is a line of JSON on standard output.
+A line on standard input makes each of them press the button a few times. The result is a line of
+JSON on standard output.
 """
 
 import json

@@ -1,7 +1,7 @@
 """People with a notebook each: a kernel over WebSocket. Arguments: URL, token, number of people.
 
-A line on standard input has each count on in the kernel it has begun, over a new WebSocket; what comes of it is a line of
-JSON on standard output.
+A line on standard input makes each of them continue to count in its kernel, over a new WebSocket. The result is a
+line of JSON on standard output.
 """
 
 import asyncio

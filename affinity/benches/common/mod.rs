@@ -1,4 +1,4 @@
-//! Memory, ids and the yardsticks of the benches.
+//! Memory, ids, and the tables that the benches compare.
 #![allow(dead_code, reason = "each bench uses its part")]
 
 use std::collections::VecDeque;
@@ -55,7 +55,7 @@ pub fn shared(len: usize) -> NonNull<u8> {
     NonNull::new(start.cast()).unwrap()
 }
 
-/// What is measured: all do what a load balancer needs, id to server.
+/// A table that is measured: it gives a load balancer the server of an id.
 pub trait Sessions {
     const NAME: &'static str;
     fn new(count: usize) -> Self;
@@ -66,7 +66,7 @@ pub trait Sessions {
     fn forget(&self, id: &Id) -> bool;
 }
 
-/// (c) Ours, in a zone of 32,000 sessions a megabyte.
+/// (c) This crate's table, in a zone of 32,000 sessions a megabyte.
 pub struct Ours {
     pub table: Table,
     pub server: ServerId,
@@ -109,9 +109,9 @@ impl Sessions for Ours {
 }
 
 /// (a) hashbrown and ahash under parking_lot's lock of many readers, in one process. It keeps and
-/// compares whole ids, where ours keeps keyed fingerprints of 64 bits and makes sure that the
-/// server is on its list; both compare two times with the clock of the caller. Its hash is the
-/// faster one: ours has to hide ids, and to stand for them, as well.
+/// compares whole ids. This crate's table keeps keyed fingerprints of 64 bits and checks that the server
+/// is on its list. Both compare two times with the clock of the caller. The hash of (a) is faster: that
+/// of (c) also hides ids and takes their place.
 pub struct HashMap(RwLock<hashbrown::HashMap<Id, Value, ahash::RandomState>>);
 
 struct Value {
@@ -160,8 +160,8 @@ impl Sessions for HashMap {
     }
 }
 
-/// (b) A red-black tree under one mutex, keyed with a hash of the id, as nginx has it. A lookup
-/// takes the mutex; the least recently created goes first where it is full.
+/// (b) A red-black tree under one mutex, keyed with a hash of the id, as in nginx. A lookup takes the
+/// mutex. When the tree is full, the oldest session is evicted.
 pub struct Tree(Mutex<TreeInside>);
 
 struct TreeInside {

@@ -1,5 +1,5 @@
-//! Attaches to a region of the fuzzer's bytes and reads all that can be read without a lock.
-//! Nothing may leave the region (AddressSanitizer watches its ends), panic or go on for ever.
+//! Attaches to a region of the fuzzer's bytes and reads all that can be read without a lock. No access may
+//! leave the region (AddressSanitizer checks its ends), panic, or run for ever.
 //!
 //! `cargo +nightly fuzz run attach`, from this directory's parent.
 
@@ -19,7 +19,7 @@ fuzz_target!(|data: &[u8]| {
     let layout = Layout::from_size_align(len, Table::ALIGN).unwrap();
     // SAFETY: the size is not zero.
     let region = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap();
-    // SAFETY: freshly allocated, `len` bytes, used by nobody else.
+    // SAFETY: `len` bytes were allocated, and nothing else uses them.
     let bytes = unsafe { core::slice::from_raw_parts_mut(region.as_ptr(), len) };
     if choice & 2 == 0 {
         // From nothing.
@@ -27,7 +27,8 @@ fuzz_target!(|data: &[u8]| {
         bytes[..known].copy_from_slice(&damage[..known]);
     } else {
         // From a good table, damaged at places that the fuzzer chooses.
-        // SAFETY: as above.
+        // SAFETY: `len` zero bytes were allocated, and stay so until the last handle is gone. `bytes` is
+        // not used while the table is.
         let table = unsafe { Table::create(region, len, [7; 16]) }.unwrap();
         let server = table.intern(b"192.0.2.1:80", Tick(1)).unwrap();
         for id in 0..40u8 {
@@ -45,7 +46,8 @@ fuzz_target!(|data: &[u8]| {
             bytes[at] = hit[2];
         }
     }
-    // SAFETY: as above; nobody writes.
+    // SAFETY: `len` bytes were allocated and stay so until the last handle is gone. Nothing writes to
+    // them. (Condition 3 of `attach` does not hold on purpose; no lock is taken.)
     if let Ok(table) = unsafe { Table::attach(region, len) } {
         read_everything(&table);
     }

@@ -1,6 +1,6 @@
-//! Reads the data of an `endpoint` event, on its first line, for a stream whose URI is on its second
-//! one. However the event is cut, what is learned is what the `url` crate resolves; and the request
-//! that follows is known by it.
+//! Reads the data of an `endpoint` event (first line of the input) for a stream with a URI (second line).
+//! The result does not depend on how the event is cut, and is what the crate `url` resolves. The request
+//! that follows is looked up by it.
 
 #![no_main]
 
@@ -16,7 +16,7 @@ fuzz_target!(|text: &[u8]| {
         Some(end) => (&text[..end], &text[end + 1..]),
         None => (text, &b""[..]),
     };
-    // A client has encoded all that is in no URI, and dots have done what they say.
+    // A client encodes what URIs do not contain, and resolves dots.
     let is_sent = |b: &u8| b.is_ascii_alphanumeric() || b"-._~/?&=;%:@!$()*+,".contains(b);
     let mut uri: String = uri.iter().filter(|b| is_sent(b)).map(|b| *b as char).collect();
     uri.insert(0, '/');
@@ -39,7 +39,7 @@ fuzz_target!(|text: &[u8]| {
         }
         (Some((Kind::Sse, id, None)), model::Endpoint::Target(meant)) => {
             assert_eq!(id, meant);
-            // The request that brings it asks for it first.
+            // A request with this target is looked up by it first.
             let request = Request { target: id, ..REQUEST };
             assert_eq!(request.id(&mut Id::new()), Some((Kind::Sse, &id[..])));
         }

@@ -1,5 +1,5 @@
 //! Reads the headers of a request: `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and twice
-//! `Mcp-Session-Id`, each on a line of its own. They mean what base64 and a parsed date say.
+//! `Mcp-Session-Id`, each on a line of its own. The result is that of the crate base64 and of a parsed date.
 
 #![no_main]
 
@@ -45,9 +45,9 @@ fuzz_target!(|head: &[u8]| {
         of_task().or(session)
     };
     assert_eq!(id, expected);
-    assert_eq!(request.outlook().opens(200), !model::is_stateless(request.version));
+    assert_eq!(request.effects().opens(200), !model::is_stateless(request.version));
 
-    // Any bytes come back out of base64.
+    // Any text can be encoded in base64 and read again.
     if let Ok(text) = std::str::from_utf8(request.name) {
         let name = model::name_of(text);
         let request = Request {

@@ -1,10 +1,11 @@
-//! Reads a body as a JSON-RPC message. However it is cut, what is learned is what serde_json says.
+//! Reads a body as a JSON-RPC message. The result does not depend on how it is cut,
+//! and is that of serde_json.
 
 #![no_main]
 
 mod common;
 
-use affinity::mcp::{Format, Watch};
+use affinity::mcp::{BodyFormat, Watch};
 use common::{agree, model, read_cut};
 use libfuzzer_sys::fuzz_target;
 
@@ -12,5 +13,5 @@ fuzz_target!(|data: &[u8]| {
     let Some((&cut, message)) = data.split_first() else {
         return;
     };
-    agree(read_cut(Watch::Task(Format::Json), message, cut), model::message(message, false));
+    agree(read_cut(Watch::Task(BodyFormat::Json), message, cut), model::message(message, false));
 });

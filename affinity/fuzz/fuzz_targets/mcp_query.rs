@@ -1,4 +1,4 @@
-//! Reads a query. It means what percent-encoding says, also as the query of an endpoint.
+//! Reads a query, alone and as that of an endpoint. The result is that of the crate percent-encoding.
 
 #![no_main]
 
@@ -15,7 +15,7 @@ fuzz_target!(|query: &[u8]| {
     let id = request.id(&mut scratch);
     assert_eq!(id, model::query(query).as_deref().map(|id| (Kind::Sse, id)));
 
-    // The query of an endpoint ends at what is in no URI, and tabs are no part of it.
+    // The query of an endpoint ends at a byte that URIs do not contain, and tabs are removed.
     if id.is_some() && query.iter().all(|byte| *byte > b' ' && !b"\"<>\\^`{|}\x7f".contains(byte)) {
         let target = format!("/m?{}", String::from_utf8_lossy(query));
         if model::has_session_ids(target.split('#').next().unwrap_or_default()) {

@@ -1,25 +1,25 @@
-//! The session that the `endpoint` event names, which begins a stream of the transport HTTP+SSE.
+//! The session of a stream of HTTP+SSE, which the stream's first event, `endpoint`, names.
 
-use super::query::{self, split};
-use super::reader::{Refusal, Step};
-use super::sse::{Piece, Stream};
+use super::step::{Fault, Step};
 use super::target::{self, OwnId};
-use super::{Bounded, Id};
+use super::text::bounded::{Bounded, Id};
+use super::text::query::{self, split};
+use super::text::sse::{Piece, Stream};
 use crate::policy::Announced;
 
-/// The longest data of an `endpoint` event that is read, in bytes: a target, an authority before it,
-/// and parameters that do not matter.
+/// The longest data of an `endpoint` event that is read, in bytes: scheme and authority, path and query,
+/// fragment.
 const MAX_DATA: usize = 2048;
 
-/// Reads a stream up to its first event `endpoint`, whose data is a URI reference. Which text of it
-/// names the session says [`target`].
+/// Reads a stream up to its first event `endpoint`, whose data is a URI reference. [`target`] says which
+/// text of it names the session.
 pub(super) struct Endpoint<'a> {
     stream: Stream,
     kind: Bounded<8>,
     in_kind: bool,
     has_data: bool,
     data: Bounded<MAX_DATA>,
-    /// The URI of the stream as its request line has it.
+    /// Path and query of the stream's request line.
     uri: &'a [u8],
     id: Id,
     announced: Announced,
@@ -61,7 +61,7 @@ impl<'a> Endpoint<'a> {
                     if self.has_data && self.kind.get() == Some(b"endpoint") {
                         return match self.find() {
                             Ok(()) => Step::Found,
-                            Err(why) => Step::Refused(why),
+                            Err(why) => Step::Faulty(why),
                         };
                     }
                     self.kind.clear();
@@ -78,13 +78,13 @@ impl<'a> Endpoint<'a> {
         self.id.get()
     }
 
-    /// What that is.
+    /// What the text is.
     pub(super) fn announced(&self) -> Announced {
         self.announced
     }
 
-    fn find(&mut self) -> Result<(), Refusal> {
-        let reference = trim(self.data.get().ok_or(Refusal::TooLong)?);
+    fn find(&mut self) -> Result<(), Fault> {
+        let reference = trim(self.data.get().ok_or(Fault::TooLong)?);
         let mut named = Id::new();
         let id = query::session_id(query_of(reference), &mut named);
         let mut chosen = Id::new();
@@ -105,16 +105,16 @@ impl<'a> Endpoint<'a> {
                 self.id = named;
                 self.announced = Announced::Stream;
             }
-            (None, None) if !has_target => return Err(Refusal::NoTarget),
-            (None, None) if of_target.is_none() => return Err(Refusal::TooLong),
-            (None, None) => return Err(Refusal::NoId),
+            (None, None) if !has_target => return Err(Fault::NoTarget),
+            (None, None) if of_target.is_none() => return Err(Fault::TooLong),
+            (None, None) => return Err(Fault::NoId),
         }
         Ok(())
     }
 }
 
-/// The query of a reference. It ends at the fragment, and at a byte that is in no URI, so that an id in
-/// quoted text, or in JSON, ends where it ends.
+/// The query of a reference. It ends at the fragment, and at a byte that is in no URI: so an id in quoted
+/// text, or in JSON, ends at the quote.
 fn query_of(reference: &[u8]) -> &[u8] {
     let (before, query) = split(reference, b'?');
     let query = query.filter(|_| !before.contains(&b'#')).unwrap_or_default();
@@ -122,7 +122,7 @@ fn query_of(reference: &[u8]) -> &[u8] {
     query.split(is_end).next().unwrap_or_default()
 }
 
-/// Without the control characters and spaces around it, as the URL standard reads a URI.
+/// The data without the control characters and spaces around it, as the URL standard reads a URI.
 fn trim(data: &[u8]) -> &[u8] {
     let is_text = |byte: &u8| *byte > b' ';
     let begin = data.iter().position(is_text).unwrap_or(data.len());

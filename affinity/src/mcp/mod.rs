@@ -7,36 +7,31 @@
 //! | tasks (extension of 2026-07-28) | `Mcp-Name` of `tasks/get`, `tasks/update`, `tasks/cancel` | the result of `tools/call` |
 //! | stateless (2026-07-28) | none | nothing |
 //!
-//! A [`Request`] says which ids it carries, in the order in which they are asked for, what an answer to
-//! it can teach, and whether that answer ends the session. Where a body must be read for it, a [`Reader`] is fed with each buffer that
-//! passes. It looks at [`MAX_WATCHED`] bytes at most, holds no copy of them but the id, takes no
-//! memory but its own, and learns nothing from what it does not understand.
+//! A [`Request`] says which ids it carries, in the order in which they are looked up, and which
+//! [`Effects`] its answer can have on sessions. If an id may be in the body of the answer, a [`Reader`]
+//! gets each buffer that passes. It reads at most [`MAX_WATCHED`] bytes, copies nothing but the id,
+//! allocates nothing, and learns no id from a body that it does not understand.
 //!
-//! Nothing here waits, allocates or recurs, and all time is linear in the bytes, but for the target
+//! No function here waits, allocates or recurses. All time is linear in the bytes, except for the target
 //! of an `endpoint` event, whose length is bounded.
 
-mod bounded;
-mod decimal;
 mod endpoint;
-mod json;
 mod name;
-mod query;
 mod reader;
 pub mod rejection;
 mod request;
+mod response;
 mod shared;
-mod sse;
+mod step;
 mod target;
 mod task;
+#[cfg(test)]
+mod tests;
+mod text;
 
-pub use bounded::Bounded;
-pub use reader::{Learned, Progress, Reader, Refusal, MAX_WATCHED};
-pub use request::{trim, Format, Lines, Outlook, Request, Response, Verb, Watch};
+pub use reader::{Learned, Progress, Reader, MAX_WATCHED};
+pub use request::{trim, Lines, Request, Verb};
+pub use response::{BodyFormat, Effects, Response, Watch};
 pub use shared::SharedTargets;
-
-/// The longest id or target, in bytes, that is decoded from a query or a header, or learned from a
-/// body. A longer one counts as none.
-pub const MAX_ID: usize = 1024;
-
-/// Room for an id that must be decoded.
-pub type Id = Bounded<MAX_ID>;
+pub use step::Fault;
+pub use text::bounded::{Bounded, Id, MAX_ID};

@@ -1,55 +1,46 @@
-//! Reads a response's body as it passes.
+//! Reads the body of a response, buffer by buffer.
 
 use super::endpoint::Endpoint;
+use super::response::{BodyFormat, Watch};
+use super::step::{Fault, Step};
 use super::task::{TaskJson, TaskSse};
-use super::{Format, Watch};
 use crate::policy::Announced;
-use crate::table::{Kind, Span};
+use crate::table::Kind;
+use crate::time::Span;
 
-/// How much of a body is looked at, in bytes.
+/// How much of a body is read, in bytes.
 pub const MAX_WATCHED: usize = 64 * 1024;
 
-/// Reads one body, buffer by buffer. How the body is cut into buffers changes nothing.
+/// Reads one body, buffer by buffer. The result does not depend on where the body is cut.
 pub struct Reader<'a> {
-    /// How many bytes may still be looked at; none when all is said.
+    /// How many bytes may still be read; none after the result.
     left: usize,
     body: Body<'a>,
 }
 
-/// What a reader knows.
+/// The result of a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// Nothing yet: feed it with the next buffer.
+    /// None yet: the next buffer is needed.
     More,
-    /// The body teaches nothing. Stop.
+    /// The body has no id. The reader is done.
     Nothing,
-    /// The body gives no id although it is one of those that should. Stop.
-    Refused(Refusal),
-    /// The body teaches this. Stop.
+    /// The body should have an id and has none. The reader is done.
+    Faulty(Fault),
+    /// The body has this id. The reader is done.
     Found(Learned<'a>),
 }
 
-/// Why an answer that should give an id gives none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// The data of an `endpoint` event is no URI of an HTTP server.
-    NoTarget,
-    /// The target of an `endpoint` event is the same for every stream.
-    NoId,
-    /// The id, or the data that should have it, is longer than what is read.
-    TooLong,
-}
-
-/// An id that belongs to the server whose response named it.
+/// An id that belongs to the server that sent the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Learned<'a> {
     /// What it names.
     pub kind: Kind,
     /// The id, decoded; of a stream also its target, undecoded.
     pub id: &'a [u8],
-    /// The same, as far as it matters to one who has it already.
+    /// What the body names, for the rules of `Policy::on_announced`.
     pub announced: Announced,
-    /// How long it lives from now on, if the server has said so.
+    /// Its time to live from now on, if the server has sent one.
     pub ttl: Option<Span>,
 }
 
@@ -60,29 +51,19 @@ enum Body<'a> {
     TaskSse(TaskSse),
 }
 
-/// What a buffer has brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    More,
-    Nothing,
-    Refused(Refusal),
-    Found,
-}
-
 impl<'a> Reader<'a> {
-    /// A reader for a body, if there is something to look for. `uri` is the request's, as its request
-    /// line has it.
+    /// A reader for a body, if there is something to look for. `uri`: path and query of the request line.
     pub fn new(watch: Watch, uri: &'a [u8]) -> Option<Self> {
         let body = match watch {
             Watch::Nothing => return None,
             Watch::Endpoint => Body::Endpoint(Endpoint::new(uri)),
-            Watch::Task(Format::Json) => Body::TaskJson(TaskJson::new()),
-            Watch::Task(Format::Sse) => Body::TaskSse(TaskSse::new()),
+            Watch::Task(BodyFormat::Json) => Body::TaskJson(TaskJson::new()),
+            Watch::Task(BodyFormat::Sse) => Body::TaskSse(TaskSse::new()),
         };
         Some(Reader { left: MAX_WATCHED, body })
     }
 
-    /// Looks at the next bytes of the body.
+    /// Reads the next bytes of the body.
     pub fn feed(&mut self, bytes: &[u8]) -> Progress<'_> {
         if self.left == 0 {
             return Progress::Nothing;
@@ -100,7 +81,7 @@ impl<'a> Reader<'a> {
         }
         match step {
             Step::More | Step::Nothing => Progress::Nothing,
-            Step::Refused(why) => Progress::Refused(why),
+            Step::Faulty(why) => Progress::Faulty(why),
             Step::Found => self.learned().map_or(Progress::Nothing, Progress::Found),
         }
     }

@@ -1,12 +1,12 @@
-//! The bodies of rejections. Their ids are null, as in the servers of the SDKs: an answer that is
-//! made from the head of a request cannot know the id in its body.
+//! The bodies of rejections. Their `id` is null, as in the servers of the SDKs: a rejection is made from
+//! the head of a request, and the id is in its body.
 
 use crate::policy::Rejection;
 
 /// The media type of the bodies.
 pub const CONTENT_TYPE: &str = "application/json";
 
-/// Code and message are those of the TypeScript SDK's server. Clients go by the status.
+/// Code and message are those of the TypeScript SDK's server. Clients use the status.
 const NOT_FOUND: &str =
     r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32001,"message":"Session not found"}}"#;
 

@@ -1,32 +1,32 @@
-//! Targets of `endpoint` events that are known to be the same for every stream.
+//! Targets of `endpoint` events that are the same for every stream.
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// How many there is room for.
+/// How many targets are kept.
 const ROOM: usize = 16;
 
-/// The latest targets that two servers have announced, by the fingerprints of their keys, which are
-/// made without what an id is bound to. It lies in memory that all workers share.
+/// The latest targets that two servers have announced, by the fingerprints of their keys. The keys are
+/// made without what an id is bound to. The value lies in memory that all workers share.
 ///
-/// Nothing is locked. If two workers note a target at the same time it may take two places, and if two
-/// share a place one of them is lost: then its target is bound once more, and noted again when another
-/// server announces it.
+/// There is no lock. If two workers note one target at the same time, it may take two places. If two
+/// targets get one place, one of them is lost. Then that target is bound once more, and noted again
+/// when another server announces it.
 #[repr(C)]
 #[derive(Debug, Default)]
 pub struct SharedTargets {
-    /// How many were noted.
+    /// How many targets were noted, modulo 2^32.
     noted: AtomicU32,
-    /// Zero where there is none.
+    /// Zero for no target.
     prints: [AtomicU64; ROOM],
 }
 
 impl SharedTargets {
-    /// Whether a target is among them.
+    /// Whether a target is kept here.
     pub fn has(&self, print: u64) -> bool {
         self.prints.iter().any(|noted| noted.load(Ordering::Relaxed) == print)
     }
 
-    /// Notes a target, in place of the one that was noted first.
+    /// Keeps a target, in place of the one that was noted first.
     pub fn note(&self, print: u64) {
         if self.has(print) {
             return;

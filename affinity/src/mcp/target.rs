@@ -1,60 +1,63 @@
-//! Where a client of the transport HTTP+SSE sends its messages: the path and the query that the URI
-//! of the `endpoint` event gives.
+//! The target of a stream of HTTP+SSE: path and query of the URI that its `endpoint` event gives. The
+//! client sends its messages there.
 //!
 //! # Which text names the session
-//! One entry of the table stands for a stream. Its text is, of these, the first that there is:
-//! 1. The session id in the event's query ([`query::session_id`]), if it is the only one there and the
-//!    stream's own URI does not have it. The official SDKs write it so, and it stays the same where a proxy in front of nginx
-//!    changes the prefix of the path.
+//! The table has one entry for a stream. Its text is the first of these that exists:
+//! 1. The session id in the event's query ([`query::session_id`](super::text::query::session_id)), if it
+//!    is the only one there and is not in the URI of the stream. The official SDKs write it so. It stays
+//!    the same if a proxy in front of nginx changes the prefix of the path.
 //! 2. The target: path and query as the client will send them ([`resolve`]), if it has an id of its
-//!    own ([`own_id`]), or several session ids in its query: one may be a user's key, and the same for
-//!    all streams of that user. A target begins with a slash.
-//! 3. The session id in the event's query although the stream's own URI has it: the client has chosen
+//!    own ([`own_id`]), or several session ids in its query. (One of several may be a user's key, the
+//!    same for all streams of that user.) A target begins with a slash.
+//! 3. The session id in the event's query that is also in the URI of the stream: the client has chosen
 //!    it.
 //!
-//! A request is asked about its target first, if that can have an id of its own, and then about the
-//! session id in its query. A target is the whole of what a server has announced, an id in a query
-//! may also be what a user has put there (an account's key). Both lead to the same server unless the
-//! id in the query is shared by several streams; then the target is right.
+//! The target of a request is looked up first, if it can have an id of its own, then the session id in
+//! its query. The target is all that a server has announced; an id in a query may also have been put
+//! there by a user (the key of an account). Both lead to the same server unless several streams share the
+//! id in the query. Then the target is right.
 //!
 //! # Which target has an id of its own
-//! `/messages` and `/mcp/notifications` are the same for every stream: to learn one would lead
-//! everybody's requests to one server. A target has an id of its own if a segment of its path, or the
+//! `/messages` and `/mcp/notifications` are the same for every stream. If one were learned, the requests
+//! of all streams would go to one server. A target has an id of its own if a segment of its path, or the
 //! value of a parameter (`?name=value`, `;name=value`), is not in the URI of the stream and
-//! - belongs to a parameter whose name has `session` or `client` in it ([`OwnId::Named`]), or
+//! - belongs to a parameter whose name contains `session` or `client` ([`OwnId::Named`]), or
 //! - has [`MIN_MIXED`] bytes or more, one of them a digit, or
 //! - has [`MIN_PLAIN`] bytes or more.
 //!
-//! Session ids in the query do not count here, they have an entry of their own. An id that is named so
-//! may be the client's own choice (`?clientId=bob`). Therefore it counts also where the stream's URI has
-//! it in a parameter that is named so; and it moves to the server that announces it last, with
-//! the client's newest stream. What only looks like an id and is none (`/v2beta1/messages`) is found out by a second server that announces it. From then on it
-//! is bound to none: see [`Policy::on_announced`](crate::policy::Policy::on_announced) and
+//! Session ids in the query do not count here; they have an entry of their own. An id of the first kind
+//! may be the client's own choice (`?clientId=bob`). So it counts also if it is in the URI of the stream,
+//! in a parameter of such a name. It moves to the server that announces it last, with the client's newest
+//! stream. A text that only looks like an id (`/v2beta1/messages`) is recognised when a second server
+//! announces it. From then on it is bound to no server: see
+//! [`Policy::on_announced`](crate::policy::Policy::on_announced) and
 //! [`SharedTargets`](super::SharedTargets).
 //!
 //! # Prefixes
-//! All of this is in the client's terms: the URI of the stream is the request line's, and so is that
-//! of the later request. `location /api/ { proxy_pass http://u/; }` works with servers that announce
-//! relative targets (`messages?sessionId=…`), or absolute ones with the prefix (Python's `root_path`);
-//! where something behind nginx's body filters, or in front of nginx, adds the prefix, a session id that
-//! is alone in its query is known all the same.
+//! All URIs are as the client sees them: the URI of the stream is that of its request line, and so is the
+//! URI of a later request. `location /api/ { proxy_pass http://u/; }` works with servers that announce
+//! relative targets (`messages?sessionId=…`), or absolute ones with the prefix (Python's `root_path`). If
+//! the prefix is added behind nginx's body filters or in front of nginx, only a session id that is alone
+//! in its query is known.
+//!
+//! By hand: the crate `url` allocates, and changes the encoding of what it resolves.
 
-use super::query::{has_several, is_session_id, split};
-use super::Id;
+use super::text::bounded::Id;
+use super::text::query::{has_several, is_session_id, split};
 
-/// The length, in bytes, from which a text with a digit passes for an id.
+/// The length, in bytes, from which on a text with a digit counts as an id.
 const MIN_MIXED: usize = 6;
-/// The length, in bytes, from which any text does.
+/// The length, in bytes, from which on any text counts as an id.
 const MIN_PLAIN: usize = 20;
 
-/// Whether a byte stands in URIs (RFC 3986, section 2). Quotes and braces do not.
+/// Whether URIs may contain a byte (RFC 3986, section 2). They contain no quotes and no braces.
 pub(super) fn is_of_uri(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=%".contains(&byte)
 }
 
-/// Puts into `out` the path and the query of a reference, resolved against the URI of the stream as a
-/// client that follows the URL standard (WHATWG) resolves and sends it. Percent-encoding stays as it
-/// is. False if the reference is no URI that leads to an HTTP server.
+/// Puts into `out` the path and the query of a reference, resolved against the URI of the stream, as a
+/// client does by the URL standard (WHATWG). Percent-encoding is not changed. False if the reference is
+/// no URI of an HTTP server.
 pub(super) fn resolve(reference: &[u8], stream: &[u8], out: &mut Id) -> bool {
     out.clear();
     if !reference.iter().all(|byte| is_of_uri(*byte)) {
@@ -91,7 +94,7 @@ pub(super) fn resolve(reference: &[u8], stream: &[u8], out: &mut Id) -> bool {
     true
 }
 
-/// Path and query of a reference, and whether it had an authority. None if its scheme is not HTTP's.
+/// Whether a reference has an authority, and its path and query. None if its scheme is not HTTP's.
 fn without_authority(reference: &[u8]) -> Option<(bool, &[u8])> {
     let rest = match (reference.strip_prefix(b"//"), scheme(reference)) {
         (Some(rest), _) => rest,
@@ -105,7 +108,7 @@ fn without_authority(reference: &[u8]) -> Option<(bool, &[u8])> {
     rest.get(end..).filter(|_| end > 0).map(|rest| (true, rest))
 }
 
-/// The scheme of an absolute URI, and what follows its colon.
+/// The scheme of an absolute URI, and the text behind its colon.
 fn scheme(reference: &[u8]) -> Option<(&[u8], &[u8])> {
     let (scheme, rest) = split(reference, b':');
     let is_scheme = scheme.first()?.is_ascii_alphabetic()
@@ -113,7 +116,7 @@ fn scheme(reference: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.filter(|_| is_scheme).map(|rest| (scheme, rest))
 }
 
-/// Adds the segments of a path, each behind a slash; `.` and `..` do what they say.
+/// Adds the segments of a path, each behind a slash. `.` adds nothing, `..` removes a segment.
 fn push_segments(path: &[u8], out: &mut Id) {
     let mut segments = path.split(|byte| *byte == b'/').peekable();
     while let Some(segment) = segments.next() {
@@ -142,7 +145,7 @@ fn pop_segment(out: &mut Id) {
     }
 }
 
-/// 1 for the segment `.`, 2 for `..`, also where dots are encoded; 0 for any other.
+/// 1 for the segment `.`, 2 for `..`, also if dots are encoded; 0 for any other.
 fn dots(segment: &[u8]) -> usize {
     let mut rest = segment;
     let mut dots = 0;
@@ -163,20 +166,20 @@ fn dots(segment: &[u8]) -> usize {
 /// Why a text of a target counts as an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum OwnId {
-    /// It looks like one.
+    /// It looks like an id.
     Seeming,
-    /// It belongs to a parameter whose name says that it names a session.
+    /// It is the value of a parameter whose name contains `session` or `client`.
     Named,
 }
 
-/// The id that a target has of its own, beside a session id in its query. See the rule above.
+/// Which id a target has of its own, beside a session id in its query: the rule at the top of this file.
 ///
 /// The stream's URI is searched once for each text of the target that could be an id.
 pub(super) fn own_id(target: &[u8], stream: &[u8]) -> Option<OwnId> {
     parts(target).filter_map(|part| own_id_in(part, stream)).max()
 }
 
-/// Whether the target of a request can be one that has been announced.
+/// Whether an `endpoint` event can have announced the target of a request.
 pub(super) fn may_be_announced(target: &[u8]) -> bool {
     parts(target).any(|part| own_id_in(part, b"").is_some()) || has_session_ids(target)
 }
@@ -212,7 +215,7 @@ fn own_id_in(part: &[u8], stream: &[u8]) -> Option<OwnId> {
     is_own.then_some(id)
 }
 
-/// Whether the client has put this value into a parameter of its stream that names a session.
+/// Whether a parameter of the stream's URI, of such a name, has this value: the client has chosen it.
 fn is_chosen(value: &[u8], stream: &[u8]) -> bool {
     stream.split(|byte| b"/?&;".contains(byte)).any(|part| match split(part, b'=') {
         (name, Some(chosen)) => names_session(name) && is_same_text(chosen, value),
@@ -220,7 +223,7 @@ fn is_chosen(value: &[u8], stream: &[u8]) -> bool {
     })
 }
 
-/// Whether two texts of URIs are the same to a server, which decodes them.
+/// Whether two texts of URIs are equal when a server has decoded them.
 fn is_same_text(one: &[u8], other: &[u8]) -> bool {
     decoded(one).eq(decoded(other))
 }

@@ -1,16 +1,16 @@
-//! The task that a server has created instead of answering `tools/call` (extension
+//! The task that a server creates in place of the result of `tools/call` (extension
 //! `io.modelcontextprotocol/tasks` of 2026-07-28, SEP-2663).
 //!
 //! The result of the JSON-RPC response is flat:
 //! `{"resultType":"task","taskId":"…","status":"working","ttlMs":60000,…}`. That revision has no
-//! batches, so an array is nothing.
+//! batches, so an array is no message.
 
-use super::decimal::Decimal;
-use super::json::{self, Json, Type};
-use super::reader::{Refusal, Step};
-use super::sse::{self, Stream};
-use super::{Bounded, Id};
-use crate::table::Span;
+use super::step::{Fault, Step};
+use super::text::bounded::{Bounded, Id};
+use super::text::decimal::Decimal;
+use super::text::json::{self, Json, Type};
+use super::text::sse::{self, Stream};
+use crate::time::Span;
 
 /// Reads a body that is one JSON-RPC message.
 pub(super) struct TaskJson(pub(super) Message);
@@ -20,7 +20,7 @@ impl TaskJson {
         TaskJson(Message::new())
     }
 
-    /// Stops at the end of the message: whether more follows may depend on how the body is cut.
+    /// Stops at the end of the message: what follows it may be in another buffer.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Step {
         loop {
             let more = self.0.advance(&mut bytes);
@@ -28,13 +28,13 @@ impl TaskJson {
                 Verdict::Unfinished if more => {}
                 Verdict::Unfinished => return Step::More,
                 Verdict::Other => return Step::Nothing,
-                Verdict::Response => return self.0.lesson(),
+                Verdict::Response => return self.0.step(),
             }
         }
     }
 }
 
-/// Reads a body that is a stream of them. The response is the last one.
+/// Reads a body that is an event stream of such messages. The response is the last one.
 pub(super) struct TaskSse {
     stream: Stream,
     kind: Bounded<7>,
@@ -61,16 +61,16 @@ impl TaskSse {
                 }
                 sse::Piece::Data => {
                     self.in_kind = false;
-                    // It stands between two lines; before the first one it is white space.
+                    // The line end between two lines of data. Before the first line it is white space.
                     self.message.feed(b"\n");
                 }
                 sse::Piece::Value(value) if self.in_kind => self.kind.extend(value),
                 sse::Piece::Value(value) => self.message.feed(value),
                 sse::Piece::Dispatch => {
-                    // Clients pass over an event of another type.
+                    // Clients ignore an event of another type.
                     let is_message = matches!(self.kind.get(), Some(b"" | b"message"));
                     if is_message && self.message.verdict() == Verdict::Response {
-                        return self.message.lesson();
+                        return self.message.step();
                     }
                     self.kind.clear();
                     self.message.clear();
@@ -81,8 +81,8 @@ impl TaskSse {
     }
 }
 
-/// A JSON-RPC message as far as it has been read. Of members with the same name the last one counts,
-/// as it does for those who read the message.
+/// A JSON-RPC message as far as it has been read. Of members with the same name the last one counts, as in
+/// the JSON parsers of clients.
 pub(super) struct Message {
     json: Result<Json, json::Invalid>,
     into: Into,
@@ -96,7 +96,7 @@ pub(super) struct Message {
     ttl: Option<Decimal>,
 }
 
-/// What the text of a string or number is put into.
+/// Where the text of a string or number goes.
 #[derive(Clone, Copy)]
 enum Into {
     Nothing,
@@ -111,7 +111,7 @@ enum Into {
 pub(super) enum Verdict {
     Unfinished,
     Response,
-    /// A notification or a request, or nothing that can be understood.
+    /// A notification, a request, or no valid message.
     Other,
 }
 
@@ -139,7 +139,7 @@ impl Message {
         while self.advance(&mut bytes) {}
     }
 
-    /// Reads one piece; false if there is none any more.
+    /// Reads one piece; false if there is no other.
     fn advance(&mut self, bytes: &mut &[u8]) -> bool {
         let Ok(json) = &mut self.json else {
             return false;
@@ -161,12 +161,12 @@ impl Message {
         }
     }
 
-    /// What a response teaches.
-    fn lesson(&self) -> Step {
+    /// The result for a response.
+    fn step(&self) -> Step {
         if self.task_id().is_some() {
             Step::Found
         } else if self.is_task() && self.task_id.get().is_none() {
-            Step::Refused(Refusal::TooLong)
+            Step::Faulty(Fault::TooLong)
         } else {
             Step::Nothing
         }
@@ -181,7 +181,8 @@ impl Message {
         self.result_type.get() == Some(b"task")
     }
 
-    /// How long the task is kept. `null` means for ever; no time at all, or less, means nothing.
+    /// The time to live of the task. None for `null`, which means for ever, and for zero or less, which has
+    /// no meaning.
     pub(super) fn ttl(&self) -> Option<Span> {
         self.ttl?.value().filter(|milliseconds| *milliseconds > 0).map(Span::from_millis)
     }

@@ -1,7 +1,8 @@
 use super::*;
+use crate::time::{Span, Tick};
 
 const NOW: Tick = Tick(1_000_000);
-const RULES: Rules = Rules { pause: Span(100), gone_after: Span(400) };
+const RULES: Thresholds = Thresholds { pause: Span(100), gone_after: Span(400) };
 const REFUSED: Event = Event::AttemptFailed { reason: Reason::Refused, alone: false };
 const ALONE: Event = Event::AttemptFailed { reason: Reason::Refused, alone: true };
 
@@ -148,7 +149,7 @@ fn the_span_begins_anew_after_an_answer() {
     assert_eq!(record.known, Known::Unreachable);
 }
 
-const PLACE: Place = Place { gone_after: Span(400), down: false, alone: false };
+const PLACE: Member = Member { gone_after: Span(400), down: false, alone: false };
 
 #[test]
 fn each_upstream_has_its_own_gone_after() {
@@ -157,7 +158,7 @@ fn each_upstream_has_its_own_gone_after() {
         record = record.apply(REFUSED, at(tick), &RULES);
     }
     let known = |gone_after, alone| {
-        record.view(&Place { gone_after: Span(gone_after), alone, ..PLACE }, at(200)).known
+        record.view(&Member { gone_after: Span(gone_after), alone, ..PLACE }, at(200)).known
     };
     assert_eq!(known(200, false), Known::Gone);
     assert_eq!(known(201, false), Known::Unreachable);
@@ -169,7 +170,7 @@ fn a_server_that_is_down_is_unreachable_and_then_gone_whatever_it_answers() {
     let mut record = Record { down_since: Some(NOW), ..Record::default() };
     for (tick, known) in [(0, Known::Unreachable), (399, Known::Unreachable), (400, Known::Gone)] {
         record = record.apply(Event::Answered, at(tick), &RULES);
-        let view = record.view(&Place { down: true, ..PLACE }, at(tick));
+        let view = record.view(&Member { down: true, ..PLACE }, at(tick));
         assert_eq!((view.known, view.reason), (known, Reason::Administrator));
         assert_eq!(view.since, Some(NOW));
         // Another upstream of the zone may have it in service.
@@ -191,7 +192,7 @@ fn an_address_that_is_not_in_dns_is_gone_after_gone_after_even_if_it_answers() {
     assert_eq!(gone.view(&PLACE, at(400)).known, Known::Gone);
     let back = gone.apply(Event::Listed, at(410), &RULES);
     assert_eq!(back.view(&PLACE, at(410)).known, Known::Up);
-    // Without a look at DNS for too long, the time begins anew.
+    // After too long a time without an answer of DNS, the count begins again.
     let late = record.apply(Event::Missing, at(500), &RULES);
     assert_eq!(late.missing, Some(Run { first: at(500), last: at(500) }));
 }

@@ -1,14 +1,15 @@
-//! The JSON rendering. Nothing here allocates: a document is written as it is walked through.
+//! The JSON rendering. Nothing here allocates but the output: a document is written field by field.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::{
-    Admin, Holder, OutOfMemory, Output, Refusal, Report, Resource, Server, Text, Upstream, Utc,
-    Zone, NO_SERVER, NO_UPSTREAM, NO_ZONE,
-};
+use super::output::{OutOfMemory, Output};
+use super::refusal::{Refusal, NO_SERVER, NO_UPSTREAM, NO_ZONE};
+use super::report::{Admin, Report, Server, Upstream, Zone, ZoneServer};
+use super::request::Resource;
+use super::text::{Text, Utc};
 
-/// What is sent.
+/// The body of an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum Document<'a> {
     /// A resource, or a part of the report.
@@ -26,15 +27,15 @@ pub enum Document<'a> {
     /// One server.
     Server(&'a Server<'a>),
     /// The outcome of a task.
-    Answer(Answer<'a>),
-    /// The reason why there is none.
+    Outcome(Outcome<'a>),
+    /// The error in its place.
     Refusal(Refusal),
 }
 
 /// The outcome of a task.
 #[derive(Clone, Copy, Debug, Serialize)]
 #[serde(untagged)]
-pub enum Answer<'a> {
+pub enum Outcome<'a> {
     /// Where a session is.
     Session {
         /// The address of its server.
@@ -74,7 +75,7 @@ impl<'a> Document<'a> {
         })
     }
 
-    /// The text of it, with a line feed at its end.
+    /// The document as text, with a line feed at the end.
     pub fn to_json(&self) -> Result<Vec<u8>, OutOfMemory> {
         let mut output = Output::default();
         // Neither the values nor the output can fail.
@@ -97,7 +98,7 @@ impl Serialize for Document<'_> {
             Document::Upstream(upstream) => upstream.serialize(serializer),
             Document::Servers(servers) => Named(servers).serialize(serializer),
             Document::Server(server) => server.serialize(serializer),
-            Document::Answer(answer) => answer.serialize(serializer),
+            Document::Outcome(answer) => answer.serialize(serializer),
             Document::Refusal(refusal) => {
                 #[derive(Serialize)]
                 struct Error {
@@ -152,7 +153,7 @@ impl Serialize for Zone<'_> {
             requests: Pairs<u64, 7>,
             rejected: Pairs<u64, 3>,
             recovered_workers: u64,
-            servers: Named<'a, Holder<'a>>,
+            servers: Named<'a, ZoneServer<'a>>,
         }
         Shown {
             size_bytes: self.size,
@@ -175,7 +176,7 @@ impl Serialize for Zone<'_> {
     }
 }
 
-impl Serialize for Holder<'_> {
+impl Serialize for ZoneServer<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let stats = &self.stats;
         Pairs([
@@ -261,7 +262,7 @@ impl Name for Upstream<'_> {
     }
 }
 
-impl Name for Holder<'_> {
+impl Name for ZoneServer<'_> {
     fn name(&self) -> Text<'_> {
         self.address
     }

@@ -1,4 +1,4 @@
-//! In which form somebody wants to see the state.
+//! Which rendering of the state a client wants.
 
 /// A rendering of the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl Format {
         }
     }
 
-    /// The form that the argument `format` names.
+    /// The rendering that the argument `format` names.
     pub(super) fn named(name: &[u8]) -> Option<Format> {
         match name {
             b"json" => Some(Format::Json),
@@ -31,8 +31,8 @@ impl Format {
         }
     }
 
-    /// The form that a request's `Accept` likes best (RFC 9110, section 12.5.1). JSON for who has
-    /// no preference, and for who wants something else.
+    /// The rendering that a request's `Accept` prefers (RFC 9110, section 12.5.1). JSON if `Accept` has no
+    /// preference or names none of them.
     pub fn accepted(accept: &[u8]) -> Format {
         let mut best = (Format::Json, 0);
         for range in accept.split(|&byte| byte == b',') {
@@ -52,7 +52,7 @@ impl Format {
     }
 }
 
-/// A quality between 0 and 1 in thousandths; zero for what is none.
+/// A quality between 0 and 1 in thousandths; zero if the text is no quality.
 fn thousandths(text: &[u8]) -> u32 {
     let (whole, fraction) = match text {
         [whole, b'.', fraction @ ..] if fraction.len() <= 3 => (whole, fraction),

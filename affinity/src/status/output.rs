@@ -1,10 +1,10 @@
-//! Where renderings go.
+//! The text that renderings are written to.
 
 use core::fmt;
 use std::io;
 
-/// A text in memory. A writer that runs out of memory is not told at once, but by `finish`: what
-/// writes here would allocate its error.
+/// A text in memory. Writes never fail, since an `io::Error` or a serializer's error would allocate.
+/// `finish` says whether memory ran out.
 #[derive(Debug, Default)]
 pub struct Output {
     text: Vec<u8>,
@@ -12,7 +12,8 @@ pub struct Output {
 }
 
 /// There was no memory.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("no memory")]
 pub struct OutOfMemory;
 
 impl Output {
@@ -30,7 +31,7 @@ impl Output {
         self.push(&other.text);
     }
 
-    /// Begins anew, in the memory that it has.
+    /// Removes the text and keeps its memory.
     pub fn clear(&mut self) {
         self.text.clear();
     }

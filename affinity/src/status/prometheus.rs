@@ -1,15 +1,17 @@
 //! The rendering for Prometheus: its text format 0.0.4.
 //!
-//! Counts of sessions bear the labels of zone and server, since upstreams may share a zone; the
-//! state of a server bears that of its upstream.
+//! Counts of sessions have the labels of zone and server, since upstreams may share a zone. The state of
+//! a server has the label of its upstream, too.
 
 use core::fmt::{self, Write};
 
-use super::{Admin, Holder, OutOfMemory, Output, Report, Server, Text, Utc, Zone};
+use super::output::{OutOfMemory, Output};
+use super::report::{Admin, Report, Server, Zone, ZoneServer};
+use super::text::{Text, Utc};
 use crate::servers::Known;
 
 impl Report<'_> {
-    /// The text of it.
+    /// The report as text.
     pub fn to_prometheus(&self) -> Result<Vec<u8>, OutOfMemory> {
         let mut output = Output::default();
         // The output cannot fail.
@@ -55,8 +57,8 @@ impl Report<'_> {
             }
         }
 
-        self.of_holders(out, &SERVER_GAUGES, gauge)?;
-        self.of_holders(out, &SERVER_COUNTERS, counter)?;
+        self.of_zone_servers(out, &SERVER_GAUGES, gauge)?;
+        self.of_zone_servers(out, &SERVER_COUNTERS, counter)?;
         gauge(out, "server_state", "1 for what is known of a server, by why that is so.")?;
         self.of_servers(|labels, server| {
             for state in Known::ALL {
@@ -110,7 +112,12 @@ impl Report<'_> {
         Ok(())
     }
 
-    fn of_holders(&self, out: &mut Output, metrics: &[HolderMetric], head: Head) -> fmt::Result {
+    fn of_zone_servers(
+        &self,
+        out: &mut Output,
+        metrics: &[ZoneServerMetric],
+        head: Head,
+    ) -> fmt::Result {
         for (name, help, value) in metrics {
             head(out, name, help)?;
             for zone in &self.zones {
@@ -124,12 +131,12 @@ impl Report<'_> {
     }
 }
 
-/// The labels of a server, as text: it has several samples of each metric.
+/// The labels of a server, as text. They are the same in all of the server's samples.
 #[derive(Default)]
 struct Labels(Output);
 
 impl Labels {
-    /// Writes a sample with some words as further labels.
+    /// Writes a sample with further labels. Their values need no escapes.
     fn sample(
         &self,
         out: &mut Output,
@@ -151,9 +158,9 @@ impl Labels {
     }
 }
 
-/// Name, help text, and where its value stands.
+/// Name, help text, and the function that gives the value.
 type ZoneMetric = (&'static str, &'static str, fn(&Zone<'_>) -> u64);
-type HolderMetric = (&'static str, &'static str, fn(&Holder<'_>) -> u64);
+type ZoneServerMetric = (&'static str, &'static str, fn(&ZoneServer<'_>) -> u64);
 type Head = fn(&mut Output, &str, &str) -> fmt::Result;
 
 const ZONE_GAUGES: [ZoneMetric; 3] = [
@@ -174,10 +181,10 @@ const ZONE_COUNTERS: [ZoneMetric; 7] = [
     }),
 ];
 
-const SERVER_GAUGES: [HolderMetric; 1] =
+const SERVER_GAUGES: [ZoneServerMetric; 1] =
     [("server_live_sessions", "Sessions of the server.", |server| server.stats.live)];
 
-const SERVER_COUNTERS: [HolderMetric; 7] = [
+const SERVER_COUNTERS: [ZoneServerMetric; 7] = [
     ("server_hits_total", "Requests sent to the server of their session.", |server| {
         server.stats.hits
     }),
@@ -195,7 +202,7 @@ const SERVER_COUNTERS: [HolderMetric; 7] = [
     }),
 ];
 
-/// What all names begin with.
+/// The prefix of all names.
 const PREFIX: &str = "nginx_sticky_";
 
 fn gauge(out: &mut Output, name: &str, help: &str) -> fmt::Result {
@@ -212,7 +219,7 @@ fn sample(
     labels: &[(&str, Text<'_>)],
     value: impl fmt::Display,
 ) -> fmt::Result {
-    // Not in one `write!`: a report has a dozen of these for each server, and formatting is slow.
+    // Not by one `write!`: a report has a dozen samples for each server, and formatting is slow.
     out.write_str(PREFIX)?;
     out.write_str(name)?;
     write_labels(out, labels)?;
@@ -220,7 +227,7 @@ fn sample(
     writeln!(out, "{after} {value}")
 }
 
-/// Writes labels up to where the next one may follow.
+/// Writes labels without the closing brace.
 fn write_labels(out: &mut Output, labels: &[(&str, Text<'_>)]) -> fmt::Result {
     for (place, (label, text)) in labels.iter().enumerate() {
         out.write_str(if place == 0 { "{" } else { "," })?;
@@ -232,7 +239,7 @@ fn write_labels(out: &mut Output, labels: &[(&str, Text<'_>)]) -> fmt::Result {
     Ok(())
 }
 
-/// What must not stand in the value of a label, and what stands there instead.
+/// Characters that the value of a label must not contain, and their escapes.
 const ESCAPES: [(char, &str); 3] = [('\\', r"\\"), ('"', r#"\""#), ('\n', r"\n")];
 
 /// Writes the value of a label.
@@ -240,7 +247,7 @@ struct Escaped<'a>(&'a mut Output);
 
 impl Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        // Nearly every text is one piece, which is found fastest byte by byte: all three are ASCII.
+        // Nearly every text has none of them. To search byte by byte is fastest: all three are ASCII.
         let is_special = |byte| ESCAPES.iter().any(|(special, _)| *special == char::from(byte));
         if !text.bytes().any(is_special) {
             return self.0.write_str(text);

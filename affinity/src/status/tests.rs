@@ -1,5 +1,8 @@
 use super::*;
-use crate::table::{ServerStats, Stats, Tick};
+use crate::policy::{Rejection, Status};
+use crate::servers::{Known, Reason, Source};
+use crate::table::{ServerStats, Stats};
+use crate::time::Tick;
 
 /// Addresses need no quotes in JSON, names may.
 const ADDRESS: Text<'static> = Text(b"127.0.0.1:8001");
@@ -50,7 +53,7 @@ fn report() -> Report<'static> {
             lifetime_ms: None,
             stats,
             tally,
-            servers: vec![Holder { address: ADDRESS, stats: holder }],
+            servers: vec![ZoneServer { address: ADDRESS, stats: holder }],
         }],
         upstreams: vec![Upstream {
             name: Text(b"mcp"),
@@ -142,13 +145,13 @@ fn errors_and_answers_are_json_too() {
         json(&Document::Refusal(NO_ZONE)),
         serde_json::json!({"error": {"status": 404, "text": "no such zone"}})
     );
-    let found = Answer::Session { server: ADDRESS, age_ms: 2, idle_ms: 1 };
+    let found = Outcome::Session { server: ADDRESS, age_ms: 2, idle_ms: 1 };
     assert_eq!(
-        json(&Document::Answer(found)),
+        json(&Document::Outcome(found)),
         serde_json::json!({"server": "127.0.0.1:8001", "age_ms": 2, "idle_ms": 1})
     );
     assert_eq!(
-        json(&Document::Answer(Answer::Forgotten { forgotten: 3 })),
+        json(&Document::Outcome(Outcome::Forgotten { forgotten: 3 })),
         serde_json::json!({"forgotten": 3})
     );
 }

@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 
 use serde::{Serialize, Serializer};
 
-/// A name or an address as nginx keeps it. What is not UTF-8 in it is shown as U+FFFD.
+/// A name or an address as nginx keeps it. Bytes that are not UTF-8 are shown as U+FFFD.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Text<'a>(pub &'a [u8]);
 
@@ -26,13 +26,13 @@ impl Serialize for Text<'_> {
     }
 }
 
-/// Seconds since 1970, shown as RFC 3339 has it: `2026-07-28T09:30:00Z`.
+/// Seconds since 1970, shown by RFC 3339: `2026-07-28T09:30:00Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Utc(pub u64);
 
 impl Utc {
-    /// The second of a moment that was `ago` before a time; both are in milliseconds, since whole
-    /// seconds would give one moment now this second and now the next.
+    /// The second of the moment that was `ago` before `time`. Both are in milliseconds: with whole seconds
+    /// the result for one moment would vary by a second.
     pub fn from_millis(time: u64, ago: u64) -> Utc {
         Utc(time.saturating_sub(ago) / 1000)
     }
@@ -53,9 +53,9 @@ impl Serialize for Utc {
     }
 }
 
-/// Year, month and day of a day counted from 1 January 1970.
+/// Year, month and day of a day that is counted from 1 January 1970.
 fn date(mut days: u64) -> (u64, u64, u64) {
-    /// Days of 400 years, after which the calendar repeats itself.
+    /// Days of 400 years, after which the calendar repeats.
     const CYCLE: u64 = 146_097;
     let is_leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
 

@@ -1,77 +1,56 @@
 //! The server list: addresses that sessions are bound to, as small numbers.
 //!
 //! An address takes one cell of 48 bytes of text, or several that follow each other; its number
-//! is that of the first. A server is there while its print is not zero. Prints are written under
-//! the list's lock and read by anybody; a cell's text proves itself, for the print is its keyed
-//! hash.
+//! is that of the first. A server is on the list while its print is not zero. Only the holder of the
+//! list's lock writes prints; any process reads them. A reader of a cell's text compares it with the
+//! print, which is the keyed hash of the text.
 
-use super::handle::{ServerId, ServerStats, Table};
-use super::listing::Listing;
-use super::lock::{Guard, Locked};
-use super::region::{self, count_index, Counter, COUNTERS};
-use super::sync::{AtomicU32, AtomicU64, Ordering};
-use super::time::Tick;
-use super::writer::Writer;
+use super::handle::Table;
+use super::memory::cell::{cells_for, Cell, RecordCell};
+use super::memory::layout::{self, count_index, Counter, COUNTERS};
+use super::memory::listing::Listing;
+use super::memory::lock::{Guard, Locked};
+use super::memory::writer::Writer;
+use super::sync::Ordering;
 use crate::servers::Record;
+use crate::time::Tick;
 
-/// Bytes of address text in a cell.
-const TEXT: usize = 48;
-
-#[repr(C, align(64))]
-pub(super) struct Cell {
-    /// As in `Listing`.
-    shape: AtomicU32,
-    /// The module's own bits.
-    flags: AtomicU32,
-    reserved: AtomicU32,
-    /// Tick of the last time that the server was interned or got a session.
-    used: AtomicU32,
-    text: [AtomicU64; TEXT / 8],
+/// A server on the table's list. It is stale when the server has been taken off the list; all methods
+/// check that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServerId {
+    /// Number of the server in the list. Another server may get it later.
+    pub index: u16,
+    /// Keyed hash of the server's address.
+    pub print: u64,
 }
 
-const _: () = assert!(size_of::<Cell>() == 64);
-
-/// The words of a [`Record`], written under the list's lock.
-#[repr(C)]
-pub(super) struct RecordCell([AtomicU64; Record::WORDS]);
-
-impl RecordCell {
-    /// Reads the state first: a record that is just being written shows the old state, or the new
-    /// one with all that belongs to it.
-    fn load(&self) -> Record {
-        let mut words = [0; Record::WORDS];
-        for (word, cell) in words.iter_mut().zip(&self.0) {
-            *word = cell.load(Ordering::Acquire);
-        }
-        Record::from_words(words)
-    }
-
-    /// Writes the state last; see `load`.
-    fn store(&self, record: &Record) {
-        for (cell, word) in self.0.iter().zip(record.to_words()).rev() {
-            cell.store(word, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Cell {
-    fn address_len(&self) -> usize {
-        (self.shape.load(Ordering::Relaxed) & 0xffff) as usize
-    }
-
-    /// Number of cells that the address takes.
-    fn cells(&self) -> usize {
-        cells_for(self.address_len())
-    }
-}
-
-fn cells_for(address_len: usize) -> usize {
-    address_len.div_ceil(TEXT).max(1)
+/// Statistics of a server since it was put on the list. While no process writes, `created` and
+/// `moved_in` are together the sum of `live`, `moved_out`, `expired`, `evicted` and `forgotten`. All but
+/// `live` and `hits` count modulo 2^32 in each shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ServerStats {
+    /// Sessions now, including those that have expired but have not been removed yet.
+    pub live: u64,
+    /// Calls of `count_hit`.
+    pub hits: u64,
+    /// Sessions created.
+    pub created: u64,
+    /// Sessions that came from another server.
+    pub moved_in: u64,
+    /// Sessions that went to another server.
+    pub moved_out: u64,
+    /// Sessions removed at the end of their time.
+    pub expired: u64,
+    /// Sessions removed before the end of their time to make room.
+    pub evicted: u64,
+    /// Sessions removed by `forget` and `forget_server`.
+    pub forgotten: u64,
 }
 
 /// Servers.
 impl Table {
-    /// Longest address (bytes) that `intern` takes.
+    /// Longest address (bytes) that `intern` accepts.
     pub const MAX_ADDRESS: usize = 255;
 
     /// Cells of the server list that an address takes.
@@ -81,21 +60,21 @@ impl Table {
 
     /// Cells of the server list in a region of `len` bytes.
     pub fn cells_in(len: usize) -> usize {
-        region::cells_in(len)
+        layout::cells_in(len)
     }
 
-    /// Length of a region, in bytes, in which, as in any longer one, the server list has so many
-    /// cells; `None` if no list has.
+    /// A length (bytes) from which on the server list of a region has so many cells; `None` if no list
+    /// has.
     pub fn len_with_cells(cells: usize) -> Option<usize> {
-        region::len_with_cells(cells)
+        layout::len_with_cells(cells)
     }
 
-    /// The server of an address, which is added to the list if it is not there. If the list is
-    /// full, the server without sessions, flags and record that has been used the longest ago makes
-    /// room.
+    /// The server of an address, which is added to the list if it is not there. If the list is full, the
+    /// least recently used server without sessions, flags and record is taken off.
     ///
-    /// None: all servers in the list have one of the three, the address is longer than `MAX_ADDRESS`
-    /// or empty, or the list's lock is broken. Costs a pass over the list: keep the result.
+    /// None if all servers on the list have one of these three, if the address is longer than
+    /// `MAX_ADDRESS` or empty, or if the list's lock is broken. Costs a pass over the list: the caller
+    /// keeps the result.
     pub fn intern(&self, address: &[u8], now: Tick) -> Option<ServerId> {
         if address.is_empty() || address.len() > Self::MAX_ADDRESS {
             return None;
@@ -118,7 +97,7 @@ impl Table {
         }
     }
 
-    /// The server of an address, if it is on the list. Costs a pass over the list: keep the
+    /// The server of an address, if it is on the list. Costs a pass over the list: the caller keeps the
     /// result.
     pub fn find_server(&self, address: &[u8]) -> Option<ServerId> {
         let print = self.print(address);
@@ -140,7 +119,7 @@ impl Table {
             let bytes = word.load(Ordering::Relaxed).to_le_bytes();
             chunk.copy_from_slice(bytes.get(..chunk.len())?);
         }
-        // The cell may have got another text meanwhile; it then has another print, too.
+        // Another server may have been written into the cell meanwhile. Then the print differs, too.
         (self.print(address) == server.print).then_some(address)
     }
 
@@ -152,13 +131,13 @@ impl Table {
         })
     }
 
-    /// What is known of a server; blank if it is off the list.
+    /// The record of a server; blank if it is not on the list.
     pub fn record(&self, server: ServerId) -> Record {
         self.record_cell(server).map(RecordCell::load).unwrap_or_default()
     }
 
-    /// Changes what is known of a server; gives the record before and after. None if the server is off
-    /// the list. Takes the list's lock, unless nothing changes.
+    /// Changes the record of a server; returns it as it was before and is after. None if the server is
+    /// not on the list. Takes the list's lock, unless nothing changes.
     pub fn update_record(
         &self,
         server: ServerId,
@@ -181,12 +160,12 @@ impl Table {
         self.region.records().get(usize::from(server.index))
     }
 
-    /// The module's own bits of a server; zero at first, and if it is off the list.
+    /// Bits of the caller for a server; zero at first, and if it is not on the list.
     pub fn server_flags(&self, server: ServerId) -> u32 {
         self.cell(server).map_or(0, |cell| cell.flags.load(Ordering::Relaxed))
     }
 
-    /// Sets and clears bits of `server_flags`. False if the server is off the list.
+    /// Sets and clears bits of `server_flags`. False if the server is not on the list.
     pub fn set_server_flags(&self, server: ServerId, set: u32, clear: u32) -> bool {
         let Some(cell) = self.cell(server) else {
             return false;
@@ -197,8 +176,8 @@ impl Table {
         true
     }
 
-    /// Counts a request that had a session and went to its server. If that is off the list by
-    /// now, only the table has it.
+    /// Counts a request that had a session and went to its server. If the server is not on the list any
+    /// more, only the table counts it.
     pub fn count_hit(&self, server: ServerId) {
         let hits = match self.cell(server) {
             Some(_) => self.region.hits().get(usize::from(server.index)),
@@ -207,7 +186,7 @@ impl Table {
         hits.unwrap_or(&self.region.header().retired_hits).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Statistics of a server since it came on the list; None if it is off.
+    /// Statistics of a server since it was put on the list; None if it is not on it.
     pub fn server_stats(&self, server: ServerId) -> Option<ServerStats> {
         self.cell(server)?;
         let mut stats = ServerStats {
@@ -237,7 +216,8 @@ impl Table {
         self.region.cells().get(index)
     }
 
-    /// Whether a session may be bound to the server. Lasts as long as the shard's lock is held.
+    /// Whether a session may be bound to the server. The answer holds for the sessions of a shard while
+    /// the caller holds that shard's lock.
     pub(super) fn accepts_sessions(&self, server: ServerId) -> bool {
         self.listing(usize::from(server.index)).is_some_and(|place| place.accepts(server.print))
     }
@@ -259,8 +239,8 @@ impl Table {
         match self.region.header().servers_lock.lock() {
             Locked::Clean(guard) => Some(guard),
             Locked::OwnerDied(guard) => {
-                // It may have been about to retire a server; anything else it did not finish
-                // has no print, and so is not there.
+                // The dead process may have left the mark of `retire`. A server that it did not finish
+                // has no print, and so is not on the list.
                 (0..).map_while(|index| self.listing(index)).for_each(|place| place.unmark());
                 guard.consistent();
                 Some(guard)
@@ -269,7 +249,7 @@ impl Table {
         }
     }
 
-    /// The first of `count` cells that no server takes. The caller holds the list's lock.
+    /// The first of `count` free cells that follow each other. The caller holds the list's lock.
     fn free_cells(&self, count: usize) -> Option<usize> {
         let prints = self.region.prints();
         let mut start = 0;
@@ -288,10 +268,10 @@ impl Table {
         None
     }
 
-    /// The caller holds the list's lock, and no server takes the cells.
+    /// Writes a server into free cells. The caller holds the list's lock.
     fn add_server(&self, index: usize, address: &[u8], now: Tick) -> Option<ServerId> {
         let server = ServerId { index: u16::try_from(index).ok()?, print: self.print(address) };
-        // Nobody else writes these: there is no session of a server that is not on the list.
+        // No other process writes these: a server that is not on the list has no sessions.
         for shard in 0..self.region.shard_count() as usize {
             let first = usize::from(server.index) * COUNTERS;
             for count in self.region.counts(shard).get(first..first + COUNTERS)? {
@@ -315,9 +295,8 @@ impl Table {
         Some(server)
     }
 
-    /// Takes the server without sessions, flags and record that has been used the longest ago off
-    /// the list.
-    /// None if there is none. The caller holds the list's lock.
+    /// Takes the least recently used server without sessions, flags and record off the list. None if
+    /// there is none. The caller holds the list's lock.
     fn retire_one(&self, now: Tick) -> Option<()> {
         loop {
             let idle = |server: &ServerId| {
@@ -334,7 +313,8 @@ impl Table {
         }
     }
 
-    /// Takes a server off the list unless it has sessions. None if a lock is broken.
+    /// Takes a server off the list unless it has sessions. None if a lock is broken. The caller holds
+    /// the list's lock.
     fn retire(&self, server: ServerId) -> Option<bool> {
         let place = self.listing(usize::from(server.index))?;
         place.mark();
@@ -353,10 +333,10 @@ impl Table {
             .sum()
     }
 
-    /// Sessions of a server in a shard: exact under the shard's lock, else a moment old.
+    /// Sessions of a server in a shard: exact under the shard's lock, else as of a moment ago.
     fn live_in_shard(&self, shard: usize, server: u16) -> u32 {
         let count = |counter| self.count(shard, server, counter);
-        // What goes is read before what comes: a change between the two cannot make it negative.
+        // Removals are read before additions: a change between the two cannot make the number negative.
         let gone = count(Counter::Expired)
             .wrapping_add(count(Counter::Evicted))
             .wrapping_add(count(Counter::Forgotten))

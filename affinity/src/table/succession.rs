@@ -1,8 +1,9 @@
-//! What ends or moves in a superseded table reaches its successors.
+//! How the end or the move of a session in a superseded table reaches its successors.
 //!
 //! A reload that changes the size of a zone gives it a new table, the successor, with a copy of the
-//! sessions. Old workers go on with the old table until their last stream has ended. They do not see
-//! the new table; new workers see both. So the old table keeps what its successors have to do as well:
+//! sessions. Old workers go on with the old table until their last stream has ended. They do not see the
+//! new table; new workers see both. So the old table notes the changes that its successors have to
+//! repeat:
 //! - `forget` leaves a tombstone in the session's slot. No reader finds it, and it does not count as
 //!   a session.
 //! - `bind` marks a session that it moves.
@@ -13,9 +14,9 @@
 //!
 //! [`Table::hand_on`] repeats the change in the successors, then removes the tombstone or the mark. It
 //! holds the lock of the session's shard in the old table all the time, so each change is repeated
-//! once, whoever tries. If the process is killed in between, the next one repeats it again, which
-//! changes nothing more. Because `hand_on` comes before `bind`, a session that begins anew in the
-//! successor is never ended by the tombstone of an earlier one.
+//! once, by whichever process comes first. If that process is killed in between, the next one repeats
+//! the change again, which has no further effect. `hand_on` is called before `bind`, so a tombstone never
+//! ends a later session of the same key in the successor.
 //!
 //! [`Table::hand_on_some`] passes over the slots of shards whose sum differs, and stores the sum that
 //! it has read before the pass in `handed_on`.
@@ -27,17 +28,23 @@
 //! before any session does, and expire when their sessions would have.
 //!
 //! Limit: with three tables, the second one repeats a change only for a session that it still has. If
-//! it has evicted the session, and its worker is the first that comes, the third is not told.
+//! it has evicted the session, and one of its workers is the first that repeats the change, the change
+//! does not reach the third table.
 
-use super::bucket::{Bucket, Entry, SLOTS};
-use super::handle::{Existing, Key, ServerId, Table};
-use super::place::Place;
-use super::region::{Counter, Shard};
+use super::bind::Existing;
+use super::handle::Table;
+use super::key::Key;
+use super::memory::bucket::Bucket;
+use super::memory::entry::Entry;
+use super::memory::layout::{Counter, Shard};
+use super::memory::place::Place;
+use super::memory::summary::SLOTS;
+use super::memory::writer::{Position, Writer};
+use super::servers::ServerId;
 use super::sync::Ordering;
-use super::time::{Limits, Tick};
-use super::writer::{Position, Writer};
+use crate::time::{Limits, Tick};
 
-/// How far `Table::hand_on_some` has come.
+/// The progress of `Table::hand_on_some`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HandOn {
     bucket: usize,
@@ -58,11 +65,11 @@ impl Shard {
 
 /// Succession.
 impl Table {
-    /// Sessions of this table are about to be imported into another one, its successor. What is
-    /// forgotten or moved from now on is kept to be handed on.
+    /// To be called before the sessions of this table are imported into another one, its successor. From
+    /// now on the table notes which sessions are forgotten or moved.
     pub fn supersede(&self) {
         for (index, shard) in self.region.shards().iter().enumerate() {
-            // Whoever has the lock before makes its change before the import.
+            // A process that holds the lock now makes its change before the import.
             if let Some(writer) = Writer::lock(&self.region, index) {
                 shard.handed_on.store(shard.news(), Ordering::Release);
                 writer.set_superseded(true);
@@ -70,7 +77,7 @@ impl Table {
         }
     }
 
-    /// The table has no successor, or none that has come to life.
+    /// Undoes `supersede`: the table has no successor, or the reload that made it has failed.
     pub fn reinstate(&self) {
         for index in 0..self.region.shard_count() as usize {
             if let Some(writer) = Writer::lock(&self.region, index) {
@@ -79,7 +86,8 @@ impl Table {
         }
     }
 
-    /// Whether there may be news of a key that its successors do not have. Reads one cache line.
+    /// Whether there may be a change of a key that the successors have not repeated. Reads one cache
+    /// line.
     #[inline]
     pub fn is_ahead(&self, key: Key) -> bool {
         let shard = Place::shard(&self.region, key.fingerprint());
@@ -87,12 +95,12 @@ impl Table {
     }
 
     fn has_news(shard: &Shard) -> bool {
-        // In this order: news that is as old as what has been handed on, or newer.
+        // In this order, so that the news are as old as `handed_on` or newer.
         let handed_on = shard.handed_on.load(Ordering::Acquire);
         shard.news() != handed_on
     }
 
-    /// Hands on what there is to know of a key to `successors`, the older ones first.
+    /// Repeats the change of a key in `successors`, the older ones first.
     pub fn hand_on<'t>(
         &self,
         key: Key,
@@ -106,8 +114,8 @@ impl Table {
         }
     }
 
-    /// Hands on the news of the next `max_slots` slots, six at least, of shards that have some.
-    /// False when the pass has seen everything; the next call begins another one.
+    /// Repeats the changes of the next `max_slots` slots, at least six, of shards that have some. False
+    /// when the pass is complete; the next call begins another one.
     pub fn hand_on_some<'t>(
         &self,
         pass: &mut HandOn,
@@ -125,7 +133,7 @@ impl Table {
                 return false;
             };
             if pass.bucket % per_shard == 0 {
-                // With the lock comes what a dead worker has left unfinished.
+                // The lock finishes the change of a dead worker.
                 let is_whole = Writer::lock(&self.region, number).is_some();
                 pass.news = shard.news();
                 if !is_whole || !Self::has_news(shard) {
@@ -181,12 +189,12 @@ impl Table {
         }
     }
 
-    /// Does what has been done with a session of `from`. The caller holds its lock there.
+    /// Repeats here the change of a session of `from`. The caller holds the lock of its shard there.
     fn follow(&self, from: &Table, entry: Entry, now: Tick, limits: &Limits) {
         if !entry.meta.is_tombstone() && self.follow_move(from, entry, now, limits).is_some() {
             return;
         }
-        // Without room for its server, a session is better unknown than sent to the wrong one.
+        // If there is no room for its server, the session ends: better unknown than with the wrong server.
         let _ = self.follow_end(from, entry);
     }
 
@@ -203,8 +211,8 @@ impl Table {
         if own.meta.is_tombstone() || own.is_later_than(&entry) {
             return None;
         }
-        // A session that has moved since has ended at its former server only. The same address has the
-        // same print in both tables.
+        // A session that has moved here since then has ended only at its former server. One address has
+        // the same print in both tables.
         let print = from.print_of(entry.meta.with_server(entry.meta.former_server()));
         let ends_there_only = entry.meta.is_tombstone() && !entry.meta.is_moved() && print != 0;
         if ends_there_only && print != self.print_of(own.meta) {

@@ -1,24 +1,28 @@
-//! How keys spread over buckets, which users of the table cannot see.
+//! How keys spread over buckets, which is hidden from the users of the table.
 
 use core::ptr::NonNull;
 
-use super::bucket::{line_of, preferred_line, Summary, SLOTS};
-use super::handle::{Existing, Kind, Table};
+use super::bind::Existing;
+use super::handle::Table;
 use super::hash::Algorithm;
-use super::place::{Place, PAIRS};
-use super::region::{Error, Region};
-use super::time::{Limits, Span, Tick};
+use super::key::Kind;
+use super::memory::bucket::{line_of, preferred_line};
+use super::memory::layout::Error;
+use super::memory::place::{Place, PAIRS};
+use super::memory::region::Region;
+use super::memory::summary::{Summary, SLOTS};
+use crate::time::{Limits, Span, Tick};
 
 const LIMITS: Limits = Limits { timeout: Span(1000), lifetime: None };
 
 /// Memory of one process, aligned as a page.
 fn region(len: usize) -> (NonNull<u8>, usize) {
     let layout = std::alloc::Layout::from_size_align(len, 4096).unwrap();
-    // SAFETY: the size is not zero. (Never freed: the process ends with the tests.)
+    // SAFETY: the size is not zero. (The memory is never freed: the process ends with the tests.)
     (NonNull::new(unsafe { std::alloc::alloc_zeroed(layout) }).unwrap(), len)
 }
 
-/// A table with a hash of our choice.
+/// A table with this hash.
 fn table_with(algorithm: u32, secret: [u8; 16], len: usize) -> Result<Table, Error> {
     let (start, len) = region(len);
     // SAFETY: `region` has allocated `len` bytes for this table alone.
@@ -28,7 +32,7 @@ fn table_with(algorithm: u32, secret: [u8; 16], len: usize) -> Result<Table, Err
     }
 }
 
-/// A zone may outlive the module that made it, which knew hashes that this one does not.
+/// A zone may be older than the module that attaches to it, and its hash unknown to that module.
 #[test]
 fn a_table_says_which_hash_it_uses() {
     let secret = *b"0123456789abcdef";
@@ -46,8 +50,8 @@ fn a_table_says_which_hash_it_uses() {
     }
 }
 
-/// A million ids that somebody has chosen without the secret, one after the other and alike, fill
-/// the buckets as evenly as chance does: chi-square of homes, and of all candidates.
+/// A million similar ids, chosen without the secret, fill the buckets as evenly as chance does:
+/// chi-square of homes, and of all candidates.
 #[test]
 fn ids_chosen_without_the_secret_spread_evenly() {
     const IDS: u64 = 1_000_000;
@@ -85,8 +89,8 @@ fn ids_chosen_without_the_secret_spread_evenly() {
     }
 }
 
-/// A session is in one of five pairs of buckets; at the nominal load most are with their home, and
-/// most of those at home in the line that is fetched first; most misses end there.
+/// A session is in one of five pairs of buckets. At the nominal load most are in the pair of their home,
+/// most of those at home in the line that is fetched first, and most misses end there.
 #[test]
 fn the_longest_probe_is_five_pairs() {
     let table = table_with(Algorithm::best() as u32, *b"0123456789abcdef", 4 << 20).unwrap();
@@ -127,7 +131,7 @@ fn the_longest_probe_is_five_pairs() {
     assert!(probes[0] > sessions * 15 / 16);
     assert!((hinted as u64) < sessions / 24);
 
-    // When all has gone, so have tags and hints.
+    // When all sessions have been removed, so have tags and hints.
     for number in 0..sessions {
         assert!(table.forget(key(number)));
     }
@@ -137,12 +141,13 @@ fn the_longest_probe_is_five_pairs() {
     }
 }
 
-/// Readers of a bucket beside its writer, on real threads: what loom explores on a model, and the
-/// one test of the table that Miri can run (it knows neither mmap nor robust mutexes).
+/// Readers of a bucket beside its writer, on real threads: what loom explores on a model. It is the one
+/// test of the table that Miri can run (Miri has neither mmap nor robust mutexes).
 #[test]
 fn a_bucket_is_read_whole_while_it_is_written() {
-    use super::bucket::{Body, Buckets, Entry, Found, Meta};
-    use super::journal::{Action, Change, Journal, Memory};
+    use super::memory::bucket::{Body, Buckets, Found};
+    use super::memory::entry::{Entry, Meta};
+    use super::memory::journal::{Action, Change, Journal, Memory};
     use super::sync::{AtomicU32, AtomicU64, Ordering};
 
     const KEY: u64 = 77;

@@ -1,5 +1,5 @@
-//! What MCP's texts mean, told in the simplest way by those who have the whole text at hand and
-//! well-known crates to read it. The tests and the fuzz targets hold the crate to it.
+//! A model of MCP's texts: simple functions that have the whole text and use well-known crates. The tests
+//! and the fuzz targets compare this crate with it.
 
 #![allow(dead_code, reason = "each test uses a part")]
 

@@ -29,8 +29,8 @@ impl Mapping {
 
     /// A new table in the whole mapping, in which there may have been another one.
     pub fn table(&self) -> Table {
-        // SAFETY: the mapping is as long as that, and the tests keep it as long as the table. Nobody
-        // else uses it yet.
+        // SAFETY: the mapping is that long, the tests keep it as long as the table, nothing else uses it
+        // yet, and all bytes are zero.
         unsafe {
             self.start.as_ptr().write_bytes(0, self.len);
             Table::create(self.start, self.len, SECRET)

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::status::{Drain, SessionId};
+use crate::table::Kind;
 
 fn get(path: &'static str) -> Request<'static> {
     Request {
@@ -196,9 +198,9 @@ fn a_drain_is_on_or_off_and_may_have_a_deadline() {
 fn an_id_stands_in_the_body_or_in_the_header() {
     let header = Some(&b"from-header"[..]);
     let id = |kind, id: &'static [u8], bind: &'static [u8]| {
-        Ok(Id { kind, id: id.into(), bind: bind.into() })
+        Ok(SessionId { kind, id: id.into(), bind: bind.into() })
     };
-    let read = |body: &'static str| Id::read(body.as_bytes(), header).map_err(|r| r.status);
+    let read = |body: &'static str| SessionId::read(body.as_bytes(), header).map_err(|r| r.status);
     assert_eq!(read(""), id(Kind::Session, b"from-header", b""));
     assert_eq!(read(r#"{"id":"a"}"#), id(Kind::Session, b"a", b""));
     assert_eq!(read(r#"{"id":"\u00e9","bind":"me"}"#), id(Kind::Session, b"\xc3\xa9", b"me"));
@@ -208,7 +210,7 @@ fn an_id_stands_in_the_body_or_in_the_header() {
         assert_eq!(read(body), Err(400), "{body}");
     }
     for header in [None, Some(&b""[..])] {
-        assert_eq!(Id::read(b"", header).map_err(|refusal| refusal.status), Err(400));
+        assert_eq!(SessionId::read(b"", header).map_err(|refusal| refusal.status), Err(400));
     }
 }
 
@@ -216,7 +218,7 @@ fn an_id_stands_in_the_body_or_in_the_header() {
 fn a_body_that_is_wrong_is_told_its_fields() {
     let refusal = Drain::read(br#"{"draining":true}"#).unwrap_err();
     assert!(["\"drain\"", "\"deadline\""].iter().all(|field| refusal.text.contains(field)));
-    let refusal = Id::read(br#"{"session":"a"}"#, None).unwrap_err();
+    let refusal = SessionId::read(br#"{"session":"a"}"#, None).unwrap_err();
     assert!(["\"id\"", "\"kind\"", "\"bind\""].iter().all(|field| refusal.text.contains(field)));
 }
 
@@ -283,6 +285,6 @@ proptest! {
     #[test]
     fn no_body_is_too_strange(body in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = Drain::read(&body);
-        let _ = Id::read(&body, None);
+        let _ = SessionId::read(&body, None);
     }
 }

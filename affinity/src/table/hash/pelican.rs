@@ -6,8 +6,11 @@
 //! text, the last one up to 15 bytes of text, a byte 0x80 and zeros. The tests compare it with one
 //! made of the crate `aes`. Source: Daemen and Rijmen, "The Pelican MAC Function" (2005).
 //!
+//! By hand: we know of no crate with Pelican.
+//!
 //! # Safety
-//! The unsafe functions here need the processor's `aes` and `ssse3`, which `Keyed::new` has seen.
+//! The unsafe functions here have one condition: (1) the processor has `aes` and `ssse3`. A [`Keyed`]
+//! is the proof of it: `Keyed::new` makes one only where both have been detected.
 
 #![allow(
     unsafe_op_in_unsafe_fn,
@@ -20,16 +23,16 @@ use core::arch::x86_64::{
     _mm_slli_si128, _mm_xor_si128,
 };
 
-use super::DOMAINS;
+use super::domain::DOMAINS;
 
 const BLOCK: usize = 16;
 /// Rounds of AES-128.
 const ROUNDS: usize = 10;
 
-/// The key, expanded, and states of hashes that have begun with a domain. There is none where the
+/// The expanded key, and the states of hashes that have begun with a domain. None exists where the
 /// processor lacks the instructions.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Keyed {
+pub(crate) struct Keyed {
     first: __m128i,
     rounds: [__m128i; ROUNDS - 1],
     last: __m128i,
@@ -38,10 +41,8 @@ pub(in super::super) struct Keyed {
 
 impl Keyed {
     pub(super) fn new(secret: [u8; BLOCK]) -> Option<Keyed> {
-        let there =
-            !cfg!(miri) && is_x86_feature_detected!("aes") && is_x86_feature_detected!("ssse3");
-        // SAFETY: the processor has the instructions.
-        there.then(|| unsafe { Keyed::expand(secret) })
+        // SAFETY: 1. both have been detected.
+        is_supported().then(|| unsafe { Keyed::expand(secret) })
     }
 
     /// The hash of the word `domain` and `text`.
@@ -50,18 +51,21 @@ impl Keyed {
         let Some(begun) = self.begun.get(usize::from(domain)) else {
             return self.hash_behind(u64::from(domain), text);
         };
-        // SAFETY: `new` has seen that the processor has the instructions.
+        // SAFETY: 1. `new` has detected both, or there would be no `self`.
         unsafe { self.finish(begun, text) }
     }
 
     /// The hash of a word and `text`.
     pub(super) fn hash_behind(&self, word: u64, text: &[u8]) -> u64 {
-        // SAFETY: `new` has seen that the processor has the instructions.
+        // SAFETY: 1. `new` has detected both, or there would be no `self`.
         unsafe { self.finish(&self.begin(word), text) }
     }
 
+    /// # Safety
+    /// 1. The processor has `aes` and `ssse3`.
     #[target_feature(enable = "aes,ssse3")]
     unsafe fn expand(secret: [u8; BLOCK]) -> Keyed {
+        debug_assert!(is_supported(), "condition 1");
         let first = load(&secret);
         let mut keys = [first; ROUNDS + 1];
         keys[1] = next_key::<0x01>(keys[0]);
@@ -83,6 +87,9 @@ impl Keyed {
     }
 
     /// The state behind a first block with `word`.
+    ///
+    /// # Safety
+    /// 1. The processor has `aes` and `ssse3`.
     #[target_feature(enable = "aes,ssse3")]
     unsafe fn begin(&self, word: u64) -> __m128i {
         let zero = self.encrypt(_mm_setzero_si128());
@@ -90,8 +97,12 @@ impl Keyed {
     }
 
     /// The hash, from the state behind all blocks that are not of `text`.
+    ///
+    /// # Safety
+    /// 1. The processor has `aes` and `ssse3`.
     #[target_feature(enable = "aes,ssse3")]
     unsafe fn finish(&self, begun: &__m128i, text: &[u8]) -> u64 {
+        debug_assert!(is_supported(), "condition 1");
         let mut state = *begun;
         let mut rest = text;
         while let Some((block, behind)) = rest.split_first_chunk() {
@@ -102,6 +113,8 @@ impl Keyed {
         _mm_cvtsi128_si64(last) as u64
     }
 
+    /// # Safety
+    /// 1. The processor has `aes` and `ssse3`.
     #[inline]
     #[target_feature(enable = "aes,ssse3")]
     unsafe fn encrypt(&self, block: __m128i) -> __m128i {
@@ -113,7 +126,15 @@ impl Keyed {
     }
 }
 
+/// Whether condition 1 holds.
+fn is_supported() -> bool {
+    !cfg!(miri) && is_x86_feature_detected!("aes") && is_x86_feature_detected!("ssse3")
+}
+
 /// The key of the next round of AES-128.
+///
+/// # Safety
+/// 1. The processor has `aes` and `ssse3`.
 #[inline]
 #[target_feature(enable = "aes,ssse3")]
 unsafe fn next_key<const RCON: i32>(key: __m128i) -> __m128i {
@@ -125,6 +146,9 @@ unsafe fn next_key<const RCON: i32>(key: __m128i) -> __m128i {
 }
 
 /// Four rounds of AES without a key.
+///
+/// # Safety
+/// 1. The processor has `aes` and `ssse3`.
 #[inline]
 #[target_feature(enable = "aes,ssse3")]
 unsafe fn mix(mut state: __m128i) -> __m128i {
@@ -135,10 +159,14 @@ unsafe fn mix(mut state: __m128i) -> __m128i {
 }
 
 /// The bytes of `text` behind its last whole block, a byte 0x80 and zeros.
+///
+/// # Safety
+/// 1. The processor has `aes` and `ssse3`.
 #[inline]
 #[target_feature(enable = "aes,ssse3")]
 unsafe fn last_block(text: &[u8]) -> __m128i {
-    /// Behind as many bytes as it begins with, the numbers of those that stay; 0x80 gives zero.
+    /// The numbers 0 to 15, then 16 bytes that select nothing (0x80 gives zero). A window of it moves
+    /// the last bytes of a block to its front.
     const KEEP: [u8; 2 * BLOCK] = {
         let mut bytes = [0x80; 2 * BLOCK];
         let mut index = 0;
@@ -148,6 +176,7 @@ unsafe fn last_block(text: &[u8]) -> __m128i {
         }
         bytes
     };
+    /// 15 zeros, the byte 0x80, zeros. A window of it has 0x80 behind as many zeros as bytes are left.
     const END: [u8; 2 * BLOCK] = {
         let mut bytes = [0; 2 * BLOCK];
         bytes[BLOCK - 1] = 0x80;
@@ -168,6 +197,9 @@ unsafe fn last_block(text: &[u8]) -> __m128i {
 }
 
 /// The block that begins at byte `start`, which is 16 at most.
+///
+/// # Safety
+/// 1. The processor has `aes` and `ssse3`.
 #[inline]
 #[target_feature(enable = "aes,ssse3")]
 unsafe fn window(bytes: &[u8; 2 * BLOCK], start: usize) -> __m128i {
@@ -175,6 +207,8 @@ unsafe fn window(bytes: &[u8; 2 * BLOCK], start: usize) -> __m128i {
     load(block.unwrap_or(&[0; BLOCK]))
 }
 
+/// # Safety
+/// 1. The processor has `aes` and `ssse3`.
 #[inline]
 #[target_feature(enable = "aes,ssse3")]
 unsafe fn load(block: &[u8; BLOCK]) -> __m128i {

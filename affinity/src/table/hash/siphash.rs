@@ -1,14 +1,14 @@
 //! SipHash-1-3.
 //!
-//! This one reads whole words of what it is given and keeps no buffer. The tests compare it with
-//! the crate `siphasher`. Source: Aumasson and Bernstein, "SipHash: a fast short-input PRF" (2012),
-//! with one round a word and three at the end, as in Rust's standard library.
+//! By hand: this one reads whole words of the text and keeps no buffer, which a general hasher needs. The
+//! tests compare it with the crate `siphasher`. Source: Aumasson and Bernstein, "SipHash: a fast
+//! short-input PRF" (2012), with one round a word and three at the end, as in Rust's standard library.
 
-use super::DOMAINS;
+use super::domain::DOMAINS;
 
-/// The key, and states of hashes that have begun with a domain.
+/// The key, and the states of hashes that have begun with a domain.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Keyed {
+pub(crate) struct Keyed {
     first: u64,
     second: u64,
     begun: [State; DOMAINS],

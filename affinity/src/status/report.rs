@@ -1,0 +1,152 @@
+//! The state of zones and servers, as values.
+
+use super::text::{Text, Utc};
+use super::zone::Tally;
+use crate::policy::{Rejection, Status};
+use crate::servers::{Known, Reason, Source};
+use crate::table::{ServerStats, Stats};
+
+/// The state of all zones and upstreams, at one moment.
+#[derive(Debug, Default)]
+pub struct Report<'a> {
+    /// Version of this module.
+    pub version: &'a str,
+    /// Version of nginx.
+    pub nginx_version: &'a str,
+    /// Milliseconds since this nginx was started. A reload does not change that.
+    pub uptime_ms: u64,
+    /// Whether requests may change the state.
+    pub write: bool,
+    /// The zones of the configuration.
+    pub zones: Vec<Zone<'a>>,
+    /// The upstreams with sessions.
+    pub upstreams: Vec<Upstream<'a>>,
+}
+
+/// One zone.
+#[derive(Debug)]
+pub struct Zone<'a> {
+    /// As in the configuration.
+    pub name: Text<'a>,
+    /// Bytes of shared memory.
+    pub size: u64,
+    /// The longest `timeout` of its upstreams, in milliseconds.
+    pub timeout_ms: u64,
+    /// The longest `lifetime` of its upstreams, in milliseconds; none if one has no limit.
+    pub lifetime_ms: Option<u64>,
+    /// What the table has counted.
+    pub stats: Stats,
+    /// The requests, counted by what became of them.
+    pub tally: Tally,
+    /// All servers on the zone's list.
+    pub servers: Vec<ZoneServer<'a>>,
+}
+
+/// A server on a zone's list.
+#[derive(Debug)]
+pub struct ZoneServer<'a> {
+    /// Address and port, or path of the socket.
+    pub address: Text<'a>,
+    /// What the table has counted.
+    pub stats: ServerStats,
+}
+
+/// One upstream.
+#[derive(Debug)]
+pub struct Upstream<'a> {
+    /// As in the configuration.
+    pub name: Text<'a>,
+    /// The zone of its sessions.
+    pub zone: Text<'a>,
+    /// Its servers, and those that have gone.
+    pub servers: Vec<Server<'a>>,
+}
+
+/// A server of an upstream.
+#[derive(Clone, Copy, Debug)]
+pub struct Server<'a> {
+    /// Address and port, or path of the socket.
+    pub address: Text<'a>,
+    /// The route of `sticky route`.
+    pub route: Option<Text<'a>>,
+    /// Its state.
+    pub state: Known,
+    /// The reason for that.
+    pub reason: Reason,
+    /// When that state began.
+    pub since: Option<Utc>,
+    /// The source of that.
+    pub seen_by: Source,
+    /// When it failed last.
+    pub last_failure: Option<Utc>,
+    /// When it last answered or accepted a connection.
+    pub last_success: Option<Utc>,
+    /// What the administrator wants.
+    pub admin: Admin,
+    /// Whether it is a backup server.
+    pub backup: bool,
+    /// Its sessions in the upstream's zone.
+    pub live: u64,
+    /// Requests that it got because it has their session.
+    pub hits: u64,
+    /// When its remaining sessions will be forgotten.
+    pub drain_deadline: Option<Utc>,
+}
+
+/// What the administrator wants of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admin {
+    /// It gets new sessions.
+    InService,
+    /// It gets no new sessions, and keeps those that it has.
+    Draining,
+    /// It gets no requests.
+    Down,
+}
+
+impl Admin {
+    /// All of them.
+    pub const ALL: [Admin; 3] = [Admin::InService, Admin::Draining, Admin::Down];
+
+    /// The text of the field.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Admin::InService => "in_service",
+            Admin::Draining => "draining",
+            Admin::Down => "down",
+        }
+    }
+}
+
+impl Zone<'_> {
+    /// The number of requests of each status.
+    pub(super) fn requests(&self) -> [(&'static str, u64); 7] {
+        let of = |status| self.tally.requests(status);
+        [
+            ("none", of(Status::None)),
+            ("new", of(Status::New)),
+            ("hit", self.stats.hits),
+            ("unknown", of(Status::Unknown)),
+            ("unavailable", of(Status::Unavailable)),
+            ("gone", of(Status::Gone)),
+            ("rebound", of(Status::Rebound)),
+        ]
+    }
+
+    /// The number of rejected requests for each reason.
+    pub(super) fn rejected(&self) -> [(&'static str, u64); 3] {
+        let of = |rejection| self.tally.rejected(rejection);
+        [
+            ("unknown", of(Rejection::NotFound)),
+            ("gone", of(Rejection::Gone)),
+            ("unavailable", of(Rejection::Unavailable)),
+        ]
+    }
+
+    /// Requests that have found their session and refreshed it.
+    pub(super) fn refreshed(&self) -> u64 {
+        [Status::Unavailable, Status::Rebound]
+            .into_iter()
+            .fold(self.stats.hits, |sum, status| sum.saturating_add(self.tally.requests(status)))
+    }
+}
