@@ -39,16 +39,16 @@ pub fn drain(
     server: &[u8],
     body: &[u8],
 ) -> Result<Vec<u8>, Refusal> {
-    let asked = Drain::read(body)?;
+    let change = Drain::read(body)?;
     let now = nginx::now();
-    let draining = match asked {
+    let draining = match change {
         Drain { drain: false, .. } => Draining::NO,
         Drain { deadline, .. } => Draining::until(
             deadline.map(|millis| Tick(now.0.wrapping_add(Span::from_millis(millis).0))),
         ),
     };
     let zone = find_server(r, upstream, server)?;
-    if asked.drain && report::is_foreign(r, upstream) {
+    if change.drain && report::is_foreign(r, upstream) {
         return Err(FOREIGN);
     }
     let sessions = zone.sessions().ok_or(NO_ROOM)?;
@@ -61,7 +61,7 @@ pub fn drain(
         "server \"{}\" of zone \"{}\" {}",
         Text(server),
         zone.log_name(),
-        if asked.drain { "drains" } else { "drains no longer" }
+        if change.drain { "drains" } else { "drains no longer" }
     );
     answer::show(r, &Resource::Server(upstream, server), Format::Json)
 }

@@ -73,7 +73,7 @@ impl<'r> RoundRobin<'r> {
         self.group().is_some_and(|at| at.raw == group.raw) && self.is_same_list(group)
     }
 
-    /// Whether the request has tried a peer; only for a group whose tries it knows ([`Self::knows_tries`]).
+    /// Whether the request has tried a peer; only in a group for which [`Self::knows_tries`] is true.
     pub(super) fn is_tried(self, candidate: &Candidate<'_>) -> bool {
         let (word, bit) = bit_of(candidate.place);
         // SAFETY: `tried` has a bit for each peer of the list that it was made for, and this is that list.

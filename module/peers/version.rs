@@ -49,7 +49,7 @@ pub unsafe fn generation(first: *const ngx_http_upstream_rr_peers_t) -> usize {
     #[cfg(nginx_peer_refs)]
     // SAFETY: `config` is null or points to the generation in the upstream's zone.
     unsafe {
-        (*first).config.as_ref().map_or(0, |generation| *generation as usize)
+        (*first).config.as_ref().map_or(0, |generation| *generation)
     }
     #[cfg(not(nginx_peer_refs))]
     {

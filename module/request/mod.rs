@@ -221,8 +221,8 @@ impl PeerData {
         unsafe { RoundRobin::again(self.block(), self.inner.data).unwrap_unchecked() }
     }
 
-    /// The name of the server that is held. It is to be called before that is given back: with `resolve`, nginx
-    /// may free a peer and its name then.
+    /// The name of the server that is held. It is to be called before that is given back: with `resolve`,
+    /// nginx may free a peer and its name then.
     fn held_name(&self) -> Option<&'static [u8]> {
         self.upstream().peer().name()
     }

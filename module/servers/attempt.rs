@@ -70,7 +70,7 @@ impl Running {
     /// Whether the attempt must end when the attempts of this zone end. True also for one of a former cycle.
     pub(super) fn is_over(&self, cycle: Cycle<'_>, zone: &Zone) -> bool {
         let attempt = self.attempt();
-        // The zone of a former cycle may be gone.
+        // The zone of a former cycle may have been freed.
         attempt.cycle != cycle || ptr::eq(attempt.zone, zone)
     }
 
