@@ -46,7 +46,7 @@ for (
 END
 }
 
-# And wherever it stands in its upstream, over however many lines.
+# At any place in its upstream, and over several lines.
 for (
     ['the directive before the servers' => 'STICKY server $TEST_NGINX_A; server $TEST_NGINX_B;'],
     ['the directive behind the servers' => 'server $TEST_NGINX_A; server $TEST_NGINX_B; STICKY'],

@@ -282,7 +282,7 @@ __DATA__
         proxy_set_header Upgrade $http_upgrade;
         proxy_set_header Connection upgrade;
     }
-    # Knows the session, but not its server.
+    # An upstream that knows the session, but not its server.
     location /v { proxy_pass http://v; }
 --- tcp_listen: $TEST_NGINX_RAND_PORT_4
 --- tcp_reply eval

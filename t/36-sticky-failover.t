@@ -6,7 +6,7 @@ use Sticky;
 nginx_is_at_least('1.29.6') ? plan skip_all => 'nginx has a sticky of its own' : plan 'no_plan';
 also_with_two_workers;
 
-# Which servers a request has been to.
+# The servers that a request has tried.
 add_block_preprocessor(sub {
     my $block = shift;
     $block->set_value(http_config => $block->http_config . <<'END');

@@ -6,7 +6,7 @@ use Sticky;
 nginx_is_at_least('1.29.6') ? plan skip_all => 'nginx has a sticky of its own' : plan 'no_plan';
 also_with_two_workers;
 
-# Each block is told for each of them, in both orders.
+# Each block runs with each balancer, in both orders.
 my @balancers = ('', 'least_conn;', 'ip_hash;', 'hash $arg_key;', 'hash $arg_key consistent;', 'random;', 'random two;',
     'random two least_conn;');
 my ($text) = do { local $/; <DATA> };

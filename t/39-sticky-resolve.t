@@ -31,7 +31,7 @@ add_block_preprocessor(sub {
     return unless nginx_is_at_least('1.27.3');
     my $block = shift;
     $block->set_value(http_config => "    \$TEST_NGINX_RESOLVER\n" . $block->http_config =~ s/PORT/server_port()/egr);
-    # Names are resolved when nginx has begun.
+    # nginx resolves the names after it has started.
     $block->set_value(init => 'select undef, undef, undef, 0.5;');
     my $dns = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Proto => 'udp') or die "cannot listen: $!";
     $ENV{TEST_NGINX_RESOLVER} = 'resolver 127.0.0.1:' . $dns->sockport . ' ipv6=off valid=3s;';

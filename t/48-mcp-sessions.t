@@ -388,7 +388,7 @@ __DATA__
     POST / | Mcp-Session-Id: one                           => 200 a HIT a
     DELETE /202?accel=/denied | Mcp-Session-Id: one        => 403 - HIT a
     POST / | Mcp-Session-Id: one                           => 404 - UNKNOWN -
-    # Something before it has let the request pass: only one of the two is the session's server.
+    # Both servers answer the DELETE. Only one of them is the session's server.
     POST /?mcp=two                                         => 200 b NEW b
     DELETE /front?accel=@again | Mcp-Session-Id: two       => 204 b HIT b
     POST / | Mcp-Session-Id: two                           => 404 - UNKNOWN -

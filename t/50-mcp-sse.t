@@ -247,7 +247,7 @@ NEW
     POST /v2beta1/messages?mcp=one     => 200 b NEW b
     GET /endpoint | X-To: /v2beta1/messages => 200 a NONE -
     POST /v2beta1/messages             => 200 b NONE -
-    # Another one is found out anew.
+    # A target that only one server has announced is learned.
     GET /endpoint | X-To: /v3beta1/messages => 200 a *
     POST /v3beta1/messages             => 200 a HIT a
 --- told
@@ -361,7 +361,7 @@ sent an id that is too long, not learned
     GET /endpoint | X-To: /v2beta1/messages | X-User: bob => 200 b *
     GET /endpoint | X-To: /v2beta1/messages | X-User: bob => 200 a NONE -
     POST /v2beta1/messages | X-User: bob                  => 200 b NONE -
-    # What was bound before is found out when its user comes back.
+    # The earlier binding of ann ends with her next announcement.
     GET /endpoint | X-To: /v2beta1/messages | X-User: ann => 200 a NONE -
     POST /v2beta1/messages | X-User: ann                  => 200 b NONE -
     POST /v2beta1/messages | X-User: ann                  => 200 a NONE -

@@ -237,7 +237,7 @@ __DATA__
     POST /task?id=two | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call                                     => 200 b *
     POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: two | Mcp-Session-Id: one           => 200 b HIT b
     POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/cancel | Mcp-Name: two | Mcp-Session-Id: one        => 200 b HIT b
-    # Of any other request, and of an unknown task, it is honoured.
+    # With another method, or with an unknown task, the session id counts.
     POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call | Mcp-Name: two | Mcp-Session-Id: one          => 200 a HIT a
     POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: stranger | Mcp-Session-Id: one      => 200 a HIT a
     POST / | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: =?base64?b25=?= | Mcp-Session-Id: one => 200 a HIT a

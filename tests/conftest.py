@@ -32,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        # Servers that a file's tests share are started in one process.
+        # The servers that the tests of a file share are started in one process.
         shared = any(made[-1].scope == "module" for made in item._fixtureinfo.name2fixturedefs.values())
         if shared and not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.path.stem))

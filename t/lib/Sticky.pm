@@ -1,6 +1,6 @@
 package Sticky;
 
-# What the suites share.
+# Shared code of the suites.
 #
 # Three servers, a, b and c, which answer with their letter, and say in X-Server who they are and in X-Reused whether
 # their connection has seen requests before. A request tells them what to do:
@@ -107,7 +107,7 @@ my @held;
 sub hold($;$) {
     my ($request, $seconds) = @_;
     my $socket;
-    # Under valgrind nginx takes its time to begin.
+    # nginx starts slowly under valgrind.
     for (1 .. 600) {
         $socket = IO::Socket::INET->new(
             PeerAddr => '127.0.0.1',
@@ -146,7 +146,7 @@ sub ask_many(@) {
     }
 }
 
-# For "init": a server at $TEST_NGINX_DEAD that answers one request, and is no more.
+# For "init": a server at $TEST_NGINX_DEAD that answers one request and then closes.
 sub answer_once($) {
     my $headers = shift;
     my $listening = IO::Socket::INET->new(
@@ -287,7 +287,7 @@ add_block_preprocessor(sub {
         $http =~ s/\b(zone[= ]\w+)/$1_$zones/g;
     }
 
-    # The older way to say it, which newer versions warn of.
+    # The older syntax; newer versions log a warning.
     $http =~ s/(listen \S+) http2;/$1; http2 on;/g if nginx_is_at_least('1.25.1');
 
     for my $text ($http, $config) {
@@ -374,7 +374,7 @@ add_response_body_check(sub {
     Test::More::is($letter, $servers{$name}, $block->name . " - server $name");
 });
 
-# Makes of a story what Test::Nginx understands.
+# Converts a story into sections of Test::Nginx.
 sub read_story() {
     my $block = shift;
     my (@requests, @more_headers, @codes, @headers, @names, @cookies);
@@ -392,7 +392,7 @@ sub read_story() {
         $reused = '*' if $ENV{STICKY_WORKERS};
         ($status, $server_bound) = ('*', '*') if $told_by_nginx;
 
-        # Only what is not sent first can wait.
+        # Only a request after the first one can wait.
         my ($first, $rest) = unpack 'a1 a*', $request;
         push @requests, $delay ? [$first, { value => $rest, delay_before => $delay }] : $request;
         push @more_headers, join "\n", @sent;

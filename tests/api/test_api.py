@@ -139,7 +139,7 @@ async def test_numbers_add_up(nginx, report):
             if not firsts or choice < 0.5:
                 firsts.append(await send(port))
             elif choice < 0.9:
-                # Any server takes it, and with it the session.
+                # Any server accepts the request, and the session moves there.
                 await send(port, random.choice(firsts[-50:]).id, headers=[("X-Status", "201")])
             elif choice < 0.95:
                 await send(port, b"stranger")
@@ -273,7 +273,7 @@ async def test_prometheus_scrapes(nginx, tmp_path):
             for query in dashboard():
                 await ask(query)
                 assert "nginx_sticky_" in query
-            # Those of its variables, too.
+            # The queries of its variables as well.
             for metric in re.findall(r"nginx_sticky_\w+", DASHBOARD):
                 assert f"# TYPE {metric} " in text.text, metric
         finally:

@@ -41,7 +41,7 @@ def conf(port: int, addresses: list[str], size: str) -> str:
 
 
 async def pipeline(port: int, path: str, count: int, status: bytes) -> None:
-    """So many requests, all over one connection."""
+    """Sends a number of requests over one connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
     line = b"HTTP/1.1 " + status
@@ -81,7 +81,7 @@ async def test_an_answer_costs_no_more_with_more_sessions(new_nginx, report):
     size = f"{max(MANY // 20_000, 1)}m"
     (few,), (many,) = [await cost(new_nginx(), addresses, size, sessions, ["json"]) for sessions in (FEW, MANY)]
     report(f"{SERVERS} servers, {FEW:,} sessions: {few:,} instructions for an answer; {MANY:,}: {many:,}")
-    # Some numbers have a digit more.
+    # Some numbers have one digit more.
     assert many < 1.1 * few
 
 

@@ -19,7 +19,7 @@ from harness.ports import free_ports
 from harness.servers.replica import replicas
 
 WIDTHS = {390: 844, 1280: 900}  # and heights
-# The page asks ten times as often, so that a minute's history takes six seconds.
+# The page polls ten times as often: a history of one minute takes six seconds.
 FASTER = "const slow = setInterval; window.setInterval = (work, ms) => slow(work, ms / 10);"
 
 
@@ -112,7 +112,7 @@ async def test_page_is_readable(nginx, tmp_path, width, scheme):
             assert await page.locator(".server").count() == 4
             assert await page.locator(".state.draining").count() == 1
             assert await page.locator(".state.unreachable").count() == 1
-            # Nothing sticks out.
+            # Nothing is wider than the page.
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
             clipped = "[...document.querySelectorAll('button, .number, .tile')].filter(e => e.scrollWidth > e.clientWidth + 1)"
             assert await page.evaluate(f"{clipped}.length") == 0

@@ -56,9 +56,9 @@ async def test_drain(nginx, balancer):
         target = holder_of(firsts[0], servers)
         shown = await api.change("PATCH", path_of(target), "server", {"drain": True})
         assert (shown["state"], shown["admin"], shown["drain"]) == ("up", "draining", True)
-        # No new session, on any worker; all others go on, and it says why.
+        # No new session on any worker. Existing sessions continue, and the reason is shown.
         later = await learn(port, 60)
-        # On a busy machine one worker may take them all.
+        # On a busy machine one worker may accept all connections.
         while {first.worker for first in later} != set(map(str, nginx.workers)):
             later += await learn(port, 60)
         assert target.name not in {first.replica for first in later}
@@ -75,7 +75,7 @@ async def test_drain_outlives_reload_and_resize(nginx):
     api = Api(port)
     async with replicas(3) as servers:
         nginx.start(conf(port, servers))
-        # It has no session yet.
+        # The client has no session yet.
         await api.change("PATCH", path_of(servers[0]), "server", {"drain": True, "deadline": "1h"})
         for size in ("1m", "2m", "256k"):
             await asyncio.to_thread(nginx.reload, conf(port, servers, size=size))
@@ -180,7 +180,7 @@ async def test_wait_until_empty(nginx, report):
             check("server", document)
             return document["live"], time.monotonic() - begun
 
-        # What waits for an hour outlasts this test.
+        # A wait of one hour is longer than this test.
         live, _ = await wait(other, "1h")
         assert live == 0
         live, seconds = await wait(target, "500ms")
@@ -212,7 +212,7 @@ async def test_a_wait_holds_up_no_reload_and_outlives_no_client(nginx):
         nginx.start(conf(port, servers).replace("location /sticky/", counting))
 
         async def has_requests(count: int) -> bool:
-            """But for the one that asks."""
+            """Without the connection that asks."""
             active = (await send(port, method="GET", path="/active", body=b"")).body
             return int(re.search(rb"Writing: (\d+)", active)[1]) - 1 == count
 
@@ -252,7 +252,7 @@ async def test_forget_a_server(nginx, resized):
 
 
 async def test_forget_a_server_that_has_lost_its_sessions(nginx):
-    """And says 400, of which clients can make nothing."""
+    """The server answers 400, which a client cannot interpret."""
     (port,) = free_ports(1)
     api = Api(port)
     async with replicas(2) as servers:
@@ -289,7 +289,7 @@ async def test_find_and_forget_a_session(nginx):
             assert found["idle_ms"] <= found["age_ms"]
         for body in ({"id": "stranger"}, {"id": first.id.decode(), "kind": "task"}, {"id": first.id.decode(), "bind": "x"}):
             assert (await api.send(path, "POST", body, headers=[JSON])).status == 404
-        # To look at a session does not prolong it.
+        # Reading a session does not refresh it.
         assert (await api.get())["zones"]["sessions"]["refreshed"] == 0
         deleted = await api.send(path, "DELETE", id=first.id, headers=[JSON])
         assert json.loads(deleted.body) == {"forgotten": 1}
@@ -409,7 +409,7 @@ async def test_malformed_requests(nginx, report):
             statuses[status] = statuses.get(status, 0) + 1
             assert 400 <= status < 500, (method, path, body, head)
             if b"<html>" in text:
-                # nginx itself could not read it; it has not come as far as a location.
+                # nginx could not parse the request, so it never reached a location.
                 assert status == 400 and "%00" in path, (method, path, head)
                 continue
             check("error", json.loads(text))

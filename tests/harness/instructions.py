@@ -73,12 +73,12 @@ async def counted(nginx: Nginx, http: str, port: int, without: str = r"(?!)") ->
 
 
 def total(profile: Path) -> int:
-    """All instructions of a profile."""
+    """The instructions of a profile, in total."""
     return int(re.search(r"^totals: (\d+)", profile.read_text(), re.MULTILINE)[1])
 
 
 def of_object(profile: Path, name: str) -> int:
-    """Those of the code of one shared object."""
+    """The instructions of one shared object."""
     command = ["callgrind_annotate", "--threshold=100", profile]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = re.findall(rf"^\s*([\d,]+).*\[\S*{re.escape(name)}\]", done.stdout, re.MULTILINE)

@@ -21,10 +21,10 @@ OWN_STICKY = (1, 29, 6)
 # From this version on, `http2 on;`, and before it a parameter of `listen`.
 HTTP2_ON = (1, 25, 1)
 
-# What nginx's master says of a worker that was killed; the only alert that is ever expected.
+# The alert of nginx's master about a killed worker: the only alert that a test may expect.
 KILLED = r"\[alert\] .* worker process \d+ exited on signal 9"
 
-# What the module says of a server that it judges; for tests that lose servers on purpose.
+# The module's log lines about the state of a server, for tests that stop servers on purpose.
 SLOW, UNREACHABLE, GONE = (rf'\[warn\] .* server "\S+" of zone "\S+" is {state}: ' for state in ("slow", "unreachable", "gone"))
 
 
@@ -87,7 +87,7 @@ http {{
 
     @property
     def api(self) -> Path:
-        """Where the module shows what it knows."""
+        """The address of sticky_api."""
         return self.home / "api.sock"
 
     @property
@@ -104,7 +104,7 @@ http {{
 
     def check_memory(self) -> int:
         """Bytes that `nginx -t` has in memory at its peak, shared ones included."""
-        # A process begins with the peak of the one that it was forked from: this one's is high.
+        # A process inherits the peak of its parent, and the peak of this process is high.
         count = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
         count += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
         command = [sys.executable, "-I", "-S", "-c", count, *self._command("-t", "-q")]
@@ -135,7 +135,7 @@ http {{
         self._process.send_signal(signal.SIGQUIT)
 
     def kill_worker(self, pid: int) -> None:
-        """SIGKILL, and back when the master has put another in its place."""
+        """Kills a worker with SIGKILL. Returns when the master has started another."""
         old = set(self.workers)
         os.kill(pid, signal.SIGKILL)
         self._wait("respawn", lambda: pid not in self.workers and len(set(self.workers) - old) >= 1)
@@ -163,7 +163,7 @@ http {{
             children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
         except OSError:
             return []
-        # The cache manager is a child, too.
+        # The cache manager is a child process as well.
         started = {int(m[1]) for line in self.errors() if (m := re.search(r" start worker process (\d+)$", line))}
         return [pid for pid in map(int, children) if pid in started and not _is_zombie(pid)]
 
@@ -195,12 +195,12 @@ http {{
 
 
 def _listening_sockets() -> set[str]:
-    """Those of this machine, as they are named among a process's files."""
+    """The listening sockets of this machine, by their names in /proc/PID/fd."""
     found = set()
     for table in Path("/proc/net").glob("tcp*"):
         with table.open() as lines:
             next(lines)
-            # Those that listen come first, before thousands of others.
+            # Listening sockets come first, before thousands of connections.
             for _, _, _, state, _, _, _, _, _, inode, *_ in map(str.split, lines):
                 if state != "0A":
                     break
@@ -209,7 +209,7 @@ def _listening_sockets() -> set[str]:
 
 
 def _files(pid: int) -> set[str]:
-    """What a process has open, less what it closes just now."""
+    """The open files of a process, without those closed meanwhile."""
     names = set()
     with contextlib.suppress(OSError):
         for number in os.listdir(f"/proc/{pid}/fd"):

@@ -5,13 +5,13 @@ import inspect
 import os
 from collections.abc import Callable
 
-# Seconds; what takes longer hangs.
+# In seconds. An action that takes longer has failed.
 PATIENCE = 60
 WHOLE_TEST = 1200 if os.environ.get("STICKY_LONG") else 600
 
 
 async def until(done: Callable[[], object]) -> None:
-    """What `done` gives may have to be awaited."""
+    """`done` may be a coroutine function."""
     async with asyncio.timeout(PATIENCE):
         while True:
             result = done()

@@ -9,7 +9,7 @@ import socket
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 RANGE = range(12_000 + WORKER, 30_000, int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)))
 
-# Those that have been given away: who has one may not listen yet.
+# Ports already given to a caller, who may not listen on them yet.
 _taken: set[int] = set()
 
 

@@ -26,7 +26,7 @@ PACKAGES = ROOT / "build" / "node"  # where node finds those of tests/sdk/node/p
 NAMES = ["amber", "birch", "cedar"]
 
 PYTHON_1 = [sys.executable]
-# The 2.x SDK calls sampling and logging deprecated: sessions have them all the same.
+# The 2.x SDK calls sampling and logging deprecated. Sessions still have them.
 PYTHON_2 = [str(ROOT / "build" / "venv-sdk2" / "bin" / "python"), "-W", "ignore"]
 NODE = ["node", "--no-warnings", "--require", str(SCRIPTS / "node" / "node18.cjs")]
 
@@ -80,7 +80,7 @@ FRONT = f"""
 
 
 class Server:
-    """A replica; has what harness.conf.upstream() asks of one."""
+    """A replica, with the attributes that harness.conf.upstream() uses."""
 
     def __init__(self, kind: str, name: str, port: int):
         self.kind = kind
@@ -90,7 +90,7 @@ class Server:
         self._process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Empty, whatever it knew before, on the same port."""
+        """Starts the replica without sessions, on the same port."""
         command = [*SERVERS[self.kind](), self.name, str(self.port), self.kind.rpartition("-")[2]]
         environment = os.environ | {"PORT": str(self.port), "REPLICA": self.name}
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -177,7 +177,7 @@ class Steady:
 
 @dataclass(frozen=True)
 class Lives:
-    """What many sessions of tests/sdk/*/client.* did."""
+    """The results of many sessions of tests/sdk/*/client.*."""
 
     transcripts: dict[str, int]  # how many sessions saw just this
     failures: list[str]
@@ -188,7 +188,7 @@ class Lives:
 
 
 async def output(client: str, *arguments: object) -> dict:
-    """What a crowd of clients prints when all are done."""
+    """The output of many clients, when all have finished."""
     process = await asyncio.create_subprocess_exec(
         *CLIENTS[client](), *map(str, arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -212,7 +212,7 @@ async def call(major: str, port: int, count: int) -> Lives:
 
 @dataclass(frozen=True)
 class Polled:
-    """What the clients of tests/sdk/python/task_client.py did."""
+    """The results of tests/sdk/python/task_client.py."""
 
     done: Counter[str]  # tasks, polls that found theirs by method, and in which forms
     lost: Counter[str]  # polls that did not, by method

@@ -24,7 +24,7 @@ from harness.sdk import FRONT
 
 ANSWERS = 300
 CLIENTS = 20
-# Around the sizes of nginx's buffers and of what the module looks at.
+# Around the sizes of nginx's buffers and of the part that the module reads.
 SIZES = [0, 1, 100, 4095, 4096, 4097, 8192, 65_535, 65_536, 65_537, 500_000]
 FRAMINGS = 3  # Content-Length, chunks, until the end of the connection
 
@@ -44,7 +44,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-# What an MCP server may answer, and what it should not; `filler` as often as it takes.
+# Valid and invalid answers of an MCP server, `filler` repeated as needed.
 
 
 def task(filler: str) -> Answer:
@@ -310,7 +310,7 @@ async def test_what_is_not_read_any_more_is_sent_from_its_file(nginx, report, st
         front = f"sendfile on; {AIO[aio]} {READS} {needed}"
         http = upstream("sticky", [source], STICKY) + listen(port, "sticky", front)
         nginx.start(http.replace(f":{port};", f":{port} sndbuf=16k;"), workers=1)
-        # Little of it is in the kernel's buffers.
+        # The kernel's buffers hold little of it.
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16_384)
         client.connect(("127.0.0.1", port))

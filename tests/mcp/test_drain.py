@@ -106,7 +106,7 @@ async def test_drained_under_clients(nginx, report):
             answered_at = time.monotonic()
             late = answered_at - await counting
             assert json.loads(answer.body)["live"] == 0
-            # Its last client has gone, and nginx is to know.
+            # Its last client has left. Wait until nginx has noticed.
             await until(lambda: not is_connected(three[0].port))
             three[0].kill()
             await clients.until(AFTER)

@@ -149,7 +149,7 @@ async def test_a_form(nginx, report, name, data, sent_to, then):
             assert {answer.status for answer in answers} == {200}
             own.update(answer.replica == announcer.name for answer in answers)
         assert {opened.response.replica for opened in streams} == {one.name for one in three}
-        # Whatever was announced, who begins a session of Streamable HTTP is balanced.
+        # The first request of a Streamable HTTP session is balanced, whatever was announced.
         begun = Counter([(await send(port, path="/mcp")).replica for _ in range(3 * SERVERS)])
         for opened in streams:
             opened.close()

@@ -57,7 +57,7 @@ async def test_alone_after_a_restart_no_client_recovers(report):
             server.kill()
             server.start()
             await asyncio.to_thread(server.wait)
-            # What a client gets before its first refusal may be an answer from before.
+            # Before its first refusal a client may still get an earlier answer.
             once_more = steady.now
             await until(lambda: len(refused(steady, once_more)) == CLIENTS)
             since = steady.now

@@ -14,7 +14,7 @@ from harness.sdk import FRONT, Server, Steady, servers
 
 CLIENTS = 50
 PAUSE = 0.3  # seconds between a client's calls
-# Short, for a short test: a refused connection is forgiven after the one, and held for final after the other.
+# Short, for a short test: how long a failed server is not chosen, and after how long it is gone.
 FAIL_TIMEOUT, GONE_AFTER = 1, 2  # seconds
 
 
@@ -39,13 +39,13 @@ def check(steady: Steady, gone: Server, since: float, report) -> None:
     on_it = [client for client in steady.clients if before[client].replica == gone.name]
     others = [client for client in steady.clients if client not in on_it]
 
-    # The others: each answer in the same session, by the same replica, and not one call lost.
+    # Other clients: each answer from the same session and replica, and no call lost.
     for client in others:
         for number, answer in enumerate(after[client], before[client].count + 1):
             assert (answer.status, answer.session, answer.replica) == (200, 1, before[client].replica), answer
             assert answer.count == number
 
-    # Those on it: told so until 404, and from then on in a second session that lasts.
+    # Clients of that replica: refused until 404, then in a second session that lasts.
     told, away = Counter(), []
     for client in on_it:
         failed = [answer for answer in after[client] if answer.status != 200]

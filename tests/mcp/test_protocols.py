@@ -140,7 +140,7 @@ async def test_rejections(front):
         assert (head.status, head.text("content-length"), head.body) == (404, str(len(NOT_FOUND)), b"")
         page = await client.send_whole("POST", "/page", b"stranger", body=b"{}")
         assert (page.status, page.body) == (404, b"sorry")
-        # The connection has outlived them all.
+        # The connection has lasted longer than all of them.
         assert (await client.send_whole("GET", "/mcp", first.id)).sticky == "HIT"
     log = await front.logged(6)
     assert log == {
@@ -159,7 +159,7 @@ async def test_a_rejected_request_may_have_a_body_pending(front, path):
         first = await client.send_whole("POST", "/mcp", body=b"{}")
         pending = [client.request("POST", path, b"stranger", body=LARGE, end=False) for _ in range(PENDING)]
         if path == "/unbuffered":
-            # nginx waits for none of it.
+            # nginx does not wait for it.
             for exchange in pending:
                 check_rejected(await exchange.whole(), 404, "UNKNOWN", NOT_FOUND)
         assert (await client.send_whole("POST", "/mcp", first.id, body=LARGE)).sticky == "HIT"

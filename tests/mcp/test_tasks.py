@@ -9,7 +9,7 @@ from harness.ports import free_ports
 from harness.sdk import FRONT, NAMES, Polled, Server, poll, servers
 
 CLIENTS = 15
-# What a client does; tests/sdk/python/task_client.py.
+# The steps of a client: see tests/sdk/python/task_client.py.
 TASKS, POLLS = 4, {"tasks/get": 3, "tasks/update": 1, "tasks/cancel": 1}
 SENT = TASKS * sum(POLLS.values())
 

@@ -36,7 +36,7 @@ async def test_plus_configuration_to_the_letter(nginx, workers, report):
         )
         tally = await visit(sticky)
         report(tally)
-        # One client alone meets the servers in turn; many may happen to keep step with them.
+        # A single client gets the servers in turn. Several clients may by chance stay in step with them.
         beside = await visit(plain, 100, 1)
         report(f"round robin beside it: {beside}")
 

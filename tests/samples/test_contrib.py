@@ -114,7 +114,7 @@ async def test_a_pod_leaves(nginx, shell):
         shown = await draining(api, server)
         assert shown["live"] > 0
         assert leaving.returncode is None
-        # It asks again when a reload has sent it away.
+        # The client repeats the request after a reload has closed its connection.
         await asyncio.to_thread(nginx.reload)
         assert await asyncio.wait_for(leaving.wait(), PATIENCE) == 0
         assert (await api.get(server, "server"))["live"] == 0

@@ -57,7 +57,7 @@ def test_nginx_takes(nginx, name):
         pytest.skip("ModSecurity is not installed for this nginx")
     text = (SAMPLES / name).read_text()
     if re.search(r"^events\b", text, re.MULTILINE):
-        # A main configuration; it finds its module and its neighbours where the demo puts them.
+        # A whole nginx.conf. The module and the included files are where the demo puts them.
         for path in SAMPLES.glob("*.conf"):
             (nginx.home / path.name).write_text(path.read_text().replace("/var/log/nginx/", ""))
         (nginx.home / "modules").mkdir()
@@ -115,7 +115,7 @@ async def test_one_failure_turns_nobody_away(nginx):
 async def test_events_come_at_once_even_where_gzip_is_on(nginx):
     (port,) = free_ports(1)
     async with replicas() as three:
-        # Not every server sends X-Accel-Buffering: no, as ours do.
+        # Some servers do not send X-Accel-Buffering: no. Ours do.
         nginx.start(
             "gzip on; gzip_types *; gzip_min_length 0; proxy_ignore_headers X-Accel-Buffering;\n"
             + conf(nginx, "mcp.conf", port, three)
@@ -126,7 +126,7 @@ async def test_events_come_at_once_even_where_gzip_is_on(nginx):
             writer.write(b"GET /mcp HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n")
             writer.write(b"Mcp-Session-Id: " + first.id + b"\r\n\r\n")
             head = await reader.readuntil(b"\r\n\r\n")
-            # The stream stays open: nothing of it would be here if it were held back.
+            # The stream stays open: a buffered event would not have arrived.
             assert b"gzip" in head and await reader.read(1)
             writer.close()
 
@@ -237,7 +237,7 @@ async def test_tls_to_the_servers_is_verified_and_resumed(nginx, new_nginx):
         again = await send(port, first.id, path="/mcp")
         assert (again.sticky, again.replica, again.text("x-resumed")) == ("HIT", first.replica, "r")
 
-    # A server without the name is none of ours.
+    # A server without the name is refused.
     nginx.allowed = ["upstream SSL certificate does not match"]
     backend.reload(backends("mcp"))
     assert (await send(port, path="/mcp")).status == 502
@@ -266,7 +266,7 @@ async def test_a_flood_of_sessions_stops_nobody_at_work(nginx, report):
         assert opened == statuses.count(200) + 1
         assert {(response.status, response.sticky) for response in at_work} == {(200, "HIT")}
 
-        # An id of one's own invention is no way around.
+        # An invented id does not bypass the limit.
         reached = sum(replica.requests for replica in three)
         invented = [await send(port, b"invented-%d" % number, path="/mcp") for number in range(50)]
         assert {response.status for response in invented} == {404}
@@ -340,7 +340,7 @@ async def test_a_session_belongs_to_the_subject_of_a_token(nginx):
             assert (forged.status, forged.text("www-authenticate")) == (401, CHALLENGE)
             pretended = await send(port, first.id, path="/mcp", headers=[("X-Subject", "alice")])
             assert pretended.status == 401
-            # Who has no token yet may ask how to get one.
+            # A client without a token may ask how to get one.
             assert (await send(port, path="/.well-known/oauth-protected-resource")).status == 200
 
 
@@ -428,7 +428,7 @@ async def test_what_a_firewall_blocks_is_no_session(nginx, rules):
         assert (await post(attack % injection, first.id)).status == (403 if rules == "crs" else 200)
         assert (await post(harmless, first.id)).replica == first.replica
 
-        # Streams pass as they come, and the session's end does.
+        # Streams are not buffered, and the end of the session passes.
         events = await stream(port, first.id, path="/mcp", headers=headers)
         for replica in three:
             replica.tell()

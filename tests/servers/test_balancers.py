@@ -19,7 +19,7 @@ BALANCERS = {
     "random_two": "random two least_conn;",
 }
 
-# The balancers that hash see another client, or another key, with every request.
+# For the hashing balancers each request has another client address or key.
 REAL_IP = "set_real_ip_from 127.0.0.1; real_ip_header X-Forwarded-For;"
 
 
@@ -76,7 +76,7 @@ async def test_upstream_named_by_a_variable(nginx):
 async def test_connections_are_given_back(nginx, report):
     (port,) = free_ports(1)
     async with replicas(2) as servers:
-        # Ten clients at once, each a step ahead of nginx; connections that stayed counted would use the room up.
+        # Ten clients at once, each slightly ahead of nginx. Connections that stay counted would reach the limit.
         nginx.start(
             upstream("mcp", servers, f"{LEARN} unavailable=reject;", "max_conns=31") + listen(port, "mcp"), workers=2
         )

@@ -33,7 +33,7 @@ async def test_session_of_a_backup_server_stays_there(nginx, policy):
         assert (first.replica, first.sticky) == (backup.name, "NEW")
         await primary.start()
         await asyncio.sleep(2.2)
-        # nginx notes that the server is back when it is done with an answer, which its client may be before.
+        # nginx records the success after the response. The client may have read it by then.
         await send(port, patient=True)
         fresh = [await send(port) for _ in range(5)]
         kept = [await send(port, first.id) for _ in range(5)]
@@ -105,7 +105,7 @@ async def test_subrequests(nginx):
     assert tally.misrouted == 0
 
 
-# Names that resolve to other addresses with time
+# Names whose addresses change
 
 
 @pytest.mark.skipif(version(BINARY) < (1, 27, 3), reason="resolve needs nginx 1.27.3")
@@ -132,7 +132,7 @@ async def test_resolved_addresses_change(nginx, report):
             firsts = [await send(port) for _ in range(60)]
             assert {first.replica for first in firsts} == {"amber", "birch", "cedar"}
             tally = Tally(sessions=len(firsts))
-            # Reordered; one gone and one new; the one back.
+            # Other order; one address replaced; the first address back.
             for addresses in ([2, 0, 1], [3, 1, 2], [0, 1, 2]):
                 await dns.tell(hosts[n] for n in addresses)
                 for first in firsts:
@@ -222,7 +222,7 @@ def test_servers_of_all_upstreams_of_a_zone_count_once(nginx):
             for name, zone, servers in (("u", "zone=sessions", first), ("v", "zone=sessions:32k", second))
         )
 
-    # Backup servers get sessions, too; servers of another zone, or of none, do not count.
+    # Backup servers count as well. Servers of another zone, or of no zone, do not.
     backup = [*second[:8], *(f"{address} backup" for address in second[8:])]
     others = "".join(f"server {address};" for address in hosts(100, port, 100))
     nginx.configure(two(first, backup) + f"upstream w {{ {others} }}")

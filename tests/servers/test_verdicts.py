@@ -20,7 +20,7 @@ from harness.tls import Authority
 
 LONG = bool(os.environ.get("STICKY_LONG"))
 
-# What nginx says of a call that failed.
+# nginx's log lines about a failed call.
 TIMED_OUT = r"upstream timed out"
 DISABLED = r"upstream server temporarily disabled"
 ALL_DISABLED = r"no live upstreams"
@@ -337,7 +337,7 @@ async def test_a_handshake_that_fails_takes_no_other_session_away(nginx, bad):
     Authority(nginx.home, "stranger")
     authority.issue("server", "server.test")
     path = "/wrong-ca" if bad == "wrong-ca" else f"http://{bad}.bad/named"
-    # A request without a session meets round robin's own rules: it disables all three.
+    # Round robin's own rules apply to a request without a session: it disables all three servers.
     nginx.allowed += [r"SSL|handshak", TIMED_OUT, DISABLED, ALL_DISABLED, r"Connection reset by peer"]
     port, *ports = free_ports(7)
     servers = [Replica(name) for name in ("amber", "birch", "cedar")]
@@ -351,7 +351,7 @@ async def test_a_handshake_that_fails_takes_no_other_session_away(nginx, bad):
         others = [id for replica in servers[1:] for id in seated[replica.name]]
         spoilt, untouched = [], []
         for _ in range(4):
-            # Of a session of the first server, and of none.
+            # With a session of the first server, and without a session.
             spoilt += await asyncio.gather(ask(port, bad_id, path=path), ask(port, b"", path=path))
             untouched += await ask_all(port, ids + others)
         states = [(await state(port, replica))["state"] for replica in servers]
@@ -360,7 +360,7 @@ async def test_a_handshake_that_fails_takes_no_other_session_away(nginx, bad):
     assert states == ["up"] * 3
 
 
-# What this machine has run out of
+# Resources of the machine that are exhausted
 
 
 async def test_exhausted_local_ports_take_no_session_away(nginx):

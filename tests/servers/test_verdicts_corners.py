@@ -64,7 +64,7 @@ async def test_another_worker_goes_on_when_the_one_that_makes_the_attempts_is_ki
             took.append(time.monotonic() - back)
             assert told(await ask_all(port, ids)) == {HIT}
     report(f"back after {', '.join(f'{t:.1f}' for t in took)} s")
-    # Three intervals of a second, one until the next turn, and a loaded machine.
+    # Three intervals of one second, one more until the next timer, and time for a busy machine.
     assert max(took) < 6
 
 

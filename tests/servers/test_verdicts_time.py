@@ -43,7 +43,7 @@ def start(nginx: Nginx, port: int, servers: list[Replica], workers: int = 2) -> 
     nginx.start(conf + listen(port, "mcp", timeouts + location() + patient), workers=workers)
 
 
-# What befalls a server for a while.
+# A temporary fault of a server.
 
 
 async def refuses(replica: Replica, time: float) -> None:
@@ -100,14 +100,14 @@ async def test_blips_end_no_session(nginx, report):
         async with traffic(port, ids, pause=4) as requests:
             end = time.monotonic() + lasts
             await asyncio.gather(*(blips(replica, end, seed + n, longest) for n, replica in enumerate(servers)))
-            # One that a silent blip has made slow is until it answers.
+            # A server that is slow after a silent blip stays slow until it answers.
             await until(lambda: all_are_up(port))
-        # All at once, of servers that may be busy.
+        # All at once, and the servers may be busy.
         after = await ask_all(port, ids, path="/patient")
     statuses = [answer.status for answer in requests.answers]
     report(f"seed {seed}: {len(longest)} blips of up to {max(longest):.1f} s, {len(statuses)} requests")
     report({status: statuses.count(status) for status in set(statuses)})
-    # On a machine that is too busy to end a blip in time there is nothing to see.
+    # If the machine is too busy to end a blip in time, the test proves nothing.
     if max(longest) < 0.97 * GONE_AFTER:
         assert 404 not in statuses
         assert {(answer.status, answer.sticky) for answer in after} == {HIT}
@@ -146,7 +146,7 @@ async def test_a_server_that_dies_is_found_gone_in_time(nginx, report):
     report(f"gone {took:.2f} s after the first failure, gone_after={GONE_AFTER}s")
     assert first.status == 503
     assert took > GONE_AFTER - TICK
-    # A machine that stalls for a quarter of gone_after makes the span begin anew.
+    # If the machine stalls for a quarter of gone_after, the module restarts the period.
     if longest_stall < ATTEMPT:
         assert took < GONE_AFTER + 2 * ATTEMPT + TICK + longest_stall
     assert {(answer.status, answer.sticky) for answer in ended} == {(404, "GONE")}

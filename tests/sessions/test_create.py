@@ -10,7 +10,7 @@ from harness.servers.replica import replicas
 MAP = "map $upstream_http_mcp_session_id $learned { default $upstream_http_mcp_session_id; }"
 COOKIE_MAP = "map $upstream_cookie_sid $learned { default $upstream_cookie_sid; }"
 
-# create, what defines it, whether the id travels in a cookie
+# create, its definition, whether a cookie carries the id
 PLACES = {
     "sent": ("$sent_http_mcp_session_id", "", False),
     "upstream": ("$upstream_http_mcp_session_id", "", False),

@@ -21,9 +21,9 @@ LARGE = """
     proxy_busy_buffers_size 64k;
 """
 
-# RFC 9110: what a field value may hold, between its first and last character.
+# RFC 9110: the characters allowed inside a field value.
 FIELD_VALUE = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
-# nginx lets these through as well.
+# nginx accepts these as well.
 CONTROL = bytes(set(range(1, 0x20)) - {0x09, 0x0A, 0x0D}) + b"\x7f"
 
 
@@ -88,9 +88,9 @@ async def test_no_trace_in_shared_memory_and_logs(nginx, report):
         rejected = [(await send(port, id, headers=user)).status for id in ids].count(503)
 
         zones = [region for pid in nginx.workers for region in shared_memory(pid)]
-        # The search finds what is there: nginx's own zone of the upstream names its servers.
+        # Proof that the search works: nginx's zone of the upstream contains the servers' names.
         assert any(servers[1].address.encode() in zone for zone in zones)
-        # Any 12 bytes of an id would be a trace.
+        # Any 12 bytes of an id count as a trace of it.
         pieces = [id[at : at + 12] for id in ids for at in (0, len(id) // 2, len(id) - 12)]
         pieces.append(user[0][1].encode()[-12:])
         traces = sum(piece in zone for zone in zones for piece in pieces)
@@ -126,6 +126,6 @@ async def test_full_zone_is_said_once(nginx, report):
     report(f"5,500 sessions through 32k: {len(lines)} lines: {lines[0].split('] ', 1)[1]}")
     assert follow_up.sticky == "HIT"
     assert all("[notice]" in line for line in lines)
-    # Once a minute, however long that took.
+    # Once a minute.
     times = [time.mktime(time.strptime(line[:19], "%Y/%m/%d %H:%M:%S")) for line in lines]
     assert all(later - earlier >= 59 for earlier, later in pairwise(times))

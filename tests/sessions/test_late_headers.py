@@ -16,7 +16,7 @@ FORMS = {
     " bind=$http_x_user unknown=reject;",
 }
 
-# How the user of a token gets into the header: by a module, from the query here.
+# The user of a token reaches the header through a module; here it comes from the query.
 PLACES = {"precontent": "late_header X-User $arg_user;", "body": "late_header X-User $arg_user body;"}
 
 
@@ -40,7 +40,7 @@ async def nobody_gets_the_session_of_another(ask) -> None:
             assert (own.status, own.sticky, own.replica) == (200, "HIT", replica)
             claimed = await ask("mallory", id=f"of-{user}", claims=user)
             assert (claimed.status, claimed.sticky) == (404, "UNKNOWN")
-            # What a client sends there counts for nothing.
+            # A value from the client is ignored.
             own = await ask(user, id=f"of-{user}", claims="mallory")
             assert (own.status, own.sticky, own.replica) == (200, "HIT", replica)
 
@@ -96,7 +96,7 @@ async def test_a_mirror_changes_the_headers_that_it_shares(nginx, form):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"POST /?user={user}&new={new} HTTP/1.1\r\n{fields}\r\n".encode())
         mirrored += 1
-        # The body comes when the mirror has had its turn.
+        # The body is sent after the mirror subrequest.
         await until(lambda: len([line for line in nginx.errors() if "mirrored" in line]) == mirrored)
         writer.write(b"{}")
         try:

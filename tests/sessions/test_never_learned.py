@@ -23,7 +23,7 @@ async def test_cache_hit(nginx):
             "proxy_cache_path cache keys_zone=c:1m;"
             + upstream("mcp", servers, LEARN_SENT)
             + upstream("plain", servers, "")
-            # Filled through an upstream that learns nothing, read through one that would.
+            # The cache is filled through an upstream that does not learn, and read through one that does.
             + listen(plain, "plain", cache)
             + listen(port, "mcp", cache)
         )

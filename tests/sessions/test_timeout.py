@@ -29,7 +29,7 @@ async def test_stream_keeps_its_session_and_idleness_ends_it(nginx, report):
         opened = await stream(port, first.id)
         await asyncio.sleep(2 * TIMEOUT)
         opened.close()
-        # The other one ends later.
+        # The other stream ends later.
         await until(lambda: sum(len(replica.streams) for replica in servers) <= 1)
         return (await send(port, first.id)).sticky
 

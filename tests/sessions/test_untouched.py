@@ -11,12 +11,12 @@ from harness.servers.replica import replicas
 pytestmark = needs_callgrind
 
 REQUESTS = 20
-# The variables are ours.
+# The variables are of this module.
 OURS = r"^ *add_header X-Sticky .*$|\"\$upstream_sticky_status\""
 
 
 async def instructions_of_ours(nginx, http: str, port: int) -> int:
-    """What the module's object has executed while requests were answered."""
+    """The instructions of the module's object during the requests."""
 
     async def requests() -> None:
         assert {(await send(port)).status for _ in range(REQUESTS)} == {200}

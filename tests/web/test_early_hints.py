@@ -27,7 +27,7 @@ async def servers(count: int):
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         port = writer.get_extra_info("sockname")[1]
         path = (await reader.readuntil(b"\r\n\r\n")).split()[1]
-        # nginx takes two in one piece for the response itself.
+        # nginx sends the response in two parts.
         for _ in range(2 if path == b"/twice" else 1):
             writer.write(HINTS)
             await asyncio.sleep(0.05)
@@ -87,7 +87,7 @@ async def test_the_cookie_is_there(nginx, pass_on):
             for sent in ("", f"srv={id_of(a)}"):
                 status, headers, got = await ask(port, path, sent)
                 assert status == 200
-                # Where nginx's own page replaces the server's, only ours is left.
+                # When nginx replaces the server's page by its own, only our cookie is left.
                 assert sorted(got) == sorted([*cookies, f"srv={id_of(server)}".encode()]), path
                 if cookies:
                     assert headers["x-server"] == str(server).encode()

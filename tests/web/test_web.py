@@ -14,7 +14,7 @@ from harness.tls import Authority
 LEARN = "create=$upstream_cookie_sid lookup=$cookie_sid"
 DOWN = r"connect\(\) failed \(111|reset by peer|temporarily disabled|no live upstreams|is (unreachable|gone): "
 
-# All that makes a session stick, by what the browser gets.
+# Each method of affinity, and the cookie that the browser gets.
 DIRECTIVES = {
     "sticky_learn": f"sticky_learn zone=s:1m {LEARN};",
     "learn": f"sticky learn zone=s:1m {LEARN};",
@@ -56,7 +56,7 @@ async def at_home(browsers: list[tuple[Browser, str]]) -> int:
     return sum(answer.replica == home and answer.known for answer, home in answers)
 
 
-# A backup that stands in
+# A backup server answers
 
 
 async def test_20_of_20_sessions_come_home_from_a_maintenance_page(nginx, report):
@@ -120,7 +120,7 @@ async def test_a_login_made_at_the_backup_stays_there(nginx):
         old = (await visit(port, 1))[0][0]
         a.stop()
         fresh = (await visit(port, 1))[0]
-        # The backup does not know the id, and gives another one.
+        # The backup server does not know the id and issues another one.
         moved = (old, (await old.get()).replica)
         await a.start()
 
@@ -143,7 +143,7 @@ async def test_12_of_12_sessions_outlive_a_full_server(nginx, report):
         browsers = [(browser, home) for browser, home in await visit(port, 24) if home == "a"]
         elsewhere = 0
         for browser, _ in browsers:
-            # A browser that the server of a login form gives another cookie would be logged out by that.
+            # Another cookie from the server of the login form would log the browser out.
             lines = "Cookie: sid=" + browser.jar["sid"]
             answers = await asyncio.gather(*(browser.get("/slow", lines, cookies=False) for _ in range(6)))
             elsewhere += sum(answer.replica == "b" for answer in answers)
@@ -307,7 +307,7 @@ async def test_60_of_60_sessions_regenerated_in_the_answer_that_began_them(nginx
     assert right == 60
 
 
-# An id that its client made
+# An id made by the client
 
 
 async def test_30_first_requests_at_once_are_balanced_and_the_first_answer_binds(nginx, report):

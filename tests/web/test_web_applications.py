@@ -25,7 +25,7 @@ JUPYTER = ROOT / "build" / "venv-jupyter" / "bin" / "python"
 GRADIO = ROOT / "build" / "venv-gradio" / "bin" / "python"
 NAMES = ["amber", "birch", "cedar"]
 
-# What an application does when it begins takes its time on a busy machine.
+# An application starts slowly on a busy machine.
 START = 3 * PATIENCE
 
 
@@ -87,7 +87,7 @@ async def answers(port: int, path: str) -> None:
 
 
 async def told(process: asyncio.subprocess.Process) -> list:
-    """What a client has to say when it is asked."""
+    """Asks a client for its results."""
     process.stdin.write(b"\n")
     async with asyncio.timeout(START):
         return json.loads(await process.stdout.readline())
@@ -189,7 +189,7 @@ async def test_gradio(nginx, tmp_path, report):
             said = await told(people)
     report(f"{sum(len(seen) for seen, _ in said)} events of 6 people")
     assert [errors for _, errors in said] == [[]] * 6
-    # Each has stayed at one server, where its session has counted.
+    # Each client stayed on one server. Its session has counted the calls.
     for seen, _ in said:
         name = seen[0].split()[0]
         assert seen == [f"{name} {count}" for count in range(1, 7)]

@@ -86,7 +86,7 @@ async def test_reloads_under_traffic(nginx, report):
         nginx.start(upstream("mcp", servers, f"{LEARN};") + listen(port, "mcp"))
         async with Traffic(port).flowing() as traffic:
             for number in range(TIMES):
-                # Streams of every generation stay open, so that each keeps its old workers.
+                # Streams of each generation stay open, so its old workers stay.
                 for first in traffic.firsts[4 * number : 4 * number + 4]:
                     await traffic.open_stream(first)
                 await asyncio.to_thread(nginx.reload)
@@ -138,7 +138,7 @@ async def test_old_worker_learns_and_new_one_knows(nginx, report, size):
     (port,) = free_ports(1)
     async with replicas(2) as servers:
         nginx.start(upstream("mcp", servers, f"{LEARN};") + listen(port, "mcp"))
-        # Their answers, and with them the new sessions' ids, come only when the replicas are told.
+        # The replicas answer, with the ids of the new sessions, only when the test tells them to.
         waiting = [asyncio.ensure_future(send(port, headers=[("X-Wait", "1")])) for _ in range(10)]
         await until(lambda: sum(len(replica.waiting) for replica in servers) == len(waiting))
         await asyncio.to_thread(
@@ -197,7 +197,7 @@ async def test_session_ended_by_an_old_worker_is_unknown_to_new_ones(nginx, repo
 
         nginx.start(conf("1m"))
         await crowd(40, CLIENTS, begin)
-        # The old workers get the answers, and with them the sessions' ends, when the replicas are told.
+        # The replicas answer the old workers, and end the sessions, when the test tells them to.
         ends = [
             asyncio.ensure_future(send(port, first.id, method="DELETE", headers=[("X-Wait", "1")]))
             for first in firsts[:20]
@@ -210,7 +210,7 @@ async def test_session_ended_by_an_old_worker_is_unknown_to_new_ones(nginx, repo
         ended = await asyncio.gather(*ends)
         assert {(end.status, end.sticky) for end in ended} == {(200, "HIT")}
         assert new_workers.isdisjoint(end.worker for end in ended)
-        # Of half of them nobody asks.
+        # Half of the sessions are not used.
         after = [await send(port, first.id) for first in firsts[10:]]
         assert new_workers.issuperset(response.worker for response in after)
         await until(lambda: report_of(nginx)["zones"]["sessions"]["live"] == 20)
@@ -231,7 +231,7 @@ async def test_session_moved_by_an_old_worker_has_moved_for_new_ones(nginx, repo
 
         nginx.start(conf("1m"))
         firsts = [await send(port, headers=[("X-Id", id)], patient=True) for id in ids]
-        # The other server's turn: it issues the same ids once more, when it is told.
+        # The other server issues the same ids again when the test tells it to.
         await send(port)
         later = []
         for id in ids:

@@ -89,9 +89,9 @@ async def test_no_mapping_of_a_large_zone_is_left_behind(nginx, report):
             nginx.reload(site.http(megabytes))
             counts.append(len(large_mappings(master)))
         report(f"mappings in the master after each reload: {counts}")
-        # One of nginx's and one of ours.
+        # One of nginx and one of this module.
         assert counts[:3] == [2, 2, 2]
-        # The former memories that are kept in sight are few.
+        # Only a few earlier memories stay mapped.
         assert counts[-1] == counts[-2] == counts[-3] <= 2 + 4
 
 
@@ -125,7 +125,7 @@ async def test_memory_is_taken_when_it_is_used(nginx, report):
             nginx.stop()
     report(", ".join(f"{what} with {megabytes}m: {peak >> 20} MB" for (what, megabytes), peak in peaks.items()))
     for what in ("nginx -t", "start"):
-        # nginx's own notes are 24 bytes for each page.
+        # nginx keeps 24 bytes for each page.
         assert peaks[what, 1024] - peaks[what, 1] < 16 * MEGABYTE
 
 

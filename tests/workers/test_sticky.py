@@ -67,7 +67,7 @@ async def test_learned_sessions_outlive_a_reload(nginx, header):
         configuration = upstream("app", servers, f"{PLUS} zone=sessions:1m {header};") + listen(port, "app")
         nginx.start(configuration)
         firsts = [await send(port) for _ in range(30)]
-        # In another order, with another size, and one that drains.
+        # In another order, with another size, and with one server draining.
         reordered = upstream("app", servers[::-1], f"{PLUS} zone=sessions:2m {header};") + listen(port, "app")
         reordered = reordered.replace(f"{servers[0].address} ;", f"{servers[0].address} drain;")
         assert "drain" in reordered

@@ -16,7 +16,7 @@ our @EXPORT = qw(wait_until workers_of_nginx);
 # Set while requests of this block are still to be sent.
 our $more_to_come;
 
-# Told to leave by the reload before this block begins.
+# Told to exit by the reload before this block.
 our @workers_before;
 
 # `nginx -V` says the same each time.
@@ -37,7 +37,7 @@ BEGIN {
 
 require Test::Nginx::Util;
 
-# Whether it came true, within half a minute.
+# Waits for a condition, up to half a minute. True if it holds.
 sub wait_until(&) {
     my $is_true = shift;
     my $deadline = Time::HiRes::time() + 30;
@@ -60,7 +60,7 @@ sub master_of_nginx {
     return (<$file> // '') =~ /^(\d+)$/ ? $1 : ();
 }
 
-# The processes of nginx that are not told to leave yet.
+# The processes of nginx that have not been told to exit.
 sub workers_of_nginx {
     my ($master) = master_of_nginx() or return ();
     open my $file, '<', "/proc/$master/task/$master/children" or return ();

@@ -1,1 +1,1 @@
-"""What speaks to nginx."""
+"""Clients of nginx."""

@@ -22,13 +22,13 @@ SETTLING = 20
 
 
 def check(kind: str, document: Any) -> None:
-    """Holds a document to a definition of the schema."""
+    """Validates a document against a definition of the schema."""
     schema = {**SCHEMA, "$ref": f"#/$defs/{kind}"}
     Draft202012Validator(schema, format_checker=FormatChecker()).validate(document)
 
 
 def last_report(nginx: Nginx) -> Any:
-    """What an nginx that is left alone says of itself."""
+    """The report of an nginx without requests."""
     deadline = time.monotonic() + SETTLING
     while not holds(sessions_add_up, report := report_of(nginx)) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -36,7 +36,7 @@ def last_report(nginx: Nginx) -> Any:
 
 
 def report_of(nginx: Nginx) -> Any:
-    """What a running nginx says of itself, whatever its configuration."""
+    """The report of a running nginx, for any configuration."""
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(nginx.api)), timeout=PATIENCE) as client:
         return client.get("http://localhost/").json()
 
@@ -88,14 +88,14 @@ def holds(check: Callable[[Any], None], report: Any) -> bool:
 
 
 def adds_up(report: Any) -> None:
-    """Every session is somewhere, in each zone and on each server, and so is every hit."""
+    """In each zone the sums over the servers equal the numbers of the zone, for sessions and for hits."""
     sessions_add_up(report)
     for zone in report["zones"].values():
         assert zone["requests"]["hit"] == sum(server["hits"] for server in zone["servers"].values())
 
 
 def sessions_add_up(report: Any) -> None:
-    """As above, for sessions alone: a worker that is killed may have counted half of a hit."""
+    """The same for sessions only: a killed worker may have counted half of a hit."""
     for zone in report["zones"].values():
         assert zone["created"] == zone["live"] + zone["expired"] + zone["evicted"] + zone["forgotten"]
         for name in ("live", "created", "expired", "evicted", "forgotten"):

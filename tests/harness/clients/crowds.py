@@ -82,7 +82,7 @@ class Traffic:
                 raise done
 
     async def round(self) -> None:
-        """Until each session has had an answer to a request that began after now."""
+        """Waits until each session has an answer to a request sent after this call."""
         now, number = time.monotonic(), len(self._tasks)
         await until(lambda: len({answer.id for answer in self.since(now)}) >= number)
 

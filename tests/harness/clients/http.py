@@ -81,7 +81,7 @@ async def send(
         try:
             writer.write(_request(method, path, id, headers, body))
             response = parse((await reader.readuntil(b"\r\n\r\n"))[:-4])
-            # Goes on the moment the last byte is there, whatever nginx has still to do for this request.
+            # Returns with the last byte, even if nginx has not finished the request yet.
             length = response.headers.get("content-length")
             response.body = await (reader.read(-1) if length is None else reader.readexactly(int(length)))
             if patient:
@@ -106,7 +106,7 @@ class Stream:
             return await self._reader.readuntil(b"\n\n")
 
     async def end(self, timeout: float = PATIENCE) -> bytes:
-        """What is left of it, once the server has ended it."""
+        """The rest of the response, when the server has ended it."""
         async with asyncio.timeout(timeout):
             return await self._reader.read(-1)
 
@@ -143,7 +143,7 @@ async def stream(
 
 @dataclass
 class Tally:
-    """What became of the follow-up requests of many sessions."""
+    """The results of the later requests of many sessions."""
 
     sessions: int = 0
     requests: int = 0
@@ -176,7 +176,7 @@ class Tally:
 
 
 async def crowd(jobs: int, clients: int, job: Callable[[int], Awaitable[None]]) -> None:
-    """So many jobs, done by so many clients at once."""
+    """Runs a number of jobs with a number of concurrent clients."""
     numbers = iter(range(jobs))
 
     async def client() -> None:

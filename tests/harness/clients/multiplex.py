@@ -64,7 +64,7 @@ class Exchange:
                 self._news.clear()
                 await self._news.wait()
 
-    # What the client has to tell.
+    # The output of the client.
 
     def got_head(self, fields: Fields) -> None:
         headers = {name.decode(): value for name, value in fields}
@@ -239,7 +239,7 @@ async def http2(port: int, authority: Path) -> AsyncIterator[Client]:
 async def http3(port: int, authority: Path) -> AsyncIterator[Client]:
     configuration = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=HOST)
     configuration.load_verify_locations(str(authority))
-    # Not aioquic's own connect(), which binds every address of this machine.
+    # Not aioquic's connect(): it binds all addresses of the machine.
     transport, client = await asyncio.get_running_loop().create_datagram_endpoint(
         lambda: Http3(QuicConnection(configuration=configuration)), local_addr=("127.0.0.1", 0)
     )

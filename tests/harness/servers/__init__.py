@@ -1,1 +1,1 @@
-"""What stands behind nginx."""
+"""Servers behind nginx."""

@@ -32,7 +32,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 # handshake_failure, fatal
 ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
 
-# What becomes of a handshake by the name that the client asks for: alert.bad, close.bad, reset.bad, stall.bad.
+# The server name of the client selects the fault: alert.bad, close.bad, reset.bad, stall.bad.
 FAULTS = ["alert", "close", "reset", "stall"]
 
 

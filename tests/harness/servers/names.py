@@ -44,12 +44,12 @@ class Names(asyncio.DatagramProtocol):
         return f"resolver 127.0.0.1:{port} valid=1s ipv6=off; resolver_timeout 1s;"
 
     async def until_heard(self, workers: int = 1) -> None:
-        """When nginx asks once more, it has done what the answer before says."""
+        """Waits for nginx's next query: by then it has applied the answer before."""
         asked = self.asked
         await until(lambda: self.asked >= asked + workers + 1)
 
     async def tell(self, addresses: Iterable[str] = (), code: int = NO_ERROR) -> None:
-        """Answers so from now on; back when nginx has heard it."""
+        """Changes the answer. Returns when nginx has applied it."""
         self.addresses, self.code = list(addresses), code
         await self.until_heard()
 

@@ -81,7 +81,7 @@ async def replicas(count: int = 3, *, cookie: bool = False) -> AsyncIterator[lis
         for replica in made:
             await replica.start()
         yield made
-        # nginx, too, is to know that their clients have left: else it reports what becomes of them now.
+        # Wait until nginx has noticed that the clients have left. Otherwise it logs errors for them.
         await until(lambda: not any(replica.streams or replica.waiting for replica in made))
     finally:
         for replica in made:

@@ -42,10 +42,10 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _subject(authorization: str) -> str | None:
-    """Whose token it is, if it is one of ours."""
+    """The user of a valid token."""
     scheme, _, text = authorization.partition(" ")
     try:
-        # `exp` is there to tell a renewed token from the one before.
+        # `exp` makes a renewed token differ from the token before.
         return jwt.decode(text, SECRET, ["HS256"], {"verify_exp": False})["sub"] if scheme == "Bearer" else None
     except jwt.InvalidTokenError:
         return None

@@ -20,7 +20,7 @@ except ImportError:  # 1.x
     import httpx
 
 STEPS = 5
-# Seconds for an answer, and for a whole session.
+# In seconds: for one answer, and for a whole session.
 ANSWER, PATIENCE = 60, 300
 
 kind, url, clients = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -50,7 +50,7 @@ class Life:
         self.announced = asyncio.Event()
 
     def http(self, **arguments) -> httpx.AsyncClient:
-        # A connection for every request: each may meet another worker.
+        # One connection per request, so each request may reach another worker.
         limits = httpx.Limits(max_keepalive_connections=0)
         return httpx.AsyncClient(limits=limits, event_hooks={"request": [self.watch]}, **{"timeout": ANSWER} | arguments)
 
@@ -102,7 +102,7 @@ class Life:
         async with self.http() as http:
             async with streamable_http_client(url, http_client=http) as (read, write, *_):
                 transcript = await self.live(read, write)
-            # Leaving has ended the session with DELETE.
+            # The client has ended the session with DELETE.
             head = {"mcp-session-id": self.id, "accept": "application/json, text/event-stream"}
             after = await http.post(url, headers=head, json={"jsonrpc": "2.0", "id": 1, "method": "ping"})
         return [*transcript, {"resumed": self.resumed, "progress": self.progress, "after DELETE": after.status_code}]

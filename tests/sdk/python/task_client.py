@@ -58,7 +58,7 @@ async def client() -> None:
                     lost[request.method] += 1
                     continue
                 assert state.replica == task.replica
-                # Another status: a poll before this one has not come through.
+                # Another status means that an earlier poll has failed.
                 (done if state.status == status else lost)[request.method] += 1
 
 
