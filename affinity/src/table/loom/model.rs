@@ -7,7 +7,7 @@ use crate::table::memory::entry::{Entry, Meta};
 use crate::table::memory::journal::{Action, Change, Journal, Memory};
 use crate::table::memory::summary::Summary;
 use crate::table::sync::{pause, AtomicU32, AtomicU64, Ordering};
-use crate::time::{Span, Tick};
+use crate::time::Tick;
 
 pub(super) const KEY: u64 = 0x1111;
 pub(super) const OTHER: u64 = 0x2222;
