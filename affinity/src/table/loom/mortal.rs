@@ -52,6 +52,15 @@ macro_rules! mortal {
             }
 
             #[allow(dead_code)]
+            pub(crate) fn swap(&self, value: $value, ordering: Ordering) -> $value {
+                if alive() {
+                    self.0.swap(value, ordering)
+                } else {
+                    self.0.load(Ordering::Acquire)
+                }
+            }
+
+            #[allow(dead_code)]
             pub(crate) fn compare_exchange(
                 &self,
                 current: $value,
