@@ -585,8 +585,8 @@ fn a_region_without_a_table_is_refused() {
     assert_eq!(attach(mapping.len), Err(Error::NotATable));
     assert_eq!(attach(100), Err(Error::TooSmall));
     assert_eq!(Error::TooSmall.to_string(), "too small for a session table");
-    // SAFETY: the mapping is that long and outlives the tables. It is zero where a table is created.
     let create = |skip: usize, len| {
+        // SAFETY: the mapping is that long and outlives the tables. It is zero where a table is created.
         unsafe { Table::create(mapping.start.add(skip), len, SECRET) }.map(|_| ())
     };
     assert_eq!(create(0, Table::MIN_SIZE - 1), Err(Error::TooSmall));
