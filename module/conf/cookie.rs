@@ -2,8 +2,9 @@
 //! nginx's own variables have only the first cookie of a name.
 
 use affinity::cookies::Few;
-use nginx_sys::{ngx_http_get_variable_index, ngx_int_t, ngx_str_t};
+use nginx_sys::ngx_int_t;
 
+use super::words::only_variable;
 use crate::nginx;
 use crate::nginx::conf::Conf;
 use crate::nginx::headers::Headers;
@@ -30,21 +31,11 @@ const SIDES: [(&[u8], Side); 2] =
 impl Cookie {
     /// `$cookie_NAME`, `${cookie_NAME}`, `$upstream_cookie_NAME`.
     pub fn parse(cf: &mut Conf<'_>, text: &[u8]) -> Option<Cookie> {
-        let variable = text.strip_prefix(b"$")?;
-        let variable = match variable.strip_prefix(b"{") {
-            Some(braced) => braced.strip_suffix(b"}")?,
-            None => variable,
-        };
-        let mut variable = variable.to_ascii_lowercase();
-        if !variable.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return None;
-        }
+        let variable = only_variable(text)?;
         let (prefix, side) = SIDES.iter().find(|(prefix, _)| variable.starts_with(prefix))?;
         let name = variable.strip_prefix(*prefix)?.to_vec();
-        let mut full = ngx_str_t { len: variable.len(), data: variable.as_mut_ptr() };
-        // SAFETY: the configuration is being read; nginx copies the name.
-        let index = unsafe { ngx_http_get_variable_index(cf.raw(), &mut full) };
-        (index >= 0 && !name.is_empty()).then_some(Cookie { side: *side, name, index })
+        let index = cf.variable(&variable).ok()?;
+        (!name.is_empty()).then_some(Cookie { side: *side, name, index })
     }
 
     /// The cookies of this name in a request; `None` if the value is an upstream's.

@@ -1,8 +1,9 @@
 //! A value that is one header and nothing else, read from nginx's list of headers.
 
 use affinity::mcp::trim;
-use nginx_sys::{ngx_hash_key, ngx_http_get_variable_index, ngx_int_t, ngx_str_t, ngx_uint_t};
+use nginx_sys::{ngx_hash_key, ngx_int_t, ngx_uint_t};
 
+use super::words::only_variable;
 use crate::nginx;
 use crate::nginx::conf::Conf;
 use crate::nginx::request::Request;
@@ -39,15 +40,7 @@ pub(super) const LISTS: [(&[u8], List); 3] = [
 impl Header {
     /// `$http_NAME` or `${http_NAME}`, and so on.
     pub(super) fn parse(cf: &mut Conf<'_>, text: &[u8]) -> Option<Header> {
-        let variable = text.strip_prefix(b"$")?;
-        let variable = match variable.strip_prefix(b"{") {
-            Some(braced) => braced.strip_suffix(b"}")?,
-            None => variable,
-        };
-        let mut variable = variable.to_ascii_lowercase();
-        if !variable.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            return None;
-        }
+        let variable = only_variable(text)?;
         let (prefix, list) = LISTS.iter().find(|(prefix, _)| variable.starts_with(prefix))?;
         let mut name = variable[prefix.len()..].to_vec();
         name.iter_mut().filter(|byte| **byte == b'_').for_each(|byte| *byte = b'-');
@@ -55,10 +48,8 @@ impl Header {
         let first = *name.first()? | mask;
         // SAFETY: nginx reads `len` bytes of the name.
         let hash = unsafe { ngx_hash_key(name.as_mut_ptr(), name.len()) };
-        let mut full = ngx_str_t { len: variable.len(), data: variable.as_mut_ptr() };
-        // SAFETY: the configuration is being read; nginx copies the name.
-        let index = unsafe { ngx_http_get_variable_index(cf.raw(), &mut full) };
-        (index >= 0).then_some(Header { list: *list, name, first, mask, hash, index })
+        let index = cf.variable(&variable).ok()?;
+        Some(Header { list: *list, name, first, mask, hash, index })
     }
 
     /// The value of the header's first line that is not empty; empty without one. A response's value is

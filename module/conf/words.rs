@@ -9,6 +9,17 @@ use crate::nginx::conf::{fail, Conf, Logged, Word};
 /// table's clock.
 pub const MAX_TIME: u64 = 4 * 365 * 24 * 3600 * 1000;
 
+/// The name, in lower case, of the variable that a text is: `$NAME` or `${NAME}` and nothing else.
+pub(super) fn only_variable(text: &[u8]) -> Option<Vec<u8>> {
+    let name = text.strip_prefix(b"$")?;
+    let name = match name.strip_prefix(b"{") {
+        Some(braced) => braced.strip_suffix(b"}")?,
+        None => name,
+    };
+    let is_name = name.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    is_name.then(|| name.to_ascii_lowercase())
+}
+
 /// Reads a parameter into its slot; a second one is an error.
 pub(super) fn once<T>(
     cf: &mut Conf<'_>,

@@ -5,9 +5,9 @@ use core::fmt;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_module, ngx_log_t, ngx_module_t, ngx_str_t, ngx_uint_t,
-    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, NGX_LOG_EMERG,
+    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_get_variable_index,
+    ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_int_t, ngx_log_t, ngx_module_t,
+    ngx_str_t, ngx_uint_t, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, NGX_LOG_EMERG,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
@@ -117,6 +117,16 @@ impl Conf<'_> {
     pub fn error(&mut self, message: fmt::Arguments<'_>) -> Logged {
         ngx::ngx_conf_log_error!(NGX_LOG_EMERG, self.0, "{message}");
         Logged
+    }
+
+    /// The index of a variable, whose name is without the `$`.
+    pub fn variable(&mut self, name: &[u8]) -> Result<ngx_int_t, Logged> {
+        let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
+        // SAFETY: the configuration is being read; nginx reads the name and copies it.
+        match unsafe { ngx_http_get_variable_index(self.raw(), &mut name) } {
+            index if index >= 0 => Ok(index),
+            _ => Err(Logged),
+        }
     }
 
     pub fn log(&self) -> *mut ngx_log_t {

@@ -4,10 +4,7 @@ use core::ffi::{c_char, c_void};
 
 use affinity::policy::Rules;
 use affinity::table::Span;
-use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_http_get_variable_index, ngx_int_t, ngx_parse_size,
-    ngx_parse_time, ngx_str_t, time_t,
-};
+use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_parse_time, time_t};
 
 use super::cookie::is_samesite;
 use crate::conf::method::{Cookie, Expires, Method};
@@ -79,7 +76,7 @@ fn read_cookie(cf: &mut Conf<'_>, words: &[Word]) -> Result<Method, Logged> {
         }
     }
     let flags = [(httponly, "; httponly"), (secure, "; secure")];
-    let lookup = variable(cf, &[b"cookie_", name.as_bytes()].concat())?;
+    let lookup = cf.variable(&[b"cookie_", name.as_bytes()].concat())?;
     Ok(Method {
         lookup: vec![lookup],
         cookie: Some(Cookie {
@@ -114,7 +111,7 @@ fn read_route(cf: &mut Conf<'_>, words: &[Word]) -> Result<Method, Logged> {
     let mut lookup = Vec::new();
     for word in words {
         match word.as_bytes() {
-            [b'$', name @ ..] if !name.is_empty() => lookup.push(variable(cf, name)?),
+            [b'$', name @ ..] if !name.is_empty() => lookup.push(cf.variable(name)?),
             _ => fail!(cf, "invalid variable name \"{word}\""),
         }
     }
@@ -212,14 +209,4 @@ fn once<T>(
     }
     *slot = Some(read(cf)?);
     Ok(())
-}
-
-/// The index of a variable.
-fn variable(cf: &mut Conf<'_>, name: &[u8]) -> Result<ngx_int_t, Logged> {
-    let mut name = ngx_str_t { len: name.len(), data: name.as_ptr().cast_mut() };
-    // SAFETY: the configuration is being read; nginx copies the name.
-    match unsafe { ngx_http_get_variable_index(cf.raw(), &mut name) } {
-        index if index >= 0 => Ok(index),
-        _ => Err(Logged),
-    }
 }
