@@ -147,6 +147,8 @@ fn the_target_of_an_endpoint_names_its_session_whatever_it_looks_like() {
         ("messages/5f0c1a2b", "/api/messages/5f0c1a2b"),
         ("./messages/5f0c1a2b", "/api/messages/5f0c1a2b"),
         ("../messages/5f0c1a2b", "/messages/5f0c1a2b"),
+        ("/../x:/../5f0c1a2b", "/5f0c1a2b"),
+        ("/x:/5f0c1a2b", "/x:/5f0c1a2b"),
         ("http://h:1/messages/5f0c1a2b?x", "/messages/5f0c1a2b?x"),
         ("/messages?sessionId=a&session_id=b", "/messages?sessionId=a&session_id=b"),
         ("/messages?sessionId=a&session_id=a&sessionid=", "a"),

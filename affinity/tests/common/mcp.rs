@@ -168,6 +168,11 @@ fn resolve(reference: &str, uri: &str) -> Result<Option<String>, ()> {
     if is_odd {
         return Ok(None);
     }
+    // The crate keeps `x:` before `..`, as if it were a drive; the standard does that for `file:` only.
+    let is_drive = |segment: &str| matches!(segment.as_bytes(), [b'a'..=b'z', b':']);
+    if rest.split(['/', '?', '#']).any(is_drive) {
+        return Err(());
+    }
     let base = Url::parse(&format!("http://nginx.test{uri}")).map_err(|_| ())?;
     let url = base.join(reference).map_err(|_| ())?;
     if !matches!(url.scheme(), "http" | "https") {
