@@ -32,15 +32,16 @@ fn main() {
     if (EARLY_HINTS..OWN_STICKY).contains(&version) {
         println!("cargo::rustc-cfg=nginx_early_hints");
     }
-    if version >= PEER_REFS {
-        println!("cargo::rustc-cfg=nginx_peer_refs");
-    }
 
     let known = env::var("DEP_NGINX_FEATURES_CHECK").unwrap_or_default();
     println!("cargo::rustc-check-cfg=cfg(ngx_feature, values({known}))");
     for feature in env::var("DEP_NGINX_FEATURES").unwrap_or_default().split(',') {
         if !feature.is_empty() {
             println!("cargo::rustc-cfg=ngx_feature=\"{feature}\"");
+        }
+        // nginx has these fields only with `ngx_http_upstream_zone_module`.
+        if feature == "http_upstream_zone" && version >= PEER_REFS {
+            println!("cargo::rustc-cfg=nginx_peer_refs");
         }
         // `set_session` and `save_session` of a peer: `NGX_SSL || NGX_COMPAT` in nginx's headers.
         if matches!(feature, "ssl" | "compat") {
