@@ -4,7 +4,7 @@
 mod model;
 
 use affinity::mcp::{
-    BodyFormat, Fault, Id, Learned, Lines, Progress, Reader, Request, Verb, Watch, MAX_ID,
+    BodyFormat, Fault, Id, Learned, Lines, Progress, Reader, RequestHead, Verb, Watch, MAX_ID,
     MAX_WATCHED,
 };
 use affinity::policy::{Announced, Rejection};
@@ -62,7 +62,7 @@ fn task_as(format: BodyFormat, body: &str) -> Option<(String, Option<u64>)> {
 }
 
 /// A request without anything.
-const REQUEST: Request<'static> = Request {
+const REQUEST: RequestHead<'static> = RequestHead {
     verb: Verb::Other,
     session: b"",
     lines: Lines::None,
@@ -74,12 +74,13 @@ const REQUEST: Request<'static> = Request {
 };
 
 fn query(query: &[u8]) -> Option<Vec<u8>> {
-    Request { query, ..REQUEST }.id(&mut Id::new()).map(|(_, id)| id.to_vec())
+    RequestHead { query, ..REQUEST }.id(&mut Id::new()).map(|(_, id)| id.to_vec())
 }
 
 /// The task that `Mcp-Name` names.
 fn name(field: &[u8]) -> Option<Vec<u8>> {
-    let request = Request { version: b"2026-07-28", method: b"tasks/get", name: field, ..REQUEST };
+    let request =
+        RequestHead { version: b"2026-07-28", method: b"tasks/get", name: field, ..REQUEST };
     request.id(&mut Id::new()).map(|(_, id)| id.to_vec())
 }
 
@@ -296,9 +297,9 @@ fn an_id_may_have_so_many_bytes_and_no_more() {
 #[test]
 fn what_a_scratch_has_held_before_does_not_matter() {
     let mut scratch = Id::new();
-    let stream = Request { query: b"sessionId=s1", ..REQUEST };
+    let stream = RequestHead { query: b"sessionId=s1", ..REQUEST };
     let name = b"=?base64?w6k=?=";
-    let task = Request { version: b"2026-07-28", method: b"tasks/get", name, ..REQUEST };
+    let task = RequestHead { version: b"2026-07-28", method: b"tasks/get", name, ..REQUEST };
     for _ in 0..2 {
         assert_eq!(stream.id(&mut scratch), Some((Kind::Sse, &b"s1"[..])));
         assert_eq!(task.id(&mut scratch), Some((Kind::Task, "é".as_bytes())));

@@ -578,20 +578,20 @@ fn threads_binding_the_same_keys_create_each_once() {
 
 #[test]
 fn a_region_without_a_table_is_refused() {
-    use affinity::table::Error;
+    use affinity::table::TableError;
     let mapping = Mapping::new(64 * 1024);
     // SAFETY: the mapping is that long and outlives the tables.
     let attach = |len| unsafe { Table::attach(mapping.start, len) }.map(|_| ());
-    assert_eq!(attach(mapping.len), Err(Error::NotATable));
-    assert_eq!(attach(100), Err(Error::TooSmall));
-    assert_eq!(Error::TooSmall.to_string(), "too small for a session table");
+    assert_eq!(attach(mapping.len), Err(TableError::NotATable));
+    assert_eq!(attach(100), Err(TableError::TooSmall));
+    assert_eq!(TableError::TooSmall.to_string(), "too small for a session table");
     let create = |skip: usize, len| {
         // SAFETY: the mapping is that long and outlives the tables. It is zero where a table is created.
         unsafe { Table::create(mapping.start.add(skip), len, SECRET) }.map(|_| ())
     };
-    assert_eq!(create(0, Table::MIN_SIZE - 1), Err(Error::TooSmall));
-    assert_eq!(create(8, Table::MIN_SIZE), Err(Error::Misaligned));
+    assert_eq!(create(0, Table::MIN_SIZE - 1), Err(TableError::TooSmall));
+    assert_eq!(create(8, Table::MIN_SIZE), Err(TableError::Misaligned));
     assert_eq!(create(0, mapping.len), Ok(()));
     assert_eq!(attach(mapping.len), Ok(()));
-    assert_eq!(attach(mapping.len / 2), Err(Error::Geometry));
+    assert_eq!(attach(mapping.len / 2), Err(TableError::Geometry));
 }

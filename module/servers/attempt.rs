@@ -9,7 +9,7 @@ use affinity::table::{ServerId, Table, Tick};
 use nginx_sys::{ngx_close_connection, ngx_connection_t, ngx_event_t, ngx_log_t};
 
 use super::evidence;
-use super::socket::{error_of, reason_of, Progress, Socket};
+use super::socket::{error_of, reason_of, ConnectResult, Socket};
 use super::upstreams::{lacks_company, Upstreams};
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
@@ -42,8 +42,8 @@ impl Running {
         let connection = Cell::new(None);
         let attempt = Attempt { connection, cycle, zone, server, begun: nginx::now() };
         let socket = match Socket::connect(address) {
-            (Some(socket), Progress::Begun) => socket,
-            (_, Progress::Done(result)) => {
+            (Some(socket), ConnectResult::Begun) => socket,
+            (_, ConnectResult::Done(result)) => {
                 attempt.note(result);
                 return None;
             }

@@ -3,6 +3,7 @@
 use core::cell::Cell;
 
 use affinity::policy::{self, Status};
+use affinity::status::OutOfMemory;
 use nginx_sys::{
     ngx_http_get_flushed_variable, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t,
     ngx_uint_t,
@@ -10,7 +11,6 @@ use nginx_sys::{
 
 use super::cookie::SetCookie;
 use crate::conf::method::Cookie;
-use crate::conf::value::OutOfMemory;
 use crate::conf::{cookie, foreign, UpstreamConf};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::recycled::{self, Recycled, Spare};

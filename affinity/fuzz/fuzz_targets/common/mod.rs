@@ -4,11 +4,11 @@
 #[path = "../../../tests/common/mcp.rs"]
 pub mod model;
 
-use affinity::mcp::{Lines, Progress, Reader, Request, Verb, Watch};
+use affinity::mcp::{Lines, Progress, Reader, RequestHead, Verb, Watch};
 use affinity::table::{Kind, Span};
 
 /// A request without anything.
-pub const REQUEST: Request<'static> = Request {
+pub const REQUEST: RequestHead<'static> = RequestHead {
     verb: Verb::Other,
     session: b"",
     lines: Lines::None,
