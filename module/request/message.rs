@@ -2,7 +2,7 @@
 
 use core::cell::RefCell;
 
-use affinity::mcp::{Id, Lines, RequestHead, Verb};
+use affinity::mcp::{Id, RequestHead, Verb};
 use affinity::table::Kind;
 use nginx_sys::{NGX_HTTP_DELETE, NGX_HTTP_GET};
 
@@ -19,13 +19,9 @@ pub fn of(r: Request<'_>) -> RequestHead<'_> {
             NGX_HTTP_DELETE => Verb::Delete,
             _ => Verb::Other,
         },
-        session: &[],
-        lines: Lines::None,
-        version: &[],
-        method: &[],
-        name: &[],
         query: r.args(),
         target: r.unparsed_uri(),
+        ..RequestHead::EMPTY
     };
     for header in r.headers_in() {
         // All headers of MCP begin with `mcp-`.

@@ -56,6 +56,20 @@ pub enum Verb {
     Other,
 }
 
+impl RequestHead<'static> {
+    /// A request without any of the parts.
+    pub const EMPTY: Self = RequestHead {
+        verb: Verb::Other,
+        session: b"",
+        lines: Lines::None,
+        version: b"",
+        method: b"",
+        name: b"",
+        query: b"",
+        target: b"",
+    };
+}
+
 impl<'a> RequestHead<'a> {
     /// Adds a header; its name is in lower case. If a header comes several times, the first that is not
     /// empty counts.

@@ -4,16 +4,7 @@ use crate::table::Kind;
 
 const NEW: &[u8] = b"2026-07-28";
 
-const REQUEST: RequestHead<'static> = RequestHead {
-    verb: Verb::Other,
-    session: b"",
-    lines: Lines::None,
-    version: b"",
-    method: b"",
-    name: b"",
-    query: b"",
-    target: b"/mcp",
-};
+const REQUEST: RequestHead<'static> = RequestHead { target: b"/mcp", ..RequestHead::EMPTY };
 
 fn with(session: &'static [u8]) -> RequestHead<'static> {
     let mut request = REQUEST;

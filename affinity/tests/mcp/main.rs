@@ -9,8 +9,7 @@ mod rejections;
 mod tasks;
 
 use affinity::mcp::{
-    BodyFormat, Fault, Id, Learned, Lines, Progress, Reader, RequestHead, Verb, Watch, MAX_ID,
-    MAX_WATCHED,
+    BodyFormat, Fault, Id, Learned, Progress, Reader, RequestHead, Watch, MAX_ID, MAX_WATCHED,
 };
 use affinity::policy::{Announced, Rejection};
 use affinity::table::{Kind, Span};
@@ -67,16 +66,7 @@ fn task_as(format: BodyFormat, body: &str) -> Option<(String, Option<u64>)> {
 }
 
 /// A request without anything.
-const REQUEST: RequestHead<'static> = RequestHead {
-    verb: Verb::Other,
-    session: b"",
-    lines: Lines::None,
-    version: b"",
-    method: b"",
-    name: b"",
-    query: b"",
-    target: b"/mcp",
-};
+const REQUEST: RequestHead<'static> = RequestHead { target: b"/mcp", ..RequestHead::EMPTY };
 
 fn query(query: &[u8]) -> Option<Vec<u8>> {
     RequestHead { query, ..REQUEST }.id(&mut Id::new()).map(|(_, id)| id.to_vec())
