@@ -40,7 +40,7 @@ pub fn collect<'a>(r: Request<'a>, write: bool) -> Result<Report<'a>, OutOfMemor
         write,
         ..Report::default()
     };
-    upstreams::refresh(Cycle::running());
+    Cycle::with_running(upstreams::refresh);
     for zone in zones(r) {
         let (shown, known) = zone_report(r.pool(), zone)?;
         let first = report.upstreams.len();

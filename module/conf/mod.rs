@@ -236,7 +236,7 @@ impl UpstreamConf {
 }
 
 /// The zones of a cycle.
-pub fn zones<'c>(cycle: Cycle<'c>) -> &'c [&'static Zone] {
+pub fn zones<'c>(cycle: Cycle<'c>) -> &'c [&'c Zone] {
     MainConf::of_cycle(cycle).map_or(&[][..], |main| &main.zones)
 }
 

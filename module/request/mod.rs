@@ -256,7 +256,7 @@ impl PeerData {
     #[cold]
     fn report_full_list(&self, name: &[u8]) {
         // Not the connection's log: that adds the request line, which may contain an id.
-        let log = Cycle::running().log();
+        let log = Cycle::running_log();
         self.affinity.zone.report_full_list(log, nginx::now(), name);
     }
 }

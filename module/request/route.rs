@@ -85,7 +85,7 @@ fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_
     let Some(conf) = UpstreamConf::of(block) else {
         return ERROR;
     };
-    foreign::note(Cycle::running().log(), block, conf);
+    foreign::note(Cycle::running_log(), block, conf);
     let Some(affinity) = conf.affinity() else {
         return ERROR;
     };

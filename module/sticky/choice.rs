@@ -74,7 +74,7 @@ pub unsafe extern "C" fn init_peer(
     // SAFETY: the balancer's `peer.init` has just set the data, in the request's pool. The balancer keeps a
     // list of peers: an upstream with a foreign one does not get this hook.
     if unsafe { RoundRobin::find(block, upstream.peer().data()) }.is_none() {
-        foreign::note(Cycle::running().log(), block, conf);
+        foreign::note(Cycle::running_log(), block, conf);
         return OK;
     }
     let choice = recycled::make(r.pool(), || Choice {
