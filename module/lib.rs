@@ -197,6 +197,7 @@ unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     nginx::OK
 }
 
-unsafe extern "C" fn exit_worker(_cycle: *mut ngx_cycle_t) {
-    servers::attempts::stop();
+unsafe extern "C" fn exit_worker(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx passes the cycle that the worker runs.
+    servers::attempts::stop(unsafe { Cycle::new(cycle) });
 }

@@ -282,15 +282,16 @@ class Graph(unittest.TestCase):
 
 
 class Command(unittest.TestCase):
-    def run_on(self, text, *arguments):
+    def run_on(self, text, *arguments, others=()):
         with tempfile.TemporaryDirectory() as top:
             for file, content in (
                 ("docs/architecture.md", "## `module/`\n| 2 | `a.rs` |\n| 1 | `lib.rs` |\n"),
                 ("module/lib.rs", "mod a;"),
                 ("module/a.rs", text),
+                *others,
             ):
                 path = Path(top, file)
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(content)
             return subprocess.run(
                 [sys.executable, PATH, *arguments, top], capture_output=True, text=True, check=False
@@ -304,6 +305,23 @@ class Command(unittest.TestCase):
         run = self.run_on("\n" * 501)
         self.assertEqual((run.returncode, run.stdout), (1, ""))
         self.assertEqual(run.stderr, "error: module/a.rs: 501 lines, at most 500\n")
+
+    def test_it_measures_the_rust_files_of_tests_benchmarks_and_fuzz_targets(self):
+        long = [
+            f"{folder}/a.rs"
+            for folder in ("affinity/tests", "affinity/benches/common", "affinity/fuzz/fuzz_targets", "bench/load/src")
+        ]
+        others = [
+            *((file, "\n" * 501) for file in long),
+            *((f"affinity/tests/b/{number}.rs", "") for number in range(13)),
+            *((f"affinity/fuzz/seeds/{number}", "") for number in range(13)),
+            ("affinity/fuzz/target/debug/generated.rs", "\n" * 501),
+        ]
+        run = self.run_on("", others=others)
+        self.assertEqual((run.returncode, run.stdout), (1, ""))
+        expected = [f"error: {file}: 501 lines, at most 500" for file in long]
+        expected.append("error: affinity/tests/b/: 13 files, at most 12")
+        self.assertEqual(sorted(run.stderr.splitlines()), sorted(expected))
 
     def test_it_shows_the_rooms(self):
         run = self.run_on("use crate::T;", "--print")

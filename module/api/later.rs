@@ -31,10 +31,10 @@ const WORK_EVERY: u64 = 1;
 const WORK_SLOTS: usize = 2_048;
 
 /// The server of the request. The names live as long as the request.
-pub struct Target {
+pub struct ServerPath {
     pub zone: &'static Zone,
     pub upstream: &'static [u8],
-    pub server: &'static [u8],
+    pub address: &'static [u8],
 }
 
 /// The work of a request.
@@ -68,18 +68,18 @@ impl Job {
 struct Later {
     timer: UnsafeCell<ngx_event_t>,
     request: Request<'static>,
-    target: Target,
+    server: ServerPath,
     job: RefCell<Job>,
 }
 
 /// Answers a request now, or starts its timer. The result is what the request is finalised with, or `DONE`:
 /// then the caller must hold a reference to the request.
-pub fn start(r: Request<'static>, target: Target, job: Job) -> ngx_int_t {
+pub fn start(r: Request<'static>, server: ServerPath, job: Job) -> ngx_int_t {
     let make = || Later {
         // SAFETY: an event is valid when zeroed.
         timer: UnsafeCell::new(unsafe { mem::zeroed() }),
         request: r,
-        target,
+        server,
         job: RefCell::new(job),
     };
     let Some(later) = r.pool().make(make) else {
@@ -122,23 +122,23 @@ unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
 impl Later {
     /// Does one step of the job; returns the answer after the last step.
     fn turn(&self) -> Option<Result<Vec<u8>, Refusal>> {
-        let Some(sessions) = self.target.zone.sessions() else {
+        let Some(sessions) = self.server.zone.sessions() else {
             return Some(Err(NO_SERVER));
         };
         match &mut *self.job.borrow_mut() {
             Job::Wait { until } => {
-                if self.target.live(sessions) > 0 && nginx::millis() < *until {
+                if self.server.live(sessions) > 0 && nginx::millis() < *until {
                     if is_exiting() {
                         return Some(Err(RELOADING));
                     }
-                    self.target.sweep(sessions);
+                    self.server.sweep(sessions);
                     return None;
                 }
-                let server = Resource::Server(self.target.upstream, self.target.server);
+                let server = Resource::Server(self.server.upstream, self.server.address);
                 Some(answer::show(self.request, &server, Format::Json))
             }
             Job::Forget { pass, forgotten } => {
-                match sessions.forget_server(self.target.server, pass, WORK_SLOTS) {
+                match sessions.forget_server(self.server.address, pass, WORK_SLOTS) {
                     Some(more) => {
                         *forgotten += more as u64;
                         None
@@ -153,11 +153,11 @@ impl Later {
     }
 }
 
-impl Target {
+impl ServerPath {
     /// The number of the server's sessions.
     fn live(&self, sessions: &Sessions) -> u64 {
         let table = &sessions.table;
-        let server = table.find_server(self.server);
+        let server = table.find_server(self.address);
         server.and_then(|server| table.server_stats(server)).map_or(0, |stats| stats.live)
     }
 

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use affinity::servers::{Known, Reason, Source};
 use affinity::status::{
-    Admin, Draining, OutOfMemory, Report, Server, Text, Upstream, Utc, Zone as ZoneReport,
+    Admin, Draining, OutOfMemory, Report, ServerReport, Text, UpstreamReport, Utc, ZoneReport,
     ZoneServer,
 };
 use affinity::table::{ServerId, ServerStats, Table, Tick};
@@ -40,7 +40,7 @@ pub fn collect<'a>(r: Request<'a>, write: bool) -> Result<Report<'a>, OutOfMemor
         write,
         ..Report::default()
     };
-    upstreams::refresh(Cycle::running());
+    Cycle::with_running(upstreams::refresh);
     for zone in zones(r) {
         let (shown, known) = zone_report(r.pool(), zone)?;
         let first = report.upstreams.len();
@@ -111,8 +111,9 @@ fn upstream_report<'a>(
     affinity: &Affinity,
     zone: &'a Zone,
     known: &Members<'a>,
-) -> Result<Upstream<'a>, OutOfMemory> {
-    let mut report = Upstream { name: Text(block.name()), zone: zone.name(), servers: Vec::new() };
+) -> Result<UpstreamReport<'a>, OutOfMemory> {
+    let mut report =
+        UpstreamReport { name: Text(block.name()), zone: zone.name(), servers: Vec::new() };
     let (Some(sessions), Some(conf)) = (zone.sessions(), UpstreamConf::of(block)) else {
         return Ok(report);
     };
@@ -126,7 +127,7 @@ fn upstream_report<'a>(
             if shown.admin == Admin::Down && !down {
                 let (address, route, backup) = (shown.address, shown.route, shown.backup);
                 let server = server(block, affinity, sessions, known, address, false);
-                *shown = Server { route, backup, ..server };
+                *shown = ServerReport { route, backup, ..server };
             }
             continue;
         }
@@ -137,14 +138,14 @@ fn upstream_report<'a>(
             server.admin = Admin::Draining;
         }
         insert(&mut places, address.0, report.servers.len())?;
-        push(&mut report.servers, Server { route, backup: peer.backup, ..server })?;
+        push(&mut report.servers, ServerReport { route, backup: peer.backup, ..server })?;
     }
     Ok(report)
 }
 
 /// Adds to each upstream of a zone the servers of the zone that none of these upstreams has any more.
 fn add_gone<'a>(
-    upstreams: &mut [Upstream<'a>],
+    upstreams: &mut [UpstreamReport<'a>],
     zone: &Zone,
     shown: &ZoneReport<'a>,
     known: &Members<'a>,
@@ -157,7 +158,7 @@ fn add_gone<'a>(
     for ZoneServer { address, .. } in &shown.servers {
         if !present.contains_key(address.0) {
             for upstream in &mut *upstreams {
-                let server = Server {
+                let server = ServerReport {
                     state: Known::Gone,
                     reason: Reason::Removed,
                     ..shown_as(sessions, known, *address)
@@ -186,12 +187,12 @@ fn server<'a>(
     known: &Members<'_>,
     address: Text<'a>,
     down: bool,
-) -> Server<'a> {
+) -> ServerReport<'a> {
     let shown = shown_as(sessions, known, address);
     let id = known.get(address.0).map(|(id, _)| *id);
     let record = id.map(|id| sessions.table.record(id)).unwrap_or_default();
     let view = evidence::view(block, affinity, address.0, &record, down);
-    Server {
+    ServerReport {
         state: view.known,
         reason: view.reason,
         since: view.since.map(utc),
@@ -202,13 +203,13 @@ fn server<'a>(
 }
 
 /// The state of a server by the zone alone, the same for all upstreams.
-fn shown_as<'a>(sessions: &Sessions, known: &Members<'_>, address: Text<'a>) -> Server<'a> {
+fn shown_as<'a>(sessions: &Sessions, known: &Members<'_>, address: Text<'a>) -> ServerReport<'a> {
     let table = &sessions.table;
     let (id, stats) = known.get(address.0).copied().unzip();
     let stats = stats.unwrap_or_default();
     let draining = id.map_or(Draining::NO, |id| Draining(table.server_flags(id)));
     let record = id.map(|id| table.record(id)).unwrap_or_default();
-    Server {
+    ServerReport {
         address,
         route: None,
         state: Known::Up,

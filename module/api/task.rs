@@ -1,8 +1,6 @@
 //! The content handler of `sticky_api`: reads the task of a request, does it, and sends the result.
 
-use affinity::status::{
-    Format, Method, Refusal, Request as ApiRequest, Task, MAX_BODY, NO_LENGTH, TOO_LARGE,
-};
+use affinity::status::{ApiRequest, Format, Method, Refusal, Task, MAX_BODY, NO_LENGTH, TOO_LARGE};
 use nginx_sys::{
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_discard_request_body,
     ngx_http_finalize_request, ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t,
@@ -10,7 +8,7 @@ use nginx_sys::{
     NGX_HTTP_SPECIAL_RESPONSE,
 };
 
-use super::later::{self, Job, Target};
+use super::later::{self, Job, ServerPath};
 use super::{answer, steer};
 use crate::nginx::request::Request;
 use crate::nginx::{self, DONE, OK};
@@ -98,7 +96,7 @@ fn later(
     job: Job,
 ) -> ngx_int_t {
     match steer::find_server(r, upstream, server) {
-        Ok(zone) => later::start(r, Target { zone, upstream, server }, job),
+        Ok(zone) => later::start(r, ServerPath { zone, upstream, address: server }, job),
         Err(refusal) => answer::refuse(r, refusal),
     }
 }

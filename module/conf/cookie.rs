@@ -11,7 +11,7 @@ use crate::nginx::headers::Headers;
 use crate::nginx::request::Request;
 
 /// A value that is one cookie and nothing else.
-pub struct Cookie {
+pub struct CookieValue {
     side: Side,
     name: Vec<u8>,
     /// The variable's index, for [`Value::confirm`](crate::conf::value::Value::confirm).
@@ -28,14 +28,14 @@ enum Side {
 const SIDES: [(&[u8], Side); 2] =
     [(b"cookie_", Side::Request), (b"upstream_cookie_", Side::Upstream)];
 
-impl Cookie {
+impl CookieValue {
     /// `$cookie_NAME`, `${cookie_NAME}`, `$upstream_cookie_NAME`.
-    pub fn parse(cf: &mut Conf<'_>, text: &[u8]) -> Option<Cookie> {
+    pub fn parse(cf: &mut Conf<'_>, text: &[u8]) -> Option<CookieValue> {
         let variable = only_variable(text)?;
         let (prefix, side) = SIDES.iter().find(|(prefix, _)| variable.starts_with(prefix))?;
         let name = variable.strip_prefix(*prefix)?.to_vec();
         let index = cf.variable(&variable).ok()?;
-        (!name.is_empty()).then_some(Cookie { side: *side, name, index })
+        (!name.is_empty()).then_some(CookieValue { side: *side, name, index })
     }
 
     /// The cookies of this name in a request; `None` if the value is an upstream's.

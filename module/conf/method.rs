@@ -4,7 +4,7 @@ use nginx_sys::{ngx_int_t, time_t};
 
 use crate::conf::value::Value;
 
-pub struct Method {
+pub struct StickyMethod {
     /// The indices of the variables with a server's id; the first that is not empty counts.
     pub lookup: Vec<ngx_int_t>,
     /// The cookie that names the chosen server to the client.

@@ -76,7 +76,7 @@ pub enum Asked {
     Sessions(&'static str, Affinity),
     /// `sticky cookie` or `sticky route`.
     #[cfg(not(nginx_own_sticky))]
-    Method(method::Method),
+    Method(method::StickyMethod),
 }
 
 /// A directive that installs a foreign balancer, with its place in the configuration.
@@ -195,7 +195,7 @@ impl UpstreamConf {
 
     /// `sticky cookie` or `sticky route`.
     #[cfg(not(nginx_own_sticky))]
-    pub fn method(&self) -> Option<&method::Method> {
+    pub fn method(&self) -> Option<&method::StickyMethod> {
         match &self.asked {
             Asked::Method(method) => Some(method),
             _ => None,
@@ -236,7 +236,7 @@ impl UpstreamConf {
 }
 
 /// The zones of a cycle.
-pub fn zones<'c>(cycle: Cycle<'c>) -> &'c [&'static Zone] {
+pub fn zones<'c>(cycle: Cycle<'c>) -> &'c [&'c Zone] {
     MainConf::of_cycle(cycle).map_or(&[][..], |main| &main.zones)
 }
 

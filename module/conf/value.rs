@@ -6,14 +6,15 @@
 
 use core::mem;
 
+use affinity::status::OutOfMemory;
 use nginx_sys::{
     ngx_http_compile_complex_value, ngx_http_compile_complex_value_t, ngx_http_complex_value,
     ngx_http_complex_value_t, ngx_http_core_main_conf_t, ngx_http_core_module,
     ngx_http_script_variables_count, ngx_http_variable_t, ngx_int_t, ngx_str_t,
 };
 
-use crate::conf::cookie::Cookie;
-use crate::conf::header::{Header, List};
+use crate::conf::cookie::CookieValue;
+use crate::conf::header::{HeaderList, HeaderValue};
 use crate::nginx::conf::{fail, Conf, Logged, Word};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::request::Request;
@@ -22,15 +23,12 @@ use crate::nginx::{self, OK};
 /// A string with variables, compiled.
 pub struct Value {
     compiled: ngx_http_complex_value_t,
-    header: Option<Header>,
-    cookie: Option<Cookie>,
+    header: Option<HeaderValue>,
+    cookie: Option<CookieValue>,
 }
 
 /// [`Value::eval`] or [`Value::header_only`].
 pub type Read<'r, E> = fn(&Value, Request<'r>) -> Result<&'r [u8], E>;
-
-#[derive(Debug)]
-pub struct OutOfMemory;
 
 /// A value that needs more than a header of the request.
 pub struct NotInHeaders;
@@ -49,8 +47,8 @@ impl Value {
 
     /// Compiles a text, with variables or without.
     pub fn compile_any(cf: &mut Conf<'_>, text: Word) -> Result<Value, Logged> {
-        let header = Header::parse(cf, text.as_bytes());
-        let cookie = Cookie::parse(cf, text.as_bytes());
+        let header = HeaderValue::parse(cf, text.as_bytes());
+        let cookie = CookieValue::parse(cf, text.as_bytes());
         let mut text = text.raw();
         // SAFETY: both structures are valid when zeroed, and nginx fills in what `ccv` points to. The text
         // and the compiled code live as long as the configuration.
@@ -96,18 +94,19 @@ impl Value {
 
     /// Whether the value is a header of requests.
     pub fn is_request_header(&self) -> bool {
-        self.header.as_ref().is_some_and(|header| matches!(header.list, List::Request))
+        self.header.as_ref().is_some_and(|header| matches!(header.list, HeaderList::Request))
     }
 
     /// The value, if it is a header of the request: no script is run, and no variable is cached.
     #[inline(always)]
     pub fn header_only<'r>(&self, r: Request<'r>) -> Result<&'r [u8], NotInHeaders> {
-        let header = self.header.as_ref().filter(|header| matches!(header.list, List::Request));
+        let header =
+            self.header.as_ref().filter(|header| matches!(header.list, HeaderList::Request));
         header.and_then(|header| header.find(r)).ok_or(NotInHeaders)
     }
 
     /// The cookie, if the value is one cookie and nothing else.
-    pub fn cookie(&self) -> Option<&Cookie> {
+    pub fn cookie(&self) -> Option<&CookieValue> {
         self.cookie.as_ref()
     }
 

@@ -98,11 +98,12 @@ impl fmt::Display for Word {
 /// A callback makes it from nginx's pointer by one `unsafe` call; the methods are safe.
 pub struct Conf<'c>(&'c mut ngx_conf_t);
 
-impl Conf<'_> {
+impl<'c> Conf<'c> {
     /// # Safety
     /// 1. `raw` is what nginx passes to a handler of a directive, or to a hook of an http module.
-    /// 2. The value is dropped before the callback returns, and no other value of the same pointer exists.
-    pub unsafe fn new<'c>(raw: *mut ngx_conf_t) -> Conf<'c> {
+    /// 2. `'c` ends, and the value is dropped, before the callback returns, and no other value of the same
+    ///    pointer exists.
+    pub unsafe fn new(raw: *mut ngx_conf_t) -> Conf<'c> {
         debug_assert!(!raw.is_null());
         // SAFETY: nginx's pointer, for this callback alone (1, 2).
         Conf(unsafe { &mut *raw })
@@ -133,8 +134,8 @@ impl Conf<'_> {
         self.0.log
     }
 
-    pub fn pool<'p>(&self) -> Pool<'p> {
-        // SAFETY: this pool belongs to the configuration and lives as long.
+    pub fn pool(&self) -> Pool<'c> {
+        // SAFETY: this pool belongs to the configuration, which nginx does not free during the callback.
         unsafe { Pool::new(self.0.pool) }
     }
 
@@ -222,14 +223,15 @@ impl Conf<'_> {
     }
 
     /// The `upstream {}` that is read.
-    pub fn block<'c>(&self) -> Option<Block<'c>> {
+    pub fn block(&self) -> Option<Block<'c>> {
         let us = NonNull::new(self.srv_conf(&raw const ngx_http_upstream_module))?;
-        // SAFETY: `ngx_http_upstream_module` makes this type; the block lives as long as the configuration.
+        // SAFETY: `ngx_http_upstream_module` makes this type; the block lives as long as the configuration,
+        // which nginx does not free during the callback.
         Some(unsafe { Block::new(us.as_ptr().cast()) })
     }
 
     /// All upstreams that have been read, including those that nginx makes for a `proxy_pass`.
-    pub fn upstreams<'c>(&mut self) -> impl Iterator<Item = Block<'c>> + Clone {
+    pub fn upstreams(&mut self) -> impl Iterator<Item = Block<'c>> + Clone {
         // SAFETY: `ngx_http_upstream_module` makes this type; its array moves only while a directive is read.
         unsafe {
             let module = &raw const ngx_http_upstream_module;

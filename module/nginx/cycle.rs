@@ -28,12 +28,18 @@ impl<'c> Cycle<'c> {
         Cycle { raw: unsafe { NonNull::new_unchecked(raw) }, live: PhantomData }
     }
 
-    /// The cycle that this process runs. Do not keep it: with `master_process off` a reload replaces it
-    /// between two turns of the event loop.
-    pub fn running() -> Cycle<'c> {
-        // SAFETY: `ngx_cycle` is set from the start of the process on; nginx frees a former cycle only when
-        // no connection uses it.
-        unsafe { Cycle::new(ngx_cycle) }
+    /// Calls `f` with the cycle that this process runs. `f` works for every lifetime, so it cannot keep the
+    /// cycle or a part of it: with `master_process off` a reload replaces the cycle between two turns of the
+    /// event loop.
+    pub fn with_running<T>(f: impl for<'now> FnOnce(Cycle<'now>) -> T) -> T {
+        // SAFETY: `ngx_cycle` is set from the start of the process on. nginx replaces and frees cycles only
+        // in the event loop, which does not go on before `f` returns.
+        f(unsafe { Cycle::new(ngx_cycle) })
+    }
+
+    /// The main log of the cycle that this process runs, which adds no text of a request.
+    pub fn running_log() -> *mut ngx_log_t {
+        Cycle::with_running(|cycle| cycle.log())
     }
 
     pub fn raw(self) -> *mut ngx_cycle_t {

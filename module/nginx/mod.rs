@@ -54,20 +54,20 @@ pub fn wall_clock_millis() -> u64 {
 }
 
 /// The position of a module of this object among nginx's http modules (`ctx_index`).
-pub struct Place(AtomicUsize);
+pub struct ModuleIndex(AtomicUsize);
 
-/// The place of `ngx_http_sticky_learn_module`: the index of its configurations and contexts.
-pub static MODULE: Place = Place::new();
+/// The index of `ngx_http_sticky_learn_module`: that of its configurations and contexts.
+pub static MODULE: ModuleIndex = ModuleIndex::new();
 
-/// The place of `ngx_http_sticky_learn_filter_module`.
-pub static FILTER_MODULE: Place = Place::new();
+/// The index of `ngx_http_sticky_learn_filter_module`.
+pub static FILTER_MODULE: ModuleIndex = ModuleIndex::new();
 
-impl Place {
-    const fn new() -> Place {
-        Place(AtomicUsize::new(0))
+impl ModuleIndex {
+    const fn new() -> ModuleIndex {
+        ModuleIndex(AtomicUsize::new(0))
     }
 
-    /// Stores the place. nginx assigns it before it reads a configuration; it is the same in all
+    /// Stores the index. nginx assigns it before it reads a configuration; it is the same in all
     /// configurations of a process.
     pub fn set(&self, ctx_index: ngx_uint_t) {
         self.0.store(ctx_index, Ordering::Relaxed);

@@ -13,25 +13,26 @@ use nginx_sys::ngx_pool_cleanup_t;
 
 use super::pool::Pool;
 
-/// A type of values, with its free places in this process.
+/// A type of values, with its free allocations in this process.
 pub trait Recycled: Sized + 'static {
     fn spare() -> &'static Spare<Self>;
 }
 
-/// A list of free places. Places are never freed: a process keeps as many as it once used at the same time.
+/// A list of free allocations. They are never given back to the system: a process keeps as many as it once
+/// used at the same time.
 pub struct Spare<T> {
-    first: Cell<*mut Place<T>>,
+    first: Cell<*mut Allocation<T>>,
 }
 
 // SAFETY: nginx runs its event loop, and all that is called from it, in one thread.
 unsafe impl<T> Sync for Spare<T> {}
 
 /// A value with the cleanup entry that drops it. nginx reads `cleanup.next` after the handler has run, so a
-/// free place keeps `cleanup`, and the free list uses `next`. The fields share as few cache lines as
+/// free allocation keeps `cleanup`, and the free list uses `next`. The fields share as few cache lines as
 /// possible.
 #[repr(C, align(64))]
-struct Place<T> {
-    next: *mut Place<T>,
+struct Allocation<T> {
+    next: *mut Allocation<T>,
     cleanup: ngx_pool_cleanup_t,
     value: MaybeUninit<T>,
 }
@@ -42,16 +43,18 @@ impl<T> Spare<T> {
     }
 
     /// # Safety
-    /// The caller writes `value` and `cleanup` before the place is put back on the list.
-    unsafe fn take(&self) -> Option<&'static mut Place<T>> {
+    /// The caller writes `value` and `cleanup` before the allocation is put back on the list.
+    unsafe fn take(&self) -> Option<&'static mut Allocation<T>> {
         let first = self.first.get();
         if first.is_null() {
-            // SAFETY: the size of a place is not zero, and a place is valid when zeroed.
+            // SAFETY: the size of an allocation is not zero, and an allocation is valid when zeroed.
             return unsafe {
-                alloc_zeroed(const { Layout::new::<Place<T>>() }).cast::<Place<T>>().as_mut()
+                alloc_zeroed(const { Layout::new::<Allocation<T>>() })
+                    .cast::<Allocation<T>>()
+                    .as_mut()
             };
         }
-        // SAFETY: a place on the list holds no value, and no other reference to it exists.
+        // SAFETY: an allocation on the list holds no value, and no other reference to it exists.
         unsafe {
             self.first.set((*first).next);
             Some(&mut *first)
@@ -63,16 +66,16 @@ impl<T> Spare<T> {
 #[inline]
 pub fn make<'p, T: Recycled>(pool: Pool<'p>, value: impl FnOnce() -> T) -> Option<&'p T> {
     // SAFETY: `value` and `cleanup` are written here. The pool runs the cleanup once, when it is destroyed,
-    // and only that puts the place back on the list.
+    // and only that puts the allocation back on the list.
     unsafe {
-        let place = T::spare().take()?;
-        let made = place.value.write(value());
-        place.cleanup = ngx_pool_cleanup_t {
+        let allocation = T::spare().take()?;
+        let made = allocation.value.write(value());
+        allocation.cleanup = ngx_pool_cleanup_t {
             handler: Some(recycle::<T>),
             data: ptr::from_mut(made).cast(),
             next: (*pool.raw()).cleanup,
         };
-        (*pool.raw()).cleanup = &raw mut place.cleanup;
+        (*pool.raw()).cleanup = &raw mut allocation.cleanup;
         Some(made)
     }
 }
@@ -99,11 +102,11 @@ pub fn find<'p, T: Recycled>(pool: Pool<'p>, matches: impl Fn(&T) -> bool) -> Op
 
 unsafe extern "C" fn recycle<T: Recycled>(data: *mut c_void) {
     let spare = T::spare();
-    // SAFETY: `data` is a value that `make` has written into a place, and the pool runs each handler once.
+    // SAFETY: `data` is a value that `make` has written into an allocation; the pool runs each handler once.
     unsafe {
         ptr::drop_in_place(data.cast::<T>());
-        let place = data.byte_sub(offset_of!(Place<T>, value)).cast::<Place<T>>();
-        (*place).next = spare.first.get();
-        spare.first.set(place);
+        let allocation = data.byte_sub(offset_of!(Allocation<T>, value)).cast::<Allocation<T>>();
+        (*allocation).next = spare.first.get();
+        spare.first.set(allocation);
     }
 }

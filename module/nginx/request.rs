@@ -17,7 +17,7 @@ use super::cycle::blocks;
 use super::headers::Headers;
 use super::pool::Pool;
 use super::upstream::{Block, Upstream};
-use super::{bytes, Place};
+use super::{bytes, ModuleIndex};
 
 // `count`, the first bit field of a request, is where bindgen places it.
 const _: () = assert!(offset_of!(ngx_http_request_t, _bitfield_1) % align_of::<u16>() == 0);
@@ -222,13 +222,13 @@ impl<'r> Request<'r> {
 
     /// The request's context of one of our modules.
     #[inline(always)]
-    pub fn context(self, module: &Place) -> *mut c_void {
+    pub fn context(self, module: &ModuleIndex) -> *mut c_void {
         // SAFETY: `ctx` has an element for each http module.
         unsafe { *(*self.raw()).ctx.add(module.get()) }
     }
 
     #[inline(always)]
-    pub fn set_context(self, module: &Place, context: *mut c_void) {
+    pub fn set_context(self, module: &ModuleIndex, context: *mut c_void) {
         // SAFETY: `ctx` has an element for each http module.
         unsafe { *(*self.raw()).ctx.add(module.get()) = context };
     }

@@ -24,7 +24,7 @@ const MAX_SOCKADDR: usize = 128;
 const MAX_ROUTE: usize = 32;
 
 /// The `route=` of a server.
-pub type Route = Short<MAX_ROUTE>;
+pub type RouteText = Short<MAX_ROUTE>;
 
 /// A text of at most `N` bytes, without an allocation.
 #[derive(Clone, Copy)]
@@ -50,7 +50,7 @@ pub struct Address {
     name: Short<{ Table::MAX_ADDRESS }>,
     sockaddr: [u8; MAX_SOCKADDR],
     socklen: socklen_t,
-    route: Option<Route>,
+    route: Option<RouteText>,
     /// The name that it was resolved from; null for an address of the configuration.
     host: *const c_void,
     /// Whether nginx has it among the peers.
@@ -66,7 +66,7 @@ pub struct Address {
 }
 
 impl Address {
-    fn of(candidate: &Candidate<'_>, route: Option<Route>) -> Option<Address> {
+    fn of(candidate: &Candidate<'_>, route: Option<RouteText>) -> Option<Address> {
         let peer = candidate.peer();
         let socklen = peer.socklen as usize;
         let mut copy = [0; MAX_SOCKADDR];
@@ -139,7 +139,7 @@ pub struct Addresses {
 
 impl Addresses {
     /// Copies the peers, if their list has changed.
-    pub fn refresh(&mut self, list: List<'_>, route: impl Fn(&Candidate<'_>) -> Option<Route>) {
+    pub fn refresh(&mut self, list: List<'_>, route: impl Fn(&Candidate<'_>) -> Option<RouteText>) {
         let (number, generation) = list.shape();
         if self.generation == Some(generation) {
             return;
@@ -154,7 +154,7 @@ impl Addresses {
         &mut self,
         list: List<'_>,
         number: usize,
-        route: impl Fn(&Candidate<'_>) -> Option<Route>,
+        route: impl Fn(&Candidate<'_>) -> Option<RouteText>,
     ) -> Option<()> {
         /// Room for peers that are added after their number was read.
         const MORE: usize = 16;

@@ -36,17 +36,17 @@ struct Sum {
 }
 
 /// The id of one server.
-pub enum Id {
+pub enum PeerId {
     /// A text of the configuration, which outlives its requests.
     Route(&'static [u8]),
     Md5([u8; MD5_LEN]),
 }
 
-impl Id {
+impl PeerId {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Id::Route(route) => route,
-            Id::Md5(digits) => digits,
+            PeerId::Route(route) => route,
+            PeerId::Md5(digits) => digits,
         }
     }
 }
@@ -91,10 +91,10 @@ impl Ids {
     }
 
     /// The id of a peer.
-    pub fn of(&self, candidate: &Candidate<'_>) -> Id {
+    pub fn of(&self, candidate: &Candidate<'_>) -> PeerId {
         match self.route(candidate) {
-            Some(route) => Id::Route(route),
-            None => Id::Md5(self.md5(candidate)),
+            Some(route) => PeerId::Route(route),
+            None => PeerId::Md5(self.md5(candidate)),
         }
     }
 

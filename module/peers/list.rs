@@ -119,7 +119,7 @@ impl<'c> Group<'c> {
     }
 
     /// Locks the group for reading. Keep it short: each request that chooses a server waits.
-    pub(super) fn lock_shared(self) -> Locked<'c> {
+    pub(super) fn lock_shared(self) -> LockedGroup<'c> {
         #[cfg(ngx_feature = "http_upstream_zone")]
         // SAFETY: a live group; with a `shpool` its lock is in shared memory and initialised.
         unsafe {
@@ -127,12 +127,12 @@ impl<'c> Group<'c> {
                 nginx_sys::ngx_rwlock_rlock(&raw mut (*self.raw.as_ptr()).rwlock);
             }
         }
-        Locked { group: self }
+        LockedGroup { group: self }
     }
 
     /// Locks the group for writing.
     #[inline(always)]
-    pub(super) fn lock(self) -> Locked<'c> {
+    pub(super) fn lock(self) -> LockedGroup<'c> {
         #[cfg(ngx_feature = "http_upstream_zone")]
         // SAFETY: a live group; with a `shpool` its lock is in shared memory and initialised.
         unsafe {
@@ -140,16 +140,16 @@ impl<'c> Group<'c> {
                 nginx_sys::ngx_rwlock_wlock(&raw mut (*self.raw.as_ptr()).rwlock);
             }
         }
-        Locked { group: self }
+        LockedGroup { group: self }
     }
 }
 
 /// A group under nginx's lock (no lock without a `zone`).
-pub(super) struct Locked<'c> {
+pub(super) struct LockedGroup<'c> {
     pub(super) group: Group<'c>,
 }
 
-impl Locked<'_> {
+impl LockedGroup<'_> {
     /// The peers of the group, which is a group of `list`. They and their names stay while it is locked.
     pub(super) fn candidates<'l>(&'l self, list: List<'l>) -> impl Iterator<Item = Candidate<'l>> {
         let group = usize::from(self.group.raw != list.first);
@@ -174,7 +174,7 @@ impl Locked<'_> {
     }
 }
 
-impl Drop for Locked<'_> {
+impl Drop for LockedGroup<'_> {
     #[inline(always)]
     fn drop(&mut self) {
         #[cfg(ngx_feature = "http_upstream_zone")]

@@ -5,7 +5,7 @@ use core::ptr;
 
 use nginx_sys::ngx_http_upstream_rr_peer_t;
 
-use super::list::{check_for_named, Candidate, Locked, Missing};
+use super::list::{check_for_named, Candidate, LockedGroup, Missing};
 use super::tried::RoundRobin;
 use super::version;
 use crate::nginx;
@@ -149,7 +149,7 @@ impl RoundRobin<'_> {
         self,
         pc: Peer<'_>,
         u: Upstream<'_>,
-        lock: &Locked<'_>,
+        lock: &LockedGroup<'_>,
         peer: *mut ngx_http_upstream_rr_peer_t,
         place: usize,
     ) {

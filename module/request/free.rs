@@ -5,7 +5,7 @@ use affinity::servers::Event;
 use affinity::table::Tick;
 use nginx_sys::{ngx_uint_t, NGX_PEER_FAILED};
 
-use super::{Away, Held, PeerData, Target};
+use super::{Away, Held, Next, PeerData};
 use crate::nginx;
 use crate::nginx::upstream::Peer;
 use crate::servers::evidence::{self, Failure};
@@ -69,17 +69,17 @@ impl PeerData {
                 // request. The first time does not count as a failure: the server is tried again.
                 self.forgiven.set(true);
                 *state &= !(NGX_PEER_FAILED as ngx_uint_t);
-                self.target.set(Target::SessionServer);
+                self.next.set(Next::SessionServer);
                 if !self.departed.get() {
                     self.peers().forget_try();
                 }
             }
-            Failure::Unreachable(_) => self.target.set(Target::Failed),
+            Failure::Unreachable(_) => self.next.set(Next::Failed),
             // NGINX Plus's rules do not distinguish other failures.
             _ if self.affinity.policy.rules == Rules::Plus => {
-                self.target.set(match *state & NGX_PEER_FAILED as ngx_uint_t {
-                    0 => Target::Any,
-                    _ => Target::Failed,
+                self.next.set(match *state & NGX_PEER_FAILED as ngx_uint_t {
+                    0 => Next::Any,
+                    _ => Next::Failed,
                 });
                 self.status.set(Status::Unavailable);
             }
@@ -102,12 +102,12 @@ impl PeerData {
         if self.affinity.policy.unavailable != Unavailable::Reject || self.session.get().is_none() {
             return;
         }
-        match self.target.get() {
+        match self.next.get() {
             // `peer.free` of the balancer does not use up this try.
-            Target::SessionServer => (),
+            Next::SessionServer => (),
             // One more call of `peer.get` decides about the session, unless nginx may send a stale response
             // from its cache.
-            Target::Failed if !self.request.allow_stale() => pc.set_tries(1),
+            Next::Failed if !self.request.allow_stale() => pc.set_tries(1),
             // No other server takes a session over: the client gets the failure.
             _ if has_failed && self.status.get() == Status::Hit => {
                 pc.set_tries(0);

@@ -6,11 +6,12 @@ use affinity::cookies::Few;
 use affinity::mcp::Effects;
 use affinity::policy::{Answer, AnsweredBy, Change, Created, Moment, Rules, Status};
 use affinity::servers::Event;
+use affinity::status::OutOfMemory;
 use affinity::table::Kind;
 use nginx_sys::{NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT};
 
 use super::{Away, Held, PeerData};
-use crate::conf::value::{first_value, OutOfMemory, Value};
+use crate::conf::value::{first_value, Value};
 use crate::nginx;
 use crate::nginx::recycled;
 use crate::servers::evidence;

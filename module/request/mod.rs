@@ -17,12 +17,13 @@ use core::ffi::c_void;
 use core::ptr;
 
 use affinity::policy::Status;
+use affinity::status::OutOfMemory;
 use affinity::table::{Key, Kind, ServerId};
 use id::{read_bind, RequestId};
 use nginx_sys::ngx_str_t;
 use notices::Notice;
 
-use crate::conf::value::{OutOfMemory, Value};
+use crate::conf::value::Value;
 use crate::conf::{Affinity, UpstreamConf};
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
@@ -50,7 +51,7 @@ pub struct PeerData {
     session: Cell<Option<ServerId>>,
     status: Cell<Status>,
     /// What the next `peer.get` does.
-    target: Cell<Target>,
+    next: Cell<Next>,
     /// Which peer the request holds.
     held: Cell<Held>,
     /// Whether the response's headers have been applied.
@@ -79,7 +80,7 @@ impl Recycled for PeerData {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Target {
+enum Next {
     /// Look the id up first.
     ToLookUp,
     /// Let the balancer choose.
@@ -133,7 +134,7 @@ impl PeerData {
             id: Cell::new(id()),
             session: Cell::new(None),
             status: Cell::new(Status::None),
-            target: Cell::new(Target::ToLookUp),
+            next: Cell::new(Next::ToLookUp),
             held: Cell::new(Held::Nothing),
             learned: Cell::new(false),
             away: Cell::new(Away::No),
@@ -255,7 +256,7 @@ impl PeerData {
     #[cold]
     fn report_full_list(&self, name: &[u8]) {
         // Not the connection's log: that adds the request line, which may contain an id.
-        let log = Cycle::running().log();
+        let log = Cycle::running_log();
         self.affinity.zone.report_full_list(log, nginx::now(), name);
     }
 }

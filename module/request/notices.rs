@@ -62,7 +62,7 @@ pub fn log(zone: ngx_str_t, server: &[u8], notice: Notice) {
     last.set(Some(now));
     let server = string(server);
     let write = |text: &str, key: Option<Key>| {
-        let log = Cycle::running().log();
+        let log = Cycle::running_log();
         match key {
             None => {
                 ngx::ngx_log_error!(

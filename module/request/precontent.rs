@@ -14,6 +14,7 @@
 use core::cell::Cell;
 use core::ptr;
 
+use affinity::status::OutOfMemory;
 use affinity::table::Table;
 use nginx_sys::{
     ngx_array_push, ngx_chain_t, ngx_conf_t, ngx_http_core_content_phase,
@@ -24,7 +25,7 @@ use nginx_sys::{
 
 use super::id::RequestId;
 use super::MARK;
-use crate::conf::value::{OutOfMemory, Value};
+use crate::conf::value::Value;
 use crate::conf::{Affinity, LocationConf, MainConf, UpstreamConf, NO_HANDLER};
 use crate::nginx::conf::Conf;
 use crate::nginx::cycle::Cycle;

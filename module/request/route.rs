@@ -6,7 +6,7 @@ use affinity::table::{Key, Kind, ServerId, Session, Tick};
 use nginx_sys::{ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
 
 use super::id::RequestId;
-use super::{message, precontent, PeerData, Target};
+use super::{message, precontent, Next, PeerData};
 use crate::conf::{foreign, Lookup, UpstreamConf};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::request::Request;
@@ -85,7 +85,7 @@ fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_
     let Some(conf) = UpstreamConf::of(block) else {
         return ERROR;
     };
-    foreign::note(Cycle::running().log(), block, conf);
+    foreign::note(Cycle::running_log(), block, conf);
     let Some(affinity) = conf.affinity() else {
         return ERROR;
     };
@@ -115,7 +115,7 @@ impl PeerData {
     /// The slow path: the session is not found at the first try, or the rules are those of NGINX Plus.
     #[cold]
     pub(super) fn look_up_slow(&self, now: Tick) -> Route {
-        self.target.set(Target::Any);
+        self.next.set(Next::Any);
         let (sessions, limits) = (self.sessions(), &self.affinity.limits);
         let visit = |key| match self.affinity.policy.rules {
             Rules::Affinity => sessions.visit(key, now, limits),
@@ -132,7 +132,7 @@ impl PeerData {
         match first {
             Some(key) => self.look_up_second(key, now),
             None if self.id.get().mcp.as_ref().is_some_and(Effects::is_ambiguous) => {
-                self.target.set(Target::Ambiguous);
+                self.next.set(Next::Ambiguous);
                 self.decide(Presented::Ambiguous)
             }
             None => self.decide(Presented::NoId),
@@ -193,7 +193,7 @@ impl PeerData {
             Rules::Affinity => unsafe { self.in_flight.hold(key, now) },
             Rules::Plus => self.in_flight.note(key),
         }
-        self.target.set(Target::SessionServer);
+        self.next.set(Next::SessionServer);
         self.decide(Presented::Session)
     }
 

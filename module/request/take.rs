@@ -6,7 +6,7 @@ use affinity::servers::Avoided;
 use affinity::table::ServerId;
 use nginx_sys::{ngx_int_t, ngx_uint_t, NGX_PEER_FAILED, NGX_PEER_NEXT};
 
-use super::{reject, Away, Held, PeerData, Target};
+use super::{reject, Away, Held, Next, PeerData};
 use crate::nginx::upstream::Peer;
 use crate::nginx::{BUSY, DONE, OK};
 use crate::peers::addresses;
@@ -21,12 +21,12 @@ impl Hooked for PeerData {
     #[inline(always)]
     fn get(&self, pc: Peer<'_>) -> ngx_int_t {
         self.held.set(Held::Nothing);
-        if self.target.get() == Target::ToLookUp {
+        if self.next.get() == Next::ToLookUp {
             // The result is in the target, also for a request that is rejected.
             self.look_up();
         }
-        match (self.target.get(), self.session.get()) {
-            (Target::SessionServer, Some(server)) if self.take_at_once(pc, server) => OK,
+        match (self.next.get(), self.session.get()) {
+            (Next::SessionServer, Some(server)) if self.take_at_once(pc, server) => OK,
             _ => self.get_slow(pc),
         }
     }
@@ -47,14 +47,14 @@ impl PeerData {
     #[cold]
     pub(super) fn get_slow(&self, pc: Peer<'_>) -> ngx_int_t {
         self.departed.set(false);
-        let absence = match self.target.replace(Target::Any) {
-            Target::ToLookUp | Target::Any => None,
-            Target::Ambiguous => return self.reject_at_once(Rejection::Ambiguous),
-            Target::SessionServer => match self.take(pc) {
+        let absence = match self.next.replace(Next::Any) {
+            Next::ToLookUp | Next::Any => None,
+            Next::Ambiguous => return self.reject_at_once(Rejection::Ambiguous),
+            Next::SessionServer => match self.take(pc) {
                 Ok(()) => return OK,
                 Err(absence) => Some(absence),
             },
-            Target::Failed => {
+            Next::Failed => {
                 if self.affinity.policy.rules == Rules::Affinity {
                     self.peers().start_over();
                 }
@@ -106,7 +106,7 @@ impl PeerData {
         if !self.peers().take_at_once(pc, self.upstream(), address) {
             return false;
         }
-        self.target.set(Target::Any);
+        self.next.set(Next::Any);
         self.hold_session_server(pc);
         true
     }

@@ -3,7 +3,7 @@
 use core::cell::{Cell, RefCell};
 use core::ptr;
 
-use affinity::mcp::{Effects, Progress, Reader, Response};
+use affinity::mcp::{Effects, Progress, Reader, ResponseHead};
 
 use crate::nginx;
 use crate::nginx::request::Request;
@@ -26,7 +26,7 @@ struct Watched {
 // Out of line: inlined, its large stack frame would be taken for every response.
 #[inline(never)]
 pub fn watch(r: Request<'static>, effects: Effects, data: &'static PeerData) -> bool {
-    let response = Response {
+    let response = ResponseHead {
         status: r.response_status(),
         content_type: r.response_content_type(),
         encoding: r.response_encoding(),

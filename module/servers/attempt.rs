@@ -6,11 +6,12 @@ use std::alloc::{alloc, Layout};
 
 use affinity::servers::{Event, Reason};
 use affinity::table::{ServerId, Table, Tick};
-use nginx_sys::{ngx_close_connection, ngx_connection_t, ngx_event_t, ngx_log_t};
+use nginx_sys::{ngx_close_connection, ngx_connection_t, ngx_cycle_t, ngx_event_t, ngx_log_t};
 
 use super::evidence;
-use super::socket::{error_of, reason_of, Progress, Socket};
+use super::socket::{error_of, reason_of, ConnectResult, Socket};
 use super::upstreams::{lacks_company, Upstreams};
+use crate::conf::zones;
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::zone::Zone;
@@ -19,11 +20,28 @@ use crate::zone::Zone;
 struct Attempt {
     /// `None` after the attempt has ended.
     connection: Cell<Option<NonNull<ngx_connection_t>>>,
-    /// The cycle that began the attempt. `zone` lives as long as that.
-    cycle: Cycle<'static>,
-    zone: &'static Zone,
+    zone: ZoneOf,
     server: ServerId,
     begun: Tick,
+}
+
+/// A zone of a cycle that may have ended since. An index and a comparison instead of a reference: nothing
+/// dangles, and a later cycle at the same address has a zone, or none, of its own at the index.
+struct ZoneOf {
+    cycle: *const ngx_cycle_t,
+    index: usize,
+}
+
+impl ZoneOf {
+    /// Whether the zone is one of this cycle.
+    fn is_of(&self, cycle: Cycle<'_>) -> bool {
+        ptr::eq(self.cycle, cycle.raw())
+    }
+
+    /// The zone, if it is one of this cycle.
+    fn find<'c>(&self, cycle: Cycle<'c>) -> Option<&'c Zone> {
+        self.is_of(cycle).then(|| zones(cycle).get(self.index).copied())?
+    }
 }
 
 /// An attempt in memory of its own, which does not move: nginx's event has its address. Dropping this ends
@@ -31,20 +49,21 @@ struct Attempt {
 pub(super) struct Running(NonNull<Attempt>);
 
 impl Running {
-    /// Begins an attempt to reach a server; `None` if it has ended at once or could not begin.
+    /// Begins an attempt to reach a server of the zone with this index; `None` if it has ended at once or could not begin.
     pub(super) fn begin(
-        cycle: Cycle<'static>,
-        zone: &'static Zone,
+        cycle: Cycle<'_>,
+        zone: usize,
         server: ServerId,
         address: &[u8],
         log: *mut ngx_log_t,
     ) -> Option<Running> {
         let connection = Cell::new(None);
-        let attempt = Attempt { connection, cycle, zone, server, begun: nginx::now() };
+        let zone = ZoneOf { cycle: cycle.raw(), index: zone };
+        let attempt = Attempt { connection, zone, server, begun: nginx::now() };
         let socket = match Socket::connect(address) {
-            (Some(socket), Progress::Begun) => socket,
-            (_, Progress::Done(result)) => {
-                attempt.note(result);
+            (Some(socket), ConnectResult::Begun) => socket,
+            (_, ConnectResult::Done(result)) => {
+                attempt.note(cycle, result);
                 return None;
             }
             // The failure is on this machine: no evidence about the server.
@@ -67,17 +86,17 @@ impl Running {
         unsafe { self.0.as_ref() }
     }
 
-    /// Whether the attempt must end when the attempts of this zone end. True also for one of a former cycle.
-    pub(super) fn is_over(&self, cycle: Cycle<'_>, zone: &Zone) -> bool {
-        let attempt = self.attempt();
-        // The zone of a former cycle may have been freed.
-        attempt.cycle != cycle || ptr::eq(attempt.zone, zone)
+    /// Whether the attempt must end when the attempts of the zone with this index end. True also for one of a
+    /// former cycle.
+    pub(super) fn is_over(&self, cycle: Cycle<'_>, zone: usize) -> bool {
+        let of = &self.attempt().zone;
+        !of.is_of(cycle) || of.index == zone
     }
 
     /// Ends the attempt; if it still runs, it has failed by timeout.
-    pub(super) fn time_out(self) {
+    pub(super) fn time_out(self, cycle: Cycle<'_>) {
         if self.attempt().connection.get().is_some() {
-            self.attempt().note(Err(Reason::TimedOut));
+            self.attempt().note(cycle, Err(Reason::TimedOut));
         }
     }
 }
@@ -96,27 +115,24 @@ impl Drop for Running {
 }
 
 impl Attempt {
-    /// Records the result of the attempt.
-    fn note(&self, result: Result<(), Reason>) {
-        // The zone is alive only while its cycle runs.
-        if self.cycle != Cycle::running() {
-            return;
-        }
+    /// Records the result of the attempt, if `cycle`, the running one, has begun it.
+    fn note(&self, cycle: Cycle<'_>, result: Result<(), Reason>) {
+        let Some(zone) = self.zone.find(cycle) else { return };
         let mut buffer = [0; Table::MAX_ADDRESS];
-        let sessions = self.zone.sessions();
+        let sessions = zone.sessions();
         let name = sessions.and_then(|it| it.table.address(self.server, &mut buffer));
         let Some(name) = name else { return };
         let event = match result {
             Ok(()) => {
-                Upstreams::of(self.cycle, self.zone).note_answer(name);
+                Upstreams::of(cycle, zone).note_answer(name);
                 Event::Accepted
             }
             Err(reason) => {
-                let alone = lacks_company(self.cycle, self.zone, name);
+                let alone = lacks_company(cycle, zone, name);
                 Event::AttemptFailed { reason, alone }
             }
         };
-        evidence::note_begun(self.zone, self.server, event, self.begun);
+        evidence::note_begun(zone, self.server, event, self.begun);
     }
 }
 
@@ -138,7 +154,7 @@ unsafe extern "C" fn on_event(event: *mut ngx_event_t) {
         attempt.connection.set(None);
         ngx_close_connection(connection);
         if let Some(result) = result {
-            attempt.note(result);
+            Cycle::with_running(|cycle| attempt.note(cycle, result));
         }
     }
 }

@@ -41,14 +41,14 @@ static TIMER: PerWorker<Timer> = PerWorker::new(Timer::new());
 pub fn start(cycle: Cycle<'_>) {
     if serves_requests() && !conf::zones(cycle).is_empty() {
         refresh(cycle);
-        Timer::start(&TIMER, Some(turn), interval(cycle), cycle.log());
+        Timer::start(&TIMER, Some(on_timer), interval(cycle), cycle.log());
     }
 }
 
 /// Ends all attempts when the worker exits. To be called from `exit_process`.
-pub fn stop() {
+pub fn stop(cycle: Cycle<'_>) {
     if serves_requests() {
-        drop_leases(Cycle::running());
+        drop_leases(cycle);
         ATTEMPTS.running.take();
     }
 }
@@ -59,17 +59,20 @@ fn interval(cycle: Cycle<'_>) -> u64 {
     intervals.min().unwrap_or(MAX_INTERVAL)
 }
 
-unsafe extern "C" fn turn(_event: *mut ngx_event_t) {
+unsafe extern "C" fn on_timer(_event: *mut ngx_event_t) {
     // With `master_process off` the process outlives the cycle that it has started with.
-    let cycle = Cycle::running();
+    Cycle::with_running(turn);
+}
+
+fn turn(cycle: Cycle<'_>) {
     let log = cycle.log();
     refresh(cycle);
     drop_addresses(cycle);
     for (number, &zone) in conf::zones(cycle).iter().enumerate() {
         if is_due(number, zone.attempt_interval()) {
-            end(cycle, zone);
+            end(cycle, number);
             if !is_exiting() {
-                look_after(cycle, zone, log);
+                look_after(cycle, number, zone, log);
             }
         }
     }
@@ -85,8 +88,8 @@ fn drop_leases(cycle: Cycle<'_>) {
     }
 }
 
-/// Does the turn of a zone, if this worker has the lease.
-fn look_after(cycle: Cycle<'static>, zone: &'static Zone, log: *mut ngx_log_t) {
+/// Does the turn of a zone, whose index is `number`, if this worker has the lease.
+fn look_after(cycle: Cycle<'_>, number: usize, zone: &Zone, log: *mut ngx_log_t) {
     /// The length of the lease, in intervals: another worker may take over after that.
     const LEASE: u64 = 3;
 
@@ -99,7 +102,7 @@ fn look_after(cycle: Cycle<'static>, zone: &'static Zone, log: *mut ngx_log_t) {
     // Most turns need no look. The first one does: another worker may have left work.
     if is_first || sessions.is_troubled() || upstreams.need_a_look() {
         if let Some(due) = upstreams.look(zone, sessions) {
-            begin_some(cycle, zone, &due, log);
+            begin_some(cycle, number, &due, log);
         }
     }
 }
@@ -123,8 +126,8 @@ fn is_due(number: usize, interval: u64) -> bool {
     }
 }
 
-/// Ends the attempts of a zone that still run: they have failed by timeout.
-fn end(cycle: Cycle<'_>, zone: &Zone) {
+/// Ends the attempts of the zone with this index that still run: they have failed by timeout.
+fn end(cycle: Cycle<'_>, zone: usize) {
     let mut index = 0;
     loop {
         let over = {
@@ -138,17 +141,12 @@ fn end(cycle: Cycle<'_>, zone: &Zone) {
                 }
             }
         };
-        over.time_out();
+        over.time_out(cycle);
     }
 }
 
 /// Begins attempts, limited by nginx's free connections; the next turn begins with the others.
-fn begin_some(
-    cycle: Cycle<'static>,
-    zone: &'static Zone,
-    due: &[(ServerId, &Address)],
-    log: *mut ngx_log_t,
-) {
+fn begin_some(cycle: Cycle<'_>, zone: usize, due: &[(ServerId, &Address)], log: *mut ngx_log_t) {
     /// Attempts may use one of so many free connections of nginx.
     const SHARE: usize = 4;
 

@@ -45,7 +45,7 @@ pub fn note_begun(zone: &Zone, server: ServerId, event: Event, begun: Tick) {
 #[cold]
 fn log_change(zone: &Zone, sessions: &Sessions, server: ServerId, record: &Record) {
     // Not the log of a connection: that adds the request line, which may contain an id.
-    let log = Cycle::running().log();
+    let log = Cycle::running_log();
     let mut buffer = [0; Table::MAX_ADDRESS];
     let Some(address) = sessions.table.address(server, &mut buffer) else { return };
     let (address, name) = (Text(address), zone.log_name());

@@ -13,7 +13,7 @@ use crate::zone::Zone;
 
 /// One server in the upstreams of a zone.
 #[derive(Default)]
-pub(super) struct Found<'a> {
+pub(super) struct Membership<'a> {
     listed: bool,
     down: bool,
     resolved: bool,
@@ -21,9 +21,9 @@ pub(super) struct Found<'a> {
     address: Option<&'a Address>,
 }
 
-impl Found<'_> {
-    fn of<'a>(addresses: impl Iterator<Item = &'a Address>) -> Found<'a> {
-        let mut found = Found::default();
+impl Membership<'_> {
+    fn of<'a>(addresses: impl Iterator<Item = &'a Address>) -> Membership<'a> {
+        let mut found = Membership::default();
         for address in addresses {
             found.listed |= address.listed;
             found.down |= address.listed && address.down;
@@ -76,7 +76,7 @@ impl<'a> Upstreams<'a> {
             let mut buffer = [0; Table::MAX_ADDRESS];
             let Some(name) = sessions.table.address(server, &mut buffer) else { continue };
             let entries = named(name);
-            let found = Found::of(entries.iter().map(|(.., address)| *address));
+            let found = Membership::of(entries.iter().map(|(.., address)| *address));
             self.note(zone, sessions, server, name, &found);
             let record = sessions.table.record(server);
             for (_, number, address) in entries {
@@ -84,7 +84,7 @@ impl<'a> Upstreams<'a> {
                     company.add(server, &record, address);
                 }
             }
-            // `Found` prefers an address that is not down in its upstream.
+            // `Membership` prefers an address that is not down in its upstream.
             let address = found.address.filter(|address| !address.down);
             if let (true, Some(address)) = (found.is_due(&record), address) {
                 due.try_reserve(1).ok()?;
@@ -106,7 +106,7 @@ impl<'a> Upstreams<'a> {
         sessions: &Sessions,
         server: ServerId,
         name: &[u8],
-        found: &Found<'_>,
+        found: &Membership<'_>,
     ) {
         let now = nginx::now();
         let record = sessions.table.record(server);

@@ -18,7 +18,7 @@ extern "C" {
 }
 
 /// The result of a `connect`.
-pub(super) enum Progress {
+pub(super) enum ConnectResult {
     Done(Result<(), Reason>),
     Begun,
     /// It failed for a reason on this machine.
@@ -29,27 +29,27 @@ pub(super) struct Socket(c_int);
 
 impl Socket {
     /// Begins to connect to a socket address.
-    pub(super) fn connect(address: &[u8]) -> (Option<Socket>, Progress) {
+    pub(super) fn connect(address: &[u8]) -> (Option<Socket>, ConnectResult) {
         let Some(family) = address.first_chunk().map(|it| libc::sa_family_t::from_ne_bytes(*it))
         else {
-            return (None, Progress::Local);
+            return (None, ConnectResult::Local);
         };
         // SAFETY: the kernel reads `len` bytes of the address.
         unsafe {
             let flags = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
             let socket = match libc::socket(c_int::from(family), flags, 0) {
-                -1 => return (None, Progress::Local),
+                -1 => return (None, ConnectResult::Local),
                 number => Socket(number),
             };
             let len = address.len() as libc::socklen_t;
             if libc::connect(socket.0, address.as_ptr().cast(), len) == 0 {
-                return (Some(socket), Progress::Done(Ok(())));
+                return (Some(socket), ConnectResult::Done(Ok(())));
             }
             let progress = match Error::last_os_error().raw_os_error().unwrap_or(0) {
-                libc::EINPROGRESS => Progress::Begun,
+                libc::EINPROGRESS => ConnectResult::Begun,
                 error => match reason_of(error) {
-                    Some(reason) => Progress::Done(Err(reason)),
-                    None => Progress::Local,
+                    Some(reason) => ConnectResult::Done(Err(reason)),
+                    None => ConnectResult::Local,
                 },
             };
             (Some(socket), progress)
@@ -98,7 +98,7 @@ impl Drop for Socket {
 /// reason on this machine.
 pub fn connect_once(address: &[u8]) -> Option<Reason> {
     match Socket::connect(address) {
-        (_, Progress::Done(Err(reason))) => Some(reason),
+        (_, ConnectResult::Done(Err(reason))) => Some(reason),
         _ => None,
     }
 }

@@ -6,7 +6,7 @@ use core::ptr;
 use crate::conf::{Affinity, UpstreamConf};
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
-use crate::peers::addresses::{Address, Addresses, Route};
+use crate::peers::addresses::{Address, Addresses, RouteText};
 use crate::peers::list::{Candidate, List};
 use crate::zone::Zone;
 
@@ -31,7 +31,7 @@ pub fn refresh(cycle: Cycle<'_>) {
 }
 
 /// A copy of a server's route.
-pub(super) fn route(conf: &UpstreamConf, candidate: &Candidate<'_>) -> Option<Route> {
+pub(super) fn route(conf: &UpstreamConf, candidate: &Candidate<'_>) -> Option<RouteText> {
     #[cfg(not(nginx_own_sticky))]
     let route = conf.ids.route(candidate);
     #[cfg(nginx_own_sticky)]
@@ -41,7 +41,7 @@ pub(super) fn route(conf: &UpstreamConf, candidate: &Candidate<'_>) -> Option<Ro
         // SAFETY: the string lives as long as the peer, which stays while its group is locked.
         (peer.route() != 0).then(|| unsafe { crate::nginx::bytes(&peer.sid) })
     };
-    route.and_then(Route::new)
+    route.and_then(RouteText::new)
 }
 
 /// The addresses of the upstreams of a zone.

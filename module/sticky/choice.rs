@@ -3,6 +3,7 @@
 use core::cell::Cell;
 
 use affinity::policy::{self, Status};
+use affinity::status::OutOfMemory;
 use nginx_sys::{
     ngx_http_get_flushed_variable, ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t,
     ngx_uint_t,
@@ -10,7 +11,6 @@ use nginx_sys::{
 
 use super::cookie::SetCookie;
 use crate::conf::method::Cookie;
-use crate::conf::value::OutOfMemory;
 use crate::conf::{cookie, foreign, UpstreamConf};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::recycled::{self, Recycled, Spare};
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn init_peer(
     // SAFETY: the balancer's `peer.init` has just set the data, in the request's pool. The balancer keeps a
     // list of peers: an upstream with a foreign one does not get this hook.
     if unsafe { RoundRobin::find(block, upstream.peer().data()) }.is_none() {
-        foreign::note(Cycle::running().log(), block, conf);
+        foreign::note(Cycle::running_log(), block, conf);
         return OK;
     }
     let choice = recycled::make(r.pool(), || Choice {

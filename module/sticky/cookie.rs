@@ -3,10 +3,11 @@
 use core::cell::Cell;
 use core::ptr;
 
+use affinity::status::OutOfMemory;
 use nginx_sys::{ngx_http_cookie_time, ngx_str_t};
 
 use crate::conf::method::{Cookie, Expires};
-use crate::conf::value::{OutOfMemory, Value};
+use crate::conf::value::Value;
 use crate::nginx;
 use crate::nginx::headers::Header;
 use crate::nginx::pool::string;
@@ -76,7 +77,7 @@ impl Cookie {
 }
 
 fn add(r: Request<'_>, value: ngx_str_t) -> Result<(), OutOfMemory> {
-    send::add_header(r, "Set-Cookie", value).map_err(|_| OutOfMemory)
+    send::add_header(r, "Set-Cookie", value)
 }
 
 /// The value of our `Set-Cookie` in a response; empty without one.

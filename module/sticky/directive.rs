@@ -7,7 +7,7 @@ use affinity::table::Span;
 use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size, ngx_parse_time, time_t};
 
 use super::cookie::is_samesite;
-use crate::conf::method::{Cookie, Expires, Method};
+use crate::conf::method::{Cookie, Expires, StickyMethod};
 use crate::conf::sticky_learn::{self, Parameters};
 use crate::conf::value::{has_variables, Value};
 use crate::conf::{words, Asked, UpstreamConf};
@@ -44,7 +44,7 @@ fn read(cf: &mut Conf<'_>, conf: &mut UpstreamConf) -> Result<(), Logged> {
 }
 
 /// `cookie NAME [expires=] [domain=] [httponly] [samesite=] [secure] [path=]`.
-fn read_cookie(cf: &mut Conf<'_>, words: &[Word]) -> Result<Method, Logged> {
+fn read_cookie(cf: &mut Conf<'_>, words: &[Word]) -> Result<StickyMethod, Logged> {
     let name = words[0];
     if name.is_empty() {
         fail!(cf, "\"sticky\" directive empty cookie name");
@@ -77,7 +77,7 @@ fn read_cookie(cf: &mut Conf<'_>, words: &[Word]) -> Result<Method, Logged> {
     }
     let flags = [(httponly, "; httponly"), (secure, "; secure")];
     let lookup = cf.variable(&[b"cookie_", name.as_bytes()].concat())?;
-    Ok(Method {
+    Ok(StickyMethod {
         lookup: vec![lookup],
         cookie: Some(Cookie {
             name: [name.as_bytes(), b"="].concat(),
@@ -107,7 +107,7 @@ fn read_expires(cf: &mut Conf<'_>, text: Word) -> Result<Expires, Logged> {
 }
 
 /// `route $VARIABLE ...`.
-fn read_route(cf: &mut Conf<'_>, words: &[Word]) -> Result<Method, Logged> {
+fn read_route(cf: &mut Conf<'_>, words: &[Word]) -> Result<StickyMethod, Logged> {
     let mut lookup = Vec::new();
     for word in words {
         match word.as_bytes() {
@@ -115,7 +115,7 @@ fn read_route(cf: &mut Conf<'_>, words: &[Word]) -> Result<Method, Logged> {
             _ => fail!(cf, "invalid variable name \"{word}\""),
         }
     }
-    Ok(Method { lookup, cookie: None })
+    Ok(StickyMethod { lookup, cookie: None })
 }
 
 /// `learn create=$VARIABLE ... lookup=$VARIABLE ... zone=NAME:SIZE [timeout=TIME] [header]`.

@@ -20,14 +20,14 @@ impl Changes {
     pub(super) const NOTHING: Changes = Changes { zone: 0, pass: None };
 
     /// Begins a turn. An unfinished pass of the last turn continues.
-    pub(super) fn again(&mut self, zones: &[&'static Zone]) {
+    pub(super) fn again(&mut self, zones: &[&Zone]) {
         if self.zone >= zones.len() {
             (self.zone, self.pass) = (0, None);
         }
     }
 
     /// Works on some slots. Returns whether there is more to do in this turn.
-    pub(super) fn step(&mut self, zones: &[&'static Zone], now: Tick) -> bool {
+    pub(super) fn step(&mut self, zones: &[&Zone], now: Tick) -> bool {
         let Some(&zone) = zones.get(self.zone) else { return false };
         let pass = self.pass.get_or_insert_with(CatchUp::default);
         let catch_up =

@@ -37,7 +37,7 @@ impl Drains {
     }
 
     /// Removes some sessions of a server. Returns whether there may be more to do in this turn.
-    pub(super) fn step(&mut self, zones: &[&'static Zone], now: Tick) -> bool {
+    pub(super) fn step(&mut self, zones: &[&Zone], now: Tick) -> bool {
         if !self.at_work && !self.done {
             self.choose(zones, now);
         }
@@ -55,7 +55,7 @@ impl Drains {
     }
 
     /// Chooses the next server.
-    fn choose(&mut self, zones: &[&'static Zone], now: Tick) {
+    fn choose(&mut self, zones: &[&Zone], now: Tick) {
         let last = self.begun.then_some((self.zone, self.server.index));
         let next = zones.iter().enumerate().find_map(|(number, &zone)| {
             let sessions = zone.sessions().filter(|sessions| sessions.drains())?;

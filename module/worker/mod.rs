@@ -61,14 +61,16 @@ pub fn start(cycle: Cycle<'_>) {
     let refresh = (shortest.as_millis() / REFRESHES).min(MAX_REFRESH);
     WORKER.refresh.set(Span::from_millis(refresh));
     WORKER.interval.set(refresh.clamp(MIN_INTERVAL, MAX_INTERVAL));
-    Timer::start(&TIMER, Some(turn), WORKER.interval.get(), cycle.log());
+    Timer::start(&TIMER, Some(on_timer), WORKER.interval.get(), cycle.log());
 }
 
-unsafe extern "C" fn turn(_event: *mut ngx_event_t) {
-    let now = nginx::now();
+unsafe extern "C" fn on_timer(_event: *mut ngx_event_t) {
     // With `master_process off` the process outlives the cycle that it has started with.
-    let cycle = Cycle::running();
-    let zones = zones(cycle);
+    Cycle::with_running(turn);
+}
+
+fn turn(cycle: Cycle<'_>) {
+    let (now, zones) = (nginx::now(), zones(cycle));
     WORKER.sweep.borrow_mut().again(zones);
     WORKER.drains.borrow_mut().again();
     WORKER.changes.borrow_mut().again(zones);
@@ -91,7 +93,7 @@ fn evictions(zone: &Zone, now: Tick, log: *mut ngx_log_t) -> u64 {
 }
 
 unsafe extern "C" fn step(_event: *mut ngx_event_t) {
-    work(Cycle::running());
+    Cycle::with_running(work);
 }
 
 /// Does one step of the turn's work. The next step follows in the next round of the event loop.

@@ -26,7 +26,7 @@ impl Sweep {
     pub(super) const NOTHING: Sweep = Sweep { zone: 0, swept: 0 };
 
     /// Begins a turn. An unfinished part of the last turn continues.
-    pub(super) fn again(&mut self, zones: &[&'static Zone]) {
+    pub(super) fn again(&mut self, zones: &[&Zone]) {
         if self.zone >= zones.len() {
             self.zone = 0;
         }
@@ -34,7 +34,7 @@ impl Sweep {
 
     /// Sweeps some slots of the current zone, and goes on to the next zone when its share of the turn is
     /// done. A turn begins every `interval` milliseconds. Returns whether there is more to do in this turn.
-    pub(super) fn step(&mut self, zones: &[&'static Zone], now: Tick, interval: u64) -> bool {
+    pub(super) fn step(&mut self, zones: &[&Zone], now: Tick, interval: u64) -> bool {
         let Some(&zone) = zones.get(self.zone) else { return false };
         let from = self.swept;
         self.swept += SLOTS;

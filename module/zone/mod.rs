@@ -91,13 +91,14 @@ pub fn join(
         sessions: OnceCell::new(),
     });
     let Some(zone) = zone else { return Err(Logged) };
-    // SAFETY: nginx has just returned `shm`, an element of its list, which lives as long as the
-    // configuration.
+    let zone = ptr::from_mut(zone);
+    // SAFETY: nginx has just returned `shm`, an element of its list. Both `shm` and the zone live as long as
+    // the configuration, which outlives each value that keeps the reference (see `Zone`).
     unsafe {
-        (*shm).data = ptr::from_mut(zone).cast();
+        (*shm).data = zone.cast();
         (*shm).init = Some(init);
+        Ok((&*zone, true))
     }
-    Ok((zone, true))
 }
 
 fn longest(one: &Limits, other: &Limits) -> Limits {

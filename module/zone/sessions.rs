@@ -9,7 +9,7 @@ use std::rc::Rc;
 use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
 
 use crate::zone::former::Former;
-use crate::zone::names::Known;
+use crate::zone::names::KnownAddress;
 use crate::zone::notes::Notes;
 use crate::zone::pages::Mapping;
 
@@ -23,7 +23,7 @@ pub struct Sessions {
     /// The former memories, the newest first.
     pub(super) former: Vec<Rc<Former>>,
     /// This worker's copies of server addresses, by the server's index.
-    pub(super) addresses: RefCell<Vec<Option<Known>>>,
+    pub(super) addresses: RefCell<Vec<Option<KnownAddress>>>,
 }
 
 /// The position of a pass over all memories of a zone.
@@ -142,7 +142,7 @@ impl Sessions {
     pub unsafe fn known_address(&self, server: ServerId) -> Option<&[u8]> {
         // SAFETY: only `with_address` changes the copies, and the reference is not used after that.
         let known = unsafe { self.addresses.try_borrow_unguarded() }.ok()?;
-        Known::address(known, server)
+        KnownAddress::address(known, server)
     }
 
     /// Calls `f` with the address of a server; `None` if the server is no longer in the list.
@@ -150,7 +150,7 @@ impl Sessions {
     pub fn with_address<T>(&self, server: ServerId, f: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let known = self.addresses.try_borrow().ok();
         let mut buffer = MaybeUninit::uninit();
-        let address = match known.as_ref().and_then(|known| Known::address(known, server)) {
+        let address = match known.as_ref().and_then(|known| KnownAddress::address(known, server)) {
             Some(address) => address,
             None => {
                 drop(known);
@@ -174,7 +174,7 @@ impl Sessions {
         }
         known.extend((0..missing).map(|_| None));
         if let Some(place) = known.get_mut(index) {
-            *place = Some(Known { print: server.print, len, text });
+            *place = Some(KnownAddress { print: server.print, len, text });
         }
     }
 

@@ -35,6 +35,7 @@ def script(name: str) -> str:
     """A file of tests/sdk/; those for node stand where their packages are found."""
     if not name.endswith(".mjs"):
         return str(SCRIPTS / "python" / name)
+    beside_packages(SCRIPTS / "node" / "sessions.mjs", PACKAGES)  # client.mjs and caller.mjs import it
     return beside_packages(SCRIPTS / "node" / name, PACKAGES)
 
 

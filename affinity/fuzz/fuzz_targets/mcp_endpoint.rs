@@ -6,7 +6,7 @@
 
 mod common;
 
-use affinity::mcp::{Id, Request, Watch};
+use affinity::mcp::{Id, RequestHead, Watch};
 use affinity::table::Kind;
 use common::{model, read_of, REQUEST};
 use libfuzzer_sys::fuzz_target;
@@ -40,7 +40,7 @@ fuzz_target!(|text: &[u8]| {
         (Some((Kind::Sse, id, None)), model::Endpoint::Target(meant)) => {
             assert_eq!(id, meant);
             // A request with this target is looked up by it first.
-            let request = Request { target: id, ..REQUEST };
+            let request = RequestHead { target: id, ..REQUEST };
             assert_eq!(request.id(&mut Id::new()), Some((Kind::Sse, &id[..])));
         }
         _ => panic!("{learned:?} for {meant:?}"),

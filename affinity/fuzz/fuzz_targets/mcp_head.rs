@@ -5,7 +5,7 @@
 
 mod common;
 
-use affinity::mcp::{Id, Request};
+use affinity::mcp::{Id, RequestHead};
 use affinity::policy::Presented;
 use affinity::table::Kind;
 use common::{model, REQUEST};
@@ -14,7 +14,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|head: &[u8]| {
     let mut lines = head.splitn(5, |byte| *byte == b'\n').chain([&b""[..]; 4]);
     let mut line = || lines.next().unwrap();
-    let mut request = Request { version: line(), method: line(), name: line(), ..REQUEST };
+    let mut request = RequestHead { version: line(), method: line(), name: line(), ..REQUEST };
     let (first, second) = (line(), lines.next().filter(|line| !line.is_empty()));
     [Some(first), second].into_iter().flatten().for_each(|line| request.add_session(line));
     let trim = |line: &[u8]| {
@@ -50,7 +50,7 @@ fuzz_target!(|head: &[u8]| {
     // Any text can be encoded in base64 and read again.
     if let Ok(text) = std::str::from_utf8(request.name) {
         let name = model::name_of(text);
-        let request = Request {
+        let request = RequestHead {
             version: b"2026-07-28",
             method: b"tasks/get",
             name: name.as_bytes(),

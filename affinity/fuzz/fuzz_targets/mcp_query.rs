@@ -10,7 +10,7 @@ use common::{model, read_cut, REQUEST};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|query: &[u8]| {
-    let request = affinity::mcp::Request { query, ..REQUEST };
+    let request = affinity::mcp::RequestHead { query, ..REQUEST };
     let mut scratch = Id::new();
     let id = request.id(&mut scratch);
     assert_eq!(id, model::query(query).as_deref().map(|id| (Kind::Sse, id)));

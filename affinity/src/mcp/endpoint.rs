@@ -4,7 +4,7 @@ use super::step::{Fault, Step};
 use super::target::{self, OwnId};
 use super::text::bounded::{Bounded, Id};
 use super::text::query::{self, split};
-use super::text::sse::{Piece, Stream};
+use super::text::sse::{SsePiece, Stream};
 use crate::policy::Announced;
 
 /// The longest data of an `endpoint` event that is read, in bytes: scheme and authority, path and query,
@@ -42,22 +42,22 @@ impl<'a> Endpoint<'a> {
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Step {
         while let Some(piece) = self.stream.next(&mut bytes) {
             match piece {
-                Piece::Type => {
+                SsePiece::Type => {
                     self.in_kind = true;
                     self.kind.clear();
                 }
                 // The line end between two lines of data is no part of a URI.
-                Piece::Data => {
+                SsePiece::Data => {
                     self.in_kind = false;
                     self.has_data = true;
                 }
-                Piece::Value(value) if self.in_kind => self.kind.extend(value),
+                SsePiece::Value(value) if self.in_kind => self.kind.extend(value),
                 // Nor is a tab.
-                Piece::Value(value) => {
+                SsePiece::Value(value) => {
                     value.split(|byte| *byte == b'\t').for_each(|part| self.data.extend(part));
                 }
                 // The type of the event may follow its data.
-                Piece::Dispatch => {
+                SsePiece::Dispatch => {
                     if self.has_data && self.kind.get() == Some(b"endpoint") {
                         return match self.find() {
                             Ok(()) => Step::Found,

@@ -7,7 +7,7 @@
 //! | tasks (extension of 2026-07-28) | `Mcp-Name` of `tasks/get`, `tasks/update`, `tasks/cancel` | the result of `tools/call` |
 //! | stateless (2026-07-28) | none | nothing |
 //!
-//! A [`Request`] says which ids it carries, in the order in which they are looked up, and which
+//! A [`RequestHead`] says which ids it carries, in the order in which they are looked up, and which
 //! [`Effects`] its answer can have on sessions. If an id may be in the body of the answer, a [`Reader`]
 //! gets each buffer that passes. It reads at most [`MAX_WATCHED`] bytes, copies nothing but the id,
 //! allocates nothing, and learns no id from a body that it does not understand.
@@ -30,8 +30,8 @@ mod tests;
 mod text;
 
 pub use reader::{Learned, Progress, Reader, MAX_WATCHED};
-pub use request::{trim, Lines, Request, Verb};
-pub use response::{BodyFormat, Effects, Response, Watch};
+pub use request::{trim, Lines, RequestHead, Verb};
+pub use response::{BodyFormat, Effects, ResponseHead, Watch};
 pub use shared::SharedTargets;
 pub use step::Fault;
 pub use text::bounded::{Bounded, Id, MAX_ID};

@@ -15,7 +15,7 @@ pub const MAX_WATCHED: usize = 64 * 1024;
 pub struct Reader<'a> {
     /// How many bytes may still be read; none after the result.
     left: usize,
-    body: Body<'a>,
+    body: BodyReader<'a>,
 }
 
 /// The result of a buffer.
@@ -45,7 +45,7 @@ pub struct Learned<'a> {
 }
 
 #[allow(clippy::large_enum_variant, reason = "there is one for each answer that is read")]
-enum Body<'a> {
+enum BodyReader<'a> {
     Endpoint(Endpoint<'a>),
     TaskJson(TaskJson),
     TaskSse(TaskSse),
@@ -56,9 +56,9 @@ impl<'a> Reader<'a> {
     pub fn new(watch: Watch, uri: &'a [u8]) -> Option<Self> {
         let body = match watch {
             Watch::Nothing => return None,
-            Watch::Endpoint => Body::Endpoint(Endpoint::new(uri)),
-            Watch::Task(BodyFormat::Json) => Body::TaskJson(TaskJson::new()),
-            Watch::Task(BodyFormat::Sse) => Body::TaskSse(TaskSse::new()),
+            Watch::Endpoint => BodyReader::Endpoint(Endpoint::new(uri)),
+            Watch::Task(BodyFormat::Json) => BodyReader::TaskJson(TaskJson::new()),
+            Watch::Task(BodyFormat::Sse) => BodyReader::TaskSse(TaskSse::new()),
         };
         Some(Reader { left: MAX_WATCHED, body })
     }
@@ -70,9 +70,9 @@ impl<'a> Reader<'a> {
         }
         let bytes = bytes.get(..self.left).unwrap_or(bytes);
         let step = match &mut self.body {
-            Body::Endpoint(endpoint) => endpoint.feed(bytes),
-            Body::TaskJson(task) => task.feed(bytes),
-            Body::TaskSse(task) => task.feed(bytes),
+            BodyReader::Endpoint(endpoint) => endpoint.feed(bytes),
+            BodyReader::TaskJson(task) => task.feed(bytes),
+            BodyReader::TaskSse(task) => task.feed(bytes),
         };
         self.left -= bytes.len();
         match step {
@@ -88,20 +88,19 @@ impl<'a> Reader<'a> {
 
     fn learned(&self) -> Option<Learned<'_>> {
         match &self.body {
-            Body::Endpoint(endpoint) => Some(Learned {
+            BodyReader::Endpoint(endpoint) => Some(Learned {
                 kind: Kind::Sse,
                 id: endpoint.id()?,
                 announced: endpoint.announced(),
                 ttl: None,
             }),
-            Body::TaskJson(TaskJson(message)) | Body::TaskSse(TaskSse { message, .. }) => {
-                Some(Learned {
-                    kind: Kind::Task,
-                    id: message.task_id()?,
-                    announced: Announced::Task,
-                    ttl: message.ttl(),
-                })
-            }
+            BodyReader::TaskJson(TaskJson(message))
+            | BodyReader::TaskSse(TaskSse { message, .. }) => Some(Learned {
+                kind: Kind::Task,
+                id: message.task_id()?,
+                announced: Announced::Task,
+                ttl: message.ttl(),
+            }),
         }
     }
 }

@@ -14,10 +14,10 @@ const SESSION_ID: &[u8] = b"mcp-session-id";
 
 /// The parts of a request that name a session. A part that is missing is empty.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct RequestHead<'a> {
     /// Its HTTP method.
     pub verb: Verb,
-    /// The first line of `Mcp-Session-Id`; see [`Request::add_session`].
+    /// The first line of `Mcp-Session-Id`; see [`RequestHead::add_session`].
     pub session: &'a [u8],
     /// How many lines of that header there are.
     pub lines: Lines,
@@ -56,7 +56,21 @@ pub enum Verb {
     Other,
 }
 
-impl<'a> Request<'a> {
+impl RequestHead<'static> {
+    /// A request without any of the parts.
+    pub const EMPTY: Self = RequestHead {
+        verb: Verb::Other,
+        session: b"",
+        lines: Lines::None,
+        version: b"",
+        method: b"",
+        name: b"",
+        query: b"",
+        target: b"",
+    };
+}
+
+impl<'a> RequestHead<'a> {
     /// Adds a header; its name is in lower case. If a header comes several times, the first that is not
     /// empty counts.
     ///

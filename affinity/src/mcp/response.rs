@@ -4,7 +4,7 @@ use crate::table::Kind;
 
 /// The head of a response.
 #[derive(Clone, Copy, Debug)]
-pub struct Response<'a> {
+pub struct ResponseHead<'a> {
     /// Its status code.
     pub status: u16,
     /// `Content-Type` with its parameters; empty if there is none.
@@ -82,7 +82,7 @@ impl Effects {
     }
 
     /// What to look for in the body of the answer.
-    pub fn watch(&self, response: &Response) -> Watch {
+    pub fn watch(&self, response: &ResponseHead) -> Watch {
         if is_encoded(response.encoding) {
             return Watch::Nothing;
         }

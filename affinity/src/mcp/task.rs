@@ -8,8 +8,8 @@
 use super::step::{Fault, Step};
 use super::text::bounded::{Bounded, Id};
 use super::text::decimal::Decimal;
-use super::text::json::{self, Json, Type};
-use super::text::sse::{self, Stream};
+use super::text::json::{Invalid, Json, JsonPiece, Type};
+use super::text::sse::{SsePiece, Stream};
 use crate::time::Span;
 
 /// Reads a body that is one JSON-RPC message.
@@ -55,18 +55,18 @@ impl TaskSse {
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Step {
         while let Some(piece) = self.stream.next(&mut bytes) {
             match piece {
-                sse::Piece::Type => {
+                SsePiece::Type => {
                     self.in_kind = true;
                     self.kind.clear();
                 }
-                sse::Piece::Data => {
+                SsePiece::Data => {
                     self.in_kind = false;
                     // The line end between two lines of data. Before the first line it is white space.
                     self.message.feed(b"\n");
                 }
-                sse::Piece::Value(value) if self.in_kind => self.kind.extend(value),
-                sse::Piece::Value(value) => self.message.feed(value),
-                sse::Piece::Dispatch => {
+                SsePiece::Value(value) if self.in_kind => self.kind.extend(value),
+                SsePiece::Value(value) => self.message.feed(value),
+                SsePiece::Dispatch => {
                     // Clients ignore an event of another type.
                     let is_message = matches!(self.kind.get(), Some(b"" | b"message"));
                     if is_message && self.message.verdict() == Verdict::Response {
@@ -84,7 +84,7 @@ impl TaskSse {
 /// A JSON-RPC message as far as it has been read. Of members with the same name the last one counts, as in
 /// the JSON parsers of clients.
 pub(super) struct Message {
-    json: Result<Json, json::Invalid>,
+    json: Result<Json, Invalid>,
     into: Into,
     name: Bounded<10>,
     /// Whether it has a result or an error.
@@ -187,23 +187,23 @@ impl Message {
         self.ttl?.value().filter(|milliseconds| *milliseconds > 0).map(Span::from_millis)
     }
 
-    fn take(&mut self, piece: json::Piece, depth: u32) {
+    fn take(&mut self, piece: JsonPiece, depth: u32) {
         match piece {
-            json::Piece::Name => {
+            JsonPiece::Name => {
                 self.name.clear();
                 self.into = Into::Name;
             }
-            json::Piece::Value(kind) => self.into = self.value(kind, depth),
-            json::Piece::Text(text) => self.text(text),
-            json::Piece::Char(char) => self.text(char.encode_utf8(&mut [0; 4]).as_bytes()),
-            json::Piece::End => {}
+            JsonPiece::Value(kind) => self.into = self.value(kind, depth),
+            JsonPiece::Text(text) => self.text(text),
+            JsonPiece::Char(char) => self.text(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            JsonPiece::End => {}
         }
     }
 
     fn value(&mut self, kind: Type, depth: u32) -> Into {
         match depth {
             // Only an object has members.
-            0 if kind != Type::Object => self.json = Err(json::Invalid),
+            0 if kind != Type::Object => self.json = Err(Invalid),
             1 => {
                 self.in_result = self.name.get() == Some(b"result");
                 if self.in_result {

@@ -4,28 +4,19 @@ use crate::table::Kind;
 
 const NEW: &[u8] = b"2026-07-28";
 
-const REQUEST: Request<'static> = Request {
-    verb: Verb::Other,
-    session: b"",
-    lines: Lines::None,
-    version: b"",
-    method: b"",
-    name: b"",
-    query: b"",
-    target: b"/mcp",
-};
+const REQUEST: RequestHead<'static> = RequestHead { target: b"/mcp", ..RequestHead::EMPTY };
 
-fn with(session: &'static [u8]) -> Request<'static> {
+fn with(session: &'static [u8]) -> RequestHead<'static> {
     let mut request = REQUEST;
     request.add_session(session);
     request
 }
 
-fn second(request: Request) -> Option<(Kind, Vec<u8>)> {
+fn second(request: RequestHead) -> Option<(Kind, Vec<u8>)> {
     request.second_id(&mut Id::new()).map(|(kind, id)| (kind, id.to_vec()))
 }
 
-fn id(request: Request) -> Option<(Kind, Vec<u8>)> {
+fn id(request: RequestHead) -> Option<(Kind, Vec<u8>)> {
     request.id(&mut Id::new()).map(|(kind, id)| (kind, id.to_vec()))
 }
 
@@ -53,7 +44,7 @@ fn lines_that_differ_name_nothing_and_equal_ones_one_session() {
         assert!(!request.effects().is_ambiguous());
     }
     for lines in [&["a", "b"][..], &["a", "a", "b"], &["a", "b", "a"], &["", "a"], &["a", ""]] {
-        let mut request = Request { query: b"sessionId=s", ..REQUEST };
+        let mut request = RequestHead { query: b"sessionId=s", ..REQUEST };
         lines.iter().for_each(|line| request.add_session(line.as_bytes()));
         assert_eq!(id(request), None, "{lines:?}");
         assert_eq!(request.unknown(), Presented::Ambiguous);
@@ -96,9 +87,9 @@ fn an_underscore_in_the_name_of_the_session_header_is_a_hyphen() {
 #[test]
 fn a_query_names_a_stream_unless_a_header_names_a_session() {
     let query = b"x=1&sessionId=s%31";
-    assert_eq!(id(Request { query, ..REQUEST }), found(Kind::Sse, b"s1"));
-    assert_eq!(Request { query, ..REQUEST }.unknown(), Presented::Unknown(Kind::Sse));
-    let both = Request { query, target: b"/m?x=1&sessionId=s%31&clientId=c", ..with(b"h") };
+    assert_eq!(id(RequestHead { query, ..REQUEST }), found(Kind::Sse, b"s1"));
+    assert_eq!(RequestHead { query, ..REQUEST }.unknown(), Presented::Unknown(Kind::Sse));
+    let both = RequestHead { query, target: b"/m?x=1&sessionId=s%31&clientId=c", ..with(b"h") };
     assert_eq!(id(both), found(Kind::Session, b"h"));
     assert_eq!(second(both), None);
     assert_eq!(both.unknown(), Presented::Unknown(Kind::Session));
@@ -107,77 +98,77 @@ fn a_query_names_a_stream_unless_a_header_names_a_session() {
 #[test]
 fn a_target_with_an_id_of_its_own_is_asked_for_before_the_query() {
     let target = b"/m/5f0c12?session_id=s";
-    let request = Request { query: b"session_id=s", target, ..REQUEST };
+    let request = RequestHead { query: b"session_id=s", target, ..REQUEST };
     for version in [&b""[..], b"2025-06-18", NEW] {
-        let request = Request { version, ..request };
+        let request = RequestHead { version, ..request };
         assert_eq!(id(request), found(Kind::Sse, target));
         assert_eq!(second(request), found(Kind::Sse, b"s"));
         assert_eq!(request.unknown(), Presented::Unknown(Kind::Sse));
     }
-    let alone = Request { query: b"", target: b"/m/5f0c12", ..REQUEST };
+    let alone = RequestHead { query: b"", target: b"/m/5f0c12", ..REQUEST };
     assert_eq!(id(alone), found(Kind::Sse, b"/m/5f0c12"));
     assert_eq!(second(alone), None);
     assert_eq!(alone.unknown(), Presented::NoId);
-    let plain = Request { target: b"/m?session_id=s", ..request };
+    let plain = RequestHead { target: b"/m?session_id=s", ..request };
     assert_eq!(id(plain), found(Kind::Sse, b"s"));
     assert_eq!(second(plain), None);
     let (query, target) = (&b"session_id=key&sessionId=s"[..], b"/m?session_id=key&sessionId=s");
-    let several = Request { query, target, ..request };
+    let several = RequestHead { query, target, ..request };
     assert_eq!(id(several), found(Kind::Sse, target));
     assert_eq!(second(several), found(Kind::Sse, b"key"));
     let long = [b"/m/5f0c12?x=", &[b'x'; MAX_ID][..]].concat();
-    assert_eq!(id(Request { target: &long, ..request }), found(Kind::Sse, b"s"));
+    assert_eq!(id(RequestHead { target: &long, ..request }), found(Kind::Sse, b"s"));
 }
 
 #[test]
 fn a_task_is_named_by_its_three_methods_at_a_version_whose_servers_check_them() {
-    let task = Request { version: NEW, name: b"t-1", ..REQUEST };
+    let task = RequestHead { version: NEW, name: b"t-1", ..REQUEST };
     for method in [&b"tasks/get"[..], b"tasks/update", b"tasks/cancel"] {
-        assert_eq!(id(Request { method, ..task }), found(Kind::Task, b"t-1"));
-        assert_eq!(id(Request { method, version: b"2025-11-25", ..task }), None);
-        assert_eq!(id(Request { method, version: b"", ..task }), None);
-        assert_eq!(Request { method, ..task }.unknown(), Presented::Unknown(Kind::Task));
-        assert_eq!(id(Request { method, name: b"", ..task }), None);
+        assert_eq!(id(RequestHead { method, ..task }), found(Kind::Task, b"t-1"));
+        assert_eq!(id(RequestHead { method, version: b"2025-11-25", ..task }), None);
+        assert_eq!(id(RequestHead { method, version: b"", ..task }), None);
+        assert_eq!(RequestHead { method, ..task }.unknown(), Presented::Unknown(Kind::Task));
+        assert_eq!(id(RequestHead { method, name: b"", ..task }), None);
         assert_eq!(
-            id(Request { method, name: b"=?base64?w6k=?=", ..task }),
+            id(RequestHead { method, name: b"=?base64?w6k=?=", ..task }),
             found(Kind::Task, "é".as_bytes())
         );
-        assert_eq!(id(Request { method, name: b"=?base64?w6l=?=", ..task }), None);
+        assert_eq!(id(RequestHead { method, name: b"=?base64?w6l=?=", ..task }), None);
     }
     for method in [&b""[..], b"tools/call", b"tasks/list", b"tasks/result", b"Tasks/Get"] {
-        assert_eq!(id(Request { method, ..task }), None);
+        assert_eq!(id(RequestHead { method, ..task }), None);
     }
 }
 
 #[test]
 fn an_id_is_asked_for_at_a_stateless_revision_and_none_is_opened() {
     for version in [&b"2026-07-28"[..], b"2026-07-29", b"2026-08-01", b"2030-01-01"] {
-        let request = Request { version, query: b"sessionId=q", ..with(b"s") };
+        let request = RequestHead { version, query: b"sessionId=q", ..with(b"s") };
         assert_eq!(id(request), found(Kind::Session, b"s"));
         assert_eq!(request.unknown(), Presented::Leftover);
         assert!(!request.effects().opens(200));
-        let request = Request { version, query: b"sessionId=q", ..REQUEST };
+        let request = RequestHead { version, query: b"sessionId=q", ..REQUEST };
         assert_eq!(id(request), found(Kind::Sse, b"q"));
     }
 }
 
 #[test]
 fn a_leftover_does_not_keep_a_task_from_its_server() {
-    let request = Request { version: NEW, method: b"tasks/get", name: b"t", ..with(b"s") };
+    let request = RequestHead { version: NEW, method: b"tasks/get", name: b"t", ..with(b"s") };
     assert_eq!(id(request), found(Kind::Task, b"t"));
     assert_eq!(second(request), found(Kind::Session, b"s"));
     assert_eq!(request.unknown(), Presented::Leftover);
     for request in [
-        Request { version: b"2025-11-25", ..request },
-        Request { method: b"tools/call", ..request },
-        Request { method: b"", ..request },
+        RequestHead { version: b"2025-11-25", ..request },
+        RequestHead { method: b"tools/call", ..request },
+        RequestHead { method: b"", ..request },
     ] {
         assert_eq!(id(request), found(Kind::Session, b"s"));
         assert_eq!(second(request), None);
     }
-    let broken = Request { name: b"=?base64?w6l=?=", ..request };
+    let broken = RequestHead { name: b"=?base64?w6l=?=", ..request };
     assert_eq!(id(broken), found(Kind::Session, b"s"));
-    let differ = Request { lines: Lines::Differ, ..request };
+    let differ = RequestHead { lines: Lines::Differ, ..request };
     assert_eq!(id(differ), None);
 }
 
@@ -195,7 +186,7 @@ fn what_is_no_date_is_an_old_version() {
         b"DRAFT-2026",
         b"\xff\xff\xff\xff-\xff\xff-\xff\xff",
     ] {
-        let request = Request { version, ..with(b"s") };
+        let request = RequestHead { version, ..with(b"s") };
         assert_eq!(request.unknown(), Presented::Unknown(Kind::Session), "{version:?}");
         assert!(request.effects().opens(200));
     }
@@ -210,7 +201,7 @@ fn only_success_opens_a_session() {
 
 #[test]
 fn a_session_ends_by_a_delete_that_worked_and_by_nothing_else() {
-    let delete = Request { verb: Verb::Delete, ..REQUEST };
+    let delete = RequestHead { verb: Verb::Delete, ..REQUEST };
     for kind in [Kind::Session, Kind::Sse] {
         for status in [200, 202, 204] {
             assert!(delete.effects().ends(kind, status));
@@ -225,56 +216,62 @@ fn a_session_ends_by_a_delete_that_worked_and_by_nothing_else() {
     assert!(!delete.effects().ends(Kind::Task, 200));
 }
 
-const SSE: Response<'static> =
-    Response { status: 200, content_type: b"text/event-stream", encoding: b"" };
-const JSON: Response<'static> = Response { content_type: b"application/json", ..SSE };
+const SSE: ResponseHead<'static> =
+    ResponseHead { status: 200, content_type: b"text/event-stream", encoding: b"" };
+const JSON: ResponseHead<'static> = ResponseHead { content_type: b"application/json", ..SSE };
 
 #[test]
 fn a_stream_may_bring_an_endpoint_unless_a_header_names_a_session() {
-    let get = Request { verb: Verb::Get, ..REQUEST };
+    let get = RequestHead { verb: Verb::Get, ..REQUEST };
     assert_eq!(get.effects().watch(&SSE), Watch::Endpoint);
     assert!(get.effects().opens_stream());
     assert!(!REQUEST.effects().opens_stream());
     assert_eq!(get.effects().watch(&JSON), Watch::Nothing);
-    assert_eq!(get.effects().watch(&Response { status: 202, ..SSE }), Watch::Nothing);
-    assert_eq!(get.effects().watch(&Response { content_type: b"", ..SSE }), Watch::Nothing);
+    assert_eq!(get.effects().watch(&ResponseHead { status: 202, ..SSE }), Watch::Nothing);
+    assert_eq!(get.effects().watch(&ResponseHead { content_type: b"", ..SSE }), Watch::Nothing);
     assert_eq!(REQUEST.effects().watch(&SSE), Watch::Nothing);
     let mut of_session = get;
     of_session.add_session(b"s");
     assert_eq!(of_session.effects().watch(&SSE), Watch::Nothing);
     assert!(!of_session.effects().opens_stream());
     for version in [&b"2025-11-25"[..], NEW] {
-        let get = Request { version, query: b"session_id=s", ..get };
+        let get = RequestHead { version, query: b"session_id=s", ..get };
         assert_eq!(get.effects().watch(&SSE), Watch::Endpoint);
     }
 }
 
 #[test]
 fn a_tool_call_may_bring_a_task() {
-    let call = Request { version: NEW, method: b"tools/call", name: b"slow", ..REQUEST };
+    let call = RequestHead { version: NEW, method: b"tools/call", name: b"slow", ..REQUEST };
     assert_eq!(call.effects().watch(&JSON), Watch::Task(BodyFormat::Json));
     assert_eq!(call.effects().watch(&SSE), Watch::Task(BodyFormat::Sse));
     assert_eq!(
-        call.effects().watch(&Response { status: 202, ..JSON }),
+        call.effects().watch(&ResponseHead { status: 202, ..JSON }),
         Watch::Task(BodyFormat::Json)
     );
-    assert_eq!(call.effects().watch(&Response { status: 400, ..JSON }), Watch::Nothing);
-    assert_eq!(Request { version: b"2025-11-25", ..call }.effects().watch(&JSON), Watch::Nothing);
-    assert_eq!(Request { method: b"tools/list", ..call }.effects().watch(&JSON), Watch::Nothing);
+    assert_eq!(call.effects().watch(&ResponseHead { status: 400, ..JSON }), Watch::Nothing);
+    assert_eq!(
+        RequestHead { version: b"2025-11-25", ..call }.effects().watch(&JSON),
+        Watch::Nothing
+    );
+    assert_eq!(
+        RequestHead { method: b"tools/list", ..call }.effects().watch(&JSON),
+        Watch::Nothing
+    );
 }
 
 #[test]
 fn an_encoded_body_is_not_read() {
-    let get = Request { verb: Verb::Get, ..REQUEST };
-    let call = Request { version: NEW, method: b"tools/call", ..REQUEST };
+    let get = RequestHead { verb: Verb::Get, ..REQUEST };
+    let call = RequestHead { version: NEW, method: b"tools/call", ..REQUEST };
     for encoding in [&b"gzip"[..], b"br", b"zstd", b"identity, gzip", b"x"] {
-        assert_eq!(get.effects().watch(&Response { encoding, ..SSE }), Watch::Nothing);
-        assert_eq!(call.effects().watch(&Response { encoding, ..JSON }), Watch::Nothing);
+        assert_eq!(get.effects().watch(&ResponseHead { encoding, ..SSE }), Watch::Nothing);
+        assert_eq!(call.effects().watch(&ResponseHead { encoding, ..JSON }), Watch::Nothing);
     }
     for encoding in [&b"identity"[..], b"Identity"] {
-        assert_eq!(get.effects().watch(&Response { encoding, ..SSE }), Watch::Endpoint);
+        assert_eq!(get.effects().watch(&ResponseHead { encoding, ..SSE }), Watch::Endpoint);
         assert_eq!(
-            call.effects().watch(&Response { encoding, ..JSON }),
+            call.effects().watch(&ResponseHead { encoding, ..JSON }),
             Watch::Task(BodyFormat::Json)
         );
     }
@@ -282,7 +279,7 @@ fn an_encoded_body_is_not_read() {
 
 #[test]
 fn a_media_type_is_caseless_and_may_have_parameters() {
-    let get = Request { verb: Verb::Get, ..REQUEST };
+    let get = RequestHead { verb: Verb::Get, ..REQUEST };
     for (content_type, expected) in [
         (&b"Text/Event-Stream"[..], Watch::Endpoint),
         (b"text/event-stream; charset=utf-8", Watch::Endpoint),
@@ -291,6 +288,6 @@ fn a_media_type_is_caseless_and_may_have_parameters() {
         (b"text/plain; text/event-stream", Watch::Nothing),
         (b";text/event-stream", Watch::Nothing),
     ] {
-        assert_eq!(get.effects().watch(&Response { content_type, ..SSE }), expected);
+        assert_eq!(get.effects().watch(&ResponseHead { content_type, ..SSE }), expected);
     }
 }

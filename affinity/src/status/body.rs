@@ -43,12 +43,12 @@ impl Drain {
     pub fn read(body: &[u8]) -> Result<Drain, Refusal> {
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Body<'a> {
+        struct DrainBody<'a> {
             drain: bool,
             #[serde(borrow)]
             deadline: Option<Cow<'a, str>>,
         }
-        let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NO_DRAIN)?;
+        let body: DrainBody<'_> = serde_json::from_slice(body).map_err(|_| NO_DRAIN)?;
         let deadline = match body.deadline {
             Some(text) => Some(millis(text.as_bytes()).ok_or(refusal(400, "invalid deadline"))?),
             None => None,
@@ -76,17 +76,17 @@ impl<'a> SessionId<'a> {
     pub fn read(body: &'a [u8], header: Option<&'a [u8]>) -> Result<SessionId<'a>, Refusal> {
         #[derive(Deserialize)]
         #[serde(rename_all = "lowercase")]
-        enum Name {
+        enum KindName {
             Session,
             Sse,
             Task,
         }
         #[derive(Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Body<'a> {
+        struct SessionBody<'a> {
             #[serde(borrow)]
             id: Cow<'a, str>,
-            kind: Option<Name>,
+            kind: Option<KindName>,
             #[serde(borrow)]
             bind: Option<Cow<'a, str>>,
         }
@@ -96,14 +96,14 @@ impl<'a> SessionId<'a> {
             let id = header.filter(|id| !id.is_empty()).ok_or(NO_ID)?;
             return Ok(SessionId { kind: Kind::Session, id: id.into(), bind: Cow::default() });
         }
-        let body: Body<'_> = serde_json::from_slice(body).map_err(|_| NO_NAME)?;
+        let body: SessionBody<'_> = serde_json::from_slice(body).map_err(|_| NO_NAME)?;
         if body.id.is_empty() {
             return Err(NO_ID);
         }
         let kind = match body.kind {
-            None | Some(Name::Session) => Kind::Session,
-            Some(Name::Sse) => Kind::Sse,
-            Some(Name::Task) => Kind::Task,
+            None | Some(KindName::Session) => Kind::Session,
+            Some(KindName::Sse) => Kind::Sse,
+            Some(KindName::Task) => Kind::Task,
         };
         Ok(SessionId { kind, id: bytes(body.id), bind: bytes(body.bind.unwrap_or_default()) })
     }

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 
 use super::output::{OutOfMemory, Output};
 use super::refusal::{Refusal, NO_SERVER, NO_UPSTREAM, NO_ZONE};
-use super::report::{Admin, Report, Server, Upstream, Zone, ZoneServer};
+use super::report::{Admin, Report, ServerReport, UpstreamReport, ZoneReport, ZoneServer};
 use super::request::Resource;
 use super::text::{Text, Utc};
 
@@ -15,17 +15,17 @@ pub enum Document<'a> {
     /// A resource, or a part of the report.
     Report(&'a Report<'a>),
     /// All zones, by name.
-    Zones(&'a [Zone<'a>]),
+    Zones(&'a [ZoneReport<'a>]),
     /// One zone.
-    Zone(&'a Zone<'a>),
+    Zone(&'a ZoneReport<'a>),
     /// All upstreams, by name.
-    Upstreams(&'a [Upstream<'a>]),
+    Upstreams(&'a [UpstreamReport<'a>]),
     /// One upstream.
-    Upstream(&'a Upstream<'a>),
+    Upstream(&'a UpstreamReport<'a>),
     /// Its servers, by address.
-    Servers(&'a [Server<'a>]),
+    Servers(&'a [ServerReport<'a>]),
     /// One server.
-    Server(&'a Server<'a>),
+    Server(&'a ServerReport<'a>),
     /// The outcome of a task.
     Outcome(Outcome<'a>),
     /// The error in its place.
@@ -115,15 +115,15 @@ impl Serialize for Document<'_> {
 impl Serialize for Report<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Shown<'a> {
+        struct Fields<'a> {
             version: &'a str,
             nginx_version: &'a str,
             uptime_ms: u64,
             write: bool,
-            zones: Named<'a, Zone<'a>>,
-            upstreams: Named<'a, Upstream<'a>>,
+            zones: Named<'a, ZoneReport<'a>>,
+            upstreams: Named<'a, UpstreamReport<'a>>,
         }
-        Shown {
+        Fields {
             version: self.version,
             nginx_version: self.nginx_version,
             uptime_ms: self.uptime_ms,
@@ -135,10 +135,10 @@ impl Serialize for Report<'_> {
     }
 }
 
-impl Serialize for Zone<'_> {
+impl Serialize for ZoneReport<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Shown<'a> {
+        struct Fields<'a> {
             size_bytes: u64,
             capacity: u64,
             timeout_ms: u64,
@@ -155,7 +155,7 @@ impl Serialize for Zone<'_> {
             recovered_workers: u64,
             servers: Named<'a, ZoneServer<'a>>,
         }
-        Shown {
+        Fields {
             size_bytes: self.size,
             capacity: self.stats.capacity,
             timeout_ms: self.timeout_ms,
@@ -193,21 +193,21 @@ impl Serialize for ZoneServer<'_> {
     }
 }
 
-impl Serialize for Upstream<'_> {
+impl Serialize for UpstreamReport<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Shown<'a> {
+        struct Fields<'a> {
             zone: Text<'a>,
-            servers: Named<'a, Server<'a>>,
+            servers: Named<'a, ServerReport<'a>>,
         }
-        Shown { zone: self.zone, servers: Named(&self.servers) }.serialize(serializer)
+        Fields { zone: self.zone, servers: Named(&self.servers) }.serialize(serializer)
     }
 }
 
-impl Serialize for Server<'_> {
+impl Serialize for ServerReport<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
-        struct Shown<'a> {
+        struct Fields<'a> {
             address: Text<'a>,
             route: Option<Text<'a>>,
             state: &'static str,
@@ -223,7 +223,7 @@ impl Serialize for Server<'_> {
             drain: bool,
             drain_deadline: Option<Utc>,
         }
-        Shown {
+        Fields {
             address: self.address,
             route: self.route,
             state: self.state.as_str(),
@@ -246,35 +246,35 @@ impl Serialize for Server<'_> {
 /// An object with a field for each element.
 struct Named<'a, T>(&'a [T]);
 
-trait Name {
+trait HasName {
     fn name(&self) -> Text<'_>;
 }
 
-impl Name for Zone<'_> {
+impl HasName for ZoneReport<'_> {
     fn name(&self) -> Text<'_> {
         self.name
     }
 }
 
-impl Name for Upstream<'_> {
+impl HasName for UpstreamReport<'_> {
     fn name(&self) -> Text<'_> {
         self.name
     }
 }
 
-impl Name for ZoneServer<'_> {
+impl HasName for ZoneServer<'_> {
     fn name(&self) -> Text<'_> {
         self.address
     }
 }
 
-impl Name for Server<'_> {
+impl HasName for ServerReport<'_> {
     fn name(&self) -> Text<'_> {
         self.address
     }
 }
 
-impl<T: Name + Serialize> Serialize for Named<'_, T> {
+impl<T: HasName + Serialize> Serialize for Named<'_, T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.0.len()))?;
         for element in self.0 {

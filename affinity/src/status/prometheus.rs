@@ -6,7 +6,7 @@
 use core::fmt::{self, Write};
 
 use super::output::{OutOfMemory, Output};
-use super::report::{Admin, Report, Server, Zone, ZoneServer};
+use super::report::{Admin, Report, ServerReport, ZoneReport, ZoneServer};
 use super::text::{Text, Utc};
 use crate::servers::Known;
 
@@ -85,7 +85,10 @@ impl Report<'_> {
     }
 
     /// Calls `f` with the labels of each server of each upstream.
-    fn of_servers(&self, mut f: impl FnMut(&Labels, &Server<'_>) -> fmt::Result) -> fmt::Result {
+    fn of_servers(
+        &self,
+        mut f: impl FnMut(&Labels, &ServerReport<'_>) -> fmt::Result,
+    ) -> fmt::Result {
         let mut labels = Labels::default();
         for upstream in &self.upstreams {
             for server in &upstream.servers {
@@ -159,7 +162,7 @@ impl Labels {
 }
 
 /// Name, help text, and the function that gives the value.
-type ZoneMetric = (&'static str, &'static str, fn(&Zone<'_>) -> u64);
+type ZoneMetric = (&'static str, &'static str, fn(&ZoneReport<'_>) -> u64);
 type ZoneServerMetric = (&'static str, &'static str, fn(&ZoneServer<'_>) -> u64);
 type Head = fn(&mut Output, &str, &str) -> fmt::Result;
 

@@ -18,14 +18,14 @@ pub struct Report<'a> {
     /// Whether requests may change the state.
     pub write: bool,
     /// The zones of the configuration.
-    pub zones: Vec<Zone<'a>>,
+    pub zones: Vec<ZoneReport<'a>>,
     /// The upstreams with sessions.
-    pub upstreams: Vec<Upstream<'a>>,
+    pub upstreams: Vec<UpstreamReport<'a>>,
 }
 
 /// One zone.
 #[derive(Debug)]
-pub struct Zone<'a> {
+pub struct ZoneReport<'a> {
     /// As in the configuration.
     pub name: Text<'a>,
     /// Bytes of shared memory.
@@ -53,18 +53,18 @@ pub struct ZoneServer<'a> {
 
 /// One upstream.
 #[derive(Debug)]
-pub struct Upstream<'a> {
+pub struct UpstreamReport<'a> {
     /// As in the configuration.
     pub name: Text<'a>,
     /// The zone of its sessions.
     pub zone: Text<'a>,
     /// Its servers, and those that have gone.
-    pub servers: Vec<Server<'a>>,
+    pub servers: Vec<ServerReport<'a>>,
 }
 
 /// A server of an upstream.
 #[derive(Clone, Copy, Debug)]
-pub struct Server<'a> {
+pub struct ServerReport<'a> {
     /// Address and port, or path of the socket.
     pub address: Text<'a>,
     /// The route of `sticky route`.
@@ -118,7 +118,7 @@ impl Admin {
     }
 }
 
-impl Zone<'_> {
+impl ZoneReport<'_> {
     /// The number of requests of each status.
     pub(super) fn requests(&self) -> [(&'static str, u64); 7] {
         let of = |status| self.tally.requests(status);

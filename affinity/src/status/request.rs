@@ -24,7 +24,7 @@ pub enum Method {
 
 /// A request without its body.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct ApiRequest<'a> {
     /// Its method.
     pub method: Method,
     /// The part of the decoded path behind the location's.
@@ -150,7 +150,7 @@ impl Task<'_> {
     }
 }
 
-impl<'a> Request<'a> {
+impl<'a> ApiRequest<'a> {
     /// The task of the request. `write`: requests may change the state.
     pub fn task(&self, write: bool) -> Result<Task<'a>, Refusal> {
         let resource = Resource::at(self.path).ok_or(NO_RESOURCE)?;

@@ -46,7 +46,7 @@ fn report() -> Report<'static> {
         nginx_version: "1.26.3",
         uptime_ms: 61_005,
         write: false,
-        zones: vec![Zone {
+        zones: vec![ZoneReport {
             name: Text(b"a \"zone\"\\\n"),
             size: 1 << 20,
             timeout_ms: 600_000,
@@ -55,10 +55,10 @@ fn report() -> Report<'static> {
             tally,
             servers: vec![ZoneServer { address: ADDRESS, stats: holder }],
         }],
-        upstreams: vec![Upstream {
+        upstreams: vec![UpstreamReport {
             name: Text(b"mcp"),
             zone: Text(b"a \"zone\"\\\n"),
-            servers: vec![Server {
+            servers: vec![ServerReport {
                 address: ADDRESS,
                 route: None,
                 state: Known::Unreachable,

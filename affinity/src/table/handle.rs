@@ -6,7 +6,7 @@ use super::hash::{Algorithm, Hasher};
 use super::key::{Key, Kind, ADDRESS};
 use super::memory::bucket::Bucket;
 use super::memory::entry::Meta;
-use super::memory::layout::{Error, ALIGN, MIN_SIZE};
+use super::memory::layout::{TableError, ALIGN, MIN_SIZE};
 use super::memory::place::Place;
 use super::memory::region::Region;
 use super::memory::writer::Writer;
@@ -39,7 +39,7 @@ impl Table {
         region: NonNull<u8>,
         len: usize,
         secret: [u8; 16],
-    ) -> Result<Table, Error> {
+    ) -> Result<Table, TableError> {
         let algorithm = Algorithm::best();
         // SAFETY: conditions 1 to 4 are those of `Region::create`.
         let region = unsafe { Region::create(region, len, algorithm as u32, secret) }?;
@@ -54,15 +54,15 @@ impl Table {
     /// 1. `region` is the start of `len` readable and writable bytes.
     /// 2. They stay mapped there while this handle or a copy of it is used.
     /// 3. Each process that writes to them does so by handles of this table of the same format.
-    pub unsafe fn attach(region: NonNull<u8>, len: usize) -> Result<Table, Error> {
+    pub unsafe fn attach(region: NonNull<u8>, len: usize) -> Result<Table, TableError> {
         // SAFETY: conditions 1 to 3 are those of `Region::attach`.
         Self::new(unsafe { Region::attach(region, len) }?)
     }
 
-    fn new(region: Region) -> Result<Table, Error> {
+    fn new(region: Region) -> Result<Table, TableError> {
         let algorithm = Algorithm::from_number(region.algorithm());
         let hasher = algorithm.and_then(|algorithm| Hasher::new(algorithm, region.secret()));
-        Ok(Table { region, hasher: hasher.ok_or(Error::Format)? })
+        Ok(Table { region, hasher: hasher.ok_or(TableError::Format)? })
     }
 
     /// Sessions that fit in.

@@ -130,7 +130,7 @@ pub use handle::Table;
 #[cfg(not(loom))]
 pub use key::{Key, Kind};
 #[cfg(not(loom))]
-pub use memory::layout::Error;
+pub use memory::layout::TableError;
 #[cfg(not(loom))]
 pub use servers::{ServerId, ServerStats};
 #[cfg(not(loom))]

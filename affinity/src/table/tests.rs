@@ -7,7 +7,7 @@ use super::handle::Table;
 use super::hash::Algorithm;
 use super::key::Kind;
 use super::memory::bucket::{line_of, preferred_line};
-use super::memory::layout::Error;
+use super::memory::layout::TableError;
 use super::memory::place::{Place, PAIRS};
 use super::memory::region::Region;
 use super::memory::summary::{Summary, SLOTS};
@@ -23,7 +23,7 @@ fn region(len: usize) -> (NonNull<u8>, usize) {
 }
 
 /// A table with this hash.
-fn table_with(algorithm: u32, secret: [u8; 16], len: usize) -> Result<Table, Error> {
+fn table_with(algorithm: u32, secret: [u8; 16], len: usize) -> Result<Table, TableError> {
     let (start, len) = region(len);
     // SAFETY: `region` has allocated `len` bytes for this table alone.
     unsafe {
@@ -38,7 +38,7 @@ fn a_table_says_which_hash_it_uses() {
     let secret = *b"0123456789abcdef";
     let best = table_with(Algorithm::best() as u32, secret, 1 << 16).unwrap();
     let sip = table_with(Algorithm::SipHash as u32, secret, 1 << 16).unwrap();
-    assert_eq!(table_with(77, secret, 1 << 16).unwrap_err(), Error::Format);
+    assert_eq!(table_with(77, secret, 1 << 16).unwrap_err(), TableError::Format);
 
     let server = sip.intern(b"a:1", Tick(1)).unwrap();
     let key = sip.key(Kind::Session, b"id", b"");
@@ -145,9 +145,9 @@ fn the_longest_probe_is_five_pairs() {
 /// test of the table that Miri can run (Miri has neither mmap nor robust mutexes).
 #[test]
 fn a_bucket_is_read_whole_while_it_is_written() {
-    use super::memory::bucket::{Body, Buckets, Found};
+    use super::memory::bucket::{BucketBody, Buckets, Found};
     use super::memory::entry::{Entry, Meta};
-    use super::memory::journal::{Action, Change, Journal, Memory};
+    use super::memory::journal::{Action, Journal, JournalRecord, Memory};
     use super::sync::{AtomicU32, AtomicU64, Ordering};
 
     const KEY: u64 = 77;
@@ -158,7 +158,7 @@ fn a_bucket_is_read_whole_while_it_is_written() {
         used: Tick(round),
         created: Tick(round),
     };
-    let (summaries, bodies) = ([AtomicU64::new(0)], [Body::default()]);
+    let (summaries, bodies) = ([AtomicU64::new(0)], [BucketBody::default()]);
     let buckets = Buckets { summaries: &summaries, bodies: &bodies };
     let bucket = buckets.get(0).unwrap();
     let journal = Journal::default();
@@ -176,8 +176,17 @@ fn a_bucket_is_read_whole_while_it_is_written() {
         };
         let (home, total, counts) = (None, None, [None, None]);
         let at = 0;
-        let change =
-            Change { action, bucket: at, slot, version, summary, home, entry, total, counts };
+        let change = JournalRecord {
+            action,
+            bucket: at,
+            slot,
+            version,
+            summary,
+            home,
+            entry,
+            total,
+            counts,
+        };
         journal.commit(&change, memory);
     };
     commit(Action::Insert, entry(0));

@@ -4,11 +4,11 @@
 //     node caller.mjs 1|2 URL CLIENTS
 
 import assert from "node:assert/strict";
+import { run } from "./sessions.mjs";
 
 const CALLS = 5;
 
 const [major, url, clients] = [process.argv[2], new URL(process.argv[3]), Number(process.argv[4])];
-const done = { transcripts: {}, failures: [], met: {} };
 
 async function sdk() {
   if (major === "1") {
@@ -39,18 +39,4 @@ async function live(replicas) {
   return transcript;
 }
 
-async function session() {
-  const replicas = new Set();
-  try {
-    const transcript = JSON.stringify(await live(replicas));
-    done.transcripts[transcript] = (done.transcripts[transcript] ?? 0) + 1;
-    if (replicas.size !== 1) done.failures.push(`met ${[...replicas]}`);
-  } catch (error) {
-    done.failures.push(`${[...replicas]} ${error} ${error.cause ?? ""}`);
-  }
-  for (const name of replicas) done.met[name] = (done.met[name] ?? 0) + 1;
-}
-
-await Promise.all(Array.from({ length: clients }, session));
-console.log(JSON.stringify(done));
-process.exit(); // whatever stream may still be open
+await run(clients, live);

@@ -12,11 +12,11 @@ import {
   LoggingMessageNotificationSchema,
   ProgressNotificationSchema,
 } from "@modelcontextprotocol/sdk/types.js";
+import { run } from "./sessions.mjs";
 
 const STEPS = 5;
 
 const [kind, url, clients] = [process.argv[2], new URL(process.argv[3]), Number(process.argv[4])];
-const done = { transcripts: {}, failures: [], met: {} };
 
 async function live(replicas) {
   const client = new Client({ name: "test", version: "1.0.0" }, { capabilities: { sampling: {}, elicitation: {} } });
@@ -79,18 +79,4 @@ async function live(replicas) {
   return [...transcript, end];
 }
 
-async function session() {
-  const replicas = new Set();
-  try {
-    const transcript = JSON.stringify(await live(replicas));
-    done.transcripts[transcript] = (done.transcripts[transcript] ?? 0) + 1;
-    if (replicas.size !== 1) done.failures.push(`met ${[...replicas]}`);
-  } catch (error) {
-    done.failures.push(`${[...replicas]} ${error} ${error.cause ?? ""}`);
-  }
-  for (const name of replicas) done.met[name] = (done.met[name] ?? 0) + 1;
-}
-
-await Promise.all(Array.from({ length: clients }, session));
-console.log(JSON.stringify(done));
-process.exit(); // whatever stream may still be open
+await run(clients, live);

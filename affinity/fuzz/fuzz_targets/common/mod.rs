@@ -4,20 +4,11 @@
 #[path = "../../../tests/common/mcp.rs"]
 pub mod model;
 
-use affinity::mcp::{Lines, Progress, Reader, Request, Verb, Watch};
+use affinity::mcp::{Progress, Reader, RequestHead, Watch};
 use affinity::table::{Kind, Span};
 
 /// A request without anything.
-pub const REQUEST: Request<'static> = Request {
-    verb: Verb::Other,
-    session: b"",
-    lines: Lines::None,
-    version: b"",
-    method: b"",
-    name: b"",
-    query: b"",
-    target: b"/",
-};
+pub const REQUEST: RequestHead<'static> = RequestHead { target: b"/", ..RequestHead::EMPTY };
 
 /// The URI of streams.
 pub const URI: &str = "/sse";

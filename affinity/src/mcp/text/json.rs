@@ -21,7 +21,7 @@ pub(crate) struct Json {
 
 /// A piece of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece<'b> {
+pub(crate) enum JsonPiece<'b> {
     /// The name of a member begins.
     Name,
     /// A value begins.
@@ -115,7 +115,10 @@ impl Json {
     }
 
     /// The next piece. Removes what it has read from `bytes`, and all of it if there is no piece.
-    pub(crate) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Result<Option<Piece<'b>>, Invalid> {
+    pub(crate) fn next<'b>(
+        &mut self,
+        bytes: &mut &'b [u8],
+    ) -> Result<Option<JsonPiece<'b>>, Invalid> {
         while let Some((&byte, rest)) = bytes.split_first() {
             let piece = match self.state {
                 State::String => {
@@ -123,7 +126,7 @@ impl Json {
                     if text > 0 {
                         let (text, rest) = bytes.split_at_checked(text).ok_or(Invalid)?;
                         *bytes = rest;
-                        return Ok(Some(Piece::Text(text)));
+                        return Ok(Some(JsonPiece::Text(text)));
                     }
                     *bytes = rest;
                     self.end_text(byte)?;
@@ -134,7 +137,7 @@ impl Json {
                     if text > 0 {
                         let (text, rest) = bytes.split_at_checked(text).ok_or(Invalid)?;
                         *bytes = rest;
-                        return Ok(Some(Piece::Text(text)));
+                        return Ok(Some(JsonPiece::Text(text)));
                     }
                     self.end_value();
                     None
@@ -171,7 +174,7 @@ impl Json {
         Ok(None)
     }
 
-    fn structure(&mut self, byte: u8) -> Result<Option<Piece<'static>>, Invalid> {
+    fn structure(&mut self, byte: u8) -> Result<Option<JsonPiece<'static>>, Invalid> {
         match (self.state, byte) {
             (State::ValueOrEnd, b']') | (State::NameOrEnd, b'}') => Ok(Some(self.close())),
             (State::After, b']') if !self.in_object() => Ok(Some(self.close())),
@@ -187,14 +190,14 @@ impl Json {
             (State::Name | State::NameOrEnd, b'"') => {
                 self.state = State::String;
                 self.is_name = true;
-                Ok(Some(Piece::Name))
+                Ok(Some(JsonPiece::Name))
             }
             (State::Value | State::ValueOrEnd, _) => self.value(byte).map(Some),
             _ => Err(Invalid),
         }
     }
 
-    fn value(&mut self, byte: u8) -> Result<Piece<'static>, Invalid> {
+    fn value(&mut self, byte: u8) -> Result<JsonPiece<'static>, Invalid> {
         let (state, kind) = match byte {
             b'{' => (State::NameOrEnd, Type::Object),
             b'[' => (State::ValueOrEnd, Type::Array),
@@ -214,14 +217,14 @@ impl Json {
         }
         self.state = state;
         self.is_name = false;
-        Ok(Piece::Value(kind))
+        Ok(JsonPiece::Value(kind))
     }
 
-    fn close(&mut self) -> Piece<'static> {
+    fn close(&mut self) -> JsonPiece<'static> {
         self.depth = self.depth.saturating_sub(1);
         self.objects >>= 1;
         self.end_value();
-        Piece::End
+        JsonPiece::End
     }
 
     fn end_value(&mut self) {
@@ -271,7 +274,7 @@ impl Json {
         Ok(())
     }
 
-    fn escape(&mut self, byte: u8) -> Result<Option<Piece<'static>>, Invalid> {
+    fn escape(&mut self, byte: u8) -> Result<Option<JsonPiece<'static>>, Invalid> {
         let (state, char) = match (self.state, byte) {
             (State::Escape, b'u') => (State::Unicode { missing: 4, unit: 0, first: None }, None),
             (State::Escape, _) => (State::String, Some(short_escape(byte)?)),
@@ -294,7 +297,7 @@ impl Json {
             _ => return Err(Invalid),
         };
         self.state = state;
-        Ok(char.map(Piece::Char))
+        Ok(char.map(JsonPiece::Char))
     }
 
     fn literal(&mut self, missing: &'static [u8], byte: u8) -> Result<(), Invalid> {

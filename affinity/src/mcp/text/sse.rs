@@ -11,7 +11,7 @@ const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// A piece of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Piece<'b> {
+pub(crate) enum SsePiece<'b> {
     /// A field `event` begins: its value is the type of the event and replaces an earlier one.
     Type,
     /// A field `data` begins: its value is one more line of the event's data.
@@ -49,7 +49,7 @@ impl Stream {
     }
 
     /// The next piece. Removes what it has read from `bytes`, and all of it if there is no piece.
-    pub(crate) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<Piece<'b>> {
+    pub(crate) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Option<SsePiece<'b>> {
         loop {
             let (byte, rest) = bytes.split_first()?;
             if mem::take(&mut self.after_return) && *byte == b'\n' {
@@ -91,22 +91,22 @@ impl Stream {
                         self.end_line(*end);
                     }
                     if piece {
-                        return Some(Piece::Value(value));
+                        return Some(SsePiece::Value(value));
                     }
                 }
             }
         }
     }
 
-    fn name(&mut self, byte: u8) -> Option<Piece<'static>> {
+    fn name(&mut self, byte: u8) -> Option<SsePiece<'static>> {
         if byte != b':' && !is_line_end(byte) {
             self.name.push(byte);
             return None;
         }
         let piece = match self.name.get() {
-            Some(b"event") => Some(Piece::Type),
-            Some(b"data") => Some(Piece::Data),
-            Some(b"") if byte != b':' => Some(Piece::Dispatch),
+            Some(b"event") => Some(SsePiece::Type),
+            Some(b"data") => Some(SsePiece::Data),
+            Some(b"") if byte != b':' => Some(SsePiece::Dispatch),
             _ => None,
         };
         self.state = if piece.is_some() { State::Space } else { State::Ignored };
@@ -143,17 +143,17 @@ mod tests {
         for mut chunk in chunks {
             while let Some(piece) = stream.next(&mut chunk) {
                 match piece {
-                    Piece::Type => {
+                    SsePiece::Type => {
                         in_type = true;
                         kind = Vec::new();
                     }
-                    Piece::Data => {
+                    SsePiece::Data => {
                         in_type = false;
                         data.push(Vec::new());
                     }
-                    Piece::Value(value) if in_type => kind.extend(value),
-                    Piece::Value(value) => data.last_mut().unwrap().extend(value),
-                    Piece::Dispatch => {
+                    SsePiece::Value(value) if in_type => kind.extend(value),
+                    SsePiece::Value(value) => data.last_mut().unwrap().extend(value),
+                    SsePiece::Dispatch => {
                         if !data.is_empty() {
                             events.push((kind, data.join(&b'\n')));
                         }

@@ -4,8 +4,8 @@ use super::*;
 use crate::status::{Drain, SessionId};
 use crate::table::Kind;
 
-fn get(path: &'static str) -> Request<'static> {
-    Request {
+fn get(path: &'static str) -> ApiRequest<'static> {
+    ApiRequest {
         method: Method::Get,
         path: path.as_bytes(),
         arguments: b"",
@@ -16,8 +16,8 @@ fn get(path: &'static str) -> Request<'static> {
     }
 }
 
-fn with(method: Method, path: &'static str) -> Request<'static> {
-    Request { method, ..get(path) }
+fn with(method: Method, path: &'static str) -> ApiRequest<'static> {
+    ApiRequest { method, ..get(path) }
 }
 
 #[test]
@@ -54,17 +54,17 @@ fn a_path_names_a_resource() {
 
 #[test]
 fn the_argument_format_wins_over_accept() {
-    let root = Request { accept: b"text/html", ..get("/") };
-    let task = |request: Request<'static>| request.task(false);
+    let root = ApiRequest { accept: b"text/html", ..get("/") };
+    let task = |request: ApiRequest<'static>| request.task(false);
     let shown = |format| Ok(Task::Show(Resource::Everything, format));
     assert_eq!(task(root), shown(Format::Page));
-    assert_eq!(task(Request { arguments: b"format=json", ..root }), shown(Format::Json));
+    assert_eq!(task(ApiRequest { arguments: b"format=json", ..root }), shown(Format::Json));
     assert_eq!(
-        task(Request { arguments: b"format=prometheus", ..root }),
+        task(ApiRequest { arguments: b"format=prometheus", ..root }),
         shown(Format::Prometheus)
     );
     assert_eq!(
-        task(Request { path: b"/zones", ..root }),
+        task(ApiRequest { path: b"/zones", ..root }),
         Ok(Task::Show(Resource::Zones, Format::Json))
     );
     for (path, arguments) in [
@@ -74,7 +74,8 @@ fn the_argument_format_wins_over_accept() {
         (b"/", b"Format=json"),
         (b"/", b"x"),
     ] {
-        let refused = task(Request { path, arguments, ..root }).map_err(|refusal| refusal.status);
+        let refused =
+            task(ApiRequest { path, arguments, ..root }).map_err(|refusal| refusal.status);
         assert_eq!(refused, Err(400));
     }
 }
@@ -82,7 +83,7 @@ fn the_argument_format_wins_over_accept() {
 #[test]
 fn a_server_can_be_waited_for() {
     let server = get("/upstreams/u/servers/a");
-    let wait = |arguments| Request { arguments, ..server }.task(false);
+    let wait = |arguments| ApiRequest { arguments, ..server }.task(false);
     assert_eq!(wait(b"wait=empty"), Ok(Task::Wait(b"u", b"a", 60_000)));
     assert_eq!(wait(b"wait=empty&timeout=90"), Ok(Task::Wait(b"u", b"a", 90_000)));
     assert_eq!(wait(b"timeout=2m&wait=empty"), Ok(Task::Wait(b"u", b"a", 120_000)));
@@ -100,7 +101,7 @@ fn a_server_can_be_waited_for() {
     ] {
         assert_eq!(wait(arguments).map_err(|refusal| refusal.status), Err(400));
     }
-    let zone = Request { arguments: b"wait=empty", ..get("/zones/z") };
+    let zone = ApiRequest { arguments: b"wait=empty", ..get("/zones/z") };
     assert_eq!(zone.task(true).map_err(|refusal| refusal.status), Err(400));
 }
 
@@ -141,16 +142,17 @@ fn a_method_that_a_resource_does_not_take_is_405() {
 #[test]
 fn a_change_needs_the_type_of_json_and_no_foreign_origin() {
     let drain = with(Method::Patch, "/upstreams/u/servers/a");
-    let status = |request: Request<'static>| request.task(true).map_err(|refusal| refusal.status);
+    let status =
+        |request: ApiRequest<'static>| request.task(true).map_err(|refusal| refusal.status);
     let done = Ok(Task::Drain(b"u", b"a"));
     for content_type in [&b"application/json"[..], b"Application/JSON; charset=utf-8"] {
-        assert_eq!(status(Request { content_type, ..drain }), done);
+        assert_eq!(status(ApiRequest { content_type, ..drain }), done);
     }
     for content_type in [&b""[..], b"text/plain", b"application/jsonp", b"multipart/form-data"] {
-        assert_eq!(status(Request { content_type, ..drain }), Err(415));
+        assert_eq!(status(ApiRequest { content_type, ..drain }), Err(415));
     }
     for origin in [&b"http://localhost:8000"[..], b"https://LOCALHOST:8000"] {
-        assert_eq!(status(Request { origin: Some(origin), ..drain }), done);
+        assert_eq!(status(ApiRequest { origin: Some(origin), ..drain }), done);
     }
     for origin in [
         &b"http://localhost"[..],
@@ -161,10 +163,10 @@ fn a_change_needs_the_type_of_json_and_no_foreign_origin() {
         b"http://",
         b"localhost:8000",
     ] {
-        assert_eq!(status(Request { origin: Some(origin), ..drain }), Err(403));
-        assert_eq!(status(Request { origin: Some(origin), host: b"", ..drain }), Err(403));
+        assert_eq!(status(ApiRequest { origin: Some(origin), ..drain }), Err(403));
+        assert_eq!(status(ApiRequest { origin: Some(origin), host: b"", ..drain }), Err(403));
     }
-    let arguments = Request { arguments: b"format=json", ..drain };
+    let arguments = ApiRequest { arguments: b"format=json", ..drain };
     assert_eq!(status(arguments), Err(400));
 }
 
@@ -263,7 +265,7 @@ proptest! {
         other in proptest::collection::vec(any::<u8>(), 0..40),
         write in any::<bool>(),
     ) {
-        let request = Request {
+        let request = ApiRequest {
             method,
             path: &path,
             arguments: &arguments,

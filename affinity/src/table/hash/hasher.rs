@@ -6,7 +6,7 @@ use core::num::NonZeroU64;
 use super::pelican;
 use super::siphash;
 
-/// The hash of a table: `Header::algorithm` of its region.
+/// The hash of a table: `TableHeader::algorithm` of its region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Algorithm {
@@ -33,18 +33,18 @@ impl Algorithm {
 /// A hash function with its key.
 #[derive(Clone, Copy)]
 pub(crate) enum Hasher {
-    SipHash(siphash::Keyed),
+    SipHash(siphash::SipHash),
     #[cfg(target_arch = "x86_64")]
-    Pelican(pelican::Keyed),
+    Pelican(pelican::Pelican),
 }
 
 impl Hasher {
     /// None if this processor lacks its instructions.
     pub(crate) fn new(algorithm: Algorithm, secret: [u8; 16]) -> Option<Hasher> {
         match algorithm {
-            Algorithm::SipHash => Some(Hasher::SipHash(siphash::Keyed::new(secret))),
+            Algorithm::SipHash => Some(Hasher::SipHash(siphash::SipHash::new(secret))),
             #[cfg(target_arch = "x86_64")]
-            Algorithm::Pelican => pelican::Keyed::new(secret).map(Hasher::Pelican),
+            Algorithm::Pelican => pelican::Pelican::new(secret).map(Hasher::Pelican),
             #[cfg(not(target_arch = "x86_64"))]
             Algorithm::Pelican => None,
         }

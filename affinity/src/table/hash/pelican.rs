@@ -9,8 +9,8 @@
 //! By hand: we know of no crate with Pelican.
 //!
 //! # Safety
-//! The unsafe functions here have one condition: (1) the processor has `aes` and `ssse3`. A [`Keyed`]
-//! is the proof of it: `Keyed::new` makes one only where both have been detected.
+//! The unsafe functions here have one condition: (1) the processor has `aes` and `ssse3`. A [`Pelican`]
+//! is the proof of it: `Pelican::new` makes one only where both have been detected.
 
 #![allow(
     unsafe_op_in_unsafe_fn,
@@ -32,17 +32,17 @@ const ROUNDS: usize = 10;
 /// The expanded key, and the states of hashes that have begun with a domain. None exists where the
 /// processor lacks the instructions.
 #[derive(Clone, Copy)]
-pub(crate) struct Keyed {
+pub(crate) struct Pelican {
     first: __m128i,
     rounds: [__m128i; ROUNDS - 1],
     last: __m128i,
     begun: [__m128i; DOMAINS],
 }
 
-impl Keyed {
-    pub(super) fn new(secret: [u8; BLOCK]) -> Option<Keyed> {
+impl Pelican {
+    pub(super) fn new(secret: [u8; BLOCK]) -> Option<Pelican> {
         // SAFETY: 1. both have been detected.
-        is_supported().then(|| unsafe { Keyed::expand(secret) })
+        is_supported().then(|| unsafe { Pelican::expand(secret) })
     }
 
     /// The hash of the word `domain` and `text`.
@@ -64,7 +64,7 @@ impl Keyed {
     /// # Safety
     /// 1. The processor has `aes` and `ssse3`.
     #[target_feature(enable = "aes,ssse3")]
-    unsafe fn expand(secret: [u8; BLOCK]) -> Keyed {
+    unsafe fn expand(secret: [u8; BLOCK]) -> Pelican {
         debug_assert!(is_supported(), "condition 1");
         let first = load(&secret);
         let mut keys = [first; ROUNDS + 1];
@@ -79,7 +79,7 @@ impl Keyed {
         keys[9] = next_key::<0x1b>(keys[8]);
         keys[10] = next_key::<0x36>(keys[9]);
         let [first, rounds @ .., last] = keys;
-        let mut keyed = Keyed { first, rounds, last, begun: [first; DOMAINS] };
+        let mut keyed = Pelican { first, rounds, last, begun: [first; DOMAINS] };
         for domain in 0..DOMAINS {
             keyed.begun[domain] = keyed.begin(domain as u64);
         }
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn is_pelican() {
         let secret = *b"\0\x01\x02\x03\xff\xfe\x80\x7f01234567";
-        let Some(keyed) = Keyed::new(secret) else {
+        let Some(keyed) = Pelican::new(secret) else {
             eprintln!("skipped: this processor has no AES");
             return;
         };

@@ -8,18 +8,18 @@ use super::domain::DOMAINS;
 
 /// The key, and the states of hashes that have begun with a domain.
 #[derive(Clone, Copy)]
-pub(crate) struct Keyed {
+pub(crate) struct SipHash {
     first: u64,
     second: u64,
     begun: [State; DOMAINS],
 }
 
-impl Keyed {
-    pub(super) fn new(secret: [u8; 16]) -> Keyed {
+impl SipHash {
+    pub(super) fn new(secret: [u8; 16]) -> SipHash {
         let secret = u128::from_le_bytes(secret);
         let (first, second) = (secret as u64, (secret >> u64::BITS) as u64);
         let begun = core::array::from_fn(|domain| State::begin(first, second, domain as u64));
-        Keyed { first, second, begun }
+        SipHash { first, second, begun }
     }
 
     /// The hash of the word `domain` and `text`.
@@ -122,7 +122,7 @@ mod tests {
             let prefix = 0x0123_4567_89ab_cdef_u64 ^ len as u64;
             let mut whole = prefix.to_le_bytes().to_vec();
             whole.extend_from_slice(&text[..len]);
-            let keyed = Keyed::new(secret);
+            let keyed = SipHash::new(secret);
             assert_eq!(keyed.hash_behind(prefix, &text[..len]), hasher.hash(&whole), "{len} bytes");
             let mut whole = vec![1, 0, 0, 0, 0, 0, 0, 0];
             whole.extend_from_slice(&text[..len]);

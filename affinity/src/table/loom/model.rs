@@ -2,9 +2,9 @@
 
 use ::loom::sync::{Arc, Mutex};
 
-use crate::table::memory::bucket::{Body, Bucket, Buckets, Found};
+use crate::table::memory::bucket::{Bucket, BucketBody, Buckets, Found};
 use crate::table::memory::entry::{Entry, Meta};
-use crate::table::memory::journal::{Action, Change, Journal, Memory};
+use crate::table::memory::journal::{Action, Journal, JournalRecord, Memory};
 use crate::table::memory::summary::Summary;
 use crate::table::sync::{pause, AtomicU32, AtomicU64, Ordering};
 use crate::time::Tick;
@@ -24,7 +24,7 @@ pub(super) const AWAY: u32 = 2;
 /// Three buckets of one shard, its lock, and the prints of servers.
 pub(super) struct Model {
     pub(super) summaries: [AtomicU64; 3],
-    pub(super) bodies: [Body; 3],
+    pub(super) bodies: [BucketBody; 3],
     pub(super) journal: Journal,
     pub(super) totals: [AtomicU64; 1],
     pub(super) counts: [AtomicU32; 4],
@@ -36,7 +36,7 @@ impl Model {
     pub(super) fn new() -> Arc<Model> {
         Arc::new(Model {
             summaries: std::array::from_fn(|_| AtomicU64::new(0)),
-            bodies: std::array::from_fn(|_| Body::default()),
+            bodies: std::array::from_fn(|_| BucketBody::default()),
             journal: Journal::default(),
             totals: [AtomicU64::new(0)],
             counts: std::array::from_fn(|_| AtomicU32::new(0)),
@@ -58,7 +58,13 @@ impl Model {
         self.bucket(bucket).summary(Ordering::Relaxed)
     }
 
-    pub(super) fn change(&self, action: Action, bucket: u32, slot: u32, entry: Entry) -> Change {
+    pub(super) fn change(
+        &self,
+        action: Action,
+        bucket: u32,
+        slot: u32,
+        entry: Entry,
+    ) -> JournalRecord {
         let (mine, home) = (self.summary(bucket), self.summary(HOME));
         let (summary, home) = match action {
             Action::Insert => {
@@ -66,7 +72,7 @@ impl Model {
             }
             _ => (mine.without(slot), home.without_displaced()),
         };
-        Change {
+        JournalRecord {
             action,
             bucket,
             slot,

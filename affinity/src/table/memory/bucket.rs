@@ -19,14 +19,14 @@ const _: () = assert!(LINES * LINE_SLOTS == SLOTS);
 #[derive(Clone, Copy)]
 pub(crate) struct Bucket<'a> {
     pub(crate) summary: &'a AtomicU64,
-    pub(crate) body: &'a Body,
+    pub(crate) body: &'a BucketBody,
 }
 
 /// All buckets of a table.
 #[derive(Clone, Copy)]
 pub(crate) struct Buckets<'a> {
     pub(crate) summaries: &'a [AtomicU64],
-    pub(crate) bodies: &'a [Body],
+    pub(crate) bodies: &'a [BucketBody],
 }
 
 impl<'a> Buckets<'a> {
@@ -56,7 +56,7 @@ impl<'a> Buckets<'a> {
 /// The sessions of a bucket: those of even slots lie in the first line.
 #[derive(Debug, Default)]
 #[cfg_attr(not(loom), repr(C, align(128)))]
-pub(crate) struct Body {
+pub(crate) struct BucketBody {
     lines: [Line; LINES],
 }
 
@@ -87,7 +87,7 @@ impl Line {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Line>() == 64 && size_of::<Body>() == 128);
+const _: () = assert!(size_of::<Line>() == 64 && size_of::<BucketBody>() == 128);
 
 /// The result of a lookup in one bucket.
 pub(crate) enum Found<'a, T> {

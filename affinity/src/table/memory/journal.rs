@@ -1,6 +1,6 @@
 //! One change of the table, written into the journal before it is made.
 //!
-//! A change stores a slot, one or two summaries, a version and some counters. Its `Change` holds the
+//! A change stores a slot, one or two summaries, a version and some counters. Its `JournalRecord` holds the
 //! final value of each of them. So the next holder of the lock can make an unfinished change again from
 //! the beginning, any number of times.
 
@@ -23,7 +23,7 @@ pub(crate) enum Action {
 
 /// A change of one session. Indices are those of the whole table.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Change {
+pub(crate) struct JournalRecord {
     pub(crate) action: Action,
     pub(crate) bucket: u32,
     pub(crate) slot: u32,
@@ -48,7 +48,7 @@ pub(crate) struct Memory<'a> {
     pub(crate) counts: &'a [AtomicU32],
 }
 
-impl Change {
+impl JournalRecord {
     /// Makes the change. An index out of range is ignored; only damaged memory has one.
     pub(crate) fn apply(&self, memory: Memory<'_>) {
         let home = self.home.and_then(|(home, summary)| Some((memory.buckets.get(home)?, summary)));
@@ -132,7 +132,7 @@ const NO_INDEX: u32 = u32::MAX;
 
 impl Journal {
     /// Writes `change`, makes it, and clears the action. The caller holds the shard's lock.
-    pub(crate) fn commit(&self, change: &Change, memory: Memory<'_>) {
+    pub(crate) fn commit(&self, change: &JournalRecord, memory: Memory<'_>) {
         self.write(change);
         change.apply(memory);
         // Release: the whole change is stored before.
@@ -149,7 +149,7 @@ impl Journal {
 
     // Each store is Release and so stays behind the ones before it. A process that dies has made all
     // stores up to some point and none behind it.
-    fn write(&self, change: &Change) {
+    fn write(&self, change: &JournalRecord) {
         let (home, home_summary) = change.home.unwrap_or((NO_INDEX, Summary(0)));
         let (total, total_value) = change.total.unwrap_or((NO_INDEX, 0));
         self.bucket.store(change.bucket, Ordering::Release);
@@ -174,7 +174,7 @@ impl Journal {
         // No store of the change passes the one above: all are Release, or behind a Release fence.
     }
 
-    fn read(&self) -> Option<Change> {
+    fn read(&self) -> Option<JournalRecord> {
         let action = match self.action.load(Ordering::Acquire) {
             1 => Action::Insert,
             2 => Action::Remove,
@@ -187,7 +187,7 @@ impl Journal {
         let index = |atomic: &AtomicU32| Some(word(atomic)).filter(|index| *index != NO_INDEX);
         let [first, second] = &self.counts;
         let [first_value, second_value] = &self.count_values;
-        Some(Change {
+        Some(JournalRecord {
             action,
             bucket: word(&self.bucket),
             slot: word(&self.slot),

@@ -1,14 +1,14 @@
 //! What lies where in a region, for any number of bytes.
 //!
 //! ```text
-//! Header | Shard × shards | Body × shards × buckets | summary (u64) × shards × buckets
+//! TableHeader | Shard × shards | BucketBody × shards × buckets | summary (u64) × shards × buckets
 //!        | Cell × servers | RecordCell × servers | print (u64) × servers | hits (u64) × servers
 //!        | Counts × shards × servers
 //! ```
 
 use core::iter;
 
-use super::bucket::Body;
+use super::bucket::BucketBody;
 use super::cell::{Cell, RecordCell};
 use super::journal::Journal;
 use super::lock::RobustMutex;
@@ -55,7 +55,7 @@ pub(crate) fn count_index(server: u16, counter: Counter) -> u32 {
 
 /// Why a region holds no table. The texts complete what begins with the name of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
+pub enum TableError {
     /// The region is smaller than `Table::MIN_SIZE`.
     #[error("too small for a session table")]
     TooSmall,
@@ -81,7 +81,7 @@ pub enum Error {
 }
 
 #[repr(C, align(128))]
-pub(crate) struct Header {
+pub(crate) struct TableHeader {
     /// Written last by `create`.
     pub(crate) magic: AtomicU64,
     pub(crate) format: AtomicU32,
@@ -124,7 +124,7 @@ pub(crate) struct Shard {
 #[repr(C, align(128))]
 pub(crate) struct Padded(pub(crate) AtomicU64);
 
-const _: () = assert!(size_of::<Header>() == 256);
+const _: () = assert!(size_of::<TableHeader>() == 256);
 const _: () = assert!(size_of::<Shard>() % ALIGN == 0);
 
 /// How many shards, buckets and servers there are, and where each part begins (bytes).
@@ -164,9 +164,9 @@ impl Geometry {
             Some(start)
         };
         let (shards_len, servers_len) = (shards as usize, servers as usize);
-        place(1, size_of::<Header>())?;
+        place(1, size_of::<TableHeader>())?;
         place(shards_len, size_of::<Shard>())?;
-        let bodies_at = place(all_buckets as usize, size_of::<Body>())?;
+        let bodies_at = place(all_buckets as usize, size_of::<BucketBody>())?;
         let summaries_at = place(all_buckets as usize, size_of::<u64>())?;
         let cells_at = place(servers_len, size_of::<Cell>())?;
         let records_at = place(servers_len, size_of::<RecordCell>())?;
@@ -191,7 +191,7 @@ impl Geometry {
     }
 
     /// The geometry that uses `len` bytes best.
-    pub(crate) fn fitting(len: usize) -> Result<Geometry, Error> {
+    pub(crate) fn fitting(len: usize) -> Result<Geometry, TableError> {
         let few = (len / SMALL_SHARD_SIZE).clamp(1, FEW_SHARDS);
         let shards = (len / SHARD_SIZE).clamp(few, MAX_SHARDS as usize) as u32;
         let server_size = size_of::<Cell>()
@@ -200,15 +200,15 @@ impl Geometry {
             + shards as usize * COUNTERS * size_of::<u32>();
         let servers = (len / SERVERS_SHARE / server_size)
             .clamp(MIN_SERVERS as usize, MAX_SERVERS as usize) as u32;
-        let smallest = Geometry::new(shards, 2, servers).ok_or(Error::Geometry)?;
-        let room = len.checked_sub(smallest.size).ok_or(Error::TooSmall)?;
+        let smallest = Geometry::new(shards, 2, servers).ok_or(TableError::Geometry)?;
+        let room = len.checked_sub(smallest.size).ok_or(TableError::TooSmall)?;
         // There may be a gap behind the summaries.
-        let bucket_size = size_of::<Body>() + size_of::<u64>();
+        let bucket_size = size_of::<BucketBody>() + size_of::<u64>();
         let more = room.saturating_sub(ALIGN) / bucket_size / shards as usize;
-        let buckets = u32::try_from(2 + (more & !1)).map_err(|_| Error::TooLarge)?;
+        let buckets = u32::try_from(2 + (more & !1)).map_err(|_| TableError::TooLarge)?;
         Geometry::new(shards, buckets, servers)
             .filter(|geometry| geometry.size <= len)
-            .ok_or(Error::TooLarge)
+            .ok_or(TableError::TooLarge)
     }
 }
 

@@ -4,7 +4,9 @@ use core::ptr::NonNull;
 
 use super::bucket::Buckets;
 use super::cell::{Cell, RecordCell};
-use super::layout::{Error, Geometry, Header, Shard, ALIGN, COUNTERS, FORMAT, MAGIC, MIN_SIZE};
+use super::layout::{
+    Geometry, Shard, TableError, TableHeader, ALIGN, COUNTERS, FORMAT, MAGIC, MIN_SIZE,
+};
 use super::summary::SLOTS;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -38,7 +40,7 @@ impl Region {
         len: usize,
         algorithm: u32,
         secret: [u8; 16],
-    ) -> Result<Region, Error> {
+    ) -> Result<Region, TableError> {
         check_place(base, len)?;
         let geometry = Geometry::fitting(len)?;
         // Zeroes are an empty table.
@@ -56,7 +58,7 @@ impl Region {
         low.store(secret as u64, Ordering::Relaxed);
         high.store((secret >> u64::BITS) as u64, Ordering::Relaxed);
         // SAFETY: condition 3: nothing uses the region, and so its locks, yet.
-        unsafe { region.init_locks() }.map_err(Error::Lock)?;
+        unsafe { region.init_locks() }.map_err(TableError::Lock)?;
         header.magic.store(MAGIC, Ordering::Release);
         Ok(region)
     }
@@ -69,16 +71,16 @@ impl Region {
     /// 2. They stay mapped there while this region or a copy of it is used.
     /// 3. If they hold a table, `create` made it, and only regions of this table have written to it
     ///    since.
-    pub(crate) unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Region, Error> {
+    pub(crate) unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Region, TableError> {
         check_place(base, len)?;
         // SAFETY: at least `MIN_SIZE` bytes are mapped (condition 1), and `base` is aligned (both are
         // checked by `check_place`). The header is atomics, for which all bytes are valid.
-        let header = unsafe { base.cast::<Header>().as_ref() };
+        let header = unsafe { base.cast::<TableHeader>().as_ref() };
         if header.magic.load(Ordering::Acquire) != MAGIC {
-            return Err(Error::NotATable);
+            return Err(TableError::NotATable);
         }
         if header.format.load(Ordering::Relaxed) != FORMAT {
-            return Err(Error::Format);
+            return Err(TableError::Format);
         }
         let geometry = Geometry::new(
             header.shards.load(Ordering::Relaxed),
@@ -88,7 +90,7 @@ impl Region {
         .filter(|geometry| {
             geometry.size <= len && header.size.load(Ordering::Relaxed) == geometry.size as u64
         })
-        .ok_or(Error::Geometry)?;
+        .ok_or(TableError::Geometry)?;
         Ok(Region { base, geometry })
     }
 
@@ -140,17 +142,17 @@ impl Region {
     }
 
     #[inline]
-    pub(crate) fn header(&self) -> &Header {
+    pub(crate) fn header(&self) -> &TableHeader {
         // SAFETY: `Geometry` places the header at the start of the region, which `check_place` has found
         // aligned. It stays mapped (condition 2 of `create` and `attach`).
-        unsafe { self.base.cast::<Header>().as_ref() }
+        unsafe { self.base.cast::<TableHeader>().as_ref() }
     }
 
     #[inline]
     pub(crate) fn shards(&self) -> &[Shard] {
         // SAFETY: 1. `Geometry` places that many shards behind the header; 2. its size is a multiple of
         // `ALIGN`; 3. a shard is atomics, and mutexes that are used by address only.
-        unsafe { self.slice(size_of::<Header>(), self.geometry.shards as usize) }
+        unsafe { self.slice(size_of::<TableHeader>(), self.geometry.shards as usize) }
     }
 
     /// All buckets, shard by shard.
@@ -227,12 +229,12 @@ impl Region {
     }
 }
 
-fn check_place(base: NonNull<u8>, len: usize) -> Result<(), Error> {
+fn check_place(base: NonNull<u8>, len: usize) -> Result<(), TableError> {
     if base.as_ptr().addr() % ALIGN != 0 {
-        return Err(Error::Misaligned);
+        return Err(TableError::Misaligned);
     }
     if len < MIN_SIZE {
-        return Err(Error::TooSmall);
+        return Err(TableError::TooSmall);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::bucket::Bucket;
 use super::entry::{Entry, Meta};
-use super::journal::{Action, Change, Memory};
+use super::journal::{Action, JournalRecord, Memory};
 use super::layout::{count_index, Counter, Shard};
 use super::lock::{Guard, Locked};
 use super::place::{are_pair, Place, PAIRS};
@@ -121,7 +121,7 @@ impl<'a> Writer<'a> {
             }
         };
         let server = entry.meta.server();
-        self.commit(Change {
+        self.commit(JournalRecord {
             action: Action::Insert,
             bucket: position.bucket,
             slot: position.slot,
@@ -146,7 +146,7 @@ impl<'a> Writer<'a> {
             true => (None, None),
             false => (self.total(reason), self.count(entry.meta.server(), reason)),
         };
-        self.commit(Change {
+        self.commit(JournalRecord {
             action: Action::Remove,
             bucket: position.bucket,
             slot: position.slot,
@@ -190,7 +190,7 @@ impl<'a> Writer<'a> {
     /// successor may have the former session.
     pub(crate) fn replace(&self, position: Position, entry: Entry) -> Option<()> {
         let meta = entry.meta.with_moved(self.is_superseded());
-        self.commit(Change {
+        self.commit(JournalRecord {
             action: Action::Replace,
             bucket: position.bucket,
             slot: position.slot,
@@ -223,7 +223,7 @@ impl<'a> Writer<'a> {
         total: Option<(u32, u64)>,
         counts: [Option<(u32, u32)>; 2],
     ) -> Option<()> {
-        self.commit(Change {
+        self.commit(JournalRecord {
             action: Action::Rebind,
             bucket: position.bucket,
             slot: position.slot,
@@ -246,7 +246,7 @@ impl<'a> Writer<'a> {
         self.shard.superseded.load(Ordering::Relaxed) != 0
     }
 
-    fn commit(&self, change: Change) {
+    fn commit(&self, change: JournalRecord) {
         self.shard.journal.commit(&change, self.memory);
     }
 

@@ -1,0 +1,33 @@
+//! The table between processes that are killed: hundreds of SIGKILLs at random moments (thousands with
+//! KILLS=n), and at the instructions of each kind of change, one after the other (at some of them; at
+//! each and every one of up to 5,000 with EVERY_INSTRUCTION=1). `harness = false`: the parent must be
+//! single-threaded to fork.
+
+mod children;
+#[path = "../common/mod.rs"]
+mod common;
+mod random;
+mod stepped;
+mod succession;
+
+use std::iter;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use affinity::table::{Existing, HandOn, Key, Kind, Limits, ServerId, Span, Table, Tick};
+use children::{address, end, key, now, sleep_micros, spawn, wait};
+use common::{Mapping, Random};
+
+fn main() {
+    let started = Instant::now();
+    stepped::a_death_at_any_instruction_leaves_the_table_whole();
+    succession::successors_know_what_killed_workers_have_done();
+    random::writers_killed_at_random_block_nobody();
+    println!("processes: all well after {:.1} s", started.elapsed().as_secs_f32());
+}
+
+/// No expiry: lookups see all that is in the table.
+const ENDLESS: Limits = Limits { timeout: Span(i32::MAX as u32), lifetime: None };
+
+/// Sessions of the tests that kill at random.
+const IDS: u64 = 1000;
