@@ -15,4 +15,6 @@ pub mod servers;
 #[cfg(not(loom))]
 pub mod status;
 pub mod table;
+#[cfg(not(loom))]
+mod text;
 mod time;
