@@ -4,7 +4,7 @@
 //! byte in an extension.
 
 use super::error::HttpError;
-use super::lines::{check, LineBlock, MAX_TRAILER};
+use super::lines::{check_byte, LineBlock, MAX_TRAILER};
 
 /// The longest chunk extensions of a body, together, in bytes.
 pub const MAX_EXTENSIONS: usize = 4 * 1024;
@@ -87,7 +87,7 @@ impl ChunkReader {
             (&ChunkState::Return(size), b'\n') => ChunkState::Data(size),
             (ChunkState::DataEnd, b'\r') => ChunkState::DataReturn,
             (ChunkState::DataReturn, b'\n') => NO_DIGIT,
-            (ChunkState::Return(_), _) => return Err(HttpError::Return),
+            (ChunkState::Return(_), _) => return Err(HttpError::BareReturn),
             _ => return Err(HttpError::ChunkEnd),
         };
         Ok(())
@@ -98,9 +98,9 @@ impl ChunkReader {
         match (&self.state, byte) {
             (_, b'\r') => return Ok(ChunkState::Return(size)),
             (ChunkState::Size { .. }, b';' | b' ' | b'\t') | (ChunkState::Extension(_), _) => {
-                check(byte)?
+                check_byte(byte)?
             }
-            (_, b'\n') => return Err(HttpError::LineFeed),
+            (_, b'\n') => return Err(HttpError::BareLineFeed),
             _ => return Err(HttpError::ChunkSize),
         }
         let left = self.extensions_left.checked_sub(1).ok_or(HttpError::ExtensionsTooLong)?;

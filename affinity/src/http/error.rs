@@ -33,13 +33,13 @@ pub enum HttpError {
     HeadTooLong,
     /// A line feed without a carriage return before it.
     #[error("server sent a line feed without a carriage return")]
-    LineFeed,
+    BareLineFeed,
     /// A carriage return without a line feed behind it.
     #[error("server sent a carriage return without a line feed")]
-    Return,
+    BareReturn,
     /// A control character in a line.
     #[error("server sent a control character in a line")]
-    Control,
+    ControlCharacter,
     /// `Content-Length` is not one number below 2^64.
     #[error("server sent an invalid \"Content-Length\"")]
     InvalidLength,

@@ -3,6 +3,7 @@
 use super::buffer::LimitedBuffer;
 use super::error::HttpError;
 use super::head::HttpHead;
+use super::request::HttpRequest;
 use super::response::{ResponsePiece, ResponseReader};
 
 /// The longest body that is kept, in bytes.
@@ -16,10 +17,10 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// `to_head`: whether the request's method is HEAD.
-    pub fn new(to_head: bool) -> Self {
+    /// The response to this request.
+    pub fn new(request: &HttpRequest) -> Self {
         Exchange {
-            reader: ResponseReader::new(to_head),
+            reader: ResponseReader::new(request),
             head: None,
             body: LimitedBuffer::new(MAX_BODY, HttpError::BodyTooLong),
         }

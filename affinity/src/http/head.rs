@@ -34,7 +34,7 @@ impl HttpHead {
     }
 
     /// Whether the server speaks HTTP/1.0.
-    pub fn is_1_0(&self) -> bool {
+    pub(super) fn is_1_0(&self) -> bool {
         self.is_1_0
     }
 

@@ -65,19 +65,19 @@ impl LineState {
         match (self, byte) {
             (LineState::Return { is_empty: true }, b'\n') => Ok(LineState::End),
             (LineState::Return { is_empty: false }, b'\n') => Ok(LineState::Begin),
-            (LineState::Return { .. }, _) => Err(HttpError::Return),
+            (LineState::Return { .. }, _) => Err(HttpError::BareReturn),
             (_, b'\r') => Ok(LineState::Return { is_empty: self == LineState::Begin }),
-            (_, byte) => check(byte).map(|()| LineState::Line),
+            (_, byte) => check_byte(byte).map(|()| LineState::Line),
         }
     }
 }
 
 /// Checks a byte of a line, without its line end.
-pub(super) fn check(byte: u8) -> Result<(), HttpError> {
+pub(super) fn check_byte(byte: u8) -> Result<(), HttpError> {
     match byte {
-        b'\n' => Err(HttpError::LineFeed),
+        b'\n' => Err(HttpError::BareLineFeed),
         b'\t' => Ok(()),
-        0..b' ' | 0x7f => Err(HttpError::Control),
+        0..b' ' | 0x7f => Err(HttpError::ControlCharacter),
         _ => Ok(()),
     }
 }

@@ -46,11 +46,6 @@ pub enum RequestError {
 const ADDED: [&str; 5] = ["host", "content-length", "transfer-encoding", "connection", "upgrade"];
 
 impl HttpRequest<'_> {
-    /// Whether the response has no body.
-    pub fn is_head(&self) -> bool {
-        self.method == "HEAD"
-    }
-
     /// The bytes to be sent. Values may come from clients: nothing in them can begin another line.
     pub fn encode(&self) -> Result<Vec<u8>, RequestError> {
         self.check()?;

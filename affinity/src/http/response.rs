@@ -4,12 +4,14 @@ use super::chunked::{take, ChunkReader};
 use super::error::HttpError;
 use super::framing::{is_kept, Framing};
 use super::head::{HeadReader, HttpHead};
+use super::request::HttpRequest;
 
 /// Splits a response into pieces. An error is final.
 pub struct ResponseReader {
     state: ResponseState,
     /// Whether the request's method is HEAD.
     to_head: bool,
+    /// Whether the connection stays open, as far as is known.
     is_kept: bool,
 }
 
@@ -33,9 +35,13 @@ enum ResponseState {
 }
 
 impl ResponseReader {
-    /// `to_head`: whether the request's method is HEAD, whose response has no body.
-    pub fn new(to_head: bool) -> Self {
-        ResponseReader { state: ResponseState::Head(HeadReader::new()), to_head, is_kept: false }
+    /// The reader of the response to this request.
+    pub fn new(request: &HttpRequest) -> Self {
+        ResponseReader {
+            state: ResponseState::Head(HeadReader::new()),
+            to_head: request.method == "HEAD",
+            is_kept: request.keep_alive,
+        }
     }
 
     /// The next piece. Removes what it has read from `bytes`, and all of it if there is no piece.
@@ -76,7 +82,7 @@ impl ResponseReader {
         matches!(self.state, ResponseState::End | ResponseState::Failed(_))
     }
 
-    /// Whether the connection can have another request: the response is complete, the server keeps the
+    /// Whether the connection can have another request: the response is complete, both sides keep the
     /// connection, and nothing came after the response.
     pub fn is_reusable(&self) -> bool {
         self.is_done() && self.is_kept
@@ -89,7 +95,7 @@ impl ResponseReader {
                     return Ok(None);
                 };
                 let framing = Framing::of(&head, self.to_head)?;
-                self.is_kept = is_kept(&head) && framing != Framing::UntilClose;
+                self.is_kept &= is_kept(&head) && framing != Framing::UntilClose;
                 self.state = match framing {
                     Framing::Length(0) => ResponseState::End,
                     Framing::Length(length) => ResponseState::Length(length),

@@ -2,7 +2,9 @@
 
 use super::events::EventReader;
 use super::message::{RpcAnswer, Wanted};
-use crate::http::{HttpError, HttpHead, LimitedBuffer, ResponsePiece, ResponseReader, MAX_BODY};
+use crate::http::{
+    HttpError, HttpHead, HttpRequest, LimitedBuffer, ResponsePiece, ResponseReader, MAX_BODY,
+};
 
 /// Reads the HTTP response to a POST with one JSON-RPC message.
 pub struct Call {
@@ -38,10 +40,10 @@ enum CallBody {
 
 impl Call {
     /// A call with this id, or a notification, whose answer is the head of the HTTP response.
-    pub fn new(id: Option<u64>) -> Self {
+    pub fn new(request: &HttpRequest, id: Option<u64>) -> Self {
         Call {
             id,
-            reader: ResponseReader::new(false),
+            reader: ResponseReader::new(request),
             head: None,
             body: CallBody::Ignored,
             left: MAX_BODY,

@@ -2,11 +2,22 @@
 
 #![allow(dead_code, reason = "each test uses its part")]
 
-use affinity::http::{Exchange, HttpError};
+use affinity::http::{Exchange, HttpError, HttpRequest};
 use affinity::rpc::{Call, CallProgress, RpcAnswer};
 use serde_json::Value;
 
 use crate::reference::{self, Answer, Flaw};
+
+pub const POST: HttpRequest = HttpRequest {
+    method: "POST",
+    target: b"/mcp",
+    host: b"mcp.example",
+    headers: &[],
+    body: Some(b"{}"),
+    keep_alive: true,
+};
+
+pub const HEAD: HttpRequest = HttpRequest { method: "HEAD", body: None, ..POST };
 
 /// What an exchange says of a response.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +55,7 @@ pub fn read(response: &[u8], to_head: bool) -> Seen {
 }
 
 pub fn read_chunks<'b>(chunks: impl IntoIterator<Item = &'b [u8]>, to_head: bool) -> Seen {
-    let mut exchange = Exchange::new(to_head);
+    let mut exchange = Exchange::new(if to_head { &HEAD } else { &POST });
     let (mut is_done, mut error) = (false, None);
     for chunk in chunks {
         let result = exchange.feed(chunk);
@@ -76,7 +87,7 @@ pub fn call_chunks<'b>(
     id: Option<u64>,
     closed: bool,
 ) -> Heard {
-    let mut call = Call::new(id);
+    let mut call = Call::new(&POST, id);
     let mut last = Ok(CallProgress::More);
     for chunk in chunks {
         let next = call.feed(chunk);
@@ -127,7 +138,7 @@ pub fn check(response: &[u8], cut: usize, to_head: bool) {
     if seen.error.is_none() {
         assert_eq!(seen.body, meant.body);
     }
-    let mut exchange = Exchange::new(to_head);
+    let mut exchange = Exchange::new(if to_head { &HEAD } else { &POST });
     let fed = exchange.feed(response);
     let closed = exchange.close();
     assert_eq!(closed.is_ok(), meant.end.is_ok(), "{fed:?}, {closed:?}");

@@ -1,6 +1,8 @@
 //! Bodies of responses, and whether the connection outlives them.
 
-use affinity::http::{HttpError, MAX_BODY, MAX_EXTENSIONS, MAX_TRAILER};
+use affinity::http::{
+    HttpError, HttpRequest, LimitedBuffer, MAX_BODY, MAX_EXTENSIONS, MAX_TRAILER,
+};
 
 use super::*;
 
@@ -38,7 +40,7 @@ fn an_empty_chunk_ends_a_body() {
 #[test]
 fn without_either_the_end_of_the_connection_ends_a_body() {
     for response in [of("A: b", "hello"), of("Connection: keep-alive", "hello")] {
-        let mut exchange = Exchange::new(false);
+        let mut exchange = Exchange::new(&POST);
         assert_eq!(exchange.feed(&response), Ok(false));
         assert_eq!(exchange.close(), Ok(()));
         assert_eq!(exchange.feed(b""), Ok(true));
@@ -82,6 +84,15 @@ fn the_server_and_its_version_decide_whether_the_connection_is_kept() {
 }
 
 #[test]
+fn a_request_that_says_close_is_the_last() {
+    for (keep_alive, kept) in [(true, true), (false, false)] {
+        let mut exchange = Exchange::new(&HttpRequest { keep_alive, ..POST });
+        assert_eq!(exchange.feed(&of("Content-Length: 0", "")), Ok(true));
+        assert_eq!(exchange.is_reusable(), kept);
+    }
+}
+
+#[test]
 fn bytes_after_the_end_make_the_connection_useless() {
     for response in [
         of("Content-Length: 1", "x"),
@@ -93,7 +104,7 @@ fn bytes_after_the_end_make_the_connection_useless() {
         let (_, body, is_reusable) = complete(&[&response[..], b"y"].concat());
         assert!(!body.contains(&b'y') && !is_reusable, "{}", response.escape_ascii());
     }
-    let mut exchange = Exchange::new(false);
+    let mut exchange = Exchange::new(&POST);
     assert_eq!(exchange.feed(&of("Content-Length: 0", "")), Ok(true));
     assert!(exchange.is_reusable());
     assert_eq!(exchange.close(), Ok(()));
@@ -143,18 +154,18 @@ fn hostile_chunks_have_an_error_each() {
         (";a\r\n", ChunkSize),
         ("00000000000000001", ChunkSize),
         ("10000000000000000", ChunkSize),
-        ("1\n", LineFeed),
-        ("1;a\n", LineFeed),
-        ("1;\0", Control),
-        ("1;a\rb", Return),
-        ("1\r\r", Return),
+        ("1\n", BareLineFeed),
+        ("1;a\n", BareLineFeed),
+        ("1;\0", ControlCharacter),
+        ("1;a\rb", BareReturn),
+        ("1\r\r", BareReturn),
         ("1\r\nab", ChunkEnd),
         ("1\r\na\n", ChunkEnd),
         ("1\r\na\r0", ChunkEnd),
-        ("0\r\nA: b\n", LineFeed),
-        ("0\r\n\n", LineFeed),
-        ("0\r\nA: \0", Control),
-        ("0\r\n\r0", Return),
+        ("0\r\nA: b\n", BareLineFeed),
+        ("0\r\n\n", BareLineFeed),
+        ("0\r\nA: \0", ControlCharacter),
+        ("0\r\n\r0", BareReturn),
     ];
     for (body, expected) in cases {
         assert_eq!(error(&chunked(body)), *expected, "{body:?}");
@@ -174,7 +185,7 @@ fn the_limits_of_a_body() {
     let chunks = |count: usize| chunked(&format!("{}0\r\n\r\n", "1\r\nx\r\n".repeat(count)));
     assert_eq!(complete(&chunks(MAX_BODY)).1.len(), MAX_BODY);
     assert_eq!(error(&chunks(MAX_BODY + 1)), HttpError::BodyTooLong);
-    let mut exchange = Exchange::new(false);
+    let mut exchange = Exchange::new(&POST);
     assert_eq!(exchange.feed(&long), Err(HttpError::BodyTooLong));
     assert_eq!(exchange.head().unwrap().status(), 200);
     assert_eq!(exchange.close(), Err(HttpError::BodyTooLong));
@@ -190,4 +201,17 @@ fn the_limits_of_a_body() {
     let trailer = |len: usize| chunked(&format!("0\r\nA:{}\r\n\r\n", "x".repeat(len - 6)));
     assert!(complete(&trailer(MAX_TRAILER)).2);
     assert_eq!(error(&trailer(MAX_TRAILER + 1)), HttpError::TrailerTooLong);
+}
+
+#[test]
+fn a_buffer_has_no_more_memory_than_its_limit() {
+    let mut buffer = LimitedBuffer::new(1000, HttpError::BodyTooLong);
+    for _ in 0..9 {
+        buffer.append(&[b'x'; 110]).unwrap();
+    }
+    assert_eq!(buffer.append(&[b'x'; 11]), Err(HttpError::BodyTooLong));
+    assert_eq!(buffer.as_bytes().len(), 990);
+    assert_eq!(buffer.append(&[b'x'; 10]), Ok(()));
+    let bytes = buffer.into_bytes();
+    assert_eq!((bytes.len(), bytes.capacity()), (1000, 1000));
 }

@@ -1,8 +1,9 @@
 //! JSON-RPC responses.
 
 use affinity::http::{HttpError, MAX_BODY};
+use affinity::rpc::{Call, CallProgress};
 
-use super::exchange::{call, Heard, Owned};
+use super::exchange::{call, Heard, Owned, POST};
 
 const DONE: &str = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}"#;
 const FAILED: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"no"}}"#;
@@ -87,6 +88,25 @@ fn other_texts_are_no_response() {
     let mut bytes = json(200, DONE);
     *bytes.iter_mut().rfind(|byte| **byte == b't').unwrap() = 0xff;
     assert_eq!(answer_of(&bytes), Owned::Nothing);
+}
+
+#[test]
+fn the_head_of_an_answer_names_the_session() {
+    let mut call = Call::new(&POST, Some(7));
+    let response = of(200, "Content-Type: application/json\r\nMcp-Session-Id: s-1", DONE);
+    assert_eq!(call.feed(&response), Ok(CallProgress::Ended));
+    let head = call.head().unwrap();
+    assert_eq!(head.values("Mcp-Session-Id").collect::<Vec<_>>(), [b"s-1"]);
+}
+
+#[test]
+fn a_text_may_be_nested_as_deep_as_its_length_allows() {
+    let deep = "[".repeat(30_000) + &"]".repeat(30_000);
+    let body = DONE.replace("[]", &deep);
+    assert_eq!(answer(&body), result(&body));
+    assert_eq!(answer(&format!("[{body}]")), result(&body));
+    assert_eq!(answer(&body[..40_000]), Owned::Nothing);
+    assert_eq!(answer(&deep), Owned::Nothing);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use affinity::http::{HttpError, HttpHead, MAX_FIELDS, MAX_HEAD};
 use super::*;
 
 fn head(text: &str) -> Exchange {
-    let mut exchange = Exchange::new(false);
+    let mut exchange = Exchange::new(&POST);
     exchange.feed(text.as_bytes()).unwrap();
     assert!(exchange.head().is_some());
     exchange
@@ -21,7 +21,7 @@ fn a_head_has_a_status_and_values() {
         "HTTP/1.1 201 \r\nMcp-Session-Id:\t a:b \r\nX: 1\r\nmcp-session-id:\r\nX-Y: 2\r\n\r\n";
     let exchange = head(text);
     let head = exchange.head().unwrap();
-    assert_eq!((head.status(), head.is_success(), head.is_1_0()), (201, true, false));
+    assert_eq!((head.status(), head.is_success()), (201, true));
     assert_eq!(values(head, "MCP-session-id"), [&b"a:b"[..], b""]);
     assert_eq!(values(head, "x"), [b"1"]);
     assert_eq!(values(head, "X-"), [b""; 0]);
@@ -44,7 +44,7 @@ fn responses_1xx_are_skipped() {
     let early =
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nContent-Length: 9\r\n\r\n";
     assert_eq!(complete(format!("{early}{last}").as_bytes()), (200, b"ok".to_vec(), true));
-    let mut exchange = Exchange::new(false);
+    let mut exchange = Exchange::new(&POST);
     assert_eq!(exchange.feed(early.as_bytes()), Ok(false));
     assert!(exchange.head().is_none());
     assert_eq!(exchange.close(), Err(HttpError::ClosedInHead));
@@ -95,15 +95,15 @@ fn hostile_heads_have_an_error_each() {
         ("HTTP/1.1 200OK\r\n\r\n", StatusLine),
         ("HTTP/1.1\r\n\r\n", StatusLine),
         // A line feed ends the line for other readers.
-        ("HTTP/1.1 200 OK\n\n", LineFeed),
-        ("HTTP/1.1 200 OK\r\nA: b\nContent-Length: 0\r\n\r\n", LineFeed),
-        ("HTTP/1.1 200 OK\r\n\n", LineFeed),
-        ("HTTP/1.1 200 OK\r\nA: b\rC: d\r\n\r\n", Return),
-        ("HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n", Return),
-        ("HTTP/1.1 200 OK\r\n\rX", Return),
-        ("HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n", Control),
-        ("HTTP/1.1 200 OK\r\nA: \u{b}b\r\n\r\n", Control),
-        ("HTTP/1.1 200 O\x7fK\r\n\r\n", Control),
+        ("HTTP/1.1 200 OK\n\n", BareLineFeed),
+        ("HTTP/1.1 200 OK\r\nA: b\nContent-Length: 0\r\n\r\n", BareLineFeed),
+        ("HTTP/1.1 200 OK\r\n\n", BareLineFeed),
+        ("HTTP/1.1 200 OK\r\nA: b\rC: d\r\n\r\n", BareReturn),
+        ("HTTP/1.1 200 OK\r\nA: b\r\r\n\r\n", BareReturn),
+        ("HTTP/1.1 200 OK\r\n\rX", BareReturn),
+        ("HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n", ControlCharacter),
+        ("HTTP/1.1 200 OK\r\nA: \u{b}b\r\n\r\n", ControlCharacter),
+        ("HTTP/1.1 200 O\x7fK\r\n\r\n", ControlCharacter),
         // Continued lines (obs-fold).
         ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", HeaderLine),
         ("HTTP/1.1 200 OK\r\nA: b\r\n\tContent-Length: 3\r\n\r\n", HeaderLine),
@@ -123,7 +123,7 @@ fn hostile_heads_have_an_error_each() {
 fn a_head_that_is_cut_is_an_error_when_the_connection_is_closed() {
     let whole = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     for len in 0..whole.len() {
-        let mut exchange = Exchange::new(false);
+        let mut exchange = Exchange::new(&POST);
         assert_eq!(exchange.feed(&whole[..len]), Ok(false));
         let expected = match len {
             0 => HttpError::NoResponse,

@@ -14,7 +14,7 @@ mod reference;
 mod requests;
 
 use affinity::http::{Exchange, HttpError};
-use exchange::{read, Seen};
+use exchange::{read, Seen, POST};
 
 /// Status, body and whether the connection is reusable, of a response that is complete.
 fn complete(response: &[u8]) -> (u16, Vec<u8>, bool) {
