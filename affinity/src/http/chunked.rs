@@ -4,10 +4,13 @@
 //! byte in an extension.
 
 use super::error::HttpError;
-use super::lines::{check_byte, LineBlock, MAX_TRAILER};
+use super::lines::{check_byte, LineBlock};
 
 /// The longest chunk extensions of a body, together, in bytes.
 pub const MAX_EXTENSIONS: usize = 4 * 1024;
+
+/// The longest trailer, in bytes.
+pub const MAX_TRAILER: usize = 4 * 1024;
 
 /// The digits of the largest size, `u64::MAX`.
 const MAX_DIGITS: u8 = 16;

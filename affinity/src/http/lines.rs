@@ -5,9 +5,6 @@
 
 use super::error::HttpError;
 
-/// The longest trailer, in bytes.
-pub const MAX_TRAILER: usize = 4 * 1024;
-
 /// Finds the empty line.
 pub(super) struct LineBlock {
     state: LineState,

@@ -26,10 +26,9 @@ mod request;
 mod response;
 
 pub use buffer::LimitedBuffer;
-pub use chunked::MAX_EXTENSIONS;
+pub use chunked::{MAX_EXTENSIONS, MAX_TRAILER};
 pub use error::HttpError;
 pub use exchange::{Exchange, MAX_BODY};
 pub use head::{HttpHead, MAX_FIELDS, MAX_HEAD};
-pub use lines::MAX_TRAILER;
 pub use request::{HttpRequest, RequestError};
 pub use response::{ResponsePiece, ResponseReader};

@@ -94,9 +94,8 @@ impl ResponseReader {
                 let Some(head) = reader.next(bytes)? else {
                     return Ok(None);
                 };
-                let framing = Framing::of(&head, self.to_head)?;
-                self.is_kept &= is_kept(&head) && framing != Framing::UntilClose;
-                self.state = match framing {
+                self.is_kept &= is_kept(&head);
+                self.state = match Framing::of(&head, self.to_head)? {
                     Framing::Length(0) => ResponseState::End,
                     Framing::Length(length) => ResponseState::Length(length),
                     Framing::Chunked => ResponseState::Chunked(ChunkReader::new()),

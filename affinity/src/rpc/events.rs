@@ -27,8 +27,8 @@ impl EventReader {
         }
     }
 
-    /// Whether there is another event that has data and is a message. Removes from `bytes` what it has
-    /// read.
+    /// Whether there is another event that is a message; without data its text is empty. Removes from
+    /// `bytes` what it has read.
     pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Result<bool, HttpError> {
         if self.is_complete {
             self.restart();
@@ -50,8 +50,7 @@ impl EventReader {
                 SsePiece::Value(value) => self.data.append(value)?,
                 SsePiece::Dispatch => {
                     // Clients ignore an event of another type.
-                    let is_message = matches!(self.kind.get(), Some(b"" | b"message"));
-                    if is_message && self.has_data {
+                    if matches!(self.kind.get(), Some(b"" | b"message")) {
                         self.is_complete = true;
                         return Ok(true);
                     }
