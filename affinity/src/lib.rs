@@ -1,5 +1,5 @@
 //! The parts that need no nginx: session table, policy, states of servers, MCP messages, cookies,
-//! `sticky_api`.
+//! `sticky_api`, requests that nginx sends itself.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
@@ -7,12 +7,18 @@
 #[cfg(not(loom))]
 pub mod cookies;
 #[cfg(not(loom))]
+pub mod http;
+#[cfg(not(loom))]
 pub mod mcp;
 #[cfg(not(loom))]
 pub mod policy;
+#[cfg(not(loom))]
+pub mod rpc;
 #[cfg(not(loom))]
 pub mod servers;
 #[cfg(not(loom))]
 pub mod status;
 pub mod table;
+#[cfg(not(loom))]
+mod text;
 mod time;

@@ -2,10 +2,10 @@
 
 use super::step::{Fault, Step};
 use super::target::{self, OwnId};
-use super::text::bounded::{Bounded, Id};
-use super::text::query::{self, split};
-use super::text::sse::{SsePiece, Stream};
 use crate::policy::Announced;
+use crate::text::bounded::{Bounded, Id};
+use crate::text::query::{self, split};
+use crate::text::sse::{SsePiece, Stream};
 
 /// The longest data of an `endpoint` event that is read, in bytes: scheme and authority, path and query,
 /// fragment.

@@ -27,11 +27,10 @@ mod target;
 mod task;
 #[cfg(test)]
 mod tests;
-mod text;
 
+pub use crate::text::bounded::{Bounded, Id, MAX_ID};
 pub use reader::{Learned, Progress, Reader, MAX_WATCHED};
 pub use request::{trim, Lines, RequestHead, Verb};
 pub use response::{BodyFormat, Effects, ResponseHead, Watch};
 pub use shared::SharedTargets;
 pub use step::Fault;
-pub use text::bounded::{Bounded, Id, MAX_ID};

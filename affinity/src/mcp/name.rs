@@ -4,7 +4,7 @@ use core::str;
 
 use base64::prelude::{Engine, BASE64_STANDARD};
 
-use super::text::bounded::Id;
+use crate::text::bounded::Id;
 
 /// The value of a field; `None` if it is empty or its encoding is damaged. Servers answer such a field
 /// with an error.

@@ -3,7 +3,7 @@
 //!
 //! # Which text names the session
 //! The table has one entry for a stream. Its text is the first of these that exists:
-//! 1. The session id in the event's query ([`query::session_id`](super::text::query::session_id)), if it
+//! 1. The session id in the event's query ([`query::session_id`](crate::text::query::session_id)), if it
 //!    is the only one there and is not in the URI of the stream. The official SDKs write it so. It stays
 //!    the same if a proxy in front of nginx changes the prefix of the path.
 //! 2. The target: path and query as the client will send them ([`resolve`]), if it has an id of its
@@ -42,8 +42,8 @@
 //!
 //! By hand: the crate `url` allocates, and changes the encoding of what it resolves.
 
-use super::text::bounded::Id;
-use super::text::query::{has_several, is_session_id, split};
+use crate::text::bounded::Id;
+use crate::text::query::{has_several, is_session_id, split};
 
 /// The length, in bytes, from which on a text with a digit counts as an id.
 const MIN_MIXED: usize = 6;

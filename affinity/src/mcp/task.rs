@@ -6,10 +6,10 @@
 //! batches, so an array is no message.
 
 use super::step::{Fault, Step};
-use super::text::bounded::{Bounded, Id};
-use super::text::decimal::Decimal;
-use super::text::json::{Invalid, Json, JsonPiece, Type};
-use super::text::sse::{SsePiece, Stream};
+use crate::text::bounded::{Bounded, Id};
+use crate::text::decimal::Decimal;
+use crate::text::json::{Invalid, Json, JsonPiece, Type};
+use crate::text::sse::{SsePiece, Stream};
 use crate::time::Span;
 
 /// Reads a body that is one JSON-RPC message.

@@ -128,7 +128,7 @@ fn is_line_end(byte: u8) -> bool {
 }
 
 #[cfg(test)]
-#[path = "../../../tests/common/mcp.rs"]
+#[path = "../../tests/common/mcp.rs"]
 mod model;
 
 #[cfg(test)]

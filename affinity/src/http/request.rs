@@ -1,0 +1,109 @@
+//! A request as bytes.
+
+use std::collections::TryReserveError;
+
+/// A request. [`encode`](Self::encode) adds `Host`, `Content-Length` and `Connection`.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpRequest<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// Path and query, undecoded.
+    pub target: &'a [u8],
+    /// The value of `Host`.
+    pub host: &'a [u8],
+    /// The other headers.
+    pub headers: &'a [(&'a str, &'a [u8])],
+    /// The body. Without one there is no `Content-Length`.
+    pub body: Option<&'a [u8]>,
+    /// Whether the connection is to have another request.
+    pub keep_alive: bool,
+}
+
+/// Why a request cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// The method is no token, or is CONNECT.
+    #[error("invalid method")]
+    Method,
+    /// The target does not begin with a slash, or has a space, a fragment or a control character.
+    #[error("invalid request target")]
+    Target,
+    /// The host has a space or a control character.
+    #[error("invalid \"Host\"")]
+    Host,
+    /// The name of a header is no token, or is one that `encode` adds.
+    #[error("invalid header name")]
+    Name,
+    /// The value of a header has a control character.
+    #[error("invalid header value")]
+    Value,
+    /// There is no memory for the request.
+    #[error("no memory for the request")]
+    NoMemory,
+}
+
+/// What decides where a message ends, or whose it is, has one source.
+const ADDED: [&str; 5] = ["host", "content-length", "transfer-encoding", "connection", "upgrade"];
+
+impl HttpRequest<'_> {
+    /// The bytes to be sent. Values may come from clients: nothing in them can begin another line.
+    pub fn encode(&self) -> Result<Vec<u8>, RequestError> {
+        self.check()?;
+        let body = self.body.unwrap_or_default();
+        let length = self.body.map(|body| body.len().to_string());
+        let connection = if self.keep_alive { "keep-alive" } else { "close" };
+        let added = [
+            ("Host", Some(self.host)),
+            ("Content-Length", length.as_ref().map(|length| length.as_bytes())),
+            ("Connection", Some(connection.as_bytes())),
+        ];
+        let added = added.into_iter().filter_map(|(name, value)| Some((name, value?)));
+
+        let mut bytes = Vec::new();
+        put(&mut bytes, &[self.method.as_bytes(), b" ", self.target, b" HTTP/1.1\r\n"])?;
+        for (name, value) in added.chain(self.headers.iter().copied()) {
+            put(&mut bytes, &[name.as_bytes(), b": ", value, b"\r\n"])?;
+        }
+        put(&mut bytes, &[b"\r\n", body])?;
+        Ok(bytes)
+    }
+
+    fn check(&self) -> Result<(), RequestError> {
+        let is_text = |byte: &u8| *byte > b' ' && *byte != 0x7f;
+        let is_value = |byte: &u8| *byte == b'\t' || *byte == b' ' || is_text(byte);
+        // The body of a response to CONNECT is a tunnel.
+        if !is_token(self.method) || self.method == "CONNECT" {
+            return Err(RequestError::Method);
+        }
+        let is_of_target = |byte: &u8| is_text(byte) && *byte != b'#';
+        if !self.target.starts_with(b"/") || !self.target.iter().all(is_of_target) {
+            return Err(RequestError::Target);
+        }
+        if !self.host.iter().all(is_text) {
+            return Err(RequestError::Host);
+        }
+        for (name, value) in self.headers {
+            if !is_token(name) || ADDED.iter().any(|added| added.eq_ignore_ascii_case(name)) {
+                return Err(RequestError::Name);
+            }
+            if !value.iter().all(is_value) {
+                return Err(RequestError::Value);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A token (RFC 9110, 5.6.2). By hand: `httparse` shows its table of them to nobody.
+fn is_token(text: &str) -> bool {
+    let is_of_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_of_token)
+}
+
+fn put(bytes: &mut Vec<u8>, parts: &[&[u8]]) -> Result<(), RequestError> {
+    for part in parts {
+        bytes.try_reserve(part.len()).map_err(|_: TryReserveError| RequestError::NoMemory)?;
+        bytes.extend_from_slice(part);
+    }
+    Ok(())
+}
