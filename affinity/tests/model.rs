@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::HashMap;
 
-use affinity::table::{Bound, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
+use affinity::table::{Bound, End, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
 use common::{Mapping, SECRET};
 use proptest::prelude::*;
 
@@ -171,7 +171,7 @@ proptest! {
                         Some(_) => {}
                         None => prop_assert!(!imported),
                     }
-                    prop_assert_eq!(beside.forget(key(&beside, id)), imported);
+                    prop_assert_eq!(beside.forget(key(&beside, id), End::Forgotten), imported);
                     prop_assert_eq!(beside.stats().live, 0);
                 }
                 Operation::Touch { id } => {
@@ -187,7 +187,7 @@ proptest! {
                     }
                 }
                 Operation::Forget { id } => {
-                    let forgotten = table.forget(key(&table, id));
+                    let forgotten = table.forget(key(&table, id), End::Forgotten);
                     match model.remove(&id) {
                         Some(entry) => prop_assert!(forgotten || entry.expired(now, &limits)),
                         None => prop_assert!(!forgotten),
@@ -196,7 +196,7 @@ proptest! {
                 Operation::ForgetServer { server } => {
                     let mut cursor = 0;
                     loop {
-                        table.forget_server(servers[server], &mut cursor, 30);
+                        table.forget_server(servers[server], End::Forgotten, &mut cursor, 30);
                         if cursor == 0 {
                             break;
                         }

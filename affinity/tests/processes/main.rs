@@ -14,7 +14,7 @@ use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use affinity::table::{Existing, HandOn, Key, Kind, Limits, ServerId, Span, Table, Tick};
+use affinity::table::{End, Existing, HandOn, Key, Kind, Limits, ServerId, Span, Table, Tick};
 use children::{address, end, key, now, sleep_micros, spawn, wait};
 use common::{Mapping, Random};
 

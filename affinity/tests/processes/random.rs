@@ -96,7 +96,7 @@ pub fn writers_killed_at_random_block_nobody() {
     );
     for id in 0..IDS {
         let key = key(&table, id);
-        table.forget(key);
+        table.forget(key, End::Forgotten);
         assert_eq!(table.lookup(key, now(), &ENDLESS), None, "a second session of one key");
     }
     assert_eq!(table.stats().live, 0);
@@ -166,7 +166,7 @@ fn change(tables: &Tables, control: &Control, random: &mut Random, id: u64, key:
             table.bind(key, server, ttl, now(), limits, existing);
         }
         70..=84 => {
-            table.forget(key);
+            table.forget(key, End::Forgotten);
         }
         85..=89 => {
             table.touch(key, now());
@@ -189,7 +189,7 @@ fn check(table: &Table, prints: &[u64]) {
     for id in IDS..IDS + 100 {
         let server = table.servers().next().expect("there are servers");
         table.bind(key(table, id), server, None, now(), &ENDLESS, Existing::Keep);
-        table.forget(key(table, id));
+        table.forget(key(table, id), End::Forgotten);
     }
     let mut by_server = std::collections::HashMap::<ServerId, u64>::new();
     for id in 0..IDS {

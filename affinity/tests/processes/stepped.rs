@@ -27,7 +27,10 @@ struct Scene {
 const SCENES: [Scene; 13] = [
     Scene { name: "create", change: |table, props| bind(table, props.new, props.first) },
     Scene { name: "move", change: |table, props| bind(table, props.known, props.second) },
-    Scene { name: "forget", change: |table, props| assert!(table.forget(props.known)) },
+    Scene {
+        name: "forget",
+        change: |table, props| assert!(table.forget(props.known, End::Forgotten)),
+    },
     Scene {
         name: "replace an expired session of the same key",
         change: |table, props| {
@@ -48,7 +51,7 @@ const SCENES: [Scene; 13] = [
     },
     Scene {
         name: "forget in a superseded table",
-        change: |table, props| assert!(table.forget(props.known)),
+        change: |table, props| assert!(table.forget(props.known, End::Forgotten)),
     },
     Scene {
         name: "create over a tombstone in a superseded table",
@@ -120,7 +123,7 @@ pub fn a_death_at_any_instruction_leaves_the_table_whole() {
             let probe = key(&table, 9999);
             table.bind(probe, spare, None, Tick(1000), &ENDLESS, Existing::Keep);
             assert!(table.lookup(probe, Tick(1000), &ENDLESS).is_some());
-            assert!(table.forget(probe));
+            assert!(table.forget(probe, End::Forgotten));
             let after = found(&table);
             consistent(&table, &after, scene.name, steps);
             // One session differs at most (a full table evicts one more for each new one).
@@ -204,14 +207,14 @@ fn prepare(region: &Mapping, former: Table, superseded: &Mapping, scene: &str) -
             superseded.bind(key, servers[1], None, created, &ENDLESS, Existing::Keep);
         }
         superseded.supersede();
-        assert!(superseded.forget(known));
+        assert!(superseded.forget(known, End::Forgotten));
         bind(&superseded, moved, servers[0]);
     }
     if scene.contains("superseded") {
         table.supersede();
     }
     if scene.contains("over a tombstone") {
-        assert!(table.forget(known));
+        assert!(table.forget(known, End::Forgotten));
     }
     (table, Props { first: server, second, known, new, former, superseded, moved })
 }
