@@ -1,11 +1,12 @@
-//! The table against a map that does the same in the simplest way, on random sequences of
-//! operations (proptest).
+//! The table, and a listener of it, against a map that does the same in the simplest way, on random
+//! sequences of operations (proptest).
 
 mod common;
 
 use std::collections::HashMap;
 
 use affinity::table::{Bound, End, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
+use common::watch::Watch;
 use common::{Mapping, SECRET};
 use proptest::prelude::*;
 
@@ -123,6 +124,7 @@ proptest! {
         let beside = Mapping::new(Table::MIN_SIZE * 3);
         let beside = beside.table();
         let mut table = mappings[0].table();
+        let mut watch = Watch::new(&table);
         let mut model = HashMap::<u8, Model>::new();
         let mut now = Tick(start);
         let intern = |table: &Table, now: Tick| -> Vec<ServerId> {
@@ -218,6 +220,7 @@ proptest! {
                     prop_assert_eq!(imported, model.len());
                     prop_assert_eq!(successor.import(&table, now, &limits), 0);
                     table = successor;
+                    watch = Watch::new(&table);
                     servers = intern(&table, now);
                     mappings.push(mapping);
                 }
@@ -248,6 +251,11 @@ proptest! {
                     prop_assert_eq!(bound, expected);
                 }
             }
+            watch.hear(&table);
+            if watch.missed {
+                watch.repair(&table);
+            }
+            prop_assert_eq!(watch.wrong(&table, (0..IDS).map(|id| key(&table, id))), vec![]);
             let stats = table.stats();
             prop_assert_eq!(stats.created, stats.live + stats.expired + stats.evicted + stats.forgotten);
             prop_assert_eq!(stats.evicted, 0);

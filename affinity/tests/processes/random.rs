@@ -106,9 +106,9 @@ pub fn writers_killed_at_random_block_nobody() {
 }
 
 /// The table, and the one that came before it, which has all sessions and does not change.
-struct Tables {
-    table: Table,
-    former: Table,
+pub struct Tables {
+    pub table: Table,
+    pub former: Table,
 }
 
 /// The servers that an id may be bound to, by number of address.
@@ -139,13 +139,14 @@ fn work(tables: &Tables, control: &Control, number: usize, prints: &[u64], seed:
                 }
             }
         } else {
-            change(tables, control, &mut random, id, key);
+            change(tables, &control.refused, &mut random, id, key);
         }
         control.beats[number].fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn change(tables: &Tables, control: &Control, random: &mut Random, id: u64, key: Key) {
+/// A random change of a session. `refused` counts servers for which there was no room.
+pub fn change(tables: &Tables, refused: &AtomicU64, random: &mut Random, id: u64, key: Key) {
     let table = &tables.table;
     let limits = &some_limits(random);
     match random.below(100) {
@@ -158,7 +159,7 @@ fn change(tables: &Tables, control: &Control, random: &mut Random, id: u64, key:
                 return;
             }
             let Some(server) = table.intern(&address(choice), now()) else {
-                control.refused.fetch_add(1, Ordering::Relaxed);
+                refused.fetch_add(1, Ordering::Relaxed);
                 return;
             };
             let existing = if random.below(2) == 0 { Existing::Keep } else { Existing::Move };

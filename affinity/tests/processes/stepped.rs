@@ -1,5 +1,6 @@
 //! Processes that are killed at each instruction of a change.
 
+use super::common::watch::Watch;
 use super::*;
 
 /// What a change needs, made ready before the instructions are counted.
@@ -99,6 +100,8 @@ pub fn a_death_at_any_instruction_leaves_the_table_whole() {
     for scene in &SCENES {
         let started = Instant::now();
         let (table, props) = prepare(&region, former, &superseded, scene.name);
+        // Changes are noted from now on.
+        Watch::new(&table);
         let length =
             step_and_kill(|| (scene.change)(&table, &props), u64::MAX).expect_err("it ends");
         let steps = if every && length < 5000 {
@@ -113,6 +116,7 @@ pub fn a_death_at_any_instruction_leaves_the_table_whole() {
         loop {
             let (table, props) = prepare(&region, former, &superseded, scene.name);
             let before = found(&table);
+            let mut watch = Watch::new(&table);
             if step_and_kill(|| (scene.change)(&table, &props), steps).is_err() {
                 break;
             }
@@ -126,6 +130,7 @@ pub fn a_death_at_any_instruction_leaves_the_table_whole() {
             assert!(table.forget(probe, End::Forgotten));
             let after = found(&table);
             consistent(&table, &after, scene.name, steps);
+            all_is_heard(&mut watch, &table, scene.name, steps);
             // One session differs at most (a full table evicts one more for each new one).
             let differing =
                 (0..IDS_STEPPED).filter(|&id| before[id as usize] != after[id as usize]).count();
@@ -163,6 +168,7 @@ pub fn a_death_at_any_instruction_leaves_the_table_whole() {
                 assert_eq!(print(key), end, "{}, killed after {steps} steps", scene.name);
                 consistent(&table, &found(&table), scene.name, steps);
                 consistent(&props.superseded, &found(&props.superseded), scene.name, steps);
+                all_is_heard(&mut watch, &table, scene.name, steps);
             }
             deaths += table.stats().deaths + props.superseded.stats().deaths;
             steps += stride;
@@ -223,6 +229,14 @@ fn found(table: &Table) -> Vec<Option<u64>> {
     (0..IDS_STEPPED)
         .map(|id| Some(table.lookup(key(table, id), Tick(1000), &ENDLESS)?.server.print))
         .collect()
+}
+
+/// What was heard last of each session is what the table says.
+fn all_is_heard(watch: &mut Watch, table: &Table, scene: &str, steps: u64) {
+    watch.hear(table);
+    let wrong = watch.wrong(table, (0..IDS_STEPPED).map(|id| key(table, id)));
+    assert!(wrong.is_empty(), "{scene}: {wrong:?} is not heard, killed after {steps} steps");
+    assert!(!watch.missed, "{scene}");
 }
 
 fn consistent(table: &Table, found: &[Option<u64>], scene: &str, steps: u64) {
