@@ -1,11 +1,12 @@
-//! The table against a map that does the same in the simplest way, on random sequences of
-//! operations (proptest).
+//! The table, and a listener of it, against a map that does the same in the simplest way, on random
+//! sequences of operations (proptest).
 
 mod common;
 
 use std::collections::HashMap;
 
-use affinity::table::{Bound, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
+use affinity::table::{Bound, End, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
+use common::watch::Watch;
 use common::{Mapping, SECRET};
 use proptest::prelude::*;
 
@@ -123,6 +124,7 @@ proptest! {
         let beside = Mapping::new(Table::MIN_SIZE * 3);
         let beside = beside.table();
         let mut table = mappings[0].table();
+        let mut watch = Watch::new(&table);
         let mut model = HashMap::<u8, Model>::new();
         let mut now = Tick(start);
         let intern = |table: &Table, now: Tick| -> Vec<ServerId> {
@@ -171,7 +173,7 @@ proptest! {
                         Some(_) => {}
                         None => prop_assert!(!imported),
                     }
-                    prop_assert_eq!(beside.forget(key(&beside, id)), imported);
+                    prop_assert_eq!(beside.forget(key(&beside, id), End::Forgotten), imported);
                     prop_assert_eq!(beside.stats().live, 0);
                 }
                 Operation::Touch { id } => {
@@ -187,7 +189,7 @@ proptest! {
                     }
                 }
                 Operation::Forget { id } => {
-                    let forgotten = table.forget(key(&table, id));
+                    let forgotten = table.forget(key(&table, id), End::Forgotten);
                     match model.remove(&id) {
                         Some(entry) => prop_assert!(forgotten || entry.expired(now, &limits)),
                         None => prop_assert!(!forgotten),
@@ -196,7 +198,7 @@ proptest! {
                 Operation::ForgetServer { server } => {
                     let mut cursor = 0;
                     loop {
-                        table.forget_server(servers[server], &mut cursor, 30);
+                        table.forget_server(servers[server], End::Forgotten, &mut cursor, 30);
                         if cursor == 0 {
                             break;
                         }
@@ -218,6 +220,7 @@ proptest! {
                     prop_assert_eq!(imported, model.len());
                     prop_assert_eq!(successor.import(&table, now, &limits), 0);
                     table = successor;
+                    watch = Watch::new(&table);
                     servers = intern(&table, now);
                     mappings.push(mapping);
                 }
@@ -248,6 +251,11 @@ proptest! {
                     prop_assert_eq!(bound, expected);
                 }
             }
+            watch.hear(&table);
+            if watch.missed {
+                watch.repair(&table);
+            }
+            prop_assert_eq!(watch.wrong(&table, (0..IDS).map(|id| key(&table, id))), vec![]);
             let stats = table.stats();
             prop_assert_eq!(stats.created, stats.live + stats.expired + stats.evicted + stats.forgotten);
             prop_assert_eq!(stats.evicted, 0);

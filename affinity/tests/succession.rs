@@ -6,7 +6,7 @@ use std::iter;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use affinity::table::{
-    Bound, Existing, HandOn, Key, Kind, Limits, ServerId, Session, Span, Table, Tick,
+    Bound, End, Existing, HandOn, Key, Kind, Limits, ServerId, Session, Span, Table, Tick,
 };
 use common::{Mapping, Random, LIMITS, MEGABYTE};
 
@@ -97,8 +97,8 @@ impl Zone {
 fn what_is_forgotten_is_unknown_to_the_successor_at_once() {
     let zone = zone();
     assert!(!zone.is_ahead(), "nothing has happened since the import");
-    assert!(zone.old.forget(key(&zone.old, 1)));
-    assert!(!zone.old.forget(key(&zone.old, 1)), "it is forgotten once");
+    assert!(zone.old.forget(key(&zone.old, 1), End::Forgotten));
+    assert!(!zone.old.forget(key(&zone.old, 1), End::Forgotten), "it is forgotten once");
     assert!(!zone.old.touch(key(&zone.old, 1), NOW));
     assert_eq!(zone.old.lookup(key(&zone.old, 1), NOW, &LIMITS), None);
     assert_eq!(zone.old.visit_at_once(key(&zone.old, 1), NOW, &LIMITS), None);
@@ -139,7 +139,7 @@ fn what_has_moved_has_moved_for_the_successor() {
 fn a_pass_hands_on_all_and_lookups_look_no_more() {
     let zone = zone();
     for number in 0..30 {
-        zone.old.forget(key(&zone.old, number));
+        zone.old.forget(key(&zone.old, number), End::Forgotten);
         rebind(&zone.old, 30 + number, zone.other, NOW);
     }
     assert!(zone.is_ahead());
@@ -155,7 +155,7 @@ fn a_pass_hands_on_all_and_lookups_look_no_more() {
 
     // A server's sessions as well.
     let mut cursor = 0;
-    while zone.old.forget_server(zone.other, &mut cursor, 240) > 0 || cursor != 0 {}
+    while zone.old.forget_server(zone.other, End::Forgotten, &mut cursor, 240) > 0 || cursor != 0 {}
     zone.pass(LATER);
     assert!((0..60).all(|number| server(number).is_none()));
     assert_eq!(zone.old.stats().live, 40);
@@ -167,23 +167,23 @@ fn a_session_created_anew_is_not_the_one_that_was_forgotten() {
     let zone = zone();
     let here = zone.new.find_server(b"a:1").unwrap();
     // By a new worker, in the very tick.
-    zone.old.forget(key(&zone.old, 1));
+    zone.old.forget(key(&zone.old, 1), End::Forgotten);
     zone.follow(1, NOW);
     assert_eq!(create(&zone.new, 1, here, NOW), Bound::Created);
     zone.pass(NOW);
     assert!(zone.lookup(1, NOW).is_some());
 
     // By an old worker.
-    zone.old.forget(key(&zone.old, 2));
+    zone.old.forget(key(&zone.old, 2), End::Forgotten);
     assert_eq!(create(&zone.old, 2, zone.other, LATER), Bound::Created);
     assert_eq!(zone.old.lookup(key(&zone.old, 2), LATER, &LIMITS).unwrap().created, LATER);
     let found = zone.lookup(2, LATER).unwrap();
     assert_eq!((found.server.print, found.created), (zone.other.print, LATER));
 
     // By a new worker, before an old one forgets what it has of an earlier life.
-    zone.new.forget(key(&zone.new, 3));
+    zone.new.forget(key(&zone.new, 3), End::Forgotten);
     assert_eq!(create(&zone.new, 3, here, LATER), Bound::Created);
-    zone.old.forget(key(&zone.old, 3));
+    zone.old.forget(key(&zone.old, 3), End::Forgotten);
     zone.pass(LATER);
     assert!(zone.lookup(3, LATER).is_some());
     zone.add_up();
@@ -200,7 +200,7 @@ fn tombstones_make_room_and_expire_and_count_once() {
     table.supersede();
     let live: Vec<u64> =
         (0..2000).filter(|&n| table.lookup(key(&table, n), NOW, &LIMITS).is_some()).collect();
-    live.iter().for_each(|&n| assert!(table.forget(key(&table, n))));
+    live.iter().for_each(|&n| assert!(table.forget(key(&table, n), End::Forgotten)));
     assert_eq!(table.stats().live, 0);
     assert_eq!(new.import(&table, NOW, &LIMITS), 0, "tombstones are no sessions");
     // There is no successor.
@@ -220,7 +220,7 @@ fn tombstones_make_room_and_expire_and_count_once() {
     // The reload has failed, and the next one has kept the zone: no tombstones any more.
     table.reinstate();
     create(&table, 1, server, end);
-    assert!(table.forget(key(&table, 1)));
+    assert!(table.forget(key(&table, 1), End::Forgotten));
     let here = new.intern(b"a:1", end).unwrap();
     create(&new, 1, here, end);
     table.hand_on(key(&table, 1), iter::once(&new), end, &LIMITS);
@@ -239,7 +239,7 @@ fn news_passes_through_generations() {
         third.import(&zone.new, NOW, &LIMITS);
         third.import(&zone.old, NOW, &LIMITS);
 
-        zone.old.forget(key(&zone.old, 1));
+        zone.old.forget(key(&zone.old, 1), End::Forgotten);
         rebind(&zone.old, 2, zone.other, NOW);
         let second_other = zone.new.intern(b"b:1", NOW).unwrap();
         rebind(&zone.new, 3, second_other, NOW);
@@ -327,7 +327,7 @@ fn nothing_is_missed_while_all_are_at_work() {
             move || {
                 for number in (from..SESSIONS).step_by(2) {
                     match number % 3 {
-                        0 => assert!(old.forget(key(old, number))),
+                        0 => assert!(old.forget(key(old, number), End::Forgotten)),
                         1 => assert_eq!(rebind(old, number, other, NOW), Bound::Moved),
                         _ => continue,
                     }
@@ -374,7 +374,7 @@ fn what_ends_with_its_former_server_goes_on_where_it_has_moved() {
     // The drain of its former server comes to its end in the old table.
     let mut cursor = 0;
     loop {
-        zone.old.forget_server(zone.one, &mut cursor, 240);
+        zone.old.forget_server(zone.one, End::Forgotten, &mut cursor, 240);
         if cursor == 0 {
             break;
         }
@@ -391,12 +391,12 @@ fn a_session_that_has_moved_or_begun_again_before_it_ended_has_ended_for_the_suc
     for begins_again in [false, true] {
         let zone = zone();
         if begins_again {
-            assert!(zone.old.forget(key(&zone.old, 1)));
+            assert!(zone.old.forget(key(&zone.old, 1), End::Forgotten));
             assert_eq!(create(&zone.old, 1, zone.other, LATER), Bound::Created);
         } else {
             assert_eq!(rebind(&zone.old, 1, zone.other, LATER), Bound::Moved);
         }
-        assert!(zone.old.forget(key(&zone.old, 1)));
+        assert!(zone.old.forget(key(&zone.old, 1), End::Forgotten));
         assert_eq!(zone.lookup(1, LATER), None);
         zone.add_up();
     }

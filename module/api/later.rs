@@ -10,6 +10,7 @@ use core::mem;
 use affinity::status::{
     Document, Format, Outcome, Refusal, Resource, NO_MEMORY, NO_SERVER, RELOADING,
 };
+use affinity::table::End;
 use nginx_sys::{
     ngx_add_timer, ngx_del_timer, ngx_event_t, ngx_http_finalize_request,
     ngx_http_run_posted_requests, ngx_http_test_reading, ngx_int_t, ngx_msec_t,
@@ -138,7 +139,8 @@ impl Later {
                 Some(answer::show(self.request, &server, Format::Json))
             }
             Job::Forget { pass, forgotten } => {
-                match sessions.forget_server(self.server.address, pass, WORK_SLOTS) {
+                match sessions.forget_server(self.server.address, End::Forgotten, pass, WORK_SLOTS)
+                {
                     Some(more) => {
                         *forgotten += more as u64;
                         None

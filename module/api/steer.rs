@@ -4,7 +4,7 @@ use affinity::status::{
     Document, Drain, Draining, Format, Outcome, Refusal, Resource, SessionId, Text, FOREIGN,
     NO_ROOM, NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
 };
-use affinity::table::{Key, Limits, Span, Tick};
+use affinity::table::{End, Key, Limits, Span, Tick};
 use nginx_sys::NGX_LOG_NOTICE;
 
 use super::{answer, report};
@@ -100,6 +100,6 @@ pub fn found(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, 
 /// Forgets a session.
 pub fn forget(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Refusal> {
     sessions.lookup(key, nginx::now(), limits).ok_or(NO_SESSION)?;
-    sessions.forget(key);
+    sessions.forget(key, End::Forgotten);
     Ok(Document::Outcome(Outcome::Forgotten { forgotten: 1 }).to_json()?)
 }

@@ -3,7 +3,7 @@
 use affinity::mcp::{Fault, Learned};
 use affinity::policy::{Announced, Clash, Holder, Rules, Status};
 use affinity::servers::Record;
-use affinity::table::{Bound, Existing, Key, ServerId, Span};
+use affinity::table::{Bound, End, Existing, Key, ServerId, Span};
 
 use super::notices::{self, Notice};
 use super::PeerData;
@@ -56,7 +56,7 @@ impl PeerData {
             Clash::End => {
                 target.into_iter().for_each(|target| sessions.shared_targets().note(target));
                 if session.is_some() {
-                    sessions.forget(key);
+                    sessions.forget(key, End::Shared);
                 }
                 return self.log_notice(server, Notice::Shared(key));
             }

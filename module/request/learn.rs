@@ -7,7 +7,7 @@ use affinity::mcp::Effects;
 use affinity::policy::{Answer, AnsweredBy, Change, Created, Moment, Rules, Status};
 use affinity::servers::Event;
 use affinity::status::OutOfMemory;
-use affinity::table::Kind;
+use affinity::table::{End, Kind};
 use nginx_sys::{NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT};
 
 use super::{Away, Held, PeerData};
@@ -155,7 +155,7 @@ impl PeerData {
                         self.bind(key, name, None, existing);
                     }
                 }
-                (Change::End, _) => self.forget(),
+                (Change::End, _) => self.forget(End::Deleted),
                 _ => (),
             }
         }

@@ -3,7 +3,7 @@
 use affinity::mcp::Effects;
 use affinity::policy::{self, Absence, Rejection, Route, Rules, Unavailable};
 use affinity::servers::Avoided;
-use affinity::table::ServerId;
+use affinity::table::{End, ServerId};
 use nginx_sys::{ngx_int_t, ngx_uint_t, NGX_PEER_FAILED, NGX_PEER_NEXT};
 
 use super::{reject, Away, Held, Next, PeerData};
@@ -195,16 +195,16 @@ impl PeerData {
         self.status.set(status);
         let is_over = matches!(route, Route::Afresh | Route::Reject(Rejection::Gone));
         if is_over && absence != Absence::Elsewhere {
-            self.forget();
+            self.forget(End::ServerGone);
         }
         route
     }
 
-    /// Removes the session of the request.
-    pub(super) fn forget(&self) {
+    /// Removes the session of the request. Listeners of the table hear `end`.
+    pub(super) fn forget(&self, end: End) {
         self.in_flight.drop_hold();
         if let Some(key) = self.in_flight.key() {
-            self.sessions().forget(key);
+            self.sessions().forget(key, end);
         }
     }
 

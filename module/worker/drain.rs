@@ -1,6 +1,6 @@
 //! Removes the sessions of servers whose drain deadline has passed.
 
-use affinity::table::{ServerId, Span, Tick};
+use affinity::table::{End, ServerId, Span, Tick};
 
 use super::sweep::SLOTS;
 use crate::zone::sessions::Pass;
@@ -46,7 +46,7 @@ impl Drains {
             let sessions = zones.get(self.zone).and_then(|zone| zone.sessions());
             let forgotten = sessions.and_then(|sessions| {
                 sessions.with_address(self.server, |address| {
-                    sessions.forget_server(address, &mut self.pass, SLOTS)
+                    sessions.forget_server(address, End::Drained, &mut self.pass, SLOTS)
                 })
             });
             self.at_work = forgotten.flatten().is_some();

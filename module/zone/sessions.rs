@@ -6,7 +6,9 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::rc::Rc;
 
-use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
+use affinity::table::{
+    Bound, End, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick,
+};
 
 use crate::zone::former::Former;
 use crate::zone::names::KnownAddress;
@@ -184,21 +186,22 @@ impl Sessions {
         unsafe { self.notes.as_ref() }
     }
 
-    /// Removes the session of a key.
-    pub fn forget(&self, key: Key) {
+    /// Removes the session of a key. Listeners of the table hear `end`.
+    pub fn forget(&self, key: Key, end: End) {
         // The oldest memory first: a lookup must not find the session in a former memory after it has gone
         // here.
         for former in self.former.iter().rev() {
-            former.table.forget(key);
+            former.table.forget(key, end);
         }
-        self.table.forget(key);
+        self.table.forget(key, end);
     }
 
     /// Removes the sessions of a server from the next `max_slots` slots. Returns how many were removed;
-    /// `None` at the end of the pass.
+    /// `None` at the end of the pass. Listeners of the table hear `end`.
     pub fn forget_server(
         &self,
         address: &[u8],
+        end: End,
         pass: &mut Pass,
         max_slots: usize,
     ) -> Option<usize> {
@@ -206,7 +209,7 @@ impl Sessions {
         let table = iter::once(&self.table).chain(former).nth(pass.memory)?;
         let forgotten = table
             .find_server(address)
-            .map_or(0, |server| table.forget_server(server, &mut pass.cursor, max_slots));
+            .map_or(0, |server| table.forget_server(server, end, &mut pass.cursor, max_slots));
         // The sessions of a former memory are copies, and are not counted.
         let counts = pass.memory == 0;
         if pass.cursor == 0 {

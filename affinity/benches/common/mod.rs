@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use affinity::table::{Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
+use affinity::table::{End, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
 use intrusive_collections::{intrusive_adapter, KeyAdapter, RBTree, RBTreeLink};
 use parking_lot::{Mutex, RwLock};
 
@@ -104,7 +104,7 @@ impl Sessions for Ours {
     }
 
     fn forget(&self, id: &Id) -> bool {
-        self.table.forget(self.key(id))
+        self.table.forget(self.key(id), End::Forgotten)
     }
 }
 

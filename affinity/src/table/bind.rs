@@ -2,8 +2,8 @@
 
 use super::handle::Table;
 use super::key::Key;
+use super::listen::change::End;
 use super::memory::entry::{Entry, Meta};
-use super::memory::layout::Counter;
 use super::memory::place::Place;
 use super::memory::writer::{Position, Writer};
 use super::servers::ServerId;
@@ -107,7 +107,7 @@ impl Table {
                 self.touch(key, now);
                 return Some(if moved { Bound::Moved } else { Bound::Refreshed });
             }
-            Some((position, entry)) => writer.remove(position, entry, Counter::Expired)?,
+            Some((position, entry)) => writer.remove(position, entry, End::Expired)?,
             None => (),
         }
         let position = match writer.free(&place) {
@@ -130,10 +130,10 @@ impl Table {
             .neighbours(place)
             .max_by_key(|(_, entry)| entry.precedence(now, limits.timeout))?;
         // The limits are the caller's and may differ from those of the victim's upstream: a session that
-        // has been idle for longer than the caller's timeout goes first. A lifetime only decides which
-        // counter counts it.
-        let reason = if entry.expired(now, limits) { Counter::Expired } else { Counter::Evicted };
-        writer.remove(victim, entry, reason)?;
+        // has been idle for longer than the caller's timeout goes first. A lifetime only decides what its
+        // end is called.
+        let end = if entry.expired(now, limits) { End::Expired } else { End::Evicted };
+        writer.remove(victim, entry, end)?;
         Some(victim)
     }
 }

@@ -3,6 +3,7 @@
 use super::bind::Existing;
 use super::handle::Table;
 use super::key::Key;
+use super::listen::change::End;
 use super::memory::entry::Entry;
 use super::memory::place::Place;
 use super::memory::summary::SLOTS;
@@ -86,7 +87,7 @@ impl Table {
             }
             // The session has ended, and another one of the same key was created later.
             Some((position, own)) if existing == Existing::Move && entry.is_later_than(&own) => {
-                writer.forget(position, own)?;
+                writer.forget(position, own, End::Replaced)?;
                 if let Some((position, _)) = writer.find(&place) {
                     return writer.replace(position, entry).map(|()| true);
                 }

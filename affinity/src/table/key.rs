@@ -37,6 +37,11 @@ impl Key {
 
     /// The key of an entry that holds a session.
     pub(super) fn of(entry: &Entry) -> Option<Key> {
-        NonZeroU64::new(entry.fingerprint).map(Key)
+        Self::from_fingerprint(entry.fingerprint)
+    }
+
+    /// The key of a fingerprint; no key has zero.
+    pub(super) fn from_fingerprint(fingerprint: u64) -> Option<Key> {
+        NonZeroU64::new(fingerprint).map(Key)
     }
 }

@@ -24,6 +24,8 @@
 //!   lock writes them, except the time of last use, which any process may move forward.
 //! - **Totals, counts and the journal** of a shard: only the holder of its lock writes them. Any process
 //!   reads them; each counter is one atomic word.
+//! - **Notes** of a shard, for [listeners](listen): only the holder of its lock writes or reads them. Any
+//!   process reads how many there are.
 //! - **Prints, cells and records of servers**: only the holder of the list's lock writes them, except
 //!   flags, time of use and hits, which are single words that any process writes. A server is taken off
 //!   the list only when no shard has a session of it, expired ones included, and
@@ -103,6 +105,7 @@ mod hash;
 mod import;
 #[cfg(not(loom))]
 mod key;
+mod listen;
 #[cfg(loom)]
 mod loom;
 mod memory;
@@ -129,6 +132,10 @@ pub use find::Session;
 pub use handle::Table;
 #[cfg(not(loom))]
 pub use key::{Key, Kind};
+#[cfg(not(loom))]
+pub use listen::change::{Change, End};
+#[cfg(not(loom))]
+pub use listen::listener::{Heard, Hearing, Held, Listener};
 #[cfg(not(loom))]
 pub use memory::layout::TableError;
 #[cfg(not(loom))]

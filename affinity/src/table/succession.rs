@@ -34,6 +34,7 @@
 use super::bind::Existing;
 use super::handle::Table;
 use super::key::Key;
+use super::listen::change::End;
 use super::memory::bucket::Bucket;
 use super::memory::entry::Entry;
 use super::memory::layout::{Counter, Shard};
@@ -218,6 +219,7 @@ impl Table {
         if ends_there_only && print != self.print_of(own.meta) {
             return None;
         }
-        writer.forget(position, own)
+        let end = entry.meta.end().unwrap_or(End::Evicted);
+        writer.forget(position, own, end)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::handle::Table;
 use super::key::Key;
+use super::listen::change::End;
 use super::memory::entry::Entry;
-use super::memory::layout::Counter;
 use super::memory::place::Place;
 use super::memory::summary::SLOTS;
 use super::memory::writer::{Position, Writer};
@@ -12,8 +12,9 @@ use super::sync::Ordering;
 use crate::time::{Limits, Tick};
 
 impl Table {
-    /// Removes the session of a key. False if there is none.
-    pub fn forget(&self, key: Key) -> bool {
+    /// Removes the session of a key, which counts as forgotten. Listeners hear `end`. False if there is
+    /// none.
+    pub fn forget(&self, key: Key, end: End) -> bool {
         if self.read(key).is_none() {
             return false;
         }
@@ -21,7 +22,7 @@ impl Table {
         self.writer(key.fingerprint())
             .and_then(|writer| {
                 let (position, entry) = writer.find(&place)?;
-                (!entry.meta.is_tombstone()).then(|| writer.forget(position, entry))?
+                (!entry.meta.is_tombstone()).then(|| writer.forget(position, entry, end))?
             })
             .is_some()
     }
@@ -34,13 +35,19 @@ impl Table {
     pub fn sweep(&self, now: Tick, limits: &Limits, max_slots: usize) -> usize {
         let count = (max_slots / SLOTS).max(1);
         let start = self.region.header().cursor.fetch_add(count as u64, Ordering::Relaxed);
-        self.remove_where(start, count, Counter::Expired, |entry| entry.expired(now, limits))
+        self.remove_where(start, count, End::Expired, |entry| entry.expired(now, limits))
     }
 
     /// Removes sessions of a server, live or not, from the next `max_slots` slots, at least six, behind
     /// `cursor`. Moves `cursor` on; it is zero again when all slots have been covered. Returns how many
-    /// it has removed.
-    pub fn forget_server(&self, server: ServerId, cursor: &mut usize, max_slots: usize) -> usize {
+    /// it has removed. Listeners hear `end`.
+    pub fn forget_server(
+        &self,
+        server: ServerId,
+        end: End,
+        cursor: &mut usize,
+        max_slots: usize,
+    ) -> usize {
         let count = (max_slots / SLOTS).max(1);
         let start = *cursor as u64;
         *cursor = cursor.saturating_add(count);
@@ -49,7 +56,7 @@ impl Table {
         }
         let bound =
             |entry: &Entry| entry.meta.server() == server.index && self.accepts_sessions(server);
-        self.remove_where(start, count, Counter::Forgotten, bound)
+        self.remove_where(start, count, end, bound)
     }
 
     /// Removes the sessions for which `doomed` is true from `count` buckets, from number `start` on,
@@ -58,7 +65,7 @@ impl Table {
         &self,
         start: u64,
         count: usize,
-        reason: Counter,
+        end: End,
         doomed: impl Fn(&Entry) -> bool,
     ) -> usize {
         let buckets = self.region.buckets();
@@ -85,9 +92,9 @@ impl Table {
             for slot in 0..SLOTS as u32 {
                 let position = Position { bucket: number as u32, slot };
                 if let Some(entry) = writer.entry(position).filter(&doomed) {
-                    let done = match reason {
-                        Counter::Forgotten => writer.forget(position, entry),
-                        _ => writer.remove(position, entry, reason),
+                    let done = match end {
+                        End::Expired => writer.remove(position, entry, end),
+                        _ => writer.forget(position, entry, end),
                     };
                     removed += usize::from(done.is_some());
                 }

@@ -6,6 +6,7 @@ use super::bind::Existing;
 use super::handle::Table;
 use super::hash::Algorithm;
 use super::key::Kind;
+use super::listen::change::End;
 use super::memory::bucket::{line_of, preferred_line};
 use super::memory::layout::TableError;
 use super::memory::place::{Place, PAIRS};
@@ -133,7 +134,7 @@ fn the_longest_probe_is_five_pairs() {
 
     // When all sessions have been removed, so have tags and hints.
     for number in 0..sessions {
-        assert!(table.forget(key(number)));
+        assert!(table.forget(key(number), End::Forgotten));
     }
     for bucket in table.region.buckets().iter() {
         assert_eq!(bucket.summary(super::sync::Ordering::Relaxed), Summary(0));

@@ -1,6 +1,8 @@
 //! Shared memory and random numbers for the tests of the table.
 #![allow(dead_code, reason = "each test uses its part")]
 
+pub mod watch;
+
 use std::ptr::NonNull;
 
 use affinity::table::{Limits, Span, Table};

@@ -6,6 +6,7 @@
 mod children;
 #[path = "../common/mod.rs"]
 mod common;
+mod listener;
 mod random;
 mod stepped;
 mod succession;
@@ -14,7 +15,9 @@ use std::iter;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use affinity::table::{Existing, HandOn, Key, Kind, Limits, ServerId, Span, Table, Tick};
+use affinity::table::{
+    Change, End, Existing, HandOn, Heard, Key, Kind, Limits, Listener, ServerId, Span, Table, Tick,
+};
 use children::{address, end, key, now, sleep_micros, spawn, wait};
 use common::{Mapping, Random};
 
@@ -23,6 +26,8 @@ fn main() {
     stepped::a_death_at_any_instruction_leaves_the_table_whole();
     succession::successors_know_what_killed_workers_have_done();
     random::writers_killed_at_random_block_nobody();
+    listener::what_is_heard_last_is_what_the_table_says();
+    listener::what_is_not_heard_is_repaired();
     println!("processes: all well after {:.1} s", started.elapsed().as_secs_f32());
 }
 

@@ -96,7 +96,7 @@ pub fn writers_killed_at_random_block_nobody() {
     );
     for id in 0..IDS {
         let key = key(&table, id);
-        table.forget(key);
+        table.forget(key, End::Forgotten);
         assert_eq!(table.lookup(key, now(), &ENDLESS), None, "a second session of one key");
     }
     assert_eq!(table.stats().live, 0);
@@ -106,9 +106,9 @@ pub fn writers_killed_at_random_block_nobody() {
 }
 
 /// The table, and the one that came before it, which has all sessions and does not change.
-struct Tables {
-    table: Table,
-    former: Table,
+pub struct Tables {
+    pub table: Table,
+    pub former: Table,
 }
 
 /// The servers that an id may be bound to, by number of address.
@@ -139,13 +139,14 @@ fn work(tables: &Tables, control: &Control, number: usize, prints: &[u64], seed:
                 }
             }
         } else {
-            change(tables, control, &mut random, id, key);
+            change(tables, &control.refused, &mut random, id, key);
         }
         control.beats[number].fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn change(tables: &Tables, control: &Control, random: &mut Random, id: u64, key: Key) {
+/// A random change of a session. `refused` counts servers for which there was no room.
+pub fn change(tables: &Tables, refused: &AtomicU64, random: &mut Random, id: u64, key: Key) {
     let table = &tables.table;
     let limits = &some_limits(random);
     match random.below(100) {
@@ -158,7 +159,7 @@ fn change(tables: &Tables, control: &Control, random: &mut Random, id: u64, key:
                 return;
             }
             let Some(server) = table.intern(&address(choice), now()) else {
-                control.refused.fetch_add(1, Ordering::Relaxed);
+                refused.fetch_add(1, Ordering::Relaxed);
                 return;
             };
             let existing = if random.below(2) == 0 { Existing::Keep } else { Existing::Move };
@@ -166,7 +167,7 @@ fn change(tables: &Tables, control: &Control, random: &mut Random, id: u64, key:
             table.bind(key, server, ttl, now(), limits, existing);
         }
         70..=84 => {
-            table.forget(key);
+            table.forget(key, End::Forgotten);
         }
         85..=89 => {
             table.touch(key, now());
@@ -189,7 +190,7 @@ fn check(table: &Table, prints: &[u64]) {
     for id in IDS..IDS + 100 {
         let server = table.servers().next().expect("there are servers");
         table.bind(key(table, id), server, None, now(), &ENDLESS, Existing::Keep);
-        table.forget(key(table, id));
+        table.forget(key(table, id), End::Forgotten);
     }
     let mut by_server = std::collections::HashMap::<ServerId, u64>::new();
     for id in 0..IDS {

@@ -1,5 +1,6 @@
 //! Processes that are killed at each instruction of a change.
 
+use super::common::watch::Watch;
 use super::*;
 
 /// What a change needs, made ready before the instructions are counted.
@@ -27,7 +28,10 @@ struct Scene {
 const SCENES: [Scene; 13] = [
     Scene { name: "create", change: |table, props| bind(table, props.new, props.first) },
     Scene { name: "move", change: |table, props| bind(table, props.known, props.second) },
-    Scene { name: "forget", change: |table, props| assert!(table.forget(props.known)) },
+    Scene {
+        name: "forget",
+        change: |table, props| assert!(table.forget(props.known, End::Forgotten)),
+    },
     Scene {
         name: "replace an expired session of the same key",
         change: |table, props| {
@@ -48,7 +52,7 @@ const SCENES: [Scene; 13] = [
     },
     Scene {
         name: "forget in a superseded table",
-        change: |table, props| assert!(table.forget(props.known)),
+        change: |table, props| assert!(table.forget(props.known, End::Forgotten)),
     },
     Scene {
         name: "create over a tombstone in a superseded table",
@@ -96,6 +100,8 @@ pub fn a_death_at_any_instruction_leaves_the_table_whole() {
     for scene in &SCENES {
         let started = Instant::now();
         let (table, props) = prepare(&region, former, &superseded, scene.name);
+        // Changes are noted from now on.
+        Watch::new(&table);
         let length =
             step_and_kill(|| (scene.change)(&table, &props), u64::MAX).expect_err("it ends");
         let steps = if every && length < 5000 {
@@ -110,6 +116,7 @@ pub fn a_death_at_any_instruction_leaves_the_table_whole() {
         loop {
             let (table, props) = prepare(&region, former, &superseded, scene.name);
             let before = found(&table);
+            let mut watch = Watch::new(&table);
             if step_and_kill(|| (scene.change)(&table, &props), steps).is_err() {
                 break;
             }
@@ -120,9 +127,10 @@ pub fn a_death_at_any_instruction_leaves_the_table_whole() {
             let probe = key(&table, 9999);
             table.bind(probe, spare, None, Tick(1000), &ENDLESS, Existing::Keep);
             assert!(table.lookup(probe, Tick(1000), &ENDLESS).is_some());
-            assert!(table.forget(probe));
+            assert!(table.forget(probe, End::Forgotten));
             let after = found(&table);
             consistent(&table, &after, scene.name, steps);
+            all_is_heard(&mut watch, &table, scene.name, steps);
             // One session differs at most (a full table evicts one more for each new one).
             let differing =
                 (0..IDS_STEPPED).filter(|&id| before[id as usize] != after[id as usize]).count();
@@ -160,6 +168,7 @@ pub fn a_death_at_any_instruction_leaves_the_table_whole() {
                 assert_eq!(print(key), end, "{}, killed after {steps} steps", scene.name);
                 consistent(&table, &found(&table), scene.name, steps);
                 consistent(&props.superseded, &found(&props.superseded), scene.name, steps);
+                all_is_heard(&mut watch, &table, scene.name, steps);
             }
             deaths += table.stats().deaths + props.superseded.stats().deaths;
             steps += stride;
@@ -204,14 +213,14 @@ fn prepare(region: &Mapping, former: Table, superseded: &Mapping, scene: &str) -
             superseded.bind(key, servers[1], None, created, &ENDLESS, Existing::Keep);
         }
         superseded.supersede();
-        assert!(superseded.forget(known));
+        assert!(superseded.forget(known, End::Forgotten));
         bind(&superseded, moved, servers[0]);
     }
     if scene.contains("superseded") {
         table.supersede();
     }
     if scene.contains("over a tombstone") {
-        assert!(table.forget(known));
+        assert!(table.forget(known, End::Forgotten));
     }
     (table, Props { first: server, second, known, new, former, superseded, moved })
 }
@@ -220,6 +229,14 @@ fn found(table: &Table) -> Vec<Option<u64>> {
     (0..IDS_STEPPED)
         .map(|id| Some(table.lookup(key(table, id), Tick(1000), &ENDLESS)?.server.print))
         .collect()
+}
+
+/// What was heard last of each session is what the table says.
+fn all_is_heard(watch: &mut Watch, table: &Table, scene: &str, steps: u64) {
+    watch.hear(table);
+    let wrong = watch.wrong(table, (0..IDS_STEPPED).map(|id| key(table, id)));
+    assert!(wrong.is_empty(), "{scene}: {wrong:?} is not heard, killed after {steps} steps");
+    assert!(!watch.missed, "{scene}");
 }
 
 fn consistent(table: &Table, found: &[Option<u64>], scene: &str, steps: u64) {

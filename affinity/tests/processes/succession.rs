@@ -88,7 +88,7 @@ fn end_and_move(old: &Table, [other, one]: [ServerId; 2], handover: &Handover) {
                 // The last word: forgotten.
                 0 => {
                     bind(one);
-                    assert!(old.forget(key));
+                    assert!(old.forget(key, End::Forgotten));
                 }
                 // Moved.
                 1 => {
@@ -97,7 +97,7 @@ fn end_and_move(old: &Table, [other, one]: [ServerId; 2], handover: &Handover) {
                 }
                 // Created again.
                 2 => {
-                    assert!(old.forget(key));
+                    assert!(old.forget(key, End::Forgotten));
                     bind(other);
                 }
                 _ => (),

@@ -73,7 +73,7 @@ fn an_import_goes_on_while_others_write() {
                 // Sessions from 10,000 on come and go; each belongs to its server only.
                 let number = 10_000 + random.below(20_000);
                 if random.below(2) == 0 {
-                    table.forget(key(&table, number));
+                    table.forget(key(&table, number), End::Forgotten);
                 } else {
                     create(&table, number, servers[number as usize % 5], NOW);
                 }

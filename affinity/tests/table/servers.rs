@@ -110,7 +110,7 @@ fn servers_keep_state_and_lose_sessions_on_demand() {
     assert_eq!(table.stats().moved, 1);
     let (mut cursor, mut forgotten) = (0, 0);
     loop {
-        forgotten += table.forget_server(b, &mut cursor, 300);
+        forgotten += table.forget_server(b, End::Forgotten, &mut cursor, 300);
         if cursor == 0 {
             break;
         }

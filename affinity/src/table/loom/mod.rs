@@ -11,6 +11,8 @@
 
 #[cfg(test)]
 mod flag;
+#[cfg(test)]
+mod listener;
 mod model;
 pub(crate) mod mortal;
 #[cfg(test)]

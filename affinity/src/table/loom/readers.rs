@@ -4,6 +4,7 @@ use ::loom::sync::{Arc, Mutex};
 use ::loom::thread;
 
 use super::model::{entry, explore, Model, AWAY, BESIDE, HOME, KEY, OTHER, WAYS};
+use crate::table::listen::change::End;
 use crate::table::memory::entry::Entry;
 use crate::table::memory::journal::Action;
 use crate::table::memory::listing::Listing;
@@ -220,7 +221,7 @@ fn a_tombstone_is_no_session_and_mixes_with_none() {
                 let model = model.clone();
                 thread::spawn(move || {
                     let _guard = model.lock.lock().unwrap();
-                    let tombstone = Entry { meta: first.meta.tombstone(), ..first };
+                    let tombstone = Entry { meta: first.meta.tombstone(End::Deleted), ..first };
                     model.commit(Action::Rebind, HOME, 0, tombstone);
                     model.commit(Action::Replace, HOME, 0, entry(KEY, 1, 20));
                 })

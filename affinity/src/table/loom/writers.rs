@@ -4,6 +4,7 @@ use ::loom::thread;
 
 use super::model::{entry, explore, Model, AWAY, HOME, KEY};
 use super::mortal::{die_after, live};
+use crate::table::listen::change::End;
 use crate::table::memory::entry::{Entry, Meta};
 use crate::table::memory::journal::Action;
 use crate::table::sync::Ordering;
@@ -73,7 +74,9 @@ fn interrupted_changes_are_finished() {
                 let session = entry(KEY, 0, 10);
                 let new = Entry { meta: Meta::new(1, None), ..session };
                 let old = match action {
-                    Action::Replace => Entry { meta: session.meta.tombstone(), ..session },
+                    Action::Replace => {
+                        Entry { meta: session.meta.tombstone(End::Deleted), ..session }
+                    }
                     _ => session,
                 };
                 if action != Action::Insert {

@@ -1,5 +1,6 @@
 //! A session as a slot holds it, in words.
 
+use crate::table::listen::change::End;
 use crate::time::{Limits, Span, Tick};
 
 /// A use no later than this after the creation does not show that the session is in use.
@@ -10,7 +11,7 @@ const TRIAL: Span = Span::from_millis(60_000);
 /// Server and time to live in one word, so that both change in one store. Bits 0..16: index of
 /// the server. Bits 16..28: time to live, a float of 5 bits of exponent and 7 of mantissa that
 /// was rounded up; 0 is none. Bit 28: the session has moved, and the table's successors have not
-/// repeated the move yet (`succession.rs`). The rest is zero.
+/// repeated the move yet (`succession.rs`). Bits 29..32: why the session has ended, in a tombstone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meta(pub(crate) u32);
 
@@ -19,6 +20,7 @@ impl Meta {
     const TTL_MASK: u32 = 0xfff << Self::TTL_SHIFT;
     const MANTISSA_BITS: u32 = 7;
     const MOVED: u32 = 1 << 28;
+    const END_SHIFT: u32 = 29;
     /// Set in the number of a tombstone's server. No list has such a number, so readers find no print.
     const ENDED: u16 = 1 << 15;
 
@@ -73,10 +75,16 @@ impl Meta {
         self.server() & !Self::ENDED
     }
 
+    /// Why the session of a tombstone has ended.
+    pub(crate) fn end(self) -> Option<End> {
+        End::from_code(self.0 >> Self::END_SHIFT).filter(|_| self.is_tombstone())
+    }
+
     /// The tombstone of the session. It keeps the time to live, and expires when the session would have.
     /// It also keeps the mark of a move that was not handed on.
-    pub(crate) fn tombstone(self) -> Meta {
-        self.with_server(self.server() | Self::ENDED)
+    pub(crate) fn tombstone(self, end: End) -> Meta {
+        let ended = self.with_server(self.server() | Self::ENDED);
+        Meta(ended.0 & !(u32::MAX << Self::END_SHIFT) | end.code() << Self::END_SHIFT)
     }
 
     /// The smallest code that decodes to at least `span`, or to one tick if `span` is zero.

@@ -3,7 +3,7 @@
 //! ```text
 //! TableHeader | Shard × shards | BucketBody × shards × buckets | summary (u64) × shards × buckets
 //!        | Cell × servers | RecordCell × servers | print (u64) × servers | hits (u64) × servers
-//!        | Counts × shards × servers
+//!        | Counts × shards × servers | Note × shards × notes
 //! ```
 
 use core::iter;
@@ -12,16 +12,17 @@ use super::bucket::BucketBody;
 use super::cell::{Cell, RecordCell};
 use super::journal::Journal;
 use super::lock::RobustMutex;
+use crate::table::listen::ring::{Note, RingHead};
 use crate::table::sync::{AtomicU32, AtomicU64};
 
 /// "sessions" in ASCII.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 /// Counted up when the meaning of any byte of the region changes.
-pub(crate) const FORMAT: u32 = 6;
+pub(crate) const FORMAT: u32 = 7;
 /// Alignment of every part, in bytes.
 pub(crate) const ALIGN: usize = 128;
 pub(crate) const MIN_SIZE: usize = 8 * 1024;
-const MAX_SHARDS: u32 = 16;
+pub(crate) const MAX_SHARDS: u32 = 16;
 /// Bytes of region for each shard.
 const SHARD_SIZE: usize = 256 * 1024;
 /// Shards of a small region, if there are `SMALL_SHARD_SIZE` bytes for each.
@@ -31,6 +32,10 @@ const MIN_SERVERS: u32 = 16;
 const MAX_SERVERS: u32 = 4096;
 /// The server list and its counters take at most one part in so many of the region.
 const SERVERS_SHARE: usize = 13;
+/// A ring of notes has one for so many buckets of its shard, within these bounds.
+const BUCKETS_PER_NOTE: u32 = 8;
+const MIN_NOTES: u32 = 16;
+const MAX_NOTES: u32 = 4096;
 /// Counters of a server in a shard.
 pub(crate) const COUNTERS: usize = 6;
 
@@ -116,6 +121,8 @@ pub(crate) struct Shard {
     pub(crate) journal: Journal,
     /// How often a holder of the lock has died; written under the lock.
     pub(crate) deaths: AtomicU64,
+    /// For listeners: where the shard's notes are written.
+    pub(crate) ring: RingHead,
     /// Requests whose id was not found; counted without the lock, on a cache line of its own.
     pub(crate) unknown: Padded,
 }
@@ -125,7 +132,7 @@ pub(crate) struct Shard {
 pub(crate) struct Padded(pub(crate) AtomicU64);
 
 const _: () = assert!(size_of::<TableHeader>() == 256);
-const _: () = assert!(size_of::<Shard>() % ALIGN == 0);
+const _: () = assert!(size_of::<Shard>() == 3 * ALIGN);
 
 /// How many shards, buckets and servers there are, and where each part begins (bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,6 +143,8 @@ pub(crate) struct Geometry {
     pub(crate) buckets: u32,
     pub(crate) all_buckets: u32,
     pub(crate) servers: u32,
+    /// Notes of each shard.
+    pub(crate) notes: u32,
     pub(crate) bodies_at: usize,
     pub(crate) summaries_at: usize,
     pub(crate) cells_at: usize,
@@ -143,6 +152,7 @@ pub(crate) struct Geometry {
     pub(crate) prints_at: usize,
     pub(crate) hits_at: usize,
     pub(crate) counts_at: usize,
+    pub(crate) notes_at: usize,
     pub(crate) size: usize,
 }
 
@@ -173,12 +183,15 @@ impl Geometry {
         let prints_at = place(servers_len, size_of::<u64>())?;
         let hits_at = place(servers_len, size_of::<u64>())?;
         let counts_at = place(shards_len * servers_len, COUNTERS * size_of::<u32>())?;
+        let notes = (buckets / BUCKETS_PER_NOTE).clamp(MIN_NOTES, MAX_NOTES);
+        let notes_at = place(shards_len * notes as usize, size_of::<Note>())?;
         let size = end;
         Some(Geometry {
             shards,
             buckets,
             all_buckets,
             servers,
+            notes,
             bodies_at,
             summaries_at,
             cells_at,
@@ -186,6 +199,7 @@ impl Geometry {
             prints_at,
             hits_at,
             counts_at,
+            notes_at,
             size,
         })
     }
@@ -203,7 +217,9 @@ impl Geometry {
         let smallest = Geometry::new(shards, 2, servers).ok_or(TableError::Geometry)?;
         let room = len.checked_sub(smallest.size).ok_or(TableError::TooSmall)?;
         // There may be a gap behind the summaries.
-        let bucket_size = size_of::<BucketBody>() + size_of::<u64>();
+        let bucket_size = size_of::<BucketBody>()
+            + size_of::<u64>()
+            + size_of::<Note>() / BUCKETS_PER_NOTE as usize;
         let more = room.saturating_sub(ALIGN) / bucket_size / shards as usize;
         let buckets = u32::try_from(2 + (more & !1)).map_err(|_| TableError::TooLarge)?;
         Geometry::new(shards, buckets, servers)

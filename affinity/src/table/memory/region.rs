@@ -8,6 +8,7 @@ use super::layout::{
     Geometry, Shard, TableError, TableHeader, ALIGN, COUNTERS, FORMAT, MAGIC, MIN_SIZE,
 };
 use super::summary::SLOTS;
+use crate::table::listen::ring::Note;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A mapped region that holds a table. A copy of the geometry stands beside the address: the region's
@@ -207,6 +208,14 @@ impl Region {
     pub(crate) fn counts(&self, shard: usize) -> &[AtomicU32] {
         let row = self.geometry.servers as usize * COUNTERS;
         self.all_counts().chunks_exact(row).nth(shard).unwrap_or_default()
+    }
+
+    /// The notes of one shard.
+    pub(crate) fn notes(&self, shard: usize) -> &[Note] {
+        let (shards, row) = (self.geometry.shards as usize, self.geometry.notes as usize);
+        // SAFETY: 1. and 2. `Geometry` places that many notes there; 3. a note is atomics.
+        let all: &[Note] = unsafe { self.slice(self.geometry.notes_at, shards * row) };
+        all.chunks_exact(row).nth(shard).unwrap_or_default()
     }
 
     /// # Safety

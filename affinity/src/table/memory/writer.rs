@@ -8,6 +8,8 @@ use super::lock::{Guard, Locked};
 use super::place::{are_pair, Place, PAIRS};
 use super::region::Region;
 use super::summary::{Summary, SLOTS};
+use crate::table::listen::change::{Change, End};
+use crate::table::listen::ring::Ring;
 use crate::table::sync::Ordering;
 
 /// Where a session lives: bucket of the whole table, and slot in it.
@@ -121,6 +123,7 @@ impl<'a> Writer<'a> {
             }
         };
         let server = entry.meta.server();
+        self.note(entry.fingerprint, Change::Bound);
         self.commit(JournalRecord {
             action: Action::Insert,
             bucket: position.bucket,
@@ -135,8 +138,8 @@ impl<'a> Writer<'a> {
         Some(())
     }
 
-    /// Removes a session and counts it as `reason`. A tombstone has been counted before.
-    pub(crate) fn remove(&self, position: Position, entry: Entry, reason: Counter) -> Option<()> {
+    /// Removes a session and counts its end. A tombstone has been counted before.
+    pub(crate) fn remove(&self, position: Position, entry: Entry, end: End) -> Option<()> {
         let home = Place::home(self.region, entry.fingerprint);
         let displaced = match are_pair(home, position.bucket) {
             true => None,
@@ -144,7 +147,11 @@ impl<'a> Writer<'a> {
         };
         let (total, count) = match entry.meta.is_tombstone() {
             true => (None, None),
-            false => (self.total(reason), self.count(entry.meta.server(), reason)),
+            false => {
+                self.note(entry.fingerprint, Change::Ended(end));
+                let counter = counter_of(end);
+                (self.total(counter), self.count(entry.meta.server(), counter))
+            }
         };
         self.commit(JournalRecord {
             action: Action::Remove,
@@ -161,13 +168,14 @@ impl<'a> Writer<'a> {
     }
 
     /// Ends a session before its time. In a superseded table, a tombstone stays.
-    pub(crate) fn forget(&self, position: Position, entry: Entry) -> Option<()> {
+    pub(crate) fn forget(&self, position: Position, entry: Entry, end: End) -> Option<()> {
         if !self.is_superseded() {
-            return self.remove(position, entry, Counter::Forgotten);
+            return self.remove(position, entry, end);
         }
+        self.note(entry.fingerprint, Change::Ended(end));
         let counts = [self.count(entry.meta.server(), Counter::Forgotten), None];
         let total = self.total(Counter::Forgotten);
-        self.set_meta(position, entry, entry.meta.tombstone(), total, counts)
+        self.set_meta(position, entry, entry.meta.tombstone(end), total, counts)
     }
 
     /// Gives a session another server or time to live. In a superseded table, a session that moves is
@@ -182,6 +190,7 @@ impl<'a> Writer<'a> {
             ),
             false => (None, [None, None]),
         };
+        self.note(entry.fingerprint, if moves { Change::Moved } else { Change::Bound });
         let is_moved = entry.meta.is_moved() || moves && self.is_superseded();
         self.set_meta(position, entry, meta.with_moved(is_moved), total, counts)
     }
@@ -190,6 +199,7 @@ impl<'a> Writer<'a> {
     /// successor may have the former session.
     pub(crate) fn replace(&self, position: Position, entry: Entry) -> Option<()> {
         let meta = entry.meta.with_moved(self.is_superseded());
+        self.note(entry.fingerprint, Change::Bound);
         self.commit(JournalRecord {
             action: Action::Replace,
             bucket: position.bucket,
@@ -207,7 +217,7 @@ impl<'a> Writer<'a> {
     /// The successors have repeated the change: removes a tombstone, or takes the mark off.
     pub(crate) fn settle(&self, position: Position, entry: Entry) -> Option<()> {
         match entry.meta.is_tombstone() {
-            true => self.remove(position, entry, Counter::Forgotten),
+            true => self.remove(position, entry, End::Forgotten),
             false => {
                 let meta = entry.meta.with_moved(false);
                 self.set_meta(position, entry, meta, None, [None, None])
@@ -246,6 +256,22 @@ impl<'a> Writer<'a> {
         self.shard.superseded.load(Ordering::Relaxed) != 0
     }
 
+    /// Notes a change that is about to be made, if anybody listens.
+    #[inline]
+    fn note(&self, fingerprint: u64, change: Change) {
+        if self.shard.ring.is_heard() {
+            self.note_heard(fingerprint, change);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_heard(&self, fingerprint: u64, change: Change) {
+        let number = Place::shard(self.region, fingerprint) as usize;
+        let ring = Ring { head: &self.shard.ring, notes: self.region.notes(number) };
+        ring.note(fingerprint, change);
+    }
+
     fn commit(&self, change: JournalRecord) {
         self.shard.journal.commit(&change, self.memory);
     }
@@ -275,5 +301,14 @@ impl<'a> Writer<'a> {
         let index = count_index(server, counter);
         let value = self.memory.counts.get(index as usize)?.load(Ordering::Relaxed);
         Some((index, value.wrapping_add(1)))
+    }
+}
+
+/// The counter that counts an end.
+fn counter_of(end: End) -> Counter {
+    match end {
+        End::Expired => Counter::Expired,
+        End::Evicted => Counter::Evicted,
+        _ => Counter::Forgotten,
     }
 }
