@@ -25,7 +25,7 @@ compile_error!(
 use core::ffi::{c_char, c_void};
 use core::ptr;
 
-use conf::MainConf;
+use conf::{LocationConf, MainConf};
 use nginx::conf::{command, conf_result, Conf, END_OF_COMMANDS};
 use nginx::cycle::Cycle;
 use nginx_sys::{
@@ -49,6 +49,7 @@ mod sticky;
 mod sticky;
 #[cfg(feature = "testing")]
 mod testing;
+mod wait;
 mod worker;
 mod zone;
 
@@ -116,7 +117,7 @@ static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
     create_srv_conf: Some(conf::create_upstream),
     merge_srv_conf: None,
     create_loc_conf: Some(conf::create_location),
-    merge_loc_conf: Some(api::merge_location),
+    merge_loc_conf: Some(merge_location),
 };
 
 #[allow(non_upper_case_globals, reason = "as nginx names its modules")]
@@ -168,6 +169,21 @@ unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, _main: *mut c_void) -> *mut 
         balancer::wire::wire(&mut cf);
     }
     conf_result(result)
+}
+
+/// Runs for each location, before any module that passes requests to upstreams has merged it.
+unsafe extern "C" fn merge_location(
+    cf: *mut ngx_conf_t,
+    parent: *mut c_void,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it reads and what `create_location` made, twice; no other
+    // reference to one of them lives during this call.
+    let (mut cf, parent, conf) =
+        unsafe { (Conf::new(cf), &*parent.cast::<LocationConf>(), &*conf.cast::<LocationConf>()) };
+    conf::location::note_upstream(&mut cf, parent, conf);
+    api::limit_bodies(&mut cf, conf);
+    conf_result(Ok(()))
 }
 
 /// Runs when all filters that run after ours are installed.

@@ -153,6 +153,19 @@ impl<'c> Conf<'c> {
         self.0.cycle
     }
 
+    /// nginx's modules, statically linked and loaded ones.
+    pub fn modules(&self) -> impl Iterator<Item = &'c ngx_module_t> + use<'c> {
+        // SAFETY: nginx's list of modules ends with a null. It and its modules live as long as the configuration.
+        let mut next = unsafe { (*self.cycle()).modules };
+        core::iter::from_fn(move || {
+            // SAFETY: `next` has not passed the null.
+            let module = unsafe { (*next).as_ref()? };
+            // SAFETY: this element was not the last.
+            next = unsafe { next.add(1) };
+            Some(module)
+        })
+    }
+
     /// The file that is read, and its line.
     pub fn place(&self) -> (Word, usize) {
         // SAFETY: `conf_file` is set while nginx reads directives; the name lives as long as the

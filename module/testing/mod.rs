@@ -4,12 +4,15 @@
 //! The name of each directive begins with `sticky_test_`; by that, `tools/module` finds that the product has
 //! none.
 
+mod answers;
+
 use core::ffi::{c_char, c_void};
 use core::ptr;
 
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
-    NGX_CONF_TAKE1, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_MODULE, NGX_LOG_NOTICE,
+    NGX_CONF_ANY, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
+    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_MODULE, NGX_LOG_NOTICE,
 };
 use ngx::ngx_log_error;
 
@@ -26,7 +29,13 @@ struct TestConf {
 }
 
 /// The directives, and the nameless end of the list.
-static mut COMMANDS: [ngx_command_t; 2] = [
+static mut COMMANDS: [ngx_command_t; 4] = [
+    command(c"sticky_test_answer", NGX_CONF_ANY, answers::answer),
+    ngx_command_t {
+        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        ..command(c"sticky_test_waiting", 0, answers::waiting)
+    },
     ngx_command_t {
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
         conf: NGX_HTTP_MAIN_CONF_OFFSET,
@@ -52,6 +61,7 @@ pub static mut ngx_http_sticky_test_module: ngx_module_t = ngx_module_t {
     commands: &raw mut COMMANDS as *mut _,
     type_: NGX_HTTP_MODULE as _,
     init_process: Some(init_worker),
+    exit_process: Some(exit_worker),
     ..ngx_module_t::default()
 };
 
@@ -84,4 +94,9 @@ unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         ngx_log_error!(NGX_LOG_NOTICE, cycle.log(), "note of a test: {note}");
     }
     OK
+}
+
+unsafe extern "C" fn exit_worker(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx passes the cycle that the worker runs.
+    answers::exit_worker(unsafe { Cycle::new(cycle) });
 }
