@@ -172,13 +172,13 @@ __DATA__
     location / { proxy_pass http://mcp; }
     location = /counts { sticky_test_waiting counts; }
 --- request eval
-["GET /", "GET /", "GET /", "GET /", "GET /counts"]
+["GET /", "POST /200?to=5e2d1c0b9a8f4e7d8c6b5a4938271605\n{}", "GET /", "GET /", "GET /", "GET /counts"]
 --- more_headers eval
-["", "Mcp-Session-Id: one\nMcp-Session-Id: two", "Mcp-Session-Id: one\nMCP-Protocol-Version: 2026-07-28", "Mcp-Session-Id: one", ""]
+["", "", "Mcp-Session-Id: one\nMcp-Session-Id: two", "Mcp-Session-Id: one\nMCP-Protocol-Version: 2026-07-28", "Mcp-Session-Id: one", ""]
 --- error_code eval
-[200, 400, 200, 200, 200]
+[200, 200, 400, 200, 200, 200]
 --- response_body_like eval
-["", "", "", "^b\$", "^asked=1 waited=1 answered=1 timed_out=0 gone=0 refused=0 waiting=0\$"]
+["", "", "", "", "^b\$", "^asked=1 waited=1 answered=1 timed_out=0 gone=0 refused=0 waiting=0\$"]
 
 
 
@@ -244,6 +244,11 @@ __DATA__
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
+    upstream nobody {
+        sticky_learn zone=nobody:1m create=$sent_http_x_session lookup=$http_x_session unknown=reject;
+        sticky_test_answer after=1ms nobody;
+        server $TEST_NGINX_A;
+    }
     upstream other { server $TEST_NGINX_C; }
 --- config
     location = /auth { auth_request /checked; proxy_pass http://other/; }
@@ -251,15 +256,18 @@ __DATA__
     location = /mirrored { mirror /copy; proxy_pass http://u/; }
     location = /copy { internal; proxy_set_header X-Session copied; proxy_pass http://u/; }
     location = /page.html { ssi on; ssi_types text/plain; return 200 "1<!--#include virtual=\"/checked\" -->2<!--#include virtual=\"/checked\" -->3"; default_type text/html; }
+    location = /rejected { proxy_pass http://nobody; error_page 404 = /sorry; }
+    location = /sorry { return 200 no; }
+    location = /sad.html { ssi on; return 200 "1<!--#include virtual=\"/rejected\" -->2"; default_type text/html; }
     location = /counts { sticky_test_waiting counts; }
 --- request eval
-["GET /auth", "GET /mirrored", "GET /page.html", "GET /counts"]
+["GET /auth", "GET /mirrored", "GET /page.html", "GET /sad.html", "GET /counts"]
 --- more_headers eval
-["X-Session: one", "X-Session: two", "X-Session: three", ""]
+["X-Session: one", "X-Session: two", "X-Session: three", "X-Session: four", ""]
 --- error_code eval
-[200, 200, 200, 200]
+[200, 200, 200, 200, 200]
 --- response_body_like eval
-["^c\$", "^b\$", "^1b\n2b\n3\$", "^asked=\\d+ waited=\\d+ answered=\\d+ timed_out=0 gone=0 refused=0 waiting=0\$"]
+["^c\$", "^b\$", "^1b\n2b\n3\$", "^1no2\$", "^asked=\\d+ waited=\\d+ answered=\\d+ timed_out=0 gone=0 refused=0 waiting=0\$"]
 
 
 
@@ -277,21 +285,29 @@ __DATA__
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
     }
+    upstream second {
+        sticky_learn zone=nobody create=$sent_http_x_session lookup=$http_x_second unknown=reject;
+        sticky_test_answer after=1ms server=$TEST_NGINX_B;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
 --- config
     location = /try { try_files /nothing @u; }
     location @u { proxy_pass http://u; }
     location = /page { proxy_pass http://nobody/; error_page 404 = @u; }
     location = /same { proxy_pass http://nobody/; error_page 404 = @again; }
     location @again { proxy_pass http://nobody; }
+    location = /other { proxy_pass http://nobody/; error_page 404 = @second; }
+    location @second { proxy_pass http://second; }
     location = /counts { sticky_test_waiting counts; }
 --- request eval
-["GET /try", "GET /page", "GET /same", "GET /counts"]
+["GET /try", "GET /page", "GET /same", "GET /other", "GET /counts"]
 --- more_headers eval
-["X-Session: one", "X-Session: two", "X-Session: three", ""]
+["X-Session: one", "X-Session: two", "X-Session: three", "X-Session: four\nX-Second: five", ""]
 --- error_code eval
-[200, 200, 404, 200]
+[200, 200, 404, 200, 200]
 --- response_body_like eval
-["^b\$", "^b\$", "404", "^asked=4 waited=4 answered=4 timed_out=0 gone=0 refused=0 waiting=0\$"]
+["^b\$", "^b\$", "404", "^b\$", "^asked=6 waited=6 answered=6 timed_out=0 gone=0 refused=0 waiting=0\$"]
 
 
 
@@ -333,3 +349,28 @@ X-Session: one
     location / { proxy_pass http://u; }
 --- story
     GET / | X-Session: one => 404 - GONE 127.0.0.1:1
+
+
+
+=== TEST 12: a body that is too large never waits
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unknown=reject;
+        sticky_test_answer after=1ms server=$TEST_NGINX_B;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+    }
+--- config
+    location / { client_max_body_size 10; proxy_pass http://u; }
+    location = /counts { sticky_test_waiting counts; }
+--- request eval
+["POST /\n0123456789a", "POST /\n0123456789", "GET /counts"]
+--- more_headers eval
+["X-Session: one", "X-Session: one", ""]
+--- error_code eval
+[413, 200, 200]
+--- response_body_like eval
+["413", "^b\$", "^asked=1 waited=1 answered=1 timed_out=0 gone=0 refused=0 waiting=0\$"]
+--- no_error_log
+[alert]
+[emerg]

@@ -1,6 +1,6 @@
 //! Which upstream a location leads to, where its directive names it (`proxy_pass http://NAME`).
 
-use core::ffi::CStr;
+use core::ffi::{c_uint, CStr};
 use core::mem::offset_of;
 
 use nginx_sys::{
@@ -26,6 +26,10 @@ const MODULES: [&CStr; 5] = [
 type FirstField = *mut ngx_http_upstream_srv_conf_t;
 
 const _: () = assert!(offset_of!(ngx_http_upstream_conf_t, upstream) == 0);
+
+// The bit fields of a location begin with a word, so bindgen places them right.
+const _: () =
+    assert!(offset_of!(ngx_http_core_loc_conf_t, _bitfield_1) % align_of::<c_uint>() == 0);
 
 /// Stores the upstream that a location leads to. To be called when the location is merged. The modules of
 /// [`MODULES`] are behind this one and have not merged yet: an upstream is set only if a directive of this

@@ -13,7 +13,8 @@ Counts = dict[str, int]
 def backends(ports: list[int]) -> str:
     """The servers "a" and "b"."""
     return "".join(
-        f"server {{ listen 127.0.0.1:{port}; location / {{ add_header X-Replica {name}; return 200; }} }}\n"
+        f"server {{ listen 127.0.0.1:{port}; location / {{"
+        f" add_header X-Replica {name}; add_header Mcp-Session-Id $arg_new; return 200; }} }}\n"
         for name, port in zip("ab", ports, strict=True)
     )
 
