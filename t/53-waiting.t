@@ -258,7 +258,7 @@ __DATA__
     location = /page.html { ssi on; ssi_types text/plain; return 200 "1<!--#include virtual=\"/checked\" -->2<!--#include virtual=\"/checked\" -->3"; default_type text/html; }
     location = /rejected { proxy_pass http://nobody; error_page 404 = /sorry; }
     location = /sorry { return 200 no; }
-    location = /sad.html { ssi on; return 200 "1<!--#include virtual=\"/rejected\" -->2"; default_type text/html; }
+    location = /sad.html { ssi on; return 200 "1<!--#include virtual=\"/rejected\" wait=\"yes\" -->2<!--#include virtual=\"/rejected\" wait=\"yes\" -->3"; default_type text/html; }
     location = /counts { sticky_test_waiting counts; }
 --- request eval
 ["GET /auth", "GET /mirrored", "GET /page.html", "GET /sad.html", "GET /counts"]
@@ -267,7 +267,7 @@ __DATA__
 --- error_code eval
 [200, 200, 200, 200, 200]
 --- response_body_like eval
-["^c\$", "^b\$", "^1b\n2b\n3\$", "^1no2\$", "^asked=\\d+ waited=\\d+ answered=\\d+ timed_out=0 gone=0 refused=0 waiting=0\$"]
+["^c\$", "^b\$", "^1b\n2b\n3\$", "^1no2no3\$", "^asked=\\d+ waited=\\d+ answered=\\d+ timed_out=0 gone=0 refused=0 waiting=0\$"]
 
 
 

@@ -10,6 +10,7 @@ use core::cell::{RefCell, UnsafeCell};
 use core::ffi::{c_char, c_void};
 use core::mem;
 use core::ptr;
+use std::rc::Rc;
 
 use affinity::ask::Ticket;
 use affinity::table::Span;
@@ -64,7 +65,7 @@ struct Pending {
     says: Says,
 }
 
-static PENDING: PerWorker<RefCell<Vec<Box<Pending>>>> = PerWorker::new(RefCell::new(Vec::new()));
+static PENDING: PerWorker<RefCell<Vec<Rc<Pending>>>> = PerWorker::new(RefCell::new(Vec::new()));
 
 impl Says {
     fn answer(&self) -> Answer<'_> {
@@ -85,9 +86,9 @@ impl FakeSource {
         let (timer, mut connection) = unsafe { (mem::zeroed(), mem::zeroed::<ngx_connection_t>()) };
         connection.fd = -1;
         let (timer, connection) = (UnsafeCell::new(timer), UnsafeCell::new(connection));
-        let pending = Box::new(Pending { timer, connection, ticket, says: *says });
+        let pending = Rc::new(Pending { timer, connection, ticket, says: *says });
         if let After::Time(millis) = self.after {
-            // SAFETY: the box keeps its place until `take` removes the timer or nginx has.
+            // SAFETY: the value keeps its place in the list until nginx or `release` has removed the timer.
             unsafe {
                 let event = pending.timer.get();
                 (*event).handler = Some(on_timer);
@@ -129,7 +130,7 @@ impl Source for FakeSource {
 }
 
 unsafe extern "C" fn on_timer(event: *mut ngx_event_t) {
-    let is_due = |pending: &Box<Pending>| ptr::eq(pending.timer.get(), event);
+    let is_due = |pending: &Rc<Pending>| ptr::eq(pending.timer.get(), event);
     let place = PENDING.borrow().iter().position(is_due);
     if let Some(place) = place {
         let pending = PENDING.borrow_mut().swap_remove(place);
@@ -197,7 +198,7 @@ fn read(cf: &mut Conf<'_>) -> Result<(), Logged> {
     Ok(())
 }
 
-fn word_text<'w>(word: &'w Word) -> &'w str {
+fn word_text(word: &Word) -> &str {
     core::str::from_utf8(word.as_bytes()).unwrap_or_default()
 }
 
