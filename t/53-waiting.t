@@ -374,3 +374,25 @@ X-Session: one
 --- no_error_log
 [alert]
 [emerg]
+
+
+
+=== TEST 13: the upstream of each module that passes requests is known at the start
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session unknown=reject;
+        sticky_test_answer after=1ms nobody;
+        server $TEST_NGINX_A;
+    }
+--- config
+    location /fastcgi { fastcgi_pass u; }
+    location /uwsgi { uwsgi_pass u; }
+    location /scgi { scgi_pass u; }
+    location /grpc { grpc_pass u; }
+    location /proxy { proxy_pass http://u; }
+--- story
+    GET /fastcgi | X-Session: one => 404 - UNKNOWN -
+    GET /uwsgi | X-Session: one   => 404 - UNKNOWN -
+    GET /scgi | X-Session: one    => 404 - UNKNOWN -
+    GET /grpc | X-Session: one    => 404 - UNKNOWN -
+    GET /proxy | X-Session: one   => 404 - UNKNOWN -

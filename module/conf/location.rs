@@ -12,8 +12,8 @@ use crate::conf::{LocationConf, MainConf};
 use crate::nginx::conf::Conf;
 use crate::nginx::upstream::Block;
 
-/// nginx's modules whose configuration of a location begins with an `ngx_http_upstream_conf_t`. Its `upstream`
-/// is null if a variable names the upstream.
+/// nginx's modules whose configuration of a location begins with an `ngx_http_upstream_conf_t`. Its
+/// `upstream` is null if a variable names the upstream.
 const MODULES: [&CStr; 5] = [
     c"ngx_http_proxy_module",
     c"ngx_http_fastcgi_module",

@@ -52,12 +52,12 @@ unsafe extern "C" fn on_write(r: *mut ngx_http_request_t) {
     }
 }
 
-/// Runs the phases of a request that has waited, beginning with the handler that it has waited in. To be called
-/// from an event of its own. The request may have ended when this returns.
+/// Runs the phases of a request that has waited, beginning with the handler that it has waited in. To be
+/// called from an event of its own. The request may have ended when this returns.
 pub fn run_on(r: Request<'static>) {
     let c = r.connection();
-    // SAFETY: the request is alive. The data of an http connection's log are of this type. The connection is valid
-    // in its own event, closed or not: nginx's handlers make the same calls.
+    // SAFETY: the request is alive. The data of an http connection's log are of this type. The connection is
+    // valid in its own event, closed or not: nginx's handlers make the same calls.
     unsafe {
         if let Some(context) = (*(*c).log).data.cast::<ngx_http_log_ctx_t>().as_mut() {
             context.current_request = r.raw();

@@ -1,5 +1,5 @@
-//! What a worker counts of its questions. Each that was asked is answered, timed out, gone with its request, or
-//! still waits.
+//! What a worker counts of its questions. Each that was asked is answered, timed out, gone with its request,
+//! or still waits.
 
 use core::cell::Cell;
 

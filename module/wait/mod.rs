@@ -1,9 +1,9 @@
 //! Requests that wait for the answer to a question: the list of a worker, and their way on.
 //!
-//! A request waits at a phase handler, which returns `NGX_AGAIN`. It has a timer and is watched for its client
-//! ([`client`]). Others have only its ticket, never a pointer: nginx may end the request at any time, and then
-//! the ticket names nothing. An answer is bound in the zone at once, and a posted event runs the request on,
-//! so the caller of [`answer`] never runs a request. docs/waiting.md has the traps.
+//! A request waits at a phase handler, which returns `NGX_AGAIN`. It has a timer and is watched for its
+//! client ([`client`]). Others have only its ticket, never a pointer: nginx may end the request at any time,
+//! and then the ticket names nothing. An answer is bound in the zone at once, and a posted event runs the
+//! request on, so the caller of [`answer`] never runs a request. docs/waiting.md has the traps.
 
 mod client;
 mod counts;
@@ -58,9 +58,9 @@ impl Recycled for Waiter {
     }
 }
 
-/// Asks for the server of a key that the table does not have. If the state is not final, the request waits: the
-/// phase handler returns `NGX_AGAIN` and is called again. A second call for the same request and key returns the
-/// state of the first question.
+/// Asks for the server of a key that the table does not have. If the state is not final, the request waits:
+/// the phase handler returns `NGX_AGAIN` and is called again. A second call for the same request and key
+/// returns the state of the first question.
 pub fn ask(
     r: Request<'static>,
     affinity: &'static Affinity,
@@ -174,8 +174,9 @@ impl Waiter {
     fn pause(&self, source: &dyn Source) {
         COUNTS.waited.add();
         self.is_paused.set(true);
-        // SAFETY: the event is in memory that is never freed. `drop` removes it from nginx's timers and queues.
         // The timer is not cancelable: an exiting worker waits for its last requests, and they end by it.
+        // SAFETY: the event is in memory that is never freed. `drop` removes it from nginx's timers and
+        // queues.
         unsafe {
             let event = self.event.get();
             (*event).handler = Some(on_event);

@@ -9,13 +9,14 @@ use crate::nginx::request::Request;
 /// Moves the running handler behind all others of its phase. Returns false if it is there already. After true
 /// the handler must decline at once: those that were behind it run next, and then itself.
 ///
-/// The handlers of a phase are side by side, and `next` of each is the index behind the last. Requests that wait
-/// in a handler keep its index, so a handler that lets requests wait must be moved before the first of them:
-/// ngx_lua moves its handler of PRECONTENT when that runs first, and every request that comes to ours has been
-/// there.
+/// The handlers of a phase are side by side, and `next` of each is the index behind the last. Requests that
+/// wait in a handler keep its index, so a handler that lets requests wait must be moved before the first of
+/// them: ngx_lua moves its handler of PRECONTENT when that runs first, and every request that comes to ours
+/// has been there.
 pub fn move_behind_others(r: Request<'_>) -> bool {
-    // SAFETY: `ngx_http_core_module` makes this type. The running handler is in the array of its phase engine, of
-    // which this process has its own copy, and so are those up to `next`. nginx reads an element only to call it.
+    // SAFETY: `ngx_http_core_module` makes this type. The running handler is in the array of its phase
+    // engine, of which this process has its own copy, and so are those up to `next`. nginx reads an element
+    // only to call it.
     unsafe {
         let core = r.main_conf::<ngx_http_core_main_conf_t>(&raw const ngx_http_core_module);
         let Some(core) = core else { return false };

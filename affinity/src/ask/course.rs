@@ -11,7 +11,8 @@ pub enum State {
     Asked,
     /// The source will answer later.
     Waiting,
-    /// Nobody has the session, and the source makes a server take it over. The request waits for that as well.
+    /// Nobody has the session, and the source makes a server take it over. The request waits for that as
+    /// well.
     Reviving,
     /// A server has the session.
     Found,

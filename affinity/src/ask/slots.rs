@@ -4,8 +4,8 @@
 
 use core::mem;
 
-/// Names a value in a [`Slots`]. A ticket of a value that was removed names nothing, also when its place is used
-/// again.
+/// Names a value in a [`Slots`]. A ticket of a value that was removed names nothing, also when its place is
+/// used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     slot: u32,

@@ -73,8 +73,8 @@ fn a_list_has_a_bound_and_room_again_after_a_removal() {
 }
 
 proptest! {
-    /// However the events follow each other: a course ends by one of them and does not go on, it revives at most
-    /// once, and nothing but a source that says so makes an id found or unknown.
+    /// However the events follow each other: a course ends by one of them and does not go on, it revives at
+    /// most once, and nothing but a source that says so makes an id found or unknown.
     #[test]
     fn a_course_ends_once(
         events in proptest::collection::vec(select(EVENTS.to_vec()), 0..12),

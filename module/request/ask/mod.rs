@@ -1,8 +1,8 @@
 //! Asks others for the server of an id that the session table does not have, at PRECONTENT.
 //!
-//! `peer.init` cannot wait, so the question is asked before the upstream is chosen. Where the location names its
-//! upstream, that is asked; else the guess is the upstream of the location's last request. After a wrong guess
-//! nobody was asked: `peer.init` treats the id like one whose question was not answered, and the next
+//! `peer.init` cannot wait, so the question is asked before the upstream is chosen. Where the location names
+//! its upstream, that is asked; else the guess is the upstream of the location's last request. After a wrong
+//! guess nobody was asked: `peer.init` treats the id like one whose question was not answered, and the next
 //! request of the location has the right guess.
 
 use affinity::policy::{Presented, Status};
@@ -17,8 +17,8 @@ use crate::nginx::request::Request;
 use crate::nginx::{self, DECLINED};
 use crate::wait::{self, phase};
 
-/// Asks for the id of a request, if that is needed. Returns what the handler of PRECONTENT returns now; `None` if
-/// the request goes on.
+/// Asks for the id of a request, if that is needed. Returns what the handler of PRECONTENT returns now;
+/// `None` if the request goes on.
 pub fn ask(r: Request<'static>) -> Option<ngx_int_t> {
     // Handlers behind ours may change the id.
     if phase::move_behind_others(r) {
