@@ -1,9 +1,11 @@
-//! The parts that need no nginx: session table, policy, states of servers, MCP messages, cookies,
-//! `sticky_api`, requests that nginx sends itself.
+//! The parts that need no nginx: session table, policy, the course of a question to others, states of
+//! servers, MCP messages, cookies, `sticky_api`, requests that nginx sends itself.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
 
+#[cfg(not(loom))]
+pub mod ask;
 #[cfg(not(loom))]
 pub mod cookies;
 #[cfg(not(loom))]

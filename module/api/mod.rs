@@ -53,22 +53,14 @@ fn core_location<'c>(cf: &'c mut Conf<'_>) -> Option<&'c mut ngx_http_core_loc_c
 }
 
 /// Sets the limits of request bodies for a location with our handler: the handler checks the size itself and
-/// answers in JSON.
-pub unsafe extern "C" fn merge_location(
-    cf: *mut ngx_conf_t,
-    _parent: *mut c_void,
-    conf: *mut c_void,
-) -> *mut c_char {
-    // SAFETY: nginx passes the configuration that it reads and what `create_location` made; no other
-    // reference to either lives during this call.
-    let (mut cf, conf) = unsafe { (Conf::new(cf), &*conf.cast::<LocationConf>()) };
+/// answers in JSON. To be called when the location is merged.
+pub fn limit_bodies(cf: &mut Conf<'_>, conf: &LocationConf) {
     // nginx has merged the core module's configuration of this location before.
     if conf.api.is_some() {
-        if let Some(core) = core_location(&mut cf) {
+        if let Some(core) = core_location(cf) {
             core.client_max_body_size = 0;
             core.client_body_buffer_size = core.client_body_buffer_size.max(MAX_BODY as usize);
             core.client_body_in_file_only = 0;
         }
     }
-    conf_result(Ok(()))
 }

@@ -3,8 +3,10 @@
 pub mod cookie;
 pub mod foreign;
 pub mod header;
+pub mod location;
 #[cfg(not(nginx_own_sticky))]
 pub mod method;
+pub mod source;
 pub mod sticky_learn;
 pub mod value;
 pub mod words;
@@ -17,6 +19,7 @@ use affinity::policy::Policy;
 use affinity::table::Limits;
 use nginx_sys::{ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt, ngx_int_t};
 
+use crate::conf::source::Source;
 use crate::conf::value::Value;
 use crate::nginx;
 use crate::nginx::conf::{Conf, Word};
@@ -39,6 +42,8 @@ pub struct MainConf {
     pub filters: Filters,
     /// Whether sessions are prefetched: an upstream may find the id in a request's headers.
     pub prefetches: bool,
+    /// Whether any upstream has a source of answers.
+    pub asks: bool,
 }
 
 /// In which of nginx's filter chains the module is.
@@ -129,6 +134,8 @@ pub struct Affinity {
     pub policy: Policy,
     /// The index of the last handler of PRECONTENT in nginx's phase engine; set in each worker.
     pub last_handler: Cell<ngx_int_t>,
+    /// Who is asked for an id that the zone does not have.
+    pub source: Option<Box<dyn Source>>,
 }
 
 /// No index in the phase engine.
@@ -140,6 +147,9 @@ pub struct LocationConf {
     pub api: Option<Api>,
     /// The upstream of the location's last request to an upstream with sessions. Each worker has its own.
     pub last: Cell<Option<&'static Affinity>>,
+    /// The upstream that the location leads to, if its directive names it; only if any upstream has a source of
+    /// answers.
+    pub upstream: Cell<Option<Block<'static>>>,
 }
 
 /// The parameters of `sticky_api`.

@@ -176,7 +176,8 @@ impl Parameters {
             Lookup::Mcp => true,
         };
         let last_handler = Cell::new(NO_HANDLER);
-        Ok(Affinity { zone, create, lookup, bind: self.bind, limits, policy, last_handler })
+        let bind = self.bind;
+        Ok(Affinity { zone, create, lookup, bind, limits, policy, last_handler, source: None })
     }
 }
 

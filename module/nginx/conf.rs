@@ -51,6 +51,16 @@ pub const fn command(name: &'static CStr, arguments: u32, set: Handler) -> ngx_c
     }
 }
 
+/// The nameless end of a module's list of directives.
+pub const END_OF_COMMANDS: ngx_command_t = ngx_command_t {
+    name: ngx_str_t::empty(),
+    type_: 0,
+    set: None,
+    conf: 0,
+    offset: 0,
+    post: ptr::null_mut(),
+};
+
 /// A word of a directive, or a part of one. Its text lives as long as the configuration; only values that
 /// are freed with the configuration keep a word.
 #[derive(Clone, Copy, Default)]
@@ -141,6 +151,19 @@ impl<'c> Conf<'c> {
 
     pub fn cycle(&self) -> *mut ngx_cycle_t {
         self.0.cycle
+    }
+
+    /// nginx's modules, statically linked and loaded ones.
+    pub fn modules(&self) -> impl Iterator<Item = &'c ngx_module_t> + use<'c> {
+        // SAFETY: nginx's list of modules ends with a null. It and its modules live as long as the configuration.
+        let mut next = unsafe { (*self.cycle()).modules };
+        core::iter::from_fn(move || {
+            // SAFETY: `next` has not passed the null.
+            let module = unsafe { (*next).as_ref()? };
+            // SAFETY: this element was not the last.
+            next = unsafe { next.add(1) };
+            Some(module)
+        })
     }
 
     /// The file that is read, and its line.

@@ -135,10 +135,12 @@ impl PeerData {
         let ends = ends && !self.was_answered_before();
         let stands_in =
             self.away.get() != Away::No && held == Held::Chosen && self.peers().is_at_backup();
+        let is_unanswered = self.is_unanswered();
         let others = self.created_besides(created);
         for created in core::iter::once(created).chain(others.iter()) {
             let created_is = match self.id.get().presented {
                 _ if created.is_empty() => None,
+                presented if presented == created && is_unanswered => Some(Created::Unanswered),
                 presented if presented == created => Some(Created::Presented),
                 _ => Some(Created::Other),
             };

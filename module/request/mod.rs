@@ -1,6 +1,7 @@
 //! One request at an upstream with sessions: its state between the calls of nginx.
 
 mod absence;
+mod ask;
 mod bind;
 mod free;
 pub mod id;

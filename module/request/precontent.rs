@@ -24,7 +24,7 @@ use nginx_sys::{
 };
 
 use super::id::RequestId;
-use super::MARK;
+use super::{ask, MARK};
 use crate::conf::value::Value;
 use crate::conf::{Affinity, LocationConf, MainConf, UpstreamConf, NO_HANDLER};
 use crate::nginx::conf::Conf;
@@ -54,16 +54,18 @@ static LAST: PerWorker<Last> = PerWorker::new(Last {
     id: Cell::new(RequestId::NONE),
 });
 
-/// Installs the handler of PRECONTENT, if any upstream prefetches.
+/// Installs the handler of PRECONTENT, if any upstream prefetches or has a source of answers.
 ///
 /// Handlers of a phase run in the reverse order of modules. Nearly all modules are behind this one, so their
 /// handlers run before it.
 pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     let mut cf = unsafe { Conf::new(cf) };
-    if !MainConf::of(&mut cf).is_some_and(|main| main.prefetches) {
-        return OK;
-    }
+    let handler: HttpHandler = match MainConf::of(&mut cf) {
+        Some(main) if main.asks => asking_handler,
+        Some(main) if main.prefetches => handler,
+        _ => return OK,
+    };
     // SAFETY: `ngx_http_core_module` makes this type. nginx has initialised the arrays of the phases, and
     // makes them again for each configuration.
     unsafe {
@@ -76,6 +78,18 @@ pub unsafe extern "C" fn install(cf: *mut ngx_conf_t) -> ngx_int_t {
         }
     }
     OK
+}
+
+type HttpHandler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
+
+/// The handler where an upstream has a source of answers.
+unsafe extern "C" fn asking_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes a live request. What keeps it is in its pool and is dropped with that.
+    match ask::ask(unsafe { Request::<'static>::new(r) }) {
+        Some(result) => result,
+        // SAFETY: the same request.
+        None => unsafe { handler(r) },
+    }
 }
 
 unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {

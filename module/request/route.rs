@@ -156,7 +156,8 @@ impl PeerData {
             }
             presented = message.unknown();
         }
-        if presented != Presented::NoId {
+        presented = self.after_question(presented, first);
+        if !matches!(presented, Presented::NoId | Presented::Unanswered(_)) {
             sessions.table.count_unknown(first);
         }
         self.decide(presented)

@@ -34,6 +34,8 @@ pub enum AnsweredBy {
 pub enum Created {
     /// The id that the request carried.
     Presented,
+    /// The id that the request carried, if nobody could be asked for its session.
+    Unanswered,
     /// Another id.
     Other,
 }
@@ -89,6 +91,10 @@ impl Policy {
     pub fn on_answer(&self, answer: &Answer) -> Change {
         if self.mcp && answer.ends && answer.session == Some(AnsweredBy::Own) {
             return Change::End;
+        }
+        // The session may be at another server: only an answer to the question moves it here.
+        if answer.created == Some(Created::Unanswered) {
+            return Change::Nothing;
         }
         let success = is_success(answer.status);
         if self.mcp && !success {

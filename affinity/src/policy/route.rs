@@ -14,7 +14,7 @@ pub enum Status {
     Hit,
     /// The request carries an id without a session.
     Unknown,
-    /// The session's server was not available, and may come back.
+    /// The session's server was not available, and may come back; or nobody could be asked for it.
     Unavailable,
     /// The session's server was not available, and counts as gone.
     Gone,
@@ -44,6 +44,8 @@ pub enum Presented {
     NoId,
     /// The id has no session.
     Unknown(Kind),
+    /// The zone has no session of the id, and whoever was to be asked for it has not answered.
+    Unanswered(Kind),
     /// The id has no session, and the request has a revision of MCP without sessions.
     Leftover,
     /// There are several ids, and they contradict each other.
@@ -72,7 +74,7 @@ pub enum Rejection {
     NotFound,
     /// 404, and the session is forgotten.
     Gone,
-    /// 503 with `Retry-After`: the session's server may come back.
+    /// 503 with `Retry-After`: the session's server may come back, or the id may be found.
     Unavailable,
     /// 400: the request's ids contradict each other. A server may use another one than nginx.
     Ambiguous,
@@ -101,6 +103,10 @@ impl Policy {
             (Presented::Unknown(Kind::Session), Unknown::Reject) => {
                 (Status::Unknown, Route::Reject(Rejection::NotFound))
             }
+            (Presented::Unanswered(Kind::Session), Unknown::Reject) => {
+                (Status::Unavailable, Route::Reject(Rejection::Unavailable))
+            }
+            (Presented::Unanswered(_), _) => (Status::Unavailable, Route::Balance),
             // No server needs to have issued an id in a query: it may be a user's key.
             (Presented::Unknown(_) | Presented::Leftover, _) => (Status::Unknown, Route::Balance),
             (Presented::Ambiguous, _) => (Status::Unknown, Route::Reject(Rejection::Ambiguous)),

@@ -37,6 +37,33 @@ fn an_unknown_id_is_balanced_or_rejected_with_404() {
 }
 
 #[test]
+fn an_id_that_nobody_could_be_asked_for_is_balanced_or_rejected_with_503() {
+    let rejected = (Status::Unavailable, Route::Reject(Rejection::Unavailable));
+    let balanced = (Status::Unavailable, Route::Balance);
+    for (unknown, kind, route) in [
+        (Unknown::Balance, Kind::Session, balanced),
+        (Unknown::Reject, Kind::Session, rejected),
+        (Unknown::Reject, Kind::Sse, balanced),
+        (Unknown::Reject, Kind::Task, balanced),
+    ] {
+        let p = Policy { unknown, ..policy() };
+        assert_eq!(p.on_lookup(Presented::Unanswered(kind)), route);
+    }
+}
+
+#[test]
+fn an_answer_does_not_bind_the_id_that_nobody_could_be_asked_for() {
+    for rules in [Rules::Affinity, Rules::Plus] {
+        for mcp in [false, true] {
+            let p = Policy { rules, mcp, ..policy() };
+            let bound = |created| p.on_answer(&answer(200, None, Some(created))) != Change::Nothing;
+            assert!(!bound(Created::Unanswered), "{rules:?}, mcp {mcp}");
+            assert!(bound(Created::Presented) && bound(Created::Other), "{rules:?}, mcp {mcp}");
+        }
+    }
+}
+
+#[test]
 fn reject_answers_404_when_the_server_is_gone_and_503_before() {
     let p = Policy { unavailable: Unavailable::Reject, ..policy() };
     let gone = (Status::Gone, Route::Reject(Rejection::Gone));

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.h3.connection import H3_ALPN, H3Connection, H3Stream
+from aioquic.h3.connection import H3_ALPN, ErrorCode, H3Connection, H3Stream
 from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 from aioquic.quic.connection import QuicConnection
@@ -40,6 +41,10 @@ class Exchange:
     def send(self, data: bytes, *, end: bool) -> None:
         """More of the request's body."""
         self._client.send(self._stream, data, end)
+
+    def cancel(self) -> None:
+        """Resets the stream: the client wants no answer."""
+        self._client.cancel(self._stream)
 
     async def head(self) -> Response:
         """The answer as far as it has come, its headers at least."""
@@ -119,6 +124,10 @@ class Client(ABC):
     def send(self, stream: int, data: bytes, end: bool) -> None:
         """Sends a part of its body."""
 
+    @abstractmethod
+    def cancel(self, stream: int) -> None:
+        """Resets the stream of a request that was sent as a whole."""
+
 
 class Http2(Client, asyncio.Protocol):
     def __init__(self):
@@ -141,6 +150,10 @@ class Http2(Client, asyncio.Protocol):
 
     def send(self, stream: int, data: bytes, end: bool) -> None:
         self._h2.send_data(stream, data, end_stream=end)
+        self._flush()
+
+    def cancel(self, stream: int) -> None:
+        self._h2.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
         self._flush()
 
     def data_received(self, data: bytes) -> None:
@@ -197,6 +210,10 @@ class Http3(Client, QuicConnectionProtocol):
 
     def send(self, stream: int, data: bytes, end: bool) -> None:
         self._h3.send_data(stream, data, end)
+        self.transmit()
+
+    def cancel(self, stream: int) -> None:
+        self._quic.stop_stream(stream, ErrorCode.H3_REQUEST_CANCELLED)
         self.transmit()
 
     def quic_event_received(self, event: QuicEvent) -> None:
