@@ -5,6 +5,8 @@ pub mod foreign;
 pub mod header;
 #[cfg(not(nginx_own_sticky))]
 pub mod method;
+#[expect(dead_code, reason = "for a request that waits before its upstream is chosen")]
+pub mod passing;
 pub mod sticky_learn;
 pub mod value;
 pub mod words;

@@ -1,11 +1,12 @@
 //! A cycle: one configuration and its memory.
 
+use core::ffi::CStr;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use nginx_sys::{
     ngx_cycle, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_module_t,
+    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_module_t, ngx_uint_t,
 };
 
 use super::upstream::Block;
@@ -86,6 +87,21 @@ impl<'c> Cycle<'c> {
     pub unsafe fn own_main_conf<T>(self) -> Option<&'c T> {
         // SAFETY: `main_conf` has an element for each http module, and ours is a `T`.
         unsafe { (*self.http()?.main_conf.add(MODULE.get())).cast::<T>().as_ref() }
+    }
+
+    /// The position of a module among the http modules (`ctx_index`); `None` without this module.
+    pub fn http_module(self, name: &CStr) -> Option<ngx_uint_t> {
+        // SAFETY: the list of modules of a live cycle ends with a null.
+        unsafe {
+            let mut modules = (*self.raw()).modules;
+            while let Some(module) = (*modules).as_ref() {
+                if CStr::from_ptr(module.name) == name {
+                    return Some(module.ctx_index);
+                }
+                modules = modules.add(1);
+            }
+        }
+        None
     }
 
     /// All upstreams, including those that nginx makes for a `proxy_pass`.

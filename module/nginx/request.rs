@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 
 use nginx_sys::{
     ngx_connection_t, ngx_http_request_t, ngx_http_upstream_state_t, ngx_int_t, ngx_log_t,
-    ngx_module_t,
+    ngx_module_t, ngx_uint_t,
 };
 
 use super::cycle::blocks;
@@ -240,6 +240,21 @@ impl<'r> Request<'r> {
     pub unsafe fn loc_conf<T>(self, module: *const ngx_module_t) -> Option<&'r T> {
         // SAFETY: `loc_conf` has an element for each http module, and this one is a `T`.
         unsafe { (*(*self.raw()).loc_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
+    }
+
+    /// The same for a module at a place among the http modules.
+    ///
+    /// # Safety
+    /// `T` is the first part of what the module with this `ctx_index` makes for a location.
+    pub unsafe fn loc_conf_at<T>(self, place: ngx_uint_t) -> Option<&'r T> {
+        // SAFETY: `loc_conf` has an element for each http module, and this one begins with a `T`.
+        unsafe { (*(*self.raw()).loc_conf.add(place)).cast::<T>().as_ref() }
+    }
+
+    /// Whether the location has a handler for the content phase.
+    pub fn has_content_handler(self) -> bool {
+        // SAFETY: a plain word.
+        unsafe { (*self.raw()).content_handler.is_some() }
     }
 
     /// Our configuration of the location.
