@@ -1,9 +1,9 @@
 //! Which session or task a request names.
 
 use super::response::{Content, Effects};
+use super::target;
 use super::text::bounded::{Id, MAX_ID};
-use super::text::query;
-use super::{name, target};
+use super::text::{name, query};
 use crate::policy::Presented;
 use crate::table::Kind;
 

@@ -3,5 +3,6 @@
 pub(super) mod bounded;
 pub(super) mod decimal;
 pub(super) mod json;
+pub(super) mod name;
 pub(super) mod query;
 pub(super) mod sse;
