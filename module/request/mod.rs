@@ -7,6 +7,7 @@ pub mod id;
 mod learn;
 mod message;
 mod notices;
+pub mod opening;
 pub mod precontent;
 mod reject;
 pub mod route;
