@@ -68,8 +68,13 @@ impl<'r> RequestBody<'r> {
     /// request. The connection is closed after the answer; in HTTP/2 the stream is. To be called from a
     /// filter of request bodies, which then returns OK, and passes nothing on from now on.
     pub fn stop(self, then: ngx_http_client_body_handler_pt) {
-        // SAFETY: C writes plain words and bits of the live request and its body.
-        unsafe { sticky_learn_stop_request_body(self.request.raw(), then) }
+        // SAFETY: the body's buffers live as long as the request, and nobody reads them any more. C writes
+        // plain words and bits of the live request and its body.
+        unsafe {
+            // nginx writes to its buffer again only if what was in it is used.
+            consume(self.raw.as_ref().bufs);
+            sticky_learn_stop_request_body(self.request.raw(), then);
+        }
     }
 
     /// How many bytes nginx has kept.
@@ -127,7 +132,7 @@ pub unsafe fn size(chain: *const ngx_chain_t) -> u64 {
 /// Marks the bytes of a chain as used.
 ///
 /// # Safety
-/// `chain` is what nginx has passed to a filter of request bodies, and is not passed on.
+/// `chain` is what nginx has passed to a filter of request bodies, or null, and nobody reads its bytes.
 pub unsafe fn consume(chain: *const ngx_chain_t) {
     let mut link = chain;
     // SAFETY: a link of the chain, or null at its end; the filter may change its buffers.

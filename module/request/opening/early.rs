@@ -65,7 +65,7 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t)
     // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
     let request = unsafe { Request::<'static>::new(r) };
     // SAFETY: nginx passes a chain of live buffers or null.
-    if request.body_bound() > MAX_READ as u64 && unsafe { stops(request, chain) } {
+    if request.body_bound() >= MAX_READ as u64 && unsafe { stops(request, chain) } {
         return OK;
     }
     // SAFETY: `install` has set the next filter, which is called with the arguments of ours; the static
