@@ -10,6 +10,8 @@ import asyncio
 import json
 import logging
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
@@ -39,27 +41,35 @@ def say(**what) -> None:
     print(json.dumps(what), flush=True)
 
 
+@asynccontextmanager
+async def session(headers: dict[str, str]) -> AsyncIterator[ClientSession]:
+    async with (
+        httpx.AsyncClient(timeout=ANSWER, headers=headers, event_hooks={"request": [watch]}) as http,
+        streamable_http_client(url, http_client=http, terminate_on_close=False) as (read, write, *_),
+        ClientSession(read, write) as opened,
+    ):
+        await opened.initialize()
+        yield opened
+
+
 async def main() -> None:
     logging.disable(logging.CRITICAL)
-    async with (
-        httpx.AsyncClient(timeout=ANSWER, event_hooks={"request": [watch]}) as http,
-        streamable_http_client(url, http_client=http, terminate_on_close=False) as (read, write, *_),
-        ClientSession(read, write) as session,
-    ):
-        await session.initialize()
-        replica = await call(session)
-        old = sent[-1][1]
-        say(id=old, replica=replica)
-        await asyncio.to_thread(sys.stdin.readline)
-        try:
-            await call(session)
-            refused = ""
-        except Exception as error:
-            refused = str(error)
-        # The transport keeps the id: the initialize carries it.
-        await session.initialize()
+    old = refused = ""
+    try:
+        async with session({}) as first:
+            replica = await call(first)
+            old = sent[-1][1]
+            say(id=old, replica=replica)
+            await asyncio.to_thread(sys.stdin.readline)
+            await call(first)
+    except Exception as error:  # 1.x ends the transport after a 503
+        refused = str(error)
+        if not old:
+            raise
+    # Once the server has named an id, the transport sends that one.
+    async with session({"mcp-session-id": old}) as again:
         assert ("initialize", old) in sent, sent
-        replica = await call(session)
+        replica = await call(again)
         say(id=sent[-1][1], replica=replica, refused=refused)
 
 
