@@ -200,10 +200,9 @@ X-Status: UNKNOWN
 --- http_config
     upstream u {
         sticky_learn zone=sessions:1m;
-        server $TEST_NGINX_A;
         server $TEST_NGINX_DEAD;
-        server 127.0.0.1:1;
-        server $TEST_NGINX_B;
+        server 127.0.0.1:1 weight=9;
+        server $TEST_NGINX_A;
     }
     upstream dead {
         sticky_learn zone=sessions;
