@@ -51,6 +51,8 @@ pub struct MainConf {
 pub struct Filters {
     pub header: bool,
     pub body: bool,
+    /// The filter of request bodies.
+    pub request_body: bool,
 }
 
 /// The configuration of one `upstream {}`. (nginx makes an empty one for each `server {}`, too.)

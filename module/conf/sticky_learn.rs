@@ -171,6 +171,7 @@ impl Parameters {
         }
         main.filters.header = true;
         main.filters.body |= mcp || policy.learn == Moment::End;
+        main.filters.request_body |= mcp && policy.unknown == Unknown::Reject;
         main.prefetches |= match &lookup {
             Lookup::Values(values) => values.first().is_some_and(Value::is_request_header),
             Lookup::Mcp => true,

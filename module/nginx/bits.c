@@ -149,3 +149,52 @@ sticky_learn_watch_connection(ngx_connection_t *c)
     return ngx_add_event(c->write, NGX_WRITE_EVENT,
                          (ngx_event_flags & NGX_USE_CLEAR_EVENT) ? NGX_CLEAR_EVENT : NGX_LEVEL_EVENT);
 }
+
+/* Whether the body of a request is passed on while it is read. */
+
+unsigned
+sticky_learn_is_unbuffered(const ngx_http_request_t *r)
+{
+    return r->request_body_no_buffering;
+}
+
+/*
+ * Stops reading a request body, from a request body filter: nginx takes the
+ * body for complete, and calls the handler.  What the client still sends is
+ * discarded: by a lingering close, in HTTP/2 by skipping the stream's data.
+ */
+
+void
+sticky_learn_stop_request_body(ngx_http_request_t *r, ngx_http_client_body_handler_pt handler)
+{
+    ngx_http_request_body_t  *rb = r->request_body;
+
+    rb->rest = 0;
+    rb->last_saved = 1;
+    rb->post_handler = handler;
+
+    r->keepalive = 0;
+    r->lingering_close = 1;
+
+#if (NGX_HTTP_V2)
+    if (r->stream) {
+        r->stream->skip_data = 1;
+
+        /* nginx compares the length with what has arrived. */
+        r->headers_in.content_length_n = -1;
+    }
+#endif
+}
+
+/* Whether the response may come from the cache. */
+
+unsigned
+sticky_learn_may_be_cached(const ngx_http_upstream_t *u)
+{
+#if (NGX_HTTP_CACHE)
+    return u->conf->cache != 0;
+#else
+    (void) u;
+    return 0;
+#endif
+}

@@ -3,6 +3,8 @@
 //! Its bit fields are read and written in C (`bits.c`). Since nginx 1.30 they begin in the middle of a
 //! word; bindgen then places those behind the first word too early.
 
+pub mod body;
+
 use core::ffi::{c_uint, c_void};
 use core::marker::PhantomData;
 use core::mem::offset_of;

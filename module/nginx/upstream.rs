@@ -22,6 +22,7 @@ const _: () = {
 
 extern "C" {
     fn sticky_learn_was_connected(u: *const ngx_http_upstream_t) -> c_uint;
+    fn sticky_learn_may_be_cached(u: *const ngx_http_upstream_t) -> c_uint;
     fn sticky_learn_is_shaking_hands(u: *const ngx_http_upstream_t) -> c_uint;
 }
 
@@ -59,6 +60,35 @@ impl<'r> Upstream<'r> {
     pub fn block(self) -> Option<Block<'r>> {
         // SAFETY: the configuration outlives its requests.
         unsafe { Some(Block { raw: NonNull::new((*self.raw()).upstream)?, live: PhantomData }) }
+    }
+
+    /// The `upstream {}` of the request's location, if its name has no variables. Known before nginx has
+    /// chosen it.
+    pub fn fixed_block(self) -> Option<Block<'r>> {
+        // SAFETY: plain words; `conf` is set for each upstream, and lives as long as the configuration.
+        unsafe {
+            let raw = NonNull::new((*(*self.raw()).conf).upstream)?;
+            (*self.raw()).resolved.is_null().then_some(Block { raw, live: PhantomData })
+        }
+    }
+
+    /// Sets the `upstream {}` of the request's servers, as nginx does before it calls `peer.init`.
+    pub fn set_block(self, block: Block<'r>) {
+        // SAFETY: a plain word.
+        unsafe { (*self.raw()).upstream = block.raw() }
+    }
+
+    /// How many servers the configuration lets nginx try (`proxy_next_upstream_tries`); `None` for any number.
+    pub fn max_tries(self) -> Option<ngx_uint_t> {
+        // SAFETY: plain words; `conf` is set for each upstream, and lives as long as the configuration.
+        let tries = unsafe { (*(*self.raw()).conf).next_upstream_tries };
+        (tries != 0).then_some(tries)
+    }
+
+    /// Whether the response may come from nginx's cache.
+    pub fn may_be_cached(self) -> bool {
+        // SAFETY: C reads a bit of the upstream's configuration.
+        unsafe { sticky_learn_may_be_cached(self.raw()) != 0 }
     }
 
     /// The status of the response; zero if there is none yet.

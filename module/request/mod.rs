@@ -8,6 +8,7 @@ pub mod id;
 mod learn;
 mod message;
 mod notices;
+pub mod opening;
 pub mod precontent;
 mod reject;
 pub mod route;

@@ -20,11 +20,11 @@ use nginx_sys::{
     ngx_array_push, ngx_chain_t, ngx_conf_t, ngx_http_core_content_phase,
     ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_phase_handler_t,
     ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_request_body_save_filter,
-    ngx_http_request_t, ngx_http_top_request_body_filter, ngx_int_t,
+    ngx_http_request_t, ngx_int_t,
 };
 
 use super::id::RequestId;
-use super::{ask, MARK};
+use super::{ask, opening, MARK};
 use crate::conf::value::Value;
 use crate::conf::{Affinity, LocationConf, MainConf, UpstreamConf, NO_HANDLER};
 use crate::nginx::conf::Conf;
@@ -130,7 +130,7 @@ fn prefetch(r: Request<'static>, affinity: &Affinity) -> Option<()> {
 ///   shows whether others follow.)
 /// - Nothing else holds the request: subrequests (`mirror`) share the elements of its headers, and run while
 ///   nginx reads its body. For a subrequest this is never true.
-/// - No filter of request bodies but nginx's own is loaded: see [`begin_worker`].
+/// - No filter of request bodies but nginx's own and ours is loaded: see [`begin_worker`].
 ///
 /// A redirect (`error_page`, `ngx.exec`, `X-Accel-Redirect`, `js_content`) clears the request's contexts, and
 /// with them [`MARK`].
@@ -140,7 +140,7 @@ fn is_settled(r: Request<'_>, affinity: &Affinity) -> bool {
 }
 
 /// Stores the index of PRECONTENT's last handler in each upstream. It stays [`NO_HANDLER`] if another filter
-/// of request bodies than nginx's own is loaded: that may change headers while a body is read. To be called
+/// of request bodies than nginx's own and ours is loaded: that may change headers while a body is read. To be called
 /// when a worker starts.
 pub fn begin_worker(cycle: Cycle<'_>) {
     let Some(last) = last_handler(cycle) else { return };
@@ -150,11 +150,11 @@ pub fn begin_worker(cycle: Cycle<'_>) {
 }
 
 fn last_handler(cycle: Cycle<'_>) -> Option<ngx_int_t> {
+    let nginx_alone = opening::beneath().is_some_and(|filter| {
+        ptr::fn_addr_eq(filter, ngx_http_request_body_save_filter as BodyFilter)
+    });
     // SAFETY: `ngx_http_core_module` makes this type; the list of handlers ends with one without a checker.
     unsafe {
-        let nginx_alone = ngx_http_top_request_body_filter.is_some_and(|filter| {
-            ptr::fn_addr_eq(filter, ngx_http_request_body_save_filter as BodyFilter)
-        });
         let core = cycle.main_conf::<ngx_http_core_main_conf_t>(&raw const ngx_http_core_module);
         let mut handler = core.filter(|_| nginx_alone)?.phase_engine.handlers;
         let mut last = NO_HANDLER;

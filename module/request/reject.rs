@@ -20,6 +20,9 @@ use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
 use crate::nginx::{send, ERROR};
 
+/// Seconds. The module tries an unreachable server at least once a second.
+const RETRY_AFTER: u64 = 1;
+
 /// Rejects the request. The calling hook must return the result at once, and must not use the request or the
 /// upstream after the call. `body` is JSON; without one, or where `error_page` has a page, nginx makes the
 /// body. To be called from `peer.init` or `peer.get` of the request's upstream, with no peer taken.
@@ -27,14 +30,8 @@ pub fn send(
     r: Request<'_>,
     u: Upstream<'_>,
     rejection: Rejection,
-    retry_after: u64,
     body: Option<&'static str>,
 ) -> ngx_int_t {
-    let status = match rejection {
-        Rejection::NotFound | Rejection::Gone => NGX_HTTP_NOT_FOUND,
-        Rejection::Unavailable => NGX_HTTP_SERVICE_UNAVAILABLE,
-        Rejection::Ambiguous => NGX_HTTP_BAD_REQUEST,
-    } as ngx_int_t;
     // SAFETY: the request is alive, and stays so until the hook's caller gives its reference back: each of
     // the two finalisations below gives back a reference that is added here.
     unsafe {
@@ -45,22 +42,31 @@ pub fn send(
         main.set_count(main.count() + 2);
 
         end_upstream(r.raw().cast());
-        if rejection == Rejection::Unavailable {
-            // If memory is short, the response has no `Retry-After`.
-            let _ = add_retry_after(r, retry_after);
-        }
-        let result = match body {
-            Some(body) if !has_error_page(r, status) => send_json(r, status, body),
-            _ => status,
-        };
-        ngx_http_finalize_request(r.raw(), result);
+        ngx_http_finalize_request(r.raw(), answer(r, rejection, body));
     }
     ERROR
 }
 
+/// Answers the request. Returns what finalises it.
+pub fn answer(r: Request<'_>, rejection: Rejection, body: Option<&'static str>) -> ngx_int_t {
+    let status = match rejection {
+        Rejection::NotFound | Rejection::Gone => NGX_HTTP_NOT_FOUND,
+        Rejection::Unavailable => NGX_HTTP_SERVICE_UNAVAILABLE,
+        Rejection::Ambiguous => NGX_HTTP_BAD_REQUEST,
+    } as ngx_int_t;
+    if rejection == Rejection::Unavailable {
+        // If memory is short, the response has no `Retry-After`.
+        let _ = add_retry_after(r, RETRY_AFTER);
+    }
+    match body {
+        Some(body) if !has_error_page(r, status) => send_json(r, status, body),
+        _ => status,
+    }
+}
+
 /// Whether the configuration has an `error_page` for this status, by the rules of
 /// `ngx_http_special_response_handler`.
-fn has_error_page(r: Request<'_>, status: ngx_int_t) -> bool {
+pub fn has_error_page(r: Request<'_>, status: ngx_int_t) -> bool {
     // SAFETY: `ngx_http_core_module` makes this type for a location, with an array of this type or null.
     let pages = unsafe {
         let core = r.loc_conf::<ngx_http_core_loc_conf_t>(&raw const ngx_http_core_module);
@@ -68,6 +74,13 @@ fn has_error_page(r: Request<'_>, status: ngx_int_t) -> bool {
         pages.map_or(&[][..], |pages| pages.as_slice::<ngx_http_err_page_t>())
     };
     pages.iter().any(|page| page.status == status) && r.may_have_error_page()
+}
+
+/// Whether the configuration has a `post_action`, which gets the request's body.
+pub fn has_post_action(r: Request<'_>) -> bool {
+    // SAFETY: `ngx_http_core_module` makes this type for a location.
+    let core = unsafe { r.loc_conf::<ngx_http_core_loc_conf_t>(&raw const ngx_http_core_module) };
+    core.is_some_and(|core| !core.post_action.data.is_null())
 }
 
 /// Sends a response in JSON; its header must not have been sent.

@@ -202,7 +202,7 @@ impl PeerData {
     #[inline(never)]
     pub(super) fn begin_with_lookup(&self) -> ngx_int_t {
         match self.look_up() {
-            Route::Reject(why) => self.reject_at_once(why),
+            Route::Reject(why) if !self.is_spared(why) => self.reject_at_once(why),
             _ => OK,
         }
     }

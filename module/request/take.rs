@@ -193,6 +193,10 @@ impl PeerData {
         let (status, route) =
             self.affinity.policy.on_unavailable(self.id.get().kind, absence, opens_stream);
         self.status.set(status);
+        if matches!(route, Route::Reject(why) if self.is_spared(why)) {
+            self.leave_session();
+            return Route::Balance;
+        }
         let is_over = matches!(route, Route::Afresh | Route::Reject(Rejection::Gone));
         if is_over && absence != Absence::Elsewhere {
             self.forget(End::ServerGone);
@@ -220,11 +224,17 @@ impl PeerData {
 
     /// Rejects the request. Returns what `peer.init` or `peer.get` returns.
     pub(super) fn reject_at_once(&self, why: Rejection) -> ngx_int_t {
-        /// Seconds. The module tries an unreachable server at least once a second.
-        const RETRY_AFTER: u64 = 1;
-
         self.sessions().count_rejection(why);
-        let body = self.affinity.policy.mcp.then(|| affinity::mcp::rejection::body(why));
-        reject::send(self.request, self.upstream(), why, RETRY_AFTER, body)
+        reject::send(self.request, self.upstream(), why, self.rejection_body(why))
+    }
+
+    /// Rejects a request that is not at its upstream yet. Returns what finalises the request.
+    pub(super) fn answer(&self, why: Rejection) -> ngx_int_t {
+        self.sessions().count_rejection(why);
+        reject::answer(self.request, why, self.rejection_body(why))
+    }
+
+    fn rejection_body(&self, why: Rejection) -> Option<&'static str> {
+        self.affinity.policy.mcp.then(|| affinity::mcp::rejection::body(why))
     }
 }

@@ -24,11 +24,12 @@ package Sticky;
 #
 # "story" is a list of requests, each on a connection of its own, and what comes of them:
 #
-#     [after SECONDS] METHOD URI [| Header: value]... => CODE SERVER STATUS [BOUND [REUSED]] [| COOKIE [+ COOKIE]...]
+#     [after SECONDS] METHOD URI [with BODY] [| Header: value]... => CODE SERVER STATUS [BOUND [REUSED]] [| COOKIE [+ COOKIE]...]
 #
-# A dash stands for a header that is not there, an asterisk for anything, a capital letter for a server that is the same
-# wherever the story names it. If cookies are named, they are all that the answer sets, in this order. In a story, <x> is
-# the MD5 of that server's address, <TEXT> that of a text, and <+SECONDS> such a time from now, as cookies have it.
+# A body that is one word stands for the JSON-RPC request with that method. A dash stands for a header that is not there,
+# an asterisk for anything, a capital letter for a server that is the same wherever the story names it. If cookies are
+# named, they are all that the answer sets, in this order. In a story, <x> is the MD5 of that server's address, <TEXT>
+# that of a text, and <+SECONDS> such a time from now, as cookies have it.
 #
 # A file that says "also_with_two_workers" passes with two as well (tools/test-t). "told_by_nginx" says that the stories
 # are those of nginx's own sticky, too, which knows none of our variables.
@@ -394,6 +395,9 @@ sub read_story() {
         ($expected, my $cookies) = split /\s+\|\s+/, $expected;
         my ($request, @sent) = split /\s+\|\s+/, $asked;
         my $delay = $request =~ s/^after\s+(\S+)\s+// ? $1 : 0;
+        my $body = $request =~ s/\s+with\s+(.*)$// ? $1 : undef;
+        $body = qq({"jsonrpc":"2.0","id":1,"method":"$body","params":{}}) if defined $body && $body =~ m{^[\w/]+$};
+        $request .= "\n$body" if defined $body;
         my ($code, $server, $status, $server_bound, $reused) = split ' ', $expected;
         # Each worker keeps connections of its own, and any may get the request.
         $reused = '*' if $ENV{STICKY_WORKERS};

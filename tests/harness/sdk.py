@@ -52,6 +52,7 @@ SERVERS = {
     "typescript": lambda: [*NODE, script("replica.mjs")],
     "post-only-1": lambda: [*NODE, script("post_only.mjs")],
     "post-only-2": lambda: [*NODE, script("post_only.mjs")],
+    "lenient": lambda: [*NODE, script("lenient.mjs")],
     "principals": lambda: [*PYTHON_1, script("principals.py")],
     "everything": lambda: [
         *NODE,
@@ -67,6 +68,9 @@ CLIENTS = {
     "tasks": lambda: [*PYTHON_2, script("task_client.py")],
     "steady": lambda: [*NODE, script("steady.mjs")],
     "caller": lambda: [*NODE, script("caller.mjs")],
+    "returning-python-1": lambda: [*PYTHON_1, script("returning.py")],
+    "returning-python-2": lambda: [*PYTHON_2, script("returning.py")],
+    "returning-typescript": lambda: [*NODE, script("returning.mjs")],
 }
 
 PATHS = {"http": "/mcp", "sse": "/sse", "go": "/go"}
@@ -174,6 +178,34 @@ class Steady:
 
     def since(self, time: float) -> list[Answer]:
         return [answer for answer in self.answers if answer.at > time]
+
+
+class Returning:
+    """A client of tests/sdk/*/returning.* that has got its first answer."""
+
+    def __init__(self, kind: str, port: int):
+        self._command = [*CLIENTS[f"returning-{kind}"](), f"http://127.0.0.1:{port}{PATHS['http']}"]
+
+    async def __aenter__(self) -> Self:
+        pipe = subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(*self._command, stdin=pipe, stdout=pipe, stderr=pipe)
+        self.first = await self._said()
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+            await self._process.wait()
+
+    async def again(self) -> dict[str, str]:
+        """Comes back with its old id."""
+        self._process.stdin.write(b"\n")
+        return await self._said()
+
+    async def _said(self) -> dict[str, str]:
+        line = await self._process.stdout.readline()
+        assert line, (await self._process.stderr.read()).decode()
+        return json.loads(line)
 
 
 @dataclass(frozen=True)

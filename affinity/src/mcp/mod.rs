@@ -12,11 +12,13 @@
 //! gets each buffer that passes. It reads at most [`MAX_WATCHED`] bytes, copies nothing but the id,
 //! allocates nothing, and learns no id from a body that it does not understand.
 //!
+//! An [`InitializeReader`] reads the body of a request, to find out whether it begins a session.
+//!
 //! No function here waits, allocates or recurses. All time is linear in the bytes, except for the target
 //! of an `endpoint` event, whose length is bounded.
 
 mod endpoint;
-mod name;
+mod initialize;
 mod reader;
 pub mod rejection;
 mod request;
@@ -29,6 +31,7 @@ mod task;
 mod tests;
 
 pub use crate::text::bounded::{Bounded, Id, MAX_ID};
+pub use initialize::{InitializeReader, MAX_READ};
 pub use reader::{Learned, Progress, Reader, MAX_WATCHED};
 pub use request::{trim, Lines, RequestHead, Verb};
 pub use response::{BodyFormat, Effects, ResponseHead, Watch};

@@ -1,11 +1,11 @@
 //! Which session or task a request names.
 
 use super::response::{Content, Effects};
-use super::{name, target};
+use super::target;
 use crate::policy::Presented;
 use crate::table::Kind;
 use crate::text::bounded::{Id, MAX_ID};
-use crate::text::query;
+use crate::text::{name, query};
 
 /// The first revision without sessions. Its servers check `Mcp-Method` and `Mcp-Name` against the body.
 const STATELESS: &[u8] = b"2026-07-28";

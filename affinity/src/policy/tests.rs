@@ -257,6 +257,24 @@ fn an_id_in_a_query_or_a_leftover_is_never_rejected_and_contradiction_always() {
 }
 
 #[test]
+fn in_mcp_an_initialize_is_spared_whatever_the_zone_says_of_its_session() {
+    let p = Policy { unavailable: Unavailable::Reject, mcp: true, ..policy() };
+    let plain = Policy { mcp: false, ..p };
+    for (why, spared) in [
+        (Rejection::NotFound, true),
+        (Rejection::Gone, true),
+        (Rejection::Unavailable, true),
+        (Rejection::Ambiguous, false),
+    ] {
+        assert_eq!(p.spares_initialize(Kind::Session, why), spared);
+        for kind in [Kind::Sse, Kind::Task] {
+            assert!(!p.spares_initialize(kind, why));
+        }
+        assert!(!plain.spares_initialize(Kind::Session, why));
+    }
+}
+
+#[test]
 fn in_mcp_the_newest_answer_to_a_request_without_session_has_the_id() {
     for unavailable in [Unavailable::Balance, Unavailable::Rebind, Unavailable::Reject] {
         let p = Policy { unavailable, mcp: true, ..policy() };

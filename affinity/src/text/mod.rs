@@ -3,5 +3,6 @@
 pub(crate) mod bounded;
 pub(crate) mod decimal;
 pub(crate) mod json;
+pub(crate) mod name;
 pub(crate) mod query;
 pub(crate) mod sse;

@@ -270,6 +270,23 @@ pub fn message(text: &[u8], whole: bool) -> Message {
     Message::Task(id.into(), member("ttlMs").and_then(Value::as_f64))
 }
 
+/// Whether the body of a request is an `initialize`; `None` if it may be too deep or too long, or is no JSON.
+pub fn is_initialize(body: &[u8]) -> Option<bool> {
+    const MAX_READ: usize = 64 * 1024;
+    let body = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body);
+    let depth = body.iter().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if depth > MAX_DEPTH || body.len() > MAX_READ - 3 {
+        return None;
+    }
+    let is_method = |message: &Value| {
+        message.as_object().and_then(|it| it.get("method")) == Some(&Value::from("initialize"))
+    };
+    Some(match serde_json::from_slice::<Value>(body).ok()? {
+        Value::Array(messages) => messages.iter().any(is_method),
+        message => is_method(&message),
+    })
+}
+
 /// What the first response in a stream says.
 pub fn messages(stream: &[u8]) -> Message {
     let events = events(stream).into_iter();

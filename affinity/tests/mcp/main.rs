@@ -2,6 +2,7 @@
 
 mod endpoints;
 mod ids;
+mod initialize;
 #[path = "../common/mcp.rs"]
 mod model;
 mod properties;
@@ -9,7 +10,8 @@ mod rejections;
 mod tasks;
 
 use affinity::mcp::{
-    BodyFormat, Fault, Id, Learned, Progress, Reader, RequestHead, Watch, MAX_ID, MAX_WATCHED,
+    BodyFormat, Fault, Id, InitializeReader, Learned, Progress, Reader, RequestHead, Watch, MAX_ID,
+    MAX_READ, MAX_WATCHED,
 };
 use affinity::policy::{Announced, Rejection};
 use affinity::table::{Kind, Span};

@@ -65,6 +65,66 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn an_initialize_is_what_serde_json_says(words in words(REQUESTS), mark in any::<bool>()) {
+        let mark = if mark { "\u{feff}" } else { "" };
+        let body = [mark.as_bytes(), &words].concat();
+        let read = initialize::is_initialize(&body);
+        if let Some(meant) = model::is_initialize(&body) {
+            prop_assert_eq!(read, meant);
+        }
+    }
+
+    #[test]
+    fn an_initialize_of_whole_messages_is_found(
+        messages in prop::collection::vec(prop::sample::select(MESSAGES), 1..4),
+        is_batch in any::<bool>(),
+    ) {
+        let body = match is_batch {
+            true => format!("[{}]", messages.join(",")),
+            false => messages.concat(),
+        };
+        let read = initialize::is_initialize(body.as_bytes());
+        if let Some(meant) = model::is_initialize(body.as_bytes()) {
+            prop_assert_eq!(read, meant);
+        }
+    }
+}
+
+const REQUESTS: &[&str] = &[
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    "\"method\"",
+    "\"initialize\"",
+    "\"method\":\"initialize\"",
+    "\"ping\"",
+    "\"\\u006dethod\":",
+    "\"params\":{",
+    "1",
+    "null",
+    " ",
+    "\n",
+    "\"",
+    "\\",
+    "é",
+];
+
+const MESSAGES: &[&str] = &[
+    r#"{"method":"initialize"}"#,
+    r#"{"method":"initialize","method":"ping"}"#,
+    r#"{"method":"ping","m\u0065thod":"initialize"}"#,
+    r#"{"params":{"method":"initialize"}}"#,
+    r#"{"method":"ping"}"#,
+    r#"["method","initialize"]"#,
+    r#""initialize""#,
+    "1e5",
+];
+
 fn agree_on_endpoint(learned: BodyId, meant: model::Endpoint) -> Result<(), TestCaseError> {
     let meant = match meant {
         model::Endpoint::None => None,

@@ -1,6 +1,7 @@
 """A client for HTTP/2 and HTTP/3: many requests over one connection, each with as much of its body as a test wants."""
 
 import asyncio
+import math
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -19,9 +20,10 @@ from aioquic.quic.connection import QuicConnection
 from aioquic.quic.events import ConnectionTerminated, QuicEvent, StopSendingReceived, StreamReset
 
 from harness.clients.http import Headers, Response
-from harness.patience import PATIENCE
+from harness.patience import PATIENCE, until
 
 HOST = "localhost"
+PART = 16_000  # bytes of a body that are sent at once
 
 Fields = list[tuple[bytes, bytes]]
 
@@ -45,6 +47,13 @@ class Exchange:
     def cancel(self) -> None:
         """Resets the stream: the client wants no answer."""
         self._client.cancel(self._stream)
+
+    async def send_all(self, data: bytes, *, end: bool) -> None:
+        """The same, as fast as flow control allows."""
+        for at in range(0, len(data), PART):
+            part = data[at : at + PART]
+            await until(lambda: self._client.room(self._stream) >= len(part))
+            self.send(part, end=end and at + PART >= len(data))
 
     async def head(self) -> Response:
         """The answer as far as it has come, its headers at least."""
@@ -120,6 +129,10 @@ class Client(ABC):
     def begin(self, fields: Fields, end: bool) -> int:
         """Sends the head of a request, and returns its stream."""
 
+    def room(self, stream: int) -> float:
+        """How many bytes of a body may be sent."""
+        return math.inf
+
     @abstractmethod
     def send(self, stream: int, data: bytes, end: bool) -> None:
         """Sends a part of its body."""
@@ -155,6 +168,9 @@ class Http2(Client, asyncio.Protocol):
     def cancel(self, stream: int) -> None:
         self._h2.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
         self._flush()
+
+    def room(self, stream: int) -> float:
+        return self._h2.local_flow_control_window(stream)
 
     def data_received(self, data: bytes) -> None:
         for event in self._h2.receive_data(data):
