@@ -396,3 +396,30 @@ X-Session: one
     GET /scgi | X-Session: one    => 404 - UNKNOWN -
     GET /grpc | X-Session: one    => 404 - UNKNOWN -
     GET /proxy | X-Session: one   => 404 - UNKNOWN -
+
+
+
+=== TEST 14: an initialize is not rejected, whatever the answer is
+--- http_config
+    upstream fails {
+        sticky_learn zone=fails:1m;
+        sticky_test_answer after=1ms failed;
+        server $TEST_NGINX_A;
+    }
+    upstream nobody {
+        sticky_learn zone=nobody:1m;
+        sticky_test_answer after=1ms nobody;
+        server $TEST_NGINX_A;
+    }
+--- config
+    location /fails/ { proxy_pass http://fails/; }
+    location /nobody/ { proxy_pass http://nobody/; }
+    location = /counts { sticky_test_waiting counts; }
+--- request eval
+[(map { my $path = $_; map { "POST $path\n{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"$_\"}" } qw(initialize tools/call) } qw(/fails/ /nobody/)), "GET /counts"]
+--- more_headers eval
+[("Mcp-Session-Id: old") x 4, ""]
+--- error_code eval
+[200, 503, 200, 404, 200]
+--- response_body_like eval
+[qr/^a$/, qr/-32/, qr/^a$/, qr/-32001/, qr/^asked=4 waited=4 answered=4 /]
