@@ -21,7 +21,7 @@ so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
 
-.PHONY: help module demo test test-unit test-t test-process least lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
+.PHONY: help module demo test test-unit test-t test-process least dist deb lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
 help: ## this list
@@ -48,6 +48,12 @@ test-process: $(of_branch) ## process-level tests in tests/; V, T as above
 
 least: $(of_branch) ## compiles for an nginx without SSL, --with-compat, cache and zones; V as above
 	@tools/least "$(nginx)"
+
+dist: ## archives of a release in build/dist: sources, crates, checksums
+	@tools/dist
+
+deb: ## the Debian package for this machine's nginx, in build/deb
+	@tools/deb
 
 matrix: ## module and suites for every branch of nginx: 1.22 1.26 1.28 1.30, or V=1.26
 	@tools/matrix $(V)
