@@ -8,6 +8,8 @@ V ?=
 # Some of the tests: make test-t T=t/03-learn.t, make test-process T=tests/sessions/test_timeout.py
 T ?=
 ARGS ?=
+# A release of Debian: make deb SUITE=trixie
+SUITE ?=
 
 export NGINX_BUILD_DIR NGINX_SOURCE_DIR
 # nginx reads a variable of this name as its list of inherited sockets.
@@ -21,7 +23,7 @@ so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
 
-.PHONY: help module demo test test-unit test-t test-process least lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
+.PHONY: help module demo test test-unit test-t test-process least dist deb test-deb lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
 help: ## this list
@@ -48,6 +50,15 @@ test-process: $(of_branch) ## process-level tests in tests/; V, T as above
 
 least: $(of_branch) ## compiles for an nginx without SSL, --with-compat, cache and zones; V as above
 	@tools/least "$(nginx)"
+
+dist: ## archives of a release in build/dist: sources, crates, checksums
+	@tools/dist
+
+deb: ## the Debian package for this machine's nginx, in build/deb; SUITE=trixie for another release, in a chroot
+	@tools/deb $(SUITE)
+
+test-deb: ## installs, uses and removes the package in a fresh chroot of SUITE=bookworm, trixie or forky
+	@tools/test-deb $(or $(SUITE),bookworm)
 
 matrix: ## module and suites for every branch of nginx: 1.22 1.26 1.28 1.30, or V=1.26
 	@tools/matrix $(V)

@@ -60,6 +60,8 @@ need() {
 
 oldest_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml"; }
 
+version_of_module() { sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml"; }
+
 need_rust() {
     local wanted found
     wanted=$(oldest_rust)
