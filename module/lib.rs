@@ -2,7 +2,8 @@
 //!
 //! One object holds two nginx modules, because two positions in nginx's list of modules are needed. The
 //! first is before `ngx_http_upstream_module`: it wires the upstreams before nginx initialises them. The
-//! second is among the filters: it sees the headers of a response and, where needed, its body.
+//! second is among the filters: it sees the headers of a response and, where needed, its body. The feature
+//! `testing` adds a third one, with the directives of `testing/`, for the tests.
 //!
 //! This file connects nginx's hooks with the rooms. A request passes the rooms in this order:
 //! 1. `request/` (PRECONTENT): its id is read, its session prefetched.
@@ -25,11 +26,11 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 
 use conf::MainConf;
-use nginx::conf::{command, conf_result, Conf};
+use nginx::conf::{command, conf_result, Conf, END_OF_COMMANDS};
 use nginx::cycle::Cycle;
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t,
-    ngx_uint_t, NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF,
+    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
+    NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF,
     NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
 };
 
@@ -46,21 +47,30 @@ mod sticky;
 #[cfg(nginx_own_sticky)]
 #[path = "sticky/absent.rs"]
 mod sticky;
+#[cfg(feature = "testing")]
+mod testing;
 mod worker;
 mod zone;
 
+/// The modules of the object, and the end of the list.
+const MODULES_LEN: usize = 3 + if cfg!(feature = "testing") { 1 } else { 0 };
+
 /// The modules of this object, for nginx's `load_module`.
 #[no_mangle]
-pub static mut ngx_modules: [*const ngx_module_t; 3] = [
+pub static mut ngx_modules: [*const ngx_module_t; MODULES_LEN] = [
     &raw const ngx_http_sticky_learn_module,
     &raw const ngx_http_sticky_learn_filter_module,
+    #[cfg(feature = "testing")]
+    &raw const testing::ngx_http_sticky_test_module,
     ptr::null(),
 ];
 
 #[no_mangle]
-pub static mut ngx_module_names: [*const c_char; 3] = [
+pub static mut ngx_module_names: [*const c_char; MODULES_LEN] = [
     c"ngx_http_sticky_learn_module".as_ptr(),
     c"ngx_http_sticky_learn_filter_module".as_ptr(),
+    #[cfg(feature = "testing")]
+    c"ngx_http_sticky_test_module".as_ptr(),
     ptr::null(),
 ];
 
@@ -79,7 +89,7 @@ pub static mut ngx_module_order: [*const c_char; 5] = [
 const COMMANDS_LEN: usize = 6 + if cfg!(nginx_own_sticky) { 0 } else { 2 };
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
-    let mut commands = [const { empty() }; COMMANDS_LEN];
+    let mut commands = [const { END_OF_COMMANDS }; COMMANDS_LEN];
     commands[0] = command(c"sticky_learn", NGX_CONF_ANY, conf::sticky_learn::sticky_learn);
     commands[1] = command(c"keepalive", NGX_CONF_ANY, balancer::keepalive::keepalive);
     commands[2] = ngx_command_t {
@@ -97,17 +107,6 @@ pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     }
     commands
 };
-
-const fn empty() -> ngx_command_t {
-    ngx_command_t {
-        name: ngx_str_t::empty(),
-        type_: 0,
-        set: None,
-        conf: 0,
-        offset: 0,
-        post: ptr::null_mut(),
-    }
-}
 
 static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: Some(response::variables::add),

@@ -1,5 +1,6 @@
 """Fixtures of the process-level tests. NGINX names the nginx to test, STICKY_MODULE the module built for it,
-NGINX_130 an nginx that has `sticky` of its own, to compare with."""
+STICKY_TESTING_MODULE the object that also has the directives of module/testing/, NGINX_130 an nginx that has `sticky` of
+its own, to compare with."""
 
 import asyncio
 import inspect
@@ -16,7 +17,7 @@ import uvloop
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness.clients.api import last_report, sessions_add_up  # noqa: E402
-from harness.nginx import BINARY, MODULE, OWN_STICKY, ROOT, Nginx, environment, version  # noqa: E402
+from harness.nginx import BINARY, MODULE, OWN_STICKY, ROOT, TESTING_MODULE, Nginx, environment, version  # noqa: E402
 from harness.patience import WHOLE_TEST  # noqa: E402
 
 numbers: list[str] = []
@@ -102,6 +103,14 @@ def new_nginx(tmp_path: Path) -> Iterator[Callable[..., Nginx]]:
 def nginx(new_nginx: Callable[..., Nginx]) -> Nginx:
     """The nginx under test, with the module."""
     return new_nginx()
+
+
+@pytest.fixture
+def testing_nginx(new_nginx: Callable[..., Nginx]) -> Nginx:
+    """The nginx under test, with the object that also has the directives of module/testing/."""
+    if not TESTING_MODULE.exists():
+        raise pytest.UsageError(f"{TESTING_MODULE} is missing: tools/module --testing")
+    return new_nginx(module=TESTING_MODULE)
 
 
 @pytest.fixture

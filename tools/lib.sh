@@ -13,6 +13,7 @@ unset NGINX
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$top/build
 module=ngx_http_sticky_learn_module.so
+testing_module=ngx_http_sticky_learn_testing.so
 
 # The nginx branches that the module is held to; where each one comes from says tools/nginx.
 branches=(1.22 1.26 1.28 1.30)

@@ -51,6 +51,16 @@ pub const fn command(name: &'static CStr, arguments: u32, set: Handler) -> ngx_c
     }
 }
 
+/// The nameless end of a module's list of directives.
+pub const END_OF_COMMANDS: ngx_command_t = ngx_command_t {
+    name: ngx_str_t::empty(),
+    type_: 0,
+    set: None,
+    conf: 0,
+    offset: 0,
+    post: ptr::null_mut(),
+};
+
 /// A word of a directive, or a part of one. Its text lives as long as the configuration; only values that
 /// are freed with the configuration keep a word.
 #[derive(Clone, Copy, Default)]

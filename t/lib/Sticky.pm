@@ -33,6 +33,8 @@ package Sticky;
 # A file that says "also_with_two_workers" passes with two as well (tools/test-t). "told_by_nginx" says that the stories
 # are those of nginx's own sticky, too, which knows none of our variables.
 #
+# A file that says "with_testing_module" runs with the object that also has the directives of module/testing/.
+#
 # "logged" is what logs/sticky.log holds when all requests are done.
 #
 # "told" is a pattern for a line of the error log when all requests are done.
@@ -47,7 +49,7 @@ use IO::Socket::INET;
 use POSIX ();
 
 our @EXPORT = qw(nginx_is_at_least nginx_was_built_with hold let_go ask_many answer_once also_with_two_workers
-    told_by_nginx);
+    told_by_nginx with_testing_module);
 
 my %port = (A => 1, B => 2, C => 3, DEAD => 9);
 
@@ -99,6 +101,11 @@ sub also_with_two_workers() {
 
 sub told_by_nginx() {
     $told_by_nginx = nginx_is_at_least('1.29.6');
+}
+
+sub with_testing_module() {
+    my $module = $ENV{TEST_STICKY_TESTING_MODULE} or bail_out('TEST_STICKY_TESTING_MODULE is not set: make test-t');
+    $ENV{TEST_NGINX_LOAD_MODULES} = $Test::Nginx::Util::LoadModules = $module;
 }
 
 # For "init": sends a request, waits for the start of its answer, or so many seconds, and keeps the connection open.
