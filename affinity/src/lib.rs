@@ -1,5 +1,5 @@
 //! The parts that need no nginx: session table, policy, states of servers, MCP messages, cookies,
-//! `sticky_api`.
+//! `sticky_api`, connections to others.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
@@ -8,6 +8,8 @@
 pub mod cookies;
 #[cfg(not(loom))]
 pub mod mcp;
+#[cfg(not(loom))]
+pub mod net;
 #[cfg(not(loom))]
 pub mod policy;
 #[cfg(not(loom))]

@@ -10,16 +10,18 @@ class Authority:
     def __init__(self, folder: Path, name: str):
         self._folder = folder
         self._name = name
-        self._make(name, "-addext", "basicConstraints=critical,CA:TRUE")
+        self._make(name, "-days", "2", "-addext", "basicConstraints=critical,CA:TRUE")
 
-    def issue(self, name: str, host: str) -> None:
+    def issue(self, name: str, host: str, days: int = 2) -> None:
+        """With `days` below zero, the certificate has expired."""
         self._make(
             name,
+            *("-days", str(days)),
             *("-CA", f"{self._name}.pem", "-CAkey", f"{self._name}.key"),
             *("-addext", f"subjectAltName=DNS:{host}", "-addext", "basicConstraints=CA:FALSE"),
         )
 
     def _make(self, name: str, *arguments: str) -> None:
         key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc", "-keyout", f"{name}.key")
-        command = ("openssl", "req", "-x509", "-batch", "-days", "2", "-subj", f"/CN={name}", "-out", f"{name}.pem")
+        command = ("openssl", "req", "-x509", "-batch", "-subj", f"/CN={name}", "-out", f"{name}.pem")
         subprocess.run([*command, *key, *arguments], cwd=self._folder, check=True, capture_output=True)
