@@ -12,11 +12,14 @@ from harness.servers.faults import reset
 PING, PONG = b"ping\n", b"pong\n"
 
 
-class Lines:
-    """`answer` gets each connection's writer when a line has come; the connection is closed behind it."""
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
-    def __init__(self, answer: Callable[[asyncio.StreamWriter], Awaitable[None]]):
-        self.answer = answer
+
+class Lines:
+    """Calls `answer` when a line has come, and closes the connection when that returns."""
+
+    def __init__(self, answer: Answer):
+        self._answer = answer
         self.connections = 0
         self.lines: list[bytes] = []
         self.open = 0
@@ -28,36 +31,36 @@ class Lines:
             with contextlib.suppress(OSError):
                 if line := await reader.readline():
                     self.lines.append(line)
-                    await self.answer(writer)
+                    await self._answer(reader, writer)
         finally:
             self.open -= 1
             writer.close()
 
 
-async def pong(writer: asyncio.StreamWriter) -> None:
+async def pong(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(PONG)
     await writer.drain()
 
 
-async def nothing(writer: asyncio.StreamWriter) -> None:
-    """Keeps the connection open, until the client closes it."""
-    await writer.wait_closed()
+async def nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Keeps the connection open until the client closes it."""
+    await reader.read(-1)
 
 
-async def reset_after_a_byte(writer: asyncio.StreamWriter) -> None:
+async def reset_after_a_byte(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(PONG[:1])
     await writer.drain()
     reset(writer)
 
 
-async def a_byte_now_and_then(writer: asyncio.StreamWriter) -> None:
+async def a_byte_now_and_then(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while not writer.is_closing():
         writer.write(b"x")
         await writer.drain()
         await asyncio.sleep(0.05)
 
 
-async def without_end(writer: asyncio.StreamWriter) -> None:
+async def without_end(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """A GB without the end of a line."""
     for _ in range(1024):
         writer.write(b"x" * (1 << 20))
@@ -67,7 +70,7 @@ async def without_end(writer: asyncio.StreamWriter) -> None:
 @asynccontextmanager
 async def lines(
     at: tuple[str, int] | Path,
-    answer: Callable[[asyncio.StreamWriter], Awaitable[None]] = pong,
+    answer: Answer = pong,
     tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Lines]:
     server = Lines(answer)
