@@ -58,7 +58,7 @@ async def open_in_every_stage(nginx: Nginx) -> AsyncIterator[None]:
             ]
             if with_ssl:
                 tests += [connect(f"127.0.0.1:{handshaking}", trusted), connect(f"127.0.0.1:{tls_reading}", trusted)]
-            nginx.start(dns.resolver + "".join(tests) * EACH, workers=1)
+            nginx.start(dns.resolver_with("1h") + "".join(tests) * EACH, workers=1)
             await until(lambda: dns.asked >= 1 and len(connecting_to(dark)) >= EACH)
             await until(lambda: len(plain.lines) == EACH)
             if with_ssl:

@@ -2,7 +2,7 @@
 
 import re
 
-from harness.connect import SAY, connect, result, results
+from harness.connect import NO_DEADLINE, SAY, connect, result, results
 from harness.patience import until
 from harness.ports import free_ports
 from harness.servers.lines import lines
@@ -56,6 +56,20 @@ async def test_a_name_server_that_says_nothing(testing_nginx):
         dns.answers = False
         said = await result(testing_nginx, "server.test:1", f"{SAY} timeout=300", http=dns.resolver)
     assert said == "timed out while resolving"
+
+
+async def test_a_question_is_taken_back_at_the_deadline(testing_nginx):
+    (port,) = free_ports(1)
+    address = f"server.test:{port}"
+    async with lines(("127.0.0.11", port)) as server, names(["127.0.0.11"]) as dns:
+        dns.answers = False
+        http = dns.resolver_with("1h") + connect(address, f"{SAY} timeout=300") + connect(address, f"{SAY} {NO_DEADLINE}")
+        testing_nginx.start(http, workers=1)
+        assert await results(testing_nginx) == ["timed out while resolving"]
+        # nginx asks again after five seconds.
+        dns.answers = True
+        assert await results(testing_nginx, 2) == ["timed out while resolving", "answered"]
+        assert server.connections == 1
 
 
 async def test_without_resolver_a_name_has_the_addresses_of_the_start(testing_nginx):
