@@ -17,7 +17,7 @@ use super::names::Lookup;
 use super::stream::{Moved, Stream};
 use super::target::{Place, Target};
 use super::timer::Timer;
-use super::tls::{Handshake, Tls};
+use super::tls::Tls;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::{serves_requests, PerWorker};
 use crate::nginx::try_box;
@@ -357,7 +357,7 @@ impl Connection {
             // nginx knows more about a failed handshake than the error says.
             self.log_from(Cycle::with_running(|cycle| cycle.log_level()));
             // SAFETY: `on_handshake` takes the connections of our streams.
-            if let Handshake::Later = unsafe { tls.shake_hands(stream, Some(on_handshake)) }? {
+            if !unsafe { tls.shake_hands(stream, Some(on_handshake)) }? {
                 return Ok(false);
             }
         }

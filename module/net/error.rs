@@ -8,6 +8,7 @@ use nginx_sys::ngx_int_t;
 
 /// One reason, in nginx's words.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(ngx_feature = "http_ssl"), expect(dead_code, reason = "three are errors of TLS"))]
 pub enum Error {
     /// The name's error of the resolver.
     NotResolved(ngx_int_t, &'static CStr),

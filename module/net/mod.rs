@@ -10,9 +10,9 @@ mod names;
 mod stream;
 pub mod target;
 mod timer;
-#[cfg(ngx_feature = "ssl")]
+#[cfg(ngx_feature = "http_ssl")]
 mod tls;
-#[cfg(not(ngx_feature = "ssl"))]
+#[cfg(not(ngx_feature = "http_ssl"))]
 #[path = "no_tls.rs"]
 mod tls;
 pub mod trust;

@@ -10,11 +10,6 @@ use crate::nginx::conf::{fail, Conf, Logged, Word};
 /// TLS to one target: there is none.
 pub enum Tls {}
 
-pub(super) enum Handshake {
-    Done,
-    Later,
-}
-
 impl Tls {
     pub(super) fn new(cf: &mut Conf<'_>, host: Word, _: &Trust) -> Result<Tls, Logged> {
         fail!(cf, "SSL to \"{host}\" needs an nginx that was built with it");
@@ -26,7 +21,7 @@ impl Tls {
         &self,
         _: &Stream,
         _: ngx_connection_handler_pt,
-    ) -> Result<Handshake, Error> {
+    ) -> Result<bool, Error> {
         match *self {}
     }
 

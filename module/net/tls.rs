@@ -32,11 +32,6 @@ pub struct Tls {
     verify: bool,
 }
 
-pub(super) enum Handshake {
-    Done,
-    Later,
-}
-
 impl Tls {
     /// TLS to a server of this name.
     pub(super) fn new(cf: &mut Conf<'_>, host: Word, trust: &Trust) -> Result<Tls, Logged> {
@@ -75,7 +70,7 @@ impl Tls {
         Ok(tls)
     }
 
-    /// Begins the handshake. If it is not done at once, `handler` is called when it is.
+    /// Begins the handshake. True if it is done at once; else `handler` is called when it has ended.
     ///
     /// # Safety
     /// `handler` takes the connection of this stream.
@@ -83,7 +78,7 @@ impl Tls {
         &self,
         stream: &Stream,
         handler: ngx_connection_handler_pt,
-    ) -> Result<Handshake, Error> {
+    ) -> Result<bool, Error> {
         const POOL: usize = 512;
 
         let c = stream.raw();
@@ -107,9 +102,9 @@ impl Tls {
             match ngx_ssl_handshake(c) {
                 AGAIN => {
                     (*(*c).ssl).handler = handler;
-                    Ok(Handshake::Later)
+                    Ok(false)
                 }
-                _ => self.verify(stream).map(|()| Handshake::Done),
+                _ => self.verify(stream).map(|()| true),
             }
         }
     }

@@ -137,7 +137,7 @@ sticky_learn_allow_stale(ngx_http_request_t *r)
 #endif
 }
 
-#if (NGX_SSL)
+#if (NGX_HTTP_SSL)
 
 /* Has the server's name sent with the TLS handshake (SNI): a macro of OpenSSL, a function of others. */
 
@@ -173,7 +173,7 @@ sticky_learn_is_handshaked(ngx_connection_t *c)
 unsigned
 sticky_learn_has_ssl(ngx_connection_t *c)
 {
-#if (NGX_SSL)
+#if (NGX_HTTP_SSL)
     return c->ssl != NULL;
 #else
     (void) c;
@@ -186,7 +186,7 @@ sticky_learn_has_ssl(ngx_connection_t *c)
 void
 sticky_learn_end_ssl(ngx_connection_t *c)
 {
-#if (NGX_SSL)
+#if (NGX_HTTP_SSL)
     if (c->ssl == NULL) {
         return;
     }
