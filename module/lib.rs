@@ -37,6 +37,11 @@ use nginx_sys::{
 mod api;
 mod balancer;
 mod conf;
+#[cfg_attr(
+    not(feature = "testing"),
+    expect(dead_code, reason = "the store will use names, TLS and times; today's attempts do not")
+)]
+mod net;
 mod nginx;
 mod peers;
 mod request;
@@ -200,6 +205,8 @@ unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that it will run next; it has no request yet.
     unsafe { balancer::wire::confirm_values(Cycle::new(cycle)) };
+    // With `master_process off`, those of the cycle that this one replaces.
+    net::connection::close_all();
     api::report::note_start();
     nginx::OK
 }
@@ -216,4 +223,5 @@ unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
 unsafe extern "C" fn exit_worker(cycle: *mut ngx_cycle_t) {
     // SAFETY: nginx passes the cycle that the worker runs.
     servers::attempts::stop(unsafe { Cycle::new(cycle) });
+    net::connection::close_all();
 }

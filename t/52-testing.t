@@ -9,9 +9,9 @@ run_tests();
 
 __DATA__
 
-=== TEST 1: the module of the tests runs beside the product's, in each worker
+=== TEST 1: the module of the tests runs beside the product's
 --- http_config
-    sticky_test_note hello;
+    sticky_test_connect $TEST_NGINX_DEAD;
     upstream u {
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session;
         server $TEST_NGINX_A;
@@ -21,4 +21,4 @@ __DATA__
     GET /?new=one          => 200 a NEW a
     GET / | X-Session: one => 200 a HIT a
 --- told
-note of a test: hello
+test of "\S+": connect\(\) failed \(111: Connection refused\)

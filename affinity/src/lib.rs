@@ -1,5 +1,5 @@
 //! The parts that need no nginx: session table, policy, the course of a question to others, states of
-//! servers, MCP messages, cookies, `sticky_api`, requests that nginx sends itself.
+//! servers, MCP messages, cookies, `sticky_api`, connections to others and what is said over them.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
@@ -12,6 +12,8 @@ pub mod cookies;
 pub mod http;
 #[cfg(not(loom))]
 pub mod mcp;
+#[cfg(not(loom))]
+pub mod net;
 #[cfg(not(loom))]
 pub mod policy;
 #[cfg(not(loom))]

@@ -137,17 +137,69 @@ sticky_learn_allow_stale(ngx_http_request_t *r)
 #endif
 }
 
-/* Adds a connection to nginx's event loop, which then reports when it is writable. */
+#if (NGX_HTTP_SSL)
+
+/* Has the server's name sent with the TLS handshake (SNI): a macro of OpenSSL, a function of others. */
 
 ngx_int_t
-sticky_learn_watch_connection(ngx_connection_t *c)
+sticky_learn_ask_for_name(ngx_connection_t *c, const char *name)
 {
-    if (ngx_add_conn) {
-        return ngx_add_conn(c);
+    return SSL_set_tlsext_host_name(c->ssl->connection, (char *) name) ? NGX_OK : NGX_ERROR;
+}
+
+/* The error of the certificate, zero without one; its text is static. */
+
+long
+sticky_learn_certificate_error(ngx_connection_t *c, const char **text)
+{
+    long  error;
+
+    error = SSL_get_verify_result(c->ssl->connection);
+    *text = X509_verify_cert_error_string(error);
+
+    return error == X509_V_OK ? 0 : error;
+}
+
+/* Whether the TLS handshake has succeeded. */
+
+unsigned
+sticky_learn_is_handshaked(ngx_connection_t *c)
+{
+    return c->ssl->handshaked;
+}
+
+#endif
+
+unsigned
+sticky_learn_has_ssl(ngx_connection_t *c)
+{
+#if (NGX_HTTP_SSL)
+    return c->ssl != NULL;
+#else
+    (void) c;
+    return 0;
+#endif
+}
+
+/* Ends TLS, if there is any, without waiting: close_notify is sent if that can be done at once. */
+
+void
+sticky_learn_end_ssl(ngx_connection_t *c)
+{
+#if (NGX_HTTP_SSL)
+    if (c->ssl == NULL) {
+        return;
     }
 
-    return ngx_add_event(c->write, NGX_WRITE_EVENT,
-                         (ngx_event_flags & NGX_USE_CLEAR_EVENT) ? NGX_CLEAR_EVENT : NGX_LEVEL_EVENT);
+    c->ssl->no_wait_shutdown = 1;
+
+    if (ngx_ssl_shutdown(c) == NGX_AGAIN) {
+        c->timedout = 1;
+        (void) ngx_ssl_shutdown(c);
+    }
+#else
+    (void) c;
+#endif
 }
 
 /* Whether the body of a request is passed on while it is read. */

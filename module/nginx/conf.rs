@@ -8,6 +8,7 @@ use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_get_variable_index,
     ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_int_t, ngx_log_t, ngx_module_t,
     ngx_str_t, ngx_uint_t, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, NGX_LOG_EMERG,
+    NGX_LOG_WARN,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
@@ -72,6 +73,12 @@ impl Word {
         Word(ngx_str_t { len: text.len(), data: text.as_ptr().cast_mut() })
     }
 
+    /// # Safety
+    /// The text lives as long as the configuration, and does not change.
+    pub unsafe fn new(text: ngx_str_t) -> Word {
+        Word(text)
+    }
+
     pub fn raw(&self) -> ngx_str_t {
         self.0
     }
@@ -128,6 +135,11 @@ impl<'c> Conf<'c> {
     pub fn error(&mut self, message: fmt::Arguments<'_>) -> Logged {
         ngx::ngx_conf_log_error!(NGX_LOG_EMERG, self.0, "{message}");
         Logged
+    }
+
+    /// Logs a warning with file and line, as nginx does.
+    pub fn warn(&mut self, message: fmt::Arguments<'_>) {
+        ngx::ngx_conf_log_error!(NGX_LOG_WARN, self.0, "{message}");
     }
 
     /// The index of a variable, whose name is without the `$`.

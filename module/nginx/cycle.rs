@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use nginx_sys::{
     ngx_cycle, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_module_t,
+    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_module_t, NGX_LOG_ALERT,
 };
 
 use super::upstream::Block;
@@ -50,6 +50,20 @@ impl<'c> Cycle<'c> {
     pub fn log(self) -> *mut ngx_log_t {
         // SAFETY: a live cycle; its log is set when it is made.
         unsafe { (*self.raw()).log }
+    }
+
+    /// The level of the main log.
+    pub fn log_level(self) -> usize {
+        // SAFETY: a live cycle; its log is set when it is made.
+        unsafe { (*self.log()).log_level }
+    }
+
+    /// A copy of the main log that keeps only lines of `alert` and `emerg`, as nginx logs faults of this machine.
+    /// Its file belongs to the cycle.
+    pub fn quiet_log(self) -> ngx_log_t {
+        // SAFETY: a live cycle; its log is set when it is made.
+        let log = unsafe { *self.log() };
+        ngx_log_t { log_level: log.log_level.min(NGX_LOG_ALERT as usize), ..log }
     }
 
     /// Connections that no client, no upstream and no listening socket uses.

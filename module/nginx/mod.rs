@@ -14,6 +14,7 @@ pub mod upstream;
 use core::ffi::c_void;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use std::alloc::{alloc, Layout};
 
 use affinity::table::Tick;
 use nginx_sys::{ngx_cached_time, ngx_current_msec, ngx_int_t, ngx_str_t, ngx_uint_t, time_t};
@@ -21,6 +22,8 @@ use nginx_sys::{ngx_cached_time, ngx_current_msec, ngx_int_t, ngx_str_t, ngx_uin
 pub const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 
 pub const ERROR: ngx_int_t = nginx_sys::NGX_ERROR as ngx_int_t;
+
+pub const AGAIN: ngx_int_t = nginx_sys::NGX_AGAIN as ngx_int_t;
 
 pub const DECLINED: ngx_int_t = nginx_sys::NGX_DECLINED as ngx_int_t;
 
@@ -108,4 +111,23 @@ pub fn is_same(one: &[u8], other: &[u8]) -> bool {
             Some(first) if one.len() <= 2 * WORD => Some(first) == other.first_chunk::<WORD>(),
             _ => one == other,
         }
+}
+
+/// A value in memory of its own, as `Box::new` makes it; `None` if memory is short.
+pub fn try_box<T>(value: T) -> Option<Box<T>> {
+    let layout = Layout::new::<T>();
+    let place = match layout.size() {
+        // SAFETY: a value without size may be at any aligned address but zero.
+        0 => ptr::dangling_mut(),
+        // SAFETY: the size is not zero.
+        _ => unsafe { alloc(layout).cast::<T>() },
+    };
+    if place.is_null() {
+        return None;
+    }
+    // SAFETY: the memory was allocated for one value, with the layout of a box.
+    unsafe {
+        place.write(value);
+        Some(Box::from_raw(place))
+    }
 }

@@ -5,9 +5,9 @@
 use core::cell::{Cell, RefCell};
 
 use affinity::table::{ServerId, Span};
-use nginx_sys::{ngx_event_t, ngx_log_t};
+use nginx_sys::ngx_event_t;
 
-use super::attempt::Running;
+use super::attempt;
 use super::upstreams::{drop_addresses, refresh, Upstreams};
 use crate::conf;
 use crate::nginx::cycle::Cycle;
@@ -21,18 +21,14 @@ const MAX_INTERVAL: u64 = 1000;
 
 /// The attempts of a worker.
 struct Attempts {
-    running: RefCell<Vec<Running>>,
     /// The place in the list of due servers at which the next turn begins.
     next: Cell<usize>,
     /// When the next turn of each zone is, in milliseconds of nginx's monotonic clock.
     due: RefCell<Vec<u64>>,
 }
 
-static ATTEMPTS: PerWorker<Attempts> = PerWorker::new(Attempts {
-    running: RefCell::new(Vec::new()),
-    next: Cell::new(0),
-    due: RefCell::new(Vec::new()),
-});
+static ATTEMPTS: PerWorker<Attempts> =
+    PerWorker::new(Attempts { next: Cell::new(0), due: RefCell::new(Vec::new()) });
 
 static TIMER: PerWorker<Timer> = PerWorker::new(Timer::new());
 
@@ -45,11 +41,10 @@ pub fn start(cycle: Cycle<'_>) {
     }
 }
 
-/// Ends all attempts when the worker exits. To be called from `exit_process`.
+/// Leaves the attempts to another worker when this one exits. To be called from `exit_process`.
 pub fn stop(cycle: Cycle<'_>) {
     if serves_requests() {
         drop_leases(cycle);
-        ATTEMPTS.running.take();
     }
 }
 
@@ -69,11 +64,8 @@ fn turn(cycle: Cycle<'_>) {
     refresh(cycle);
     drop_addresses(cycle);
     for (number, &zone) in conf::zones(cycle).iter().enumerate() {
-        if is_due(number, zone.attempt_interval()) {
-            end(cycle, number);
-            if !is_exiting() {
-                look_after(cycle, number, zone, log);
-            }
+        if is_due(number, zone.attempt_interval()) && !is_exiting() {
+            look_after(cycle, number, zone);
         }
     }
     if is_exiting() {
@@ -89,7 +81,7 @@ fn drop_leases(cycle: Cycle<'_>) {
 }
 
 /// Does the turn of a zone, whose index is `number`, if this worker has the lease.
-fn look_after(cycle: Cycle<'_>, number: usize, zone: &Zone, log: *mut ngx_log_t) {
+fn look_after(cycle: Cycle<'_>, number: usize, zone: &Zone) {
     /// The length of the lease, in intervals: another worker may take over after that.
     const LEASE: u64 = 3;
 
@@ -102,7 +94,7 @@ fn look_after(cycle: Cycle<'_>, number: usize, zone: &Zone, log: *mut ngx_log_t)
     // Most turns need no look. The first one does: another worker may have left work.
     if is_first || sessions.is_troubled() || upstreams.need_a_look() {
         if let Some(due) = upstreams.look(zone, sessions) {
-            begin_some(cycle, number, &due, log);
+            begin_some(cycle, number, &due, zone.attempt_interval());
         }
     }
 }
@@ -126,38 +118,16 @@ fn is_due(number: usize, interval: u64) -> bool {
     }
 }
 
-/// Ends the attempts of the zone with this index that still run: they have failed by timeout.
-fn end(cycle: Cycle<'_>, zone: usize) {
-    let mut index = 0;
-    loop {
-        let over = {
-            let mut running = ATTEMPTS.running.borrow_mut();
-            match running.get(index) {
-                None => break,
-                Some(attempt) if attempt.is_over(cycle, zone) => running.swap_remove(index),
-                Some(_) => {
-                    index += 1;
-                    continue;
-                }
-            }
-        };
-        over.time_out(cycle);
-    }
-}
-
-/// Begins attempts, limited by nginx's free connections; the next turn begins with the others.
-fn begin_some(cycle: Cycle<'_>, zone: usize, due: &[(ServerId, &Address)], log: *mut ngx_log_t) {
+/// Begins attempts, limited by nginx's free connections; the next turn begins with the others. Each has the
+/// time until the next turn.
+fn begin_some(cycle: Cycle<'_>, zone: usize, due: &[(ServerId, &Address)], interval: u64) {
     /// Attempts may use one of so many free connections of nginx.
     const SHARE: usize = 4;
 
     let count = due.len().min(cycle.free_connections() / SHARE);
     let start = if due.is_empty() { 0 } else { ATTEMPTS.next.get() % due.len() };
     for (server, address) in due.iter().cycle().skip(start).take(count) {
-        if ATTEMPTS.running.borrow_mut().try_reserve(1).is_err() {
-            break;
-        }
-        let running = Running::begin(cycle, zone, *server, address.sockaddr(), log);
-        ATTEMPTS.running.borrow_mut().extend(running);
+        attempt::begin(cycle, zone, *server, address.sockaddr(), interval);
     }
     ATTEMPTS.next.set(start + count);
 }

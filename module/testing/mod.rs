@@ -5,27 +5,28 @@
 //! none.
 
 mod answers;
+mod connect;
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
 
+use connect::Test;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
-    NGX_CONF_ANY, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
-    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_MODULE, NGX_LOG_NOTICE,
+    NGX_CONF_1MORE, NGX_CONF_ANY, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_MODULE,
 };
-use ngx::ngx_log_error;
+use ngx::core::NGX_CONF_OK;
 
-use crate::nginx::conf::{command, conf_result, Conf, Word, END_OF_COMMANDS};
+use crate::nginx::conf::{command, conf_result, Conf, END_OF_COMMANDS};
 use crate::nginx::cycle::Cycle;
-use crate::nginx::per_worker::serves_requests;
 use crate::nginx::pool::Pool;
 use crate::nginx::OK;
 
 /// The configuration of `http {}`.
 #[derive(Default)]
 struct TestConf {
-    note: Option<Word>,
+    tests: Vec<Test>,
 }
 
 /// The directives, and the nameless end of the list.
@@ -37,9 +38,9 @@ static mut COMMANDS: [ngx_command_t; 4] = [
         ..command(c"sticky_test_waiting", 0, answers::waiting)
     },
     ngx_command_t {
-        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
+        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE) as ngx_uint_t,
         conf: NGX_HTTP_MAIN_CONF_OFFSET,
-        ..command(c"sticky_test_note", 0, note)
+        ..command(c"sticky_test_connect", 0, connect)
     },
     END_OF_COMMANDS,
 ];
@@ -48,7 +49,7 @@ static TEST_CTX: ngx_http_module_t = ngx_http_module_t {
     preconfiguration: None,
     postconfiguration: None,
     create_main_conf: Some(create_main),
-    init_main_conf: None,
+    init_main_conf: Some(init_main),
     create_srv_conf: None,
     merge_srv_conf: None,
     create_loc_conf: None,
@@ -71,27 +72,35 @@ unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
     pool.make(TestConf::default).map_or(ptr::null_mut(), |conf| ptr::from_mut(conf).cast())
 }
 
-/// `sticky_test_note TEXT;`: each worker logs the text when it starts.
-unsafe extern "C" fn note(
+unsafe extern "C" fn connect(
     cf: *mut ngx_conf_t,
     _command: *mut ngx_command_t,
     conf: *mut c_void,
 ) -> *mut c_char {
     // SAFETY: nginx passes the configuration that it reads, and the one that `create_main` has made.
-    let (cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<TestConf>()) };
-    conf.note = cf.args().get(1).copied();
-    conf_result(Ok(()))
+    let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<TestConf>()) };
+    conf_result(Test::read(&mut cf).map(|test| conf.tests.push(test)))
 }
 
+/// Runs when `http {}` is read.
+unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, conf: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it reads, and the one that `create_main` has made.
+    let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<TestConf>()) };
+    for test in &mut conf.tests {
+        test.target.finish(&mut cf);
+    }
+    NGX_CONF_OK
+}
+
+/// Runs in each worker, and in the cache manager.
 unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
-    // SAFETY: nginx calls this once in each worker, with the cycle that the worker runs; `create_main` makes
-    // a `TestConf`.
+    // SAFETY: nginx passes the cycle that the worker runs; `create_main` makes a `TestConf`.
     let (cycle, conf) = unsafe {
         let cycle = Cycle::new(cycle);
         (cycle, cycle.main_conf::<TestConf>(&raw const ngx_http_sticky_test_module))
     };
-    if let Some(note) = conf.and_then(|conf| conf.note).filter(|_| serves_requests()) {
-        ngx_log_error!(NGX_LOG_NOTICE, cycle.log(), "note of a test: {note}");
+    for test in conf.iter().flat_map(|conf| &conf.tests) {
+        test.start(cycle);
     }
     OK
 }

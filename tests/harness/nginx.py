@@ -14,7 +14,9 @@ from harness.patience import PATIENCE
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = Path(os.environ.get("STICKY_MODULE", ROOT / "build" / "ngx_http_sticky_learn_module.so")).resolve()
 # The object that also has the directives of module/testing/.
-TESTING_MODULE = Path(os.environ.get("STICKY_TESTING_MODULE", MODULE.with_name("ngx_http_sticky_learn_testing.so")))
+TESTING_MODULE = Path(
+    os.environ.get("STICKY_TESTING_MODULE", MODULE.with_name("ngx_http_sticky_learn_testing.so"))
+).resolve()
 BINARY = os.environ.get("NGINX") or "nginx"
 
 # From this version on, `sticky` is nginx's own.

@@ -23,7 +23,7 @@ def black_hole(address: tuple[str, int]) -> Iterator[None]:
         yield
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
     linger = struct.pack("ii", 1, 0)
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
@@ -59,7 +59,7 @@ async def picky_about_names(address: tuple[str, int], behind: int) -> AsyncItera
             case "close":
                 writer.close()
             case "reset":
-                _reset(writer)
+                reset(writer)
             case "stall":
                 await reader.read(-1)
                 writer.close()

@@ -40,8 +40,11 @@ class Names(asyncio.DatagramProtocol):
     @property
     def resolver(self) -> str:
         """The directive for it."""
+        return self.resolver_with("1s")
+
+    def resolver_with(self, timeout: str) -> str:
         port = self._transport.get_extra_info("sockname")[1]
-        return f"resolver 127.0.0.1:{port} valid=1s ipv6=off; resolver_timeout 1s;"
+        return f"resolver 127.0.0.1:{port} valid=1s ipv6=off; resolver_timeout {timeout};"
 
     async def until_heard(self, workers: int = 1) -> None:
         """Waits for nginx's next query: by then it has applied the answer before."""
