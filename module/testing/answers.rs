@@ -1,7 +1,7 @@
 //! A fake source of answers, and what the tests see of the requests that wait.
 //!
 //! `sticky_test_answer after=TIME|never|0 server=ADDRESS|nobody|failed [revive=ADDRESS|nobody|failed]
-//! [timeout=TIME] [most=NUMBER];` in an upstream, behind its directive with sessions. `0` answers at once.
+//! [timeout=TIME] [most=NUMBER];` in an upstream, after its `sticky_learn`. `0` answers at once.
 //!
 //! `sticky_test_waiting counts;` in a location answers by the counts of the worker, `sticky_test_waiting
 //! release;` answers all questions of the worker at once.
@@ -189,7 +189,7 @@ fn read(cf: &mut Conf<'_>) -> Result<(), Logged> {
     // SAFETY: the upstream is being read, and no other reference to our configuration of it is in use.
     let conf = cf.block().and_then(|block| unsafe { UpstreamConf::of_mut(block) });
     let Some(UpstreamConf { asked: Asked::Sessions(_, affinity), .. }) = conf else {
-        fail!(cf, "\"sticky_test_answer\" must be behind \"sticky_learn\"");
+        fail!(cf, "\"sticky_test_answer\" must be placed after \"sticky_learn\"");
     };
     affinity.source = Some(Box::new(source));
     if let Some(main) = MainConf::of(cf) {

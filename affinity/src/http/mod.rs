@@ -1,9 +1,14 @@
 //! HTTP/1.1 as a client (RFC 9112), without a socket: a request as bytes, and a reader of the response,
 //! which is fed bytes as they arrive.
 //!
-//! nginx sends such requests itself: it asks whether a server is alive, and begins a session. The server
-//! may be hostile. Each limit and each fault has an [`HttpError`] of its own, what two readers could
-//! understand in two ways is an error, and the result does not depend on where the bytes are cut.
+//! It is for requests that nginx sends itself, not for those that it passes on. The server may be hostile.
+//! Each limit and each fault has an [`HttpError`] of its own. A response that two readers could understand
+//! in two ways is an error. The result does not depend on where the bytes are cut.
+//!
+//! 1. [`HttpRequest::encode`] makes the bytes to be sent.
+//! 2. [`Exchange::new`] gets the same request: a response to HEAD has no body.
+//! 3. [`Exchange::feed`] gets the bytes that arrive, in pieces of any length, until it returns true or an
+//!    error; [`Exchange::close`] is called if the server closes the connection before.
 //!
 //! | what | limit |
 //! |---|---|
@@ -13,7 +18,7 @@
 //! | chunk extensions, together | [`MAX_EXTENSIONS`] |
 //! | trailer | [`MAX_TRAILER`] |
 //!
-//! An [`Exchange`] collects the body. Who looks for something in it uses a [`ResponseReader`].
+//! An [`Exchange`] keeps the whole body. A [`ResponseReader`] keeps none: its caller gets each piece.
 
 mod buffer;
 mod chunked;

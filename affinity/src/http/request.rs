@@ -31,7 +31,8 @@ pub enum RequestError {
     /// The host has a space or a control character.
     #[error("invalid \"Host\"")]
     Host,
-    /// The name of a header is no token, or is one that `encode` adds.
+    /// The name of a header is no token, or is `Host`, `Content-Length`, `Transfer-Encoding`, `Connection` or
+    /// `Upgrade`.
     #[error("invalid header name")]
     Name,
     /// The value of a header has a control character.

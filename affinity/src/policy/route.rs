@@ -132,6 +132,7 @@ impl Policy {
         };
         (status, route)
     }
+
     /// Whether a request that is rejected for an id of this kind goes to another server instead if it is an
     /// `initialize`: it opens a session, and the client has only kept the id.
     pub fn spares_initialize(&self, kind: Kind, why: Rejection) -> bool {

@@ -39,7 +39,8 @@ enum CallBody {
 }
 
 impl Call {
-    /// A call with this id, or a notification, whose answer is the head of the HTTP response.
+    /// The response to this request. `id` is that of the JSON-RPC message in its body. A notification has no
+    /// id; its answer is the head of the HTTP response.
     pub fn new(request: &HttpRequest, id: Option<u64>) -> Self {
         Call {
             id,
@@ -51,8 +52,8 @@ impl Call {
         }
     }
 
-    /// Reads what the server has sent. An error is one of the time before the answer: after it the
-    /// connection is not reusable.
+    /// Reads what the server has sent. Once the answer is known, there are no errors any more: a fault in the
+    /// rest of the response only makes the connection not reusable.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<CallProgress, HttpError> {
         match self.read(&mut bytes) {
             Err(error) if !self.is_answered => Err(error),

@@ -1,5 +1,12 @@
 //! What happens to the sessions of a table, for those who want to know.
 //!
+//! # How to listen
+//! A process keeps a [`Listener`](listener::Listener) for each table. It calls
+//! [`Table::hear`](super::Table::hear) again and again, each time until [`Hearing::more`](listener::Hearing)
+//! is false. The first call starts the notes and reports `missed`: the sessions that are already there
+//! are heard as [`Change::Present`](change::Change). What is heard is not a count: a change may be heard
+//! twice, or not at all. [`Table::stats`](super::Table::stats) has the counts.
+//!
 //! # How a change is heard of
 //! Each shard has a ring of [notes](ring::Note). A writer that holds the shard's lock writes the note of a
 //! change first, then the change. A [`Listener`](listener::Listener), in any process, takes the notes
@@ -13,10 +20,11 @@
 //!   change that is made later has a note that the listener has not taken yet.
 //!
 //! # What it costs
-//! A lookup costs nothing. A writer compares two words of the cache lines of its journal. It writes a note
-//! only if they differ: while fewer notes have been written than the ring holds since a listener
-//! took some. So a table without a listener has no notes, and a listener that died or does not come costs
-//! one ring of notes for each shard, then nothing. No writer waits for a listener.
+//! A lookup costs nothing. A writer compares two numbers: of the notes that were written, and of the note at
+//! which writers stop. They are in cache lines that the writer uses for its journal anyway. A listener
+//! that takes notes moves the second number to one ring behind the last note that it took. So a table
+//! without a listener has no notes, and a listener that died or does not come costs one ring of notes for
+//! each shard, then nothing. No writer waits for a listener.
 //!
 //! # What may go unheard
 //! If the ring was full, or the listener is new, it *has missed* something. Then it hears all sessions of
