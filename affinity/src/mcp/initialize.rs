@@ -16,7 +16,7 @@ pub const MAX_READ: usize = 64 * 1024;
 /// The body is a JSON-RPC message, or a batch of them, which is an `initialize` if one of its messages is.
 /// Of several members `method` the last one counts, as in the JSON parsers of servers. So a message is read
 /// to its end. If that does not come within [`MAX_READ`] bytes, or the text is no JSON, the last `method`
-/// before it counts.
+/// before it counts, if its text has ended.
 pub struct InitializeReader {
     json: Result<Json, Invalid>,
     /// How many bytes of the mark were skipped; all of it after the first byte of the text.
@@ -75,7 +75,12 @@ impl InitializeReader {
 
     /// Whether the body that was read is an `initialize`.
     pub fn is_initialize(&self) -> bool {
-        self.is_found || self.method.get() == Some(METHOD)
+        let is_open = self.json.as_ref().is_ok_and(|json| self.is_in_method(json));
+        self.is_found || !is_open && self.method.get() == Some(METHOD)
+    }
+
+    fn is_in_method(&self, json: &Json) -> bool {
+        matches!(self.into, Into::Method) && json.is_in_string()
     }
 
     /// A part of the mark is no JSON.
@@ -93,7 +98,13 @@ impl InitializeReader {
         match json.next(bytes) {
             Ok(Some(piece)) => self.take(piece, depth),
             Ok(None) => return false,
-            Err(invalid) => self.json = Err(invalid),
+            Err(invalid) => {
+                // How much of the text has been read before the error depends on the cuts.
+                if matches!(self.into, Into::Method) && json.is_in_string() {
+                    self.method.clear();
+                }
+                self.json = Err(invalid);
+            }
         }
         true
     }

@@ -114,6 +114,18 @@ impl Json {
         matches!(self.state, State::Done)
     }
 
+    /// Whether the last piece belongs to a string that has not ended.
+    pub(crate) fn is_in_string(&self) -> bool {
+        matches!(
+            self.state,
+            State::String
+                | State::Escape
+                | State::Unicode { .. }
+                | State::Backslash { .. }
+                | State::SmallU { .. }
+        )
+    }
+
     /// The next piece. Removes what it has read from `bytes`, and all of it if there is no piece.
     pub(crate) fn next<'b>(
         &mut self,

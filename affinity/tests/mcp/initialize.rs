@@ -119,6 +119,16 @@ fn what_cannot_be_read_on_is_what_was_read() {
 }
 
 #[test]
+fn a_method_counts_when_its_text_has_ended() {
+    no(r#"{"method":"initialize"#);
+    no("{\"method\":\"initialize\0\"}");
+    assert!(!is_initialize(b"[{\"method\":\"initialize\xfe\xff\xff\xff\xff\0\"}"));
+    assert!(!is_initialize(b"{\"method\":\"initialize\xc3\"}"));
+    no(r#"{"method":"initialize\x"}"#);
+    no(r#"{"method":"initialize\u00"#);
+}
+
+#[test]
 fn a_body_is_read_for_64_kib() {
     let padded = |size: usize| {
         let body =
@@ -128,8 +138,8 @@ fn a_body_is_read_for_64_kib() {
     };
     assert!(read([padded(MAX_READ).as_bytes()]));
     // Without its end, the method is complete up to this size.
-    assert!(read([padded(MAX_READ + 2).as_bytes()]));
-    let beyond = padded(MAX_READ + 3);
+    assert!(read([padded(MAX_READ + 1).as_bytes()]));
+    let beyond = padded(MAX_READ + 2);
     assert!(!read([beyond.as_bytes()]));
     assert!(!read(beyond.as_bytes().chunks(1)));
     // Icons in `clientInfo` may be large.
