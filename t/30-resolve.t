@@ -134,7 +134,9 @@ __DATA__
 --- init
     select undef, undef, undef, 0.5;
     Sticky::hold('GET /slow?new=one&rate=200');
-    select undef, undef, undef, 6.5;
+    Sticky::wait_until_served_by('d');
+    # gone_after
+    select undef, undef, undef, 3;
 --- story
     GET / | X-Session: one         => 200 d REBOUND
     after 5 GET / | X-Session: one => 200 d HIT

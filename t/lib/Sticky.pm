@@ -130,6 +130,20 @@ sub hold($;$) {
     push @held, $socket;
 }
 
+# For "init": asks again and again until the answer is that of a server.
+sub wait_until_served_by($) {
+    my $server = shift;
+    Sticky::Events::wait_until(sub {
+        my $socket = IO::Socket::INET->new(
+            PeerAddr => '127.0.0.1',
+            PeerPort => $Test::Nginx::Util::ServerPortForClient,
+        ) or return '';
+        print $socket "GET / HTTP/1.0\r\n\r\n";
+        local $/;
+        return <$socket> =~ /^X-Server: \Q$server\E\r$/m;
+    }) or die "no answer by $server";
+}
+
 # For "init": closes the last of them.
 sub let_go() {
     my $socket = pop @held;
