@@ -13,6 +13,7 @@ use nginx_sys::{
     ngx_chain_t, ngx_http_finalize_request, ngx_http_request_body_filter_pt, ngx_http_request_t,
     ngx_http_top_request_body_filter, ngx_http_upstream_init, ngx_int_t,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND, NGX_HTTP_POST,
+    NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
 use crate::conf::value::Value;
@@ -28,6 +29,11 @@ use crate::request::{message, reject, PeerData};
 
 type BodyFilter = unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_chain_t) -> ngx_int_t;
 type BodyHandler = unsafe extern "C" fn(*mut ngx_http_request_t);
+
+/// What [`reject_unread`] may answer by. 503: nobody has said which server has the session, or it was made in
+/// this moment. 500: memory is short.
+const ANSWERS: [u32; 3] =
+    [NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_INTERNAL_SERVER_ERROR];
 
 static mut NEXT: ngx_http_request_body_filter_pt = None;
 /// Whether any configuration of this process has needed the filter. A configuration that fails late leaves
@@ -154,7 +160,7 @@ fn has_unknown_id(r: Request<'static>, affinity: &Affinity) -> Option<bool> {
 
 /// Whether something else than the upstream's server may get the body, or an answer without the server.
 fn may_need_body(r: Request<'_>) -> bool {
-    reject::has_error_page(r, NGX_HTTP_NOT_FOUND as ngx_int_t)
+    ANSWERS.iter().any(|status| reject::has_error_page(r, *status as ngx_int_t))
         || reject::has_post_action(r)
         || r.upstream().is_none_or(Upstream::may_be_cached)
 }
