@@ -232,6 +232,25 @@ async def test_the_end_of_a_large_body_is_not_waited_for(nginx, path, framing):
         assert server.requests == 1
 
 
+async def test_error_page_gets_the_whole_body_also_of_what_nobody_has_answered(testing_nginx):
+    (port,) = free_ports(1)
+    testing_nginx.allowed.append(FILED)
+    async with echo() as server:
+        testing_nginx.start(f"""
+        upstream mcp {{ {STICKY} sticky_test_answer after=0 failed; server {server.address}; }}
+        server {{
+            listen 127.0.0.1:{port};
+            client_max_body_size 4m;
+            location / {{ error_page 503 = @other; proxy_pass http://mcp; }}
+            location @other {{ proxy_pass http://{server.address}; }}
+        }}
+        """)
+        for size in [1_000, READ, LARGE]:
+            body = message("ping", size)
+            answer = await posted(port, body)
+            assert (answer.status, answer.sticky, answer.body) == (200, "UNAVAILABLE", digest(body))
+
+
 async def test_expect_100_continue(nginx):
     (port,) = free_ports(1)
     async with echo() as server:

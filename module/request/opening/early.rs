@@ -13,6 +13,7 @@ use nginx_sys::{
     ngx_chain_t, ngx_http_finalize_request, ngx_http_request_body_filter_pt, ngx_http_request_t,
     ngx_http_top_request_body_filter, ngx_http_upstream_init, ngx_int_t,
     NGX_HTTP_INTERNAL_SERVER_ERROR, NGX_HTTP_NOT_FOUND, NGX_HTTP_POST,
+    NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
 use crate::conf::value::Value;
@@ -29,7 +30,13 @@ use crate::request::{message, reject, PeerData};
 type BodyFilter = unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_chain_t) -> ngx_int_t;
 type BodyHandler = unsafe extern "C" fn(*mut ngx_http_request_t);
 
-static mut NEXT: ngx_http_request_body_filter_pt = None;
+/// What [`reject_unread`] may answer by. 503: nobody has said which server has the session, or it was made in
+/// this moment. 500: memory is short.
+const ANSWERS: [u32; 3] =
+    [NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE, NGX_HTTP_INTERNAL_SERVER_ERROR];
+
+/// The next filter. It is never null: a filter that only passes a body on costs four instructions.
+static mut NEXT: BodyFilter = no_filter;
 /// Whether any configuration of this process has needed the filter. A configuration that fails late leaves
 /// its filter chain in the process, and later workers of the former configuration run it.
 static mut NEEDED: bool = false;
@@ -41,8 +48,8 @@ pub fn install(cf: &mut Conf<'_>) {
     // for each configuration.
     unsafe {
         NEEDED |= is_needed;
-        if NEEDED {
-            NEXT = ngx_http_top_request_body_filter;
+        if let Some(next) = ngx_http_top_request_body_filter.filter(|_| NEEDED) {
+            NEXT = next;
             ngx_http_top_request_body_filter = Some(filter);
         }
     }
@@ -54,11 +61,15 @@ pub fn beneath() -> ngx_http_request_body_filter_pt {
     unsafe {
         let top = ngx_http_top_request_body_filter?;
         if ptr::fn_addr_eq(top, filter as BodyFilter) {
-            NEXT
+            Some(NEXT)
         } else {
             Some(top)
         }
     }
+}
+
+unsafe extern "C" fn no_filter(_r: *mut ngx_http_request_t, _chain: *mut ngx_chain_t) -> ngx_int_t {
+    OK
 }
 
 unsafe extern "C" fn filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
@@ -70,12 +81,7 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t)
     }
     // SAFETY: `install` has set the next filter, which is called with the arguments of ours; the static
     // changes only while a configuration is read.
-    unsafe {
-        match NEXT {
-            Some(next) => next(r, chain),
-            None => OK,
-        }
-    }
+    unsafe { NEXT(r, chain) }
 }
 
 /// Whether the body of a request is not read on. Then `chain` is used up.
@@ -154,7 +160,7 @@ fn has_unknown_id(r: Request<'static>, affinity: &Affinity) -> Option<bool> {
 
 /// Whether something else than the upstream's server may get the body, or an answer without the server.
 fn may_need_body(r: Request<'_>) -> bool {
-    reject::has_error_page(r, NGX_HTTP_NOT_FOUND as ngx_int_t)
+    ANSWERS.iter().any(|status| reject::has_error_page(r, *status as ngx_int_t))
         || reject::has_post_action(r)
         || r.upstream().is_none_or(Upstream::may_be_cached)
 }
