@@ -46,6 +46,7 @@ mod sticky;
 #[cfg(nginx_own_sticky)]
 #[path = "sticky/absent.rs"]
 mod sticky;
+mod storage;
 mod worker;
 mod zone;
 
@@ -183,7 +184,10 @@ unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
 /// Runs when a configuration is complete, with its zones mapped.
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that it will run next; it has no request yet.
-    unsafe { balancer::wire::confirm_values(Cycle::new(cycle)) };
+    let cycle = unsafe { Cycle::new(cycle) };
+    // SAFETY: the cycle has no request yet.
+    unsafe { balancer::wire::confirm_values(cycle) };
+    zone::hand_over(cycle, conf::zones(cycle));
     api::report::note_start();
     nginx::OK
 }

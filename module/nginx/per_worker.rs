@@ -7,7 +7,7 @@ use core::ops::Deref;
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_event_handler_pt, ngx_event_t, ngx_exiting, ngx_log_t,
     ngx_msec_t, ngx_posted_next_events, ngx_process, ngx_queue_insert_before, ngx_worker,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    NGX_PROCESS_HELPER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
 /// A static that only the event loop of this process uses. Its changing parts are `Cell`s or `RefCell`s.
@@ -37,6 +37,13 @@ pub fn serves_requests() -> bool {
     // SAFETY: a plain word, written when the process starts.
     let process = unsafe { ngx_process } as u32;
     process == NGX_PROCESS_WORKER || process == NGX_PROCESS_SINGLE
+}
+
+/// Whether a master has forked this process: a worker, or one of the cache.
+pub fn is_forked() -> bool {
+    // SAFETY: a plain word, written when the process starts.
+    let process = unsafe { ngx_process } as u32;
+    process == NGX_PROCESS_WORKER || process == NGX_PROCESS_HELPER
 }
 
 /// The number of this worker, from zero.

@@ -21,6 +21,7 @@ use crate::conf::zones;
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::{self, serves_requests, PerWorker, Timer};
+use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
 
 /// The longest and the shortest time between two turns (milliseconds).
@@ -56,6 +57,9 @@ static STEP: PerWorker<Timer> = PerWorker::new(Timer::new());
 
 /// Starts the timer of a worker, if the configuration has zones. To be called from `init_process`.
 pub fn start(cycle: Cycle<'_>) {
+    if per_worker::is_forked() {
+        zones(cycle).iter().filter_map(|zone| zone.sessions()).for_each(Sessions::close_in_worker);
+    }
     let shortest = zones(cycle).iter().map(|zone| zone.shortest_timeout()).min();
     let Some(shortest) = shortest.filter(|_| serves_requests()) else { return };
     let refresh = (shortest.as_millis() / REFRESHES).min(MAX_REFRESH);

@@ -5,26 +5,32 @@ use core::ptr;
 use affinity::table::Table;
 use nginx_sys::{ngx_cycle, ngx_list_part_t, ngx_shm_zone_t};
 
-use crate::zone::pages::Mapping;
-use crate::zone::region::table_in;
+use crate::storage::Mapping;
+use crate::zone::region::{map_again, table_in};
 
-/// The memory of a zone before a reload gave it new memory. Workers of former configurations use it until
-/// their last stream has ended. This second mapping of the same pages shows the sessions that they learn,
-/// refresh, move and remove.
+/// The memory of a zone before a reload, or an upgrade of nginx's binary, gave it new memory. Workers of former
+/// configurations use it until their last stream has ended. This mapping of the same pages shows the sessions
+/// that they learn, refresh, move and remove.
 pub(super) struct Former {
     pub(super) table: Table,
     _pages: Mapping,
 }
 
 impl Former {
+    /// Maps the memory of a zone of the running configuration.
+    ///
     /// # Safety
-    /// `shm` is a zone of a live configuration.
+    /// `shm` is a zone of the running configuration of this process.
     pub(super) unsafe fn map(shm: &ngx_shm_zone_t) -> Option<Former> {
-        // SAFETY: `shm` is a mapped zone of a live configuration, and `pages` another mapping of it.
-        unsafe {
-            let pages = Mapping::again(shm)?;
-            Some(Former { table: table_in(shm, pages.address())?, _pages: pages })
-        }
+        // SAFETY: `shm` is a zone of the running configuration.
+        unsafe { Former::of(map_again(shm)?) }
+    }
+
+    /// # Safety
+    /// All processes that use the memory do so by this module.
+    pub(super) unsafe fn of(pages: Mapping) -> Option<Former> {
+        // SAFETY: the condition of this function. The pages are kept beside the table.
+        Some(Former { table: unsafe { table_in(&pages)? }, _pages: pages })
     }
 }
 

@@ -1,29 +1,31 @@
-//! New memory of a zone: makes a table in it, and copies the sessions of the former memory.
+//! The memory of a zone: taken over from the binary before an upgrade, or new, with the sessions of the former
+//! memory.
 
 use core::cell::RefCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::rc::Rc;
 
+use affinity::file::{Header, Lives, Verdict};
 use affinity::mcp::SharedTargets;
 use affinity::status::{Draining, Tally};
 use affinity::table::{Flag, Limits, Span, Table};
-use nginx_sys::{
-    ngx_pagesize, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_test_config, NGX_LOG_NOTICE,
-};
+use nginx_sys::{ngx_pagesize, ngx_shm_zone_t, ngx_test_config, NGX_LOG_NOTICE};
 
 use crate::nginx;
+use crate::storage::clock::clock;
+use crate::storage::handover;
+use crate::storage::memory::Memory;
 use crate::zone::former::{former_zone, Former};
-use crate::zone::notes::{Counters, Notes, MAGIC, REPORT_EVERY, TALLIES};
-use crate::zone::pages::Mapping;
-use crate::zone::region::table_in;
+use crate::zone::notes::{Counters, Notes, REPORT_EVERY, TALLIES};
+use crate::zone::region::{judge, mine, note_place, notes_at, table_in, table_place};
 use crate::zone::sessions::Sessions;
 
 /// How many former memories of a zone stay mapped.
 pub(super) const MAX_FORMER: usize = 4;
 
-/// Makes a table in new memory, and copies the sessions of the former zone of the same name. nginx gives a
-/// zone new memory if its size has changed or the module was replaced.
+/// Gives a zone that nginx has just mapped its memory. nginx maps a zone if it is new, if its size has changed,
+/// or if the module was replaced.
 ///
 /// # Safety
 /// `shm` is mapped, and nginx has made its slab pool.
@@ -32,38 +34,118 @@ pub(super) unsafe fn map(
     limits: &Limits,
     former_sessions: unsafe fn(&ngx_shm_zone_t) -> Option<&Sessions>,
 ) -> Result<Sessions, String> {
-    // SAFETY: a mapped zone begins with its slab pool, and no other process uses the new memory yet.
+    let former = match inherited(shm) {
+        Some(Inherited::Attached(sessions)) => {
+            // SAFETY: nginx has made the slab pool of `shm`, and no worker uses it yet.
+            unsafe { note_place(shm, sessions.memory().pages()) }?;
+            return Ok(sessions);
+        }
+        Some(Inherited::Former(former)) => Some(former),
+        None => None,
+    };
+    let memory = new_memory(shm)?;
+    // SAFETY: nginx has made the slab pool of `shm`, and no worker uses it yet. The zones of the running
+    // configuration are mapped.
     unsafe {
-        let pool = &mut *shm.shm.addr.cast::<ngx_slab_pool_t>();
-        let len = pool.pfree * ngx_pagesize;
-        let memory = ngx_slab_alloc(pool, len);
-        if memory.is_null() {
-            return Err("no memory for the session table".into());
+        note_place(shm, memory.pages())?;
+        let old = former_zone(shm);
+        let former = former.or_else(|| Former::map(old?));
+        let mut sessions = begin(memory, shm.shm.size, former.as_ref())?;
+        if former.is_none() && old.is_some() {
+            ngx::ngx_log_error!(
+                NGX_LOG_NOTICE,
+                shm.shm.log,
+                "zone \"{}\" has new memory, the old memory has no session table of this module",
+                shm.shm.name
+            );
         }
-        // New memory from the kernel is zero. Pages that are never written take no memory, which matters when
-        // nginx only tests a configuration. An nginx built with NGX_DEBUG_MALLOC has filled the memory
-        // (`ngx_slab_init`).
-        if memory.cast::<u64>().read() != 0 {
-            memory.cast::<u8>().write_bytes(0, len);
+        if let Some(former) = former {
+            sessions.take_over(former, shm, limits);
         }
-        let pages = Mapping::for_huge_pages(shm);
-        let zone = pages.as_ref().map_or(shm.shm.addr, Mapping::address);
-        let offset = memory.addr() - shm.shm.addr.addr();
-        let notes = NonNull::new(zone.add(offset).cast::<Notes>()).ok_or("no address")?;
-        let table_len = len - size_of::<Notes>();
-        let start = notes.add(1).cast::<u8>();
+        if let Some(older) = old.and_then(|old| former_sessions(old)) {
+            sessions.take_over_older(older, limits);
+        }
+        let evicted = sessions.table.stats().evicted;
+        sessions.notes().reported.store(evicted, Ordering::Relaxed);
+        Ok(sessions)
+    }
+}
 
-        let former = former_zone(shm);
-        let secret = match former.as_ref().and_then(|old| table_in(old, old.shm.addr)) {
-            Some(table) => table.secret(),
-            None => draw_secret().map_err(|error| format!("no secret for the hash: {error}"))?,
-        };
+/// The memory of a zone in the binary before an upgrade.
+enum Inherited {
+    /// It is kept as it is.
+    Attached(Sessions),
+    /// Its sessions are copied.
+    Former(Former),
+}
+
+fn inherited(shm: &ngx_shm_zone_t) -> Option<Inherited> {
+    // SAFETY: the name lives as long as the zone.
+    let memory = handover::take(unsafe { nginx::bytes(&shm.shm.name) })?;
+    let verdict = judge(memory.pages(), &mine(shm.shm.size), Lives::Family).ok()?;
+    // SAFETY: the processes of the old binary use the memory by this module.
+    let table = unsafe { table_in(memory.pages())? };
+    match verdict {
+        Verdict::Attach => {
+            let live = table.stats().live;
+            let sessions = attached(memory, table)?;
+            ngx::ngx_log_error!(
+                NGX_LOG_NOTICE,
+                shm.shm.log,
+                "zone \"{}\" keeps its memory over the upgrade, with {live} sessions",
+                shm.shm.name
+            );
+            Some(Inherited::Attached(sessions))
+        }
+        // SAFETY: the processes of the old binary use the memory by this module.
+        Verdict::Import => Some(Inherited::Former(unsafe { Former::of(memory.into_pages())? })),
+        Verdict::Begin => None,
+    }
+}
+
+/// New memory for a zone, all zero. Pages that are never written take no memory.
+fn new_memory(shm: &ngx_shm_zone_t) -> Result<Memory, String> {
+    // SAFETY: plain words of this process, set when nginx starts.
+    let (page, tests) = unsafe { (ngx_pagesize, ngx_test_config != 0) };
+    let len = shm.shm.size.next_multiple_of(page);
+    let memory = if tests { Memory::anonymous(len) } else { Memory::new(len) };
+    let memory = memory.map_err(|error| format!("no memory for the session table: {error}"))?;
+    // Not when nginx only tests a configuration: it takes too long.
+    if !tests {
+        memory.pages().make_huge();
+    }
+    Ok(memory)
+}
+
+/// The sessions in a memory that is kept as it is.
+fn attached(memory: Memory, table: Table) -> Option<Sessions> {
+    let (_, len) = table_place(memory.pages())?;
+    let notes = notes_at(memory.pages(), len)?;
+    // A reload of the old binary that was to give the zone new memory may have failed.
+    table.reinstate();
+    Some(sessions(memory, table, notes))
+}
+
+/// Makes a table in new memory of a zone of `size` bytes, with the key of the former one.
+///
+/// # Safety
+/// The memory is zero, and no other process uses it.
+unsafe fn begin(memory: Memory, size: usize, former: Option<&Former>) -> Result<Sessions, String> {
+    let mine = mine(size);
+    let table_len = mine.table_len as usize;
+    let notes = notes_at(memory.pages(), table_len).ok_or("too small for a session table")?;
+    let start = memory.at(Header::LEN).ok_or("too small for a session table")?;
+    let secret = match former {
+        Some(former) => former.table.secret(),
+        None => draw_secret().map_err(|error| format!("no secret for the hash: {error}"))?,
+    };
+    // SAFETY: the header, the table and the notes are apart from each other within the memory, which is zero
+    // and used by nobody yet. It stays mapped as long as the sessions.
+    let table = unsafe {
         let table = Table::create(start, table_len, secret).map_err(|error| error.to_string())?;
         // The first reports need not wait.
         let long_ago = nginx::now().0.wrapping_sub(Span::from_millis(REPORT_EVERY).0);
         notes.write(Notes {
-            magic: AtomicU64::new(MAGIC),
-            table_len: AtomicU64::new(table_len as u64),
             reported: AtomicU64::new(0),
             reported_at: AtomicU32::new(long_ago),
             draining: Flag::default(),
@@ -73,52 +155,33 @@ pub(super) unsafe fn map(
             shared_targets: SharedTargets::default(),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
-        pool.data = memory;
-        // Not when nginx only tests a configuration: it takes too long.
-        if let Some(pages) = pages.as_ref().filter(|_| ngx_test_config == 0) {
-            pages.make_huge();
-        }
+        Header::at(memory.pages().address()).describe(
+            &mine.description(),
+            &table.identity(),
+            clock(),
+        );
+        table
+    };
+    Ok(sessions(memory, table, notes))
+}
 
-        let mut sessions = Sessions {
-            table,
-            notes,
-            _pages: pages.map(Rc::new),
-            former: Vec::new(),
-            addresses: RefCell::default(),
-        };
-        if let Some(old) = former {
-            sessions.take_over(old, limits, former_sessions);
-            let evicted = sessions.table.stats().evicted;
-            notes.as_ref().reported.store(evicted, Ordering::Relaxed);
-        }
-        Ok(sessions)
+fn sessions(memory: Memory, table: Table, notes: NonNull<Notes>) -> Sessions {
+    Sessions {
+        table,
+        notes,
+        memory: Rc::new(memory),
+        former: Vec::new(),
+        addresses: RefCell::default(),
     }
 }
 
 impl Sessions {
-    /// Copies the sessions of the zone's former memory, and keeps a mapping of it.
-    ///
-    /// # Safety
-    /// `old` is a zone of the running configuration.
-    pub(super) unsafe fn take_over(
-        &mut self,
-        old: &ngx_shm_zone_t,
-        limits: &Limits,
-        former_sessions: unsafe fn(&ngx_shm_zone_t) -> Option<&Sessions>,
-    ) {
-        // SAFETY: a zone of the running configuration, mapped by nginx at this address.
-        let Some(table) = (unsafe { table_in(old, old.shm.addr) }) else {
-            ngx::ngx_log_error!(
-                NGX_LOG_NOTICE,
-                old.shm.log,
-                "zone \"{}\" has new memory, the old memory has no session table of this module",
-                old.shm.name
-            );
-            return;
-        };
+    /// Copies the sessions of the zone's former memory, and keeps that.
+    fn take_over(&mut self, former: Former, shm: &ngx_shm_zone_t, limits: &Limits) {
+        let table = &former.table;
         table.supersede();
         let live = table.stats().live;
-        let taken = self.table.import(&table, nginx::now(), limits);
+        let taken = self.table.import(table, nginx::now(), limits);
         for server in table.servers() {
             let draining = Draining(table.server_flags(server));
             let mut address = [0; Table::MAX_ADDRESS];
@@ -129,25 +192,24 @@ impl Sessions {
         self.note_trouble();
         ngx::ngx_log_error!(
             NGX_LOG_NOTICE,
-            old.shm.log,
+            shm.shm.log,
             "zone \"{}\" has new memory, {taken} of {live} sessions moved there",
-            old.shm.name
+            shm.shm.name
         );
-        // SAFETY: `old` is a zone of the running configuration, and nginx has mapped it.
-        unsafe {
-            self.former.extend(Former::map(old).map(Rc::new));
-            if let Some(older) = former_sessions(old) {
-                for former in &older.former {
-                    self.table.import(&former.table, nginx::now(), limits);
-                }
-                self.former.extend(older.former.iter().cloned());
-            }
+        self.former.push(Rc::new(former));
+    }
+
+    /// The same for the memories before the former one, whose sessions are `older`.
+    fn take_over_older(&mut self, older: &Sessions, limits: &Limits) {
+        for former in &older.former {
+            self.table.import(&former.table, nginx::now(), limits);
         }
+        self.former.extend(older.former.iter().cloned());
         self.former.truncate(MAX_FORMER);
     }
 }
 
-pub(super) fn draw_secret() -> Result<[u8; 16], getrandom::Error> {
+fn draw_secret() -> Result<[u8; 16], getrandom::Error> {
     let mut secret = [0; 16];
     getrandom::fill(&mut secret)?;
     Ok(secret)

@@ -1,7 +1,7 @@
 //! A shared memory zone: declared, joined, mapped, kept over reloads.
 //!
-//! nginx makes a slab pool in each zone. The module allocates all pages of the pool as one region: [`notes`],
-//! and behind them the session table.
+//! The module's memory of a zone is not nginx's: `storage/` makes it, so that it can outlive this nginx. nginx's
+//! own memory of the zone stays almost unused; by it nginx tells which zones a reload keeps.
 
 pub mod avoided;
 mod counts;
@@ -10,7 +10,6 @@ mod former;
 mod memory;
 mod names;
 mod notes;
-mod pages;
 mod region;
 pub mod sessions;
 pub mod size;
@@ -30,8 +29,10 @@ use nginx_sys::{
 };
 
 use crate::nginx::conf::{Conf, Logged, Word};
+use crate::nginx::cycle::Cycle;
 use crate::nginx::pool::string;
 use crate::nginx::{self, ERROR, OK};
+use crate::storage::handover;
 use crate::zone::memory::map;
 use crate::zone::notes::is_time_to_report;
 use crate::zone::sessions::Sessions;
@@ -246,6 +247,13 @@ impl Zone {
             );
         }
     }
+}
+
+/// Passes the memory of the zones to an upgrade of nginx's binary. To be called when a configuration is complete.
+pub fn hand_over(cycle: Cycle<'_>, zones: &[&Zone]) {
+    let memories = zones.iter().filter_map(|zone| Some((zone.name().0, zone.sessions()?.memory())));
+    handover::offer(cycle, memories);
+    handover::finish();
 }
 
 /// Called when nginx has mapped the zone, or has kept it over a reload (`old` is then the former [`Zone`]).

@@ -8,18 +8,18 @@ use std::rc::Rc;
 
 use affinity::table::{Bound, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick};
 
+use crate::storage::memory::Memory;
 use crate::zone::former::Former;
 use crate::zone::names::KnownAddress;
 use crate::zone::notes::Notes;
-use crate::zone::pages::Mapping;
 
 /// The sessions of a zone.
 #[derive(Clone)]
 pub struct Sessions {
     pub table: Table,
     pub(super) notes: NonNull<Notes>,
-    /// The mapping of both, unless that is nginx's.
-    pub(super) _pages: Option<Rc<Mapping>>,
+    /// Where both are.
+    pub(super) memory: Rc<Memory>,
     /// The former memories, the newest first.
     pub(super) former: Vec<Rc<Former>>,
     /// This worker's copies of server addresses, by the server's index.
@@ -178,9 +178,17 @@ impl Sessions {
         }
     }
 
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// Closes what only the master needs. To be called in each worker.
+    pub fn close_in_worker(&self) {
+        self.memory.close();
+    }
+
     pub(super) fn notes(&self) -> &Notes {
-        // SAFETY: the notes are in the zone, which stays mapped as long as this configuration or `_pages`
-        // lives.
+        // SAFETY: the notes are in `memory`, which stays mapped as long as this value lives.
         unsafe { self.notes.as_ref() }
     }
 

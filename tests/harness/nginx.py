@@ -53,7 +53,7 @@ class Nginx:
         self.modules = [module] if module else []  # in the order in which they are loaded
         self.version = version(binary)
         self.allowed: list[str] = []  # patterns of log lines at warn and above that the test expects
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen | Master | None = None
         home.mkdir(parents=True, exist_ok=True)
 
     # Configuration
@@ -112,12 +112,22 @@ http {{
 
     # Processes
 
-    def start(self, http: str, *, workers: int = 2) -> None:
+    def start(self, http: str, *, workers: int = 2, daemon: bool = False) -> None:
+        """`daemon`: as nginx starts by itself. Only such a one can be upgraded."""
         self.configure(http, workers=workers)
         self._workers = workers
+        self.start_again(daemon=daemon)
+
+    def start_again(self, *, daemon: bool = False) -> None:
+        """Starts with the configuration as it is."""
         with open(self.home / "stderr", "wb") as stderr:
-            self._process = subprocess.Popen(self._command("-g", "daemon off;"), stderr=stderr, env=environment())
-        self._wait("start", lambda: len(self.workers) == workers)
+            if daemon:
+                subprocess.run(self._command(), stderr=stderr, env=environment(), check=True)
+                self._process = Master(int((self.home / "nginx.pid").read_text()))
+            else:
+                command = self._command("-g", "daemon off;")
+                self._process = subprocess.Popen(command, stderr=stderr, env=environment())
+        self._wait("start", lambda: len(self.workers) == self._workers)
 
     def reload(self, http: str | None = None) -> None:
         """Returns when the new workers run and the old ones take no more connections."""
@@ -133,6 +143,49 @@ http {{
 
     def signal_quit(self) -> None:
         self._process.send_signal(signal.SIGQUIT)
+
+    # An upgrade of the binary
+
+    @property
+    def master(self) -> int:
+        return self._process.pid
+
+    def upgrade(self) -> "Master":
+        """Starts another master beside this one (USR2), which is from now on the one of this nginx. Returns the old one
+        when both accept connections."""
+        old, known = self._process, set(self.workers)
+        known_masters = set(_children(old.pid))
+        old.send_signal(signal.SIGUSR2)
+        new: list[int] = []
+
+        def started() -> bool:
+            new[:] = [pid for pid in _children(old.pid) if pid not in known_masters]
+            # It has another program name only when it runs: until then it is a copy of the old one.
+            return bool(new) and len(self._workers_of(new[0]) - known) >= self._workers
+
+        self._wait("start another binary", started)
+        self._process = Master(new[0])
+        return Master(old.pid, old)
+
+    def end(self, master: "Master") -> None:
+        """Quits a master; returns when it has gone."""
+        master.send_signal(signal.SIGQUIT)
+        master.wait(PATIENCE)
+
+    def roll_back(self, old: "Master") -> None:
+        """Ends the new master, so that this nginx is the old one again."""
+        new, self._process = self._process, old
+        new.send_signal(signal.SIGQUIT)
+        self._wait("end the new binary", lambda: new.poll() is not None)
+
+    def accepts(self, master: "Master") -> bool:
+        """Whether any worker of a master listens."""
+        listening = _listening_sockets()
+        return any(_files(pid) & listening for pid in self._workers_of(master.pid))
+
+    def memories(self, pid: int) -> int:
+        """The descriptors of zones that a process has."""
+        return sum("sticky_learn" in name for name in _descriptors(pid))
 
     def kill_worker(self, pid: int) -> None:
         """Kills a worker with SIGKILL. Returns when the master has started another."""
@@ -158,14 +211,13 @@ http {{
     @property
     def workers(self) -> list[int]:
         """Every living worker, of every generation, oldest first."""
-        master = self._process.pid
-        try:
-            children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        except OSError:
-            return []
+        workers = self._workers_of(self._process.pid)
+        return [pid for pid in _children(self._process.pid) if pid in workers]
+
+    def _workers_of(self, master: int) -> set[int]:
         # The cache manager is a child process as well.
         started = {int(m[1]) for line in self.errors() if (m := re.search(r" start worker process (\d+)$", line))}
-        return [pid for pid in map(int, children) if pid in started and not _is_zombie(pid)]
+        return {pid for pid in _children(master) if pid in started and not _is_zombie(pid)}
 
     def _wait(self, what: str, done) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -194,6 +246,43 @@ http {{
         ]
 
 
+class Master:
+    """A master that may not be a child of this process: the binary of an upgrade."""
+
+    def __init__(self, pid: int, process: subprocess.Popen | None = None):
+        self.pid = pid
+        self._process = process
+
+    def poll(self) -> int | None:
+        if self._process:
+            return self._process.poll()
+        return 0 if _is_zombie(self.pid) else None
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = PATIENCE) -> None:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"nginx {self.pid}", timeout)
+            time.sleep(0.01)
+
+
+def _children(pid: int) -> list[int]:
+    """The child processes, oldest first."""
+    try:
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except OSError:
+        return []
+
+
 def _listening_sockets() -> set[str]:
     """The listening sockets of this machine, by their names in /proc/PID/fd."""
     found = set()
@@ -210,11 +299,15 @@ def _listening_sockets() -> set[str]:
 
 def _files(pid: int) -> set[str]:
     """The open files of a process, without those closed meanwhile."""
-    names = set()
+    return set(_descriptors(pid))
+
+
+def _descriptors(pid: int) -> list[str]:
+    names = []
     with contextlib.suppress(OSError):
         for number in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                names.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+                names.append(os.readlink(f"/proc/{pid}/fd/{number}"))
     return names
 
 

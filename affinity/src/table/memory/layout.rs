@@ -53,6 +53,9 @@ pub(crate) fn count_index(server: u16, counter: Counter) -> u32 {
     u32::from(server) * COUNTERS as u32 + counter as u32
 }
 
+/// Bytes of the [`TableHeader`] that never change: those before `retired_hits`.
+pub(crate) const IDENTITY: usize = core::mem::offset_of!(TableHeader, retired_hits);
+
 /// Why a region holds no table. The texts complete what begins with the name of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TableError {

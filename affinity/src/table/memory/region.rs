@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 use super::bucket::Buckets;
 use super::cell::{Cell, RecordCell};
 use super::layout::{
-    Geometry, Shard, TableError, TableHeader, ALIGN, COUNTERS, FORMAT, MAGIC, MIN_SIZE,
+    Geometry, Shard, TableError, TableHeader, ALIGN, COUNTERS, FORMAT, IDENTITY, MAGIC, MIN_SIZE,
 };
 use super::summary::SLOTS;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
@@ -108,6 +108,17 @@ impl Region {
         unsafe { self.header().servers_lock.init() }?;
         // SAFETY: condition 1 of this function, for each shard's lock.
         self.shards().iter().try_for_each(|shard| unsafe { shard.lock.init() })
+    }
+
+    /// The part of the header that never changes.
+    pub(crate) fn identity(&self) -> [u8; IDENTITY] {
+        // SAFETY: 1. the words end within the header; 2. 0 is aligned; 3. they are atomics.
+        let words: &[AtomicU64] = unsafe { self.slice(0, IDENTITY / 8) };
+        let mut bytes = [0; IDENTITY];
+        for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        bytes
     }
 
     pub(crate) fn algorithm(&self) -> u64 {

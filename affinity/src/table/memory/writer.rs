@@ -48,6 +48,13 @@ impl<'a> Writer<'a> {
         Some(Writer { region, shard, memory, _guard: guard })
     }
 
+    /// Finishes the change of an owner that has left no trace in the lock.
+    pub(crate) fn recover(&self) {
+        if self.shard.journal.recover(self.memory) {
+            self.shard.deaths.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Where the session of `place` lives, expired or not.
     pub(crate) fn find(&self, place: &Place) -> Option<(Position, Entry)> {
         // The hint does not change under the lock.
