@@ -25,7 +25,7 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 
 use conf::MainConf;
-use nginx::conf::{command, conf_result, Conf};
+use nginx::conf::{command, conf_result, Conf, Logged};
 use nginx::cycle::Cycle;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_str_t,
@@ -129,6 +129,7 @@ pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
     init_module: Some(init_module),
     init_process: Some(init_worker),
     exit_process: Some(exit_worker),
+    exit_master: Some(exit_master),
     ..ngx_module_t::default()
 };
 
@@ -187,9 +188,11 @@ unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     let cycle = unsafe { Cycle::new(cycle) };
     // SAFETY: the cycle has no request yet.
     unsafe { balancer::wire::confirm_values(cycle) };
-    zone::hand_over(cycle, conf::zones(cycle));
     api::report::note_start();
-    nginx::OK
+    match zone::commit(cycle, conf::zones(cycle)) {
+        Ok(()) => nginx::OK,
+        Err(Logged) => nginx::ERROR,
+    }
 }
 
 unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -199,6 +202,13 @@ unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     servers::attempts::start(cycle);
     worker::start(cycle);
     nginx::OK
+}
+
+/// Runs in the master when its last worker has ended.
+unsafe extern "C" fn exit_master(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx passes the cycle that the master runs.
+    let cycle = unsafe { Cycle::new(cycle) };
+    zone::close(cycle, conf::zones(cycle));
 }
 
 unsafe extern "C" fn exit_worker(cycle: *mut ngx_cycle_t) {

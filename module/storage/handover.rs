@@ -6,12 +6,13 @@
 use core::cell::RefCell;
 use std::env;
 use std::fmt::Write;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use nginx_sys::{ngx_inherited, ngx_test_config};
 
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::PerWorker;
+use crate::storage::file::{self, Identity};
 use crate::storage::memory::Memory;
 
 /// The value is `FD-NAME` for each zone, the name in hexadecimal digits, with commas between.
@@ -23,12 +24,19 @@ static INHERITED: PerWorker<RefCell<Option<Inherited>>> = PerWorker::new(RefCell
 /// Zones by name, with the descriptors of their memory.
 type Inherited = Vec<(Vec<u8>, OwnedFd)>;
 
-/// The memory of a zone of the old binary. Once for each zone.
-pub fn take(zone: &[u8]) -> Option<Memory> {
+/// The descriptor of the memory of a zone of the old binary. Once for each zone.
+pub fn take(zone: &[u8]) -> Option<OwnedFd> {
     let mut inherited = INHERITED.try_borrow_mut().ok()?;
     let inherited = inherited.get_or_insert_with(read);
     let index = inherited.iter().position(|(name, _)| name == zone)?;
-    Memory::inherited(inherited.swap_remove(index).1).ok()
+    Some(inherited.swap_remove(index).1)
+}
+
+/// The files among the descriptors that no zone has taken yet.
+pub fn files() -> Vec<Identity> {
+    let Ok(mut inherited) = INHERITED.try_borrow_mut() else { return Vec::new() };
+    let fds = inherited.get_or_insert_with(read).iter();
+    fds.filter_map(|(_, fd)| file::identity_of(fd.as_fd())).collect()
 }
 
 /// Closes the descriptors of zones that the new configuration does not have. No later configuration of this
@@ -71,6 +79,7 @@ pub fn offer<'z>(cycle: Cycle<'_>, zones: impl Iterator<Item = (&'z [u8], &'z Me
     let mut entry = format!("{VARIABLE}=");
     for (name, memory) in zones {
         let Some(fd) = memory.fd() else { continue };
+        memory.keep_over_exec();
         // A text takes whatever is written to it.
         let _ = write!(entry, "{fd}-");
         for byte in name {

@@ -1,6 +1,6 @@
 //! The former memory of a zone, mapped a second time: old workers still use and change it.
 
-use core::ptr;
+use core::{iter, ptr};
 
 use affinity::table::Table;
 use nginx_sys::{ngx_cycle, ngx_list_part_t, ngx_shm_zone_t};
@@ -34,24 +34,30 @@ impl Former {
     }
 }
 
-/// The running configuration's zone of the same name, if that has other memory.
+/// The running configuration's zone of the same name, if that has other memory of nginx.
 ///
 /// # Safety
 /// Called while nginx initialises the zones of a new configuration.
 pub(super) unsafe fn former_zone<'a>(shm: &ngx_shm_zone_t) -> Option<&'a ngx_shm_zone_t> {
+    let is_it = |old: &&ngx_shm_zone_t| {
+        old.shm.name == shm.shm.name && !ptr::eq(old.shm.addr, shm.shm.addr)
+    };
+    // SAFETY: the condition of this function.
+    unsafe { running_zones() }.find(is_it)
+}
+
+/// The zones of the running configuration.
+///
+/// # Safety
+/// Called while nginx initialises the zones of a new configuration.
+pub(super) unsafe fn running_zones<'a>() -> impl Iterator<Item = &'a ngx_shm_zone_t> {
     // SAFETY: `ngx_cycle` is the running configuration until the new one is complete; its zones stay mapped
     // until then.
     unsafe {
-        let mut part: *const ngx_list_part_t = &raw const (*ngx_cycle).shared_memory.part;
-        while let Some(list) = part.as_ref() {
-            for i in 0..list.nelts {
-                let old = &*list.elts.cast::<ngx_shm_zone_t>().add(i);
-                if old.shm.name == shm.shm.name && !ptr::eq(old.shm.addr, shm.shm.addr) {
-                    return Some(old);
-                }
-            }
-            part = list.next;
-        }
-        None
+        let first: *const ngx_list_part_t = &raw const (*ngx_cycle).shared_memory.part;
+        let parts = iter::successors(first.as_ref(), |part| part.next.as_ref());
+        parts.flat_map(|part| {
+            (0..part.nelts).map(|index| &*part.elts.cast::<ngx_shm_zone_t>().add(index))
+        })
     }
 }

@@ -4,71 +4,127 @@
 use core::cell::RefCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use affinity::file::{Header, Lives, Verdict};
 use affinity::mcp::SharedTargets;
 use affinity::status::{Draining, Tally};
-use affinity::table::{Flag, Limits, Span, Table};
-use nginx_sys::{ngx_pagesize, ngx_shm_zone_t, ngx_test_config, NGX_LOG_NOTICE};
+use affinity::table::{Flag, Limits, Span, Table, Tick};
+use nginx_sys::{ngx_shm_zone_t, ngx_test_config, NGX_LOG_NOTICE, NGX_LOG_WARN};
 
 use crate::nginx;
 use crate::storage::clock::clock;
+use crate::storage::file::{FilePath, Identity};
 use crate::storage::handover;
-use crate::storage::memory::Memory;
-use crate::zone::former::{former_zone, Former};
+use crate::storage::memory::{mapped_len, Memory};
+use crate::zone::former::{former_zone, running_zones, Former};
 use crate::zone::notes::{Counters, Notes, REPORT_EVERY, TALLIES};
-use crate::zone::region::{judge, mine, note_place, notes_at, table_in, table_place};
-use crate::zone::sessions::Sessions;
+use crate::zone::region::{identity_of, judge, mine, notes_at, table_in, table_place};
+use crate::zone::sessions::{Origin, Sessions};
+use crate::zone::stored::{self, Left, Old, Source};
 
 /// How many former memories of a zone stay mapped.
 pub(super) const MAX_FORMER: usize = 4;
 
-/// Gives a zone that nginx has just mapped its memory. nginx maps a zone if it is new, if its size has changed,
-/// or if the module was replaced.
+/// Gives a zone its memory: at a start, if its size or its file has changed, or if the module was replaced.
+/// `is_kept`: nginx keeps its own memory of the zone, which the running configuration uses as well.
 ///
 /// # Safety
-/// `shm` is mapped, and nginx has made its slab pool.
+/// 1. `shm` is mapped, and nginx has made its slab pool.
+/// 2. Called while nginx initialises the zones of a new configuration.
 pub(super) unsafe fn map(
     shm: &ngx_shm_zone_t,
+    is_kept: bool,
+    file: Option<&FilePath>,
     limits: &Limits,
     former_sessions: unsafe fn(&ngx_shm_zone_t) -> Option<&Sessions>,
 ) -> Result<Sessions, String> {
-    let former = match inherited(shm) {
-        Some(Inherited::Attached(sessions)) => {
-            // SAFETY: nginx has made the slab pool of `shm`, and no worker uses it yet.
-            unsafe { note_place(shm, sessions.memory().pages()) }?;
-            return Ok(sessions);
+    let (mine, log) = (mine(shm.shm.size), shm.shm.log);
+    // SAFETY: the name lives as long as the zone; a plain word of this process.
+    let (name, tests) = unsafe { (nginx::bytes(&shm.shm.name), ngx_test_config != 0) };
+    // SAFETY: the running configuration's zones stay mapped until the new one is complete (2).
+    let old = unsafe {
+        if is_kept {
+            Some(shm)
+        } else {
+            former_zone(shm)
         }
-        Some(Inherited::Former(former)) => Some(former),
+    };
+    let inherited = handover::take(name);
+    let (memory, source) = match file.filter(|_| !tests) {
+        Some(path) => {
+            // SAFETY: condition 2.
+            let running = unsafe { running_zones().filter_map(|zone| identity_of(zone)) };
+            let mut family: Vec<Identity> = running.collect();
+            let before = inherited.and_then(|fd| Memory::inherited(fd).ok());
+            family.extend(before.as_ref().and_then(Memory::file_identity));
+            family.extend(handover::files());
+            match stored::open(path, &mine, &family, log)? {
+                Source::Attached(memory, table) => {
+                    let live = table.stats().live;
+                    let sessions =
+                        attached(memory, table).ok_or_else(|| path.refused("is damaged"))?;
+                    ngx::ngx_log_error!(
+                        NGX_LOG_NOTICE,
+                        log,
+                        "zone \"{}\" has {live} sessions from \"{}\"",
+                        shm.shm.name,
+                        path.as_text()
+                    );
+                    return Ok(sessions);
+                }
+                Source::New(memory, source) => {
+                    // What runs is newer than a file.
+                    // SAFETY: the processes of the old binary use the memory by this module.
+                    let before =
+                        before.and_then(|memory| unsafe { Former::of(memory.into_pages()) });
+                    // SAFETY: a zone of the running configuration.
+                    let running = before.or_else(|| unsafe { Former::map(old?) });
+                    (memory, running.map(Old::Former).or(source))
+                }
+            }
+        }
+        None => {
+            if let Some(path) = file {
+                stored::inspect(path, &mine, name)?;
+            }
+            let former = match inherited.and_then(|fd| from_old_binary(fd, shm)) {
+                Some(Inherited::Attached(sessions)) => return Ok(sessions),
+                Some(Inherited::Former(former)) => Some(former),
+                // SAFETY: a zone of the running configuration.
+                None => unsafe { old.and_then(|old| Former::map(old)) },
+            };
+            (new_memory(shm)?, former.map(Old::Former))
+        }
+    };
+    if source.is_none() && old.is_some() {
+        ngx::ngx_log_error!(
+            NGX_LOG_NOTICE,
+            log,
+            "zone \"{}\" has new memory, the old memory has no session table of this module",
+            shm.shm.name
+        );
+    }
+    let key = match &source {
+        Some(Old::Former(former)) => Some(&former.table),
+        Some(Old::Left(left)) => Some(&left.table),
         None => None,
     };
-    let memory = new_memory(shm)?;
-    // SAFETY: nginx has made the slab pool of `shm`, and no worker uses it yet. The zones of the running
-    // configuration are mapped.
-    unsafe {
-        note_place(shm, memory.pages())?;
-        let old = former_zone(shm);
-        let former = former.or_else(|| Former::map(old?));
-        let mut sessions = begin(memory, shm.shm.size, former.as_ref())?;
-        if former.is_none() && old.is_some() {
-            ngx::ngx_log_error!(
-                NGX_LOG_NOTICE,
-                shm.shm.log,
-                "zone \"{}\" has new memory, the old memory has no session table of this module",
-                shm.shm.name
-            );
-        }
-        if let Some(former) = former {
-            sessions.take_over(former, shm, limits);
-        }
-        if let Some(older) = old.and_then(|old| former_sessions(old)) {
-            sessions.take_over_older(older, limits);
-        }
-        let evicted = sessions.table.stats().evicted;
-        sessions.notes().reported.store(evicted, Ordering::Relaxed);
-        Ok(sessions)
+    // SAFETY: the memory is new, and only this process has it.
+    let mut sessions = unsafe { begin(memory, shm.shm.size, key)? };
+    match source {
+        Some(Old::Former(former)) => sessions.take_over(former, shm, limits),
+        Some(Old::Left(left)) => sessions.restore(&left, shm, limits),
+        None => (),
     }
+    // SAFETY: a mapped zone of a live configuration.
+    if let Some(older) = old.and_then(|old| unsafe { former_sessions(old) }) {
+        sessions.take_over_older(older, limits);
+    }
+    let evicted = sessions.table.stats().evicted;
+    sessions.notes().reported.store(evicted, Ordering::Relaxed);
+    Ok(sessions)
 }
 
 /// The memory of a zone in the binary before an upgrade.
@@ -79,14 +135,14 @@ enum Inherited {
     Former(Former),
 }
 
-fn inherited(shm: &ngx_shm_zone_t) -> Option<Inherited> {
-    // SAFETY: the name lives as long as the zone.
-    let memory = handover::take(unsafe { nginx::bytes(&shm.shm.name) })?;
+fn from_old_binary(fd: OwnedFd, shm: &ngx_shm_zone_t) -> Option<Inherited> {
+    let memory = Memory::inherited(fd).ok()?;
     let verdict = judge(memory.pages(), &mine(shm.shm.size), Lives::Family).ok()?;
     // SAFETY: the processes of the old binary use the memory by this module.
     let table = unsafe { table_in(memory.pages())? };
     match verdict {
-        Verdict::Attach => {
+        // A file stays with the old binary.
+        Verdict::Attach if memory.file_identity().is_none() => {
             let live = table.stats().live;
             let sessions = attached(memory, table)?;
             ngx::ngx_log_error!(
@@ -97,17 +153,19 @@ fn inherited(shm: &ngx_shm_zone_t) -> Option<Inherited> {
             );
             Some(Inherited::Attached(sessions))
         }
-        // SAFETY: the processes of the old binary use the memory by this module.
-        Verdict::Import => Some(Inherited::Former(unsafe { Former::of(memory.into_pages())? })),
+        Verdict::Attach | Verdict::Import => {
+            // SAFETY: the processes of the old binary use the memory by this module.
+            Some(Inherited::Former(unsafe { Former::of(memory.into_pages())? }))
+        }
         Verdict::Begin => None,
     }
 }
 
 /// New memory for a zone, all zero. Pages that are never written take no memory.
 fn new_memory(shm: &ngx_shm_zone_t) -> Result<Memory, String> {
-    // SAFETY: plain words of this process, set when nginx starts.
-    let (page, tests) = unsafe { (ngx_pagesize, ngx_test_config != 0) };
-    let len = shm.shm.size.next_multiple_of(page);
+    // SAFETY: a plain word of this process, set when nginx starts.
+    let tests = unsafe { ngx_test_config != 0 };
+    let len = mapped_len(shm.shm.size);
     let memory = if tests { Memory::anonymous(len) } else { Memory::new(len) };
     let memory = memory.map_err(|error| format!("no memory for the session table: {error}"))?;
     // Not when nginx only tests a configuration: it takes too long.
@@ -123,20 +181,20 @@ fn attached(memory: Memory, table: Table) -> Option<Sessions> {
     let notes = notes_at(memory.pages(), len)?;
     // A reload of the old binary that was to give the zone new memory may have failed.
     table.reinstate();
-    Some(sessions(memory, table, notes))
+    Some(Sessions { origin: Origin::Attached, ..sessions(memory, table, notes) })
 }
 
 /// Makes a table in new memory of a zone of `size` bytes, with the key of the former one.
 ///
 /// # Safety
 /// The memory is zero, and no other process uses it.
-unsafe fn begin(memory: Memory, size: usize, former: Option<&Former>) -> Result<Sessions, String> {
+unsafe fn begin(memory: Memory, size: usize, former: Option<&Table>) -> Result<Sessions, String> {
     let mine = mine(size);
     let table_len = mine.table_len as usize;
     let notes = notes_at(memory.pages(), table_len).ok_or("too small for a session table")?;
     let start = memory.at(Header::LEN).ok_or("too small for a session table")?;
     let secret = match former {
-        Some(former) => former.table.secret(),
+        Some(former) => former.secret(),
         None => draw_secret().map_err(|error| format!("no secret for the hash: {error}"))?,
     };
     // SAFETY: the header, the table and the notes are apart from each other within the memory, which is zero
@@ -155,11 +213,7 @@ unsafe fn begin(memory: Memory, size: usize, former: Option<&Former>) -> Result<
             shared_targets: SharedTargets::default(),
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
-        Header::at(memory.pages().address()).describe(
-            &mine.description(),
-            &table.identity(),
-            clock(),
-        );
+        memory.header().describe(&mine.description(), &table.identity(), clock());
         table
     };
     Ok(sessions(memory, table, notes))
@@ -172,6 +226,7 @@ fn sessions(memory: Memory, table: Table, notes: NonNull<Notes>) -> Sessions {
         memory: Rc::new(memory),
         former: Vec::new(),
         addresses: RefCell::default(),
+        origin: Origin::New,
     }
 }
 
@@ -182,13 +237,7 @@ impl Sessions {
         table.supersede();
         let live = table.stats().live;
         let taken = self.table.import(table, nginx::now(), limits);
-        for server in table.servers() {
-            let draining = Draining(table.server_flags(server));
-            let mut address = [0; Table::MAX_ADDRESS];
-            if let (true, Some(address)) = (draining.is_on(), table.address(server, &mut address)) {
-                self.set_draining(address, draining, nginx::now());
-            }
-        }
+        self.copy_draining(table, nginx::now());
         self.note_trouble();
         ngx::ngx_log_error!(
             NGX_LOG_NOTICE,
@@ -196,7 +245,46 @@ impl Sessions {
             "zone \"{}\" has new memory, {taken} of {live} sessions moved there",
             shm.shm.name
         );
+        self.origin = Origin::Imported(taken as u64, live, 0);
         self.former.push(Rc::new(former));
+    }
+
+    /// Lets the servers drain that drain in another table. `then` is the present moment by its clock.
+    fn copy_draining(&self, table: &Table, then: Tick) {
+        let now = nginx::now();
+        for server in table.servers() {
+            let draining = Draining(table.server_flags(server));
+            let mut address = [0; Table::MAX_ADDRESS];
+            if let (true, Some(address)) = (draining.is_on(), table.address(server, &mut address)) {
+                let left = |deadline: Tick| Tick(now.0.wrapping_add(deadline.since(then).0));
+                let draining = Draining::until(draining.deadline().map(left));
+                self.set_draining(address, draining, now);
+            }
+        }
+    }
+
+    /// Copies the sessions of a file that nobody uses.
+    fn restore(&mut self, left: &Left, shm: &ngx_shm_zone_t, limits: &Limits) {
+        let restored = self.table.restore(&left.table, left.then, nginx::now(), limits);
+        self.copy_draining(&left.table, left.then);
+        let is_damaged = restored.damaged > 0 || left.damaged_pages > 0;
+        let level = if is_damaged { NGX_LOG_WARN } else { NGX_LOG_NOTICE };
+        stored::report(
+            shm.shm.log,
+            level,
+            format_args!(
+                "zone \"{}\": {} of {} sessions imported from its file, {} expired, {} had no room, {} \
+                 damaged; {} damaged pages",
+                shm.shm.name,
+                restored.taken,
+                restored.all(),
+                restored.expired,
+                restored.left,
+                restored.damaged,
+                left.damaged_pages
+            ),
+        );
+        self.origin = Origin::Imported(restored.taken, restored.all(), left.damaged_pages as u64);
     }
 
     /// The same for the memories before the former one, whose sessions are `older`.

@@ -10,6 +10,8 @@ use affinity::table::Table;
 use nginx_sys::{ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t};
 
 use crate::storage::clock::boot;
+use crate::storage::file::Identity;
+use crate::storage::memory::Memory;
 use crate::storage::Mapping;
 use crate::zone::notes::{Notes, LAYOUT};
 use crate::zone::size::{min_size, table_len};
@@ -21,40 +23,48 @@ struct Place {
     magic: u64,
     address: NonNull<u8>,
     len: usize,
+    /// Of its file; zeros if there is none.
+    identity: Identity,
 }
 
 /// The mark of a [`Place`].
 const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x05");
 
-/// Notes the module's memory in nginx's memory of the zone.
+/// Notes the module's memory in nginx's memory of the zone. Does nothing if that is full.
 ///
 /// # Safety
-/// `shm` is mapped, nginx has made its slab pool, and no other process uses it yet.
-pub(super) unsafe fn note_place(shm: &ngx_shm_zone_t, pages: &Mapping) -> Result<(), String> {
-    // SAFETY: a mapped zone begins with its slab pool, which returns memory of this size or null.
+/// `shm` is mapped, nginx has made its slab pool, and the running configuration of this process is that of
+/// `shm`, or becomes it.
+pub(super) unsafe fn note_place(shm: &ngx_shm_zone_t, memory: &Memory) {
+    let pages = memory.pages();
+    let (magic, address, len) = (MAGIC, pages.address(), pages.len());
+    let noted = Place { magic, address, len, identity: memory.identity().unwrap_or_default() };
+    // SAFETY: a mapped zone begins with its slab pool, which returns memory of this size or null. A place
+    // that is there already is used by masters only, and this is the one.
     unsafe {
         let pool = &mut *shm.shm.addr.cast::<ngx_slab_pool_t>();
-        let place = ngx_slab_alloc(pool, size_of::<Place>()).cast::<Place>();
-        if place.is_null() {
-            return Err("no memory for the place of the session table".into());
+        if let Some(place) = place_of(shm) {
+            place.write(noted);
+            return;
         }
-        place.write(Place { magic: MAGIC, address: pages.address(), len: pages.len() });
-        pool.data = place.cast();
-        Ok(())
+        let place = ngx_slab_alloc(pool, size_of::<Place>()).cast::<Place>();
+        if !place.is_null() {
+            place.write(noted);
+            pool.data = place.cast();
+        }
     }
 }
 
-/// Another mapping of the module's memory of a zone, if it has one.
+/// The place in a zone, if it has one.
 ///
 /// # Safety
-/// `shm` is a zone of the running configuration of this process.
-pub(super) unsafe fn map_again(shm: &ngx_shm_zone_t) -> Option<Mapping> {
+/// `shm` is mapped.
+unsafe fn place_of(shm: &ngx_shm_zone_t) -> Option<*mut Place> {
     if shm.shm.addr.is_null() || shm.shm.size < min_size() {
         return None;
     }
     // SAFETY: every zone begins with a slab pool. The pool's `data` is used only if it is aligned, points into
-    // the zone with room for a `Place`, and has the mark of this module there. What a `Place` names stays
-    // mapped as long as its configuration lives.
+    // the zone with room for a `Place`, and has the mark of this module there.
     unsafe {
         let noted = (*shm.shm.addr.cast::<ngx_slab_pool_t>()).data as usize;
         let offset = noted.checked_sub(shm.shm.addr as usize)?;
@@ -63,11 +73,38 @@ pub(super) unsafe fn map_again(shm: &ngx_shm_zone_t) -> Option<Mapping> {
             return None;
         }
         let place = shm.shm.addr.add(offset).cast::<Place>();
-        if (&raw const (*place).magic).read() != MAGIC {
-            return None;
-        }
+        ((&raw const (*place).magic).read() == MAGIC).then_some(place)
+    }
+}
+
+/// Another mapping of the module's memory of a zone, if it has one.
+///
+/// # Safety
+/// `shm` is a zone of the running configuration of this process.
+pub(super) unsafe fn map_again(shm: &ngx_shm_zone_t) -> Option<Mapping> {
+    // SAFETY: what a `Place` names stays mapped as long as its configuration lives.
+    unsafe {
+        let place = place_of(shm)?;
         Mapping::again((*place).address, (*place).len)
     }
+}
+
+/// The file of a zone, if it has one.
+///
+/// # Safety
+/// `shm` is mapped.
+pub(super) unsafe fn identity_of(shm: &ngx_shm_zone_t) -> Option<Identity> {
+    // SAFETY: `place_of` has checked that this is a `Place`.
+    unsafe {
+        place_of(shm).map(|place| (*place).identity).filter(|&file| file != Identity::default())
+    }
+}
+
+/// The header of a mapped memory.
+pub(super) fn header_of(pages: &Mapping) -> &Header {
+    // SAFETY: a memory is longer than a header, and mapped as long as `pages` lives. Only this module writes
+    // to it.
+    unsafe { Header::at(pages.address()) }
 }
 
 /// The memory of a zone of `size` bytes, as this process would make it.

@@ -24,6 +24,18 @@ pub struct Sessions {
     pub(super) former: Vec<Rc<Former>>,
     /// This worker's copies of server addresses, by the server's index.
     pub(super) addresses: RefCell<Vec<Option<KnownAddress>>>,
+    pub(super) origin: Origin,
+}
+
+/// What the memory of a zone began with.
+#[derive(Clone, Copy)]
+pub enum Origin {
+    /// Nothing.
+    New,
+    /// The memory of an nginx before, as it was.
+    Attached,
+    /// Sessions of another memory: how many, of how many, and the damaged pages that were left out.
+    Imported(u64, u64, u64),
 }
 
 /// The position of a pass over all memories of a zone.
@@ -178,13 +190,8 @@ impl Sessions {
         }
     }
 
-    pub(super) fn memory(&self) -> &Memory {
+    pub fn memory(&self) -> &Memory {
         &self.memory
-    }
-
-    /// Closes what only the master needs. To be called in each worker.
-    pub fn close_in_worker(&self) {
-        self.memory.close();
     }
 
     pub(super) fn notes(&self) -> &Notes {

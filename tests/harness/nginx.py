@@ -120,6 +120,9 @@ http {{
 
     def start_again(self, *, daemon: bool = False) -> None:
         """Starts with the configuration as it is."""
+        # A killed nginx leaves both.
+        (self.home / "nginx.pid").unlink(missing_ok=True)
+        self.api.unlink(missing_ok=True)
         with open(self.home / "stderr", "wb") as stderr:
             if daemon:
                 subprocess.run(self._command(), stderr=stderr, env=environment(), check=True)
@@ -137,6 +140,35 @@ http {{
         self.signal_reload()
         self._wait("reload", lambda: len(set(self.workers) - old) >= self._workers)
         self._wait("close the old workers' sockets", lambda: not any(_files(pid) & listening for pid in old))
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Runs nginx until it ends: its status, and what it says."""
+        done = subprocess.run(self._command(*arguments), capture_output=True, text=True, env=environment(), timeout=PATIENCE)
+        return done.returncode, done.stderr
+
+    def quit(self) -> None:
+        self.end(Master(self._process.pid, self._process))
+        self._process = None
+
+    def kill_all(self) -> None:
+        """SIGKILL to the master and all workers at once."""
+        pids = [self._process.pid, *_children(self._process.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while not all(_is_zombie(pid) for pid in pids):
+            assert time.monotonic() < deadline, "killed processes live"
+            time.sleep(0.005)
+        self.leave().wait()
+
+    def leave(self) -> "Master":
+        """Another master may be started beside the one of now, which is returned."""
+        process, self._process = self._process, None
+        return process if isinstance(process, Master) else Master(process.pid, process)
+
+    def forget(self) -> None:
+        """The master is dead."""
+        self._process = None
 
     def signal_reload(self) -> None:
         self._process.send_signal(signal.SIGHUP)
@@ -254,7 +286,7 @@ class Master:
         self._process = process
 
     def poll(self) -> int | None:
-        if self._process:
+        if isinstance(self._process, subprocess.Popen):
             return self._process.poll()
         return 0 if _is_zombie(self.pid) else None
 

@@ -107,10 +107,12 @@ pub struct Header {
     check: AtomicU32,
     /// `Clock::offset` of the last look at the clocks.
     clock: AtomicU64,
+    /// `Header::closed` of `clock` if all processes have ended in an orderly way, else zero.
+    closed: AtomicU64,
+    /// The time of day when the memory was written to its disk (milliseconds since 1970), else zero.
+    synced: AtomicU64,
     /// The process id of the latest master.
     master: AtomicU32,
-    /// Not zero when workers of that master have started.
-    has_workers: AtomicU32,
 }
 
 /// Where `check` is: the words before it are what it covers.
@@ -123,6 +125,9 @@ impl Header {
 
     /// Bytes at the start of a memory that [`Description::read`] needs.
     pub const READ: usize = Self::LEN + Table::IDENTITY;
+
+    /// Where the process id of the latest master is, four bytes in the machine's order.
+    pub const MASTER_AT: u64 = core::mem::offset_of!(Header, master) as u64;
 
     /// The header of a memory.
     ///
@@ -175,20 +180,40 @@ impl Header {
         Tick::from_millis(wall.wrapping_sub(self.clock.load(Ordering::Relaxed)))
     }
 
-    /// Notes a master that is about to start its first workers.
-    pub fn begin(&self, master: u32) {
-        self.has_workers.store(0, Ordering::Relaxed);
-        self.master.store(master, Ordering::Relaxed);
+    /// Notes the master whose workers use the memory.
+    pub fn note_master(&self, process: u32) {
+        self.master.store(process, Ordering::Relaxed);
     }
 
-    /// Notes that the latest master has workers.
-    pub fn note_worker(&self) {
-        self.has_workers.store(1, Ordering::Relaxed);
+    /// The latest master.
+    pub fn master(&self) -> u32 {
+        self.master.load(Ordering::Relaxed)
     }
 
-    /// The process id of the latest master, and whether it has workers.
-    pub fn master(&self) -> (u32, bool) {
-        (self.master.load(Ordering::Relaxed), self.has_workers.load(Ordering::Relaxed) != 0)
+    /// Notes that no process uses the memory any more, and that the sums of its pages are written.
+    pub fn close(&self) {
+        self.closed.store(Self::closed(self.clock.load(Ordering::Relaxed)), Ordering::Relaxed);
+    }
+
+    /// Takes the note of `close` off. Returns whether it was there.
+    pub fn open(&self) -> bool {
+        let closed = self.closed.swap(0, Ordering::Relaxed);
+        closed == Self::closed(self.clock.load(Ordering::Relaxed))
+    }
+
+    /// Never zero, but for one moment of 584 million years.
+    fn closed(clock: u64) -> u64 {
+        clock ^ u64::from_le_bytes(*b"closedat")
+    }
+
+    /// Notes that the memory was written to its disk.
+    pub fn note_sync(&self, wall: u64) {
+        self.synced.store(wall, Ordering::Relaxed);
+    }
+
+    /// When that was.
+    pub fn synced(&self) -> Option<u64> {
+        Some(self.synced.load(Ordering::Relaxed)).filter(|&wall| wall != 0)
     }
 }
 

@@ -2,10 +2,11 @@
 //! what a later nginx does with it. There is no input or output here.
 //!
 //! ```text
-//! Header (4096 bytes) | table | the caller's notes | up to the size of the zone
+//! Header (4096 bytes) | table | the caller's notes | up to the size of the zone | sums (in a file)
 //! ```
 
 mod header;
+pub mod sums;
 #[cfg(test)]
 mod tests;
 mod verdict;

@@ -139,11 +139,38 @@ fn times_of_another_boot_are_found_by_the_time_of_day() {
 }
 
 #[test]
-fn the_latest_master_is_known() {
+fn a_memory_is_closed_once_and_with_its_clock() {
     let memory = Memory::new();
-    memory.header().begin(41);
-    memory.header().note_worker();
-    assert_eq!(memory.header().master(), (41, true));
-    memory.header().begin(42);
-    assert_eq!(memory.header().master(), (42, false));
+    assert!(!memory.header().open());
+    memory.header().close();
+    assert!(memory.header().open());
+    assert!(!memory.header().open());
+    memory.header().close();
+    memory.header().note_clock(Clock { wall: CLOCK.wall + 3_600_000, ..CLOCK });
+    assert!(!memory.header().open(), "the clock was changed afterwards");
+}
+
+#[test]
+fn pages_with_other_bytes_than_their_sums_are_emptied() {
+    let mut bytes = vec![7; 5 * sums::PAGE];
+    bytes[3 * sums::PAGE..4 * sums::PAGE].fill(0);
+    let sums: Vec<u8> = sums::of(&bytes).collect();
+    assert_eq!(sums.len(), sums::len(bytes.len()));
+    assert!(!sums::has_damaged(&bytes, &sums));
+    assert_eq!(sums::empty_damaged(&mut bytes, &sums), 0);
+    let whole = bytes.clone();
+    bytes[2 * sums::PAGE + 9] ^= 1;
+    bytes[3 * sums::PAGE] = 1;
+    assert!(sums::has_damaged(&bytes, &sums));
+    assert_eq!(sums::empty_damaged(&mut bytes, &sums), 2);
+    assert_eq!(bytes[..2 * sums::PAGE], whole[..2 * sums::PAGE]);
+    assert!(bytes[2 * sums::PAGE..4 * sums::PAGE].iter().all(|&byte| byte == 0));
+    assert_eq!(bytes[4 * sums::PAGE..], whole[4 * sums::PAGE..]);
+    // The header's page is not emptied: it has a sum of its own.
+    let mut bytes = whole.clone();
+    bytes[0] ^= 1;
+    assert_eq!(sums::empty_damaged(&mut bytes, &sums), 0);
+    assert_eq!(bytes[1], 7);
+    // A file that was cut has no sums for its last pages.
+    assert_eq!(sums::empty_damaged(&mut bytes, &sums[..8]), 3);
 }

@@ -107,6 +107,8 @@ mod key;
 mod loom;
 mod memory;
 #[cfg(not(loom))]
+mod restore;
+#[cfg(not(loom))]
 mod servers;
 #[cfg(not(loom))]
 mod stats;
@@ -131,6 +133,8 @@ pub use handle::Table;
 pub use key::{Key, Kind};
 #[cfg(not(loom))]
 pub use memory::layout::TableError;
+#[cfg(not(loom))]
+pub use restore::Restored;
 #[cfg(not(loom))]
 pub use servers::{ServerId, ServerStats};
 #[cfg(not(loom))]

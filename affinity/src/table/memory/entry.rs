@@ -10,15 +10,27 @@ const TRIAL: Span = Span::from_millis(60_000);
 /// Server and time to live in one word, so that both change in one store. Bits 0..16: index of
 /// the server. Bits 16..28: time to live, a float of 5 bits of exponent and 7 of mantissa that
 /// was rounded up; 0 is none. Bit 28: the session has moved, and the table's successors have not
-/// repeated the move yet (`succession.rs`). The rest is zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// repeated the move yet (`succession.rs`). Bits 29..32: a sum of the other bits and of the fingerprint,
+/// never zero. It has no effect on lookups, and none on whether two words are equal; a session of a
+/// damaged file is dropped by it (`restore.rs`).
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Meta(pub(crate) u32);
+
+impl PartialEq for Meta {
+    fn eq(&self, other: &Meta) -> bool {
+        self.0 & !Meta::SUM_MASK == other.0 & !Meta::SUM_MASK
+    }
+}
+
+impl Eq for Meta {}
 
 impl Meta {
     const TTL_SHIFT: u32 = 16;
     const TTL_MASK: u32 = 0xfff << Self::TTL_SHIFT;
     const MANTISSA_BITS: u32 = 7;
     const MOVED: u32 = 1 << 28;
+    const SUM_SHIFT: u32 = 29;
+    const SUM_MASK: u32 = 7 << Self::SUM_SHIFT;
     /// Set in the number of a tombstone's server. No list has such a number, so readers find no print.
     const ENDED: u16 = 1 << 15;
 
@@ -53,6 +65,26 @@ impl Meta {
 
     pub(crate) fn with_server(self, server: u16) -> Meta {
         Meta(self.0 & !0xffff | u32::from(server))
+    }
+
+    /// With the sum for this fingerprint.
+    pub(crate) fn sealed(self, fingerprint: u64) -> Meta {
+        let word = self.0 & !Self::SUM_MASK;
+        Meta(word | Self::sum(word, fingerprint) << Self::SUM_SHIFT)
+    }
+
+    /// Whether the sum is that of this fingerprint. One changed bit is always found, several with a
+    /// probability of six in seven.
+    pub(crate) fn is_valid(self, fingerprint: u64) -> bool {
+        self.0 == self.sealed(fingerprint).0
+    }
+
+    /// The remainder of the number that both words are together, and one. No power of two is divisible by
+    /// seven.
+    fn sum(word: u32, fingerprint: u64) -> u32 {
+        /// The remainder of 2^64.
+        const HIGH: u64 = 2;
+        ((u64::from(word) % 7 * HIGH + fingerprint % 7) % 7) as u32 + 1
     }
 
     pub(crate) fn is_moved(self) -> bool {

@@ -17,7 +17,7 @@ use crate::table::sync::{AtomicU32, AtomicU64};
 /// "sessions" in ASCII.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 /// Counted up when the meaning of any byte of the region changes.
-pub(crate) const FORMAT: u32 = 6;
+pub(crate) const FORMAT: u32 = 7;
 /// Alignment of every part, in bytes.
 pub(crate) const ALIGN: usize = 128;
 pub(crate) const MIN_SIZE: usize = 8 * 1024;

@@ -253,7 +253,8 @@ impl<'a> Writer<'a> {
         self.shard.superseded.load(Ordering::Relaxed) != 0
     }
 
-    fn commit(&self, change: JournalRecord) {
+    fn commit(&self, mut change: JournalRecord) {
+        change.entry.meta = change.entry.meta.sealed(change.entry.fingerprint);
         self.shard.journal.commit(&change, self.memory);
     }
 
