@@ -39,6 +39,10 @@ impl FilePath {
         FilePath(Path::new(OsStr::from_bytes(path)).to_owned())
     }
 
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_os_str().as_bytes()
+    }
+
     /// For messages.
     pub fn as_text(&self) -> impl core::fmt::Display + '_ {
         self.0.display()

@@ -128,6 +128,11 @@ impl Memory {
         self.fd.try_borrow().ok()?.as_ref().map(AsRawFd::as_raw_fd)
     }
 
+    /// The length of the file that a memory of this length is in.
+    pub fn file_len(&self) -> usize {
+        file_len(self.pages.len())
+    }
+
     /// The path of the file.
     pub fn path(&self) -> Option<&FilePath> {
         Some(&self.stored.as_ref()?.path)

@@ -245,7 +245,7 @@ impl Sessions {
             "zone \"{}\" has new memory, {taken} of {live} sessions moved there",
             shm.shm.name
         );
-        self.origin = Origin::Imported(taken as u64, live, 0);
+        self.origin = Origin::Imported { taken: taken as u64, of: live, damaged_pages: 0 };
         self.former.push(Rc::new(former));
     }
 
@@ -284,7 +284,11 @@ impl Sessions {
                 left.damaged_pages
             ),
         );
-        self.origin = Origin::Imported(restored.taken, restored.all(), left.damaged_pages as u64);
+        self.origin = Origin::Imported {
+            taken: restored.taken,
+            of: restored.all(),
+            damaged_pages: left.damaged_pages as u64,
+        };
     }
 
     /// The same for the memories before the former one, whose sessions are `older`.

@@ -24,7 +24,7 @@ pub struct Sessions {
     pub(super) former: Vec<Rc<Former>>,
     /// This worker's copies of server addresses, by the server's index.
     pub(super) addresses: RefCell<Vec<Option<KnownAddress>>>,
-    pub(super) origin: Origin,
+    pub origin: Origin,
 }
 
 /// What the memory of a zone began with.
@@ -34,8 +34,8 @@ pub enum Origin {
     New,
     /// The memory of an nginx before, as it was.
     Attached,
-    /// Sessions of another memory: how many, of how many, and the damaged pages that were left out.
-    Imported(u64, u64, u64),
+    /// Sessions of another memory, without its damaged pages.
+    Imported { taken: u64, of: u64, damaged_pages: u64 },
 }
 
 /// The position of a pass over all memories of a zone.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.clients.api import report_of
+from harness.clients.api import check, report_of
 from harness.clients.http import Response, send, stream
 from harness.clients.storm import Storm
 from harness.conf import LEARN, listen, upstream
@@ -286,6 +286,31 @@ async def test_configuration_test_changes_nothing(nginx):
             status, said = nginx.run("-t")
             assert status == 0 and f'"{site.file.path}" {text}' in said
             assert site.file.state() == before
+
+
+async def test_api_shows_the_file(nginx):
+    async with replicas(2) as servers:
+        site = Site(nginx, servers)
+        site.start()
+
+        def shown():
+            report = report_of(nginx)
+            check("report", report)
+            return report["zones"]["sessions"]["file"]
+
+        file = shown()
+        assert (file["path"], file["size_bytes"]) == (str(site.file.path), site.file.path.stat().st_size)
+        assert (file["began"], file["oldest_ms"]) == ("new", None) and file["synced"]
+        await site.begin(20)
+        await until(lambda: shown()["oldest_ms"] > 0)
+        await asyncio.to_thread(nginx.stop)
+        nginx.start_again()
+        assert shown()["began"] == "attached"
+        await asyncio.to_thread(nginx.reload, site.http("2m"))
+        file = shown()
+        assert (file["began"], file["imported"], file["imported_of"], file["damaged_pages"]) == ("imported", 20, 20, 0)
+        await asyncio.to_thread(nginx.reload, site.http("2m", file=None))
+        assert shown() is None
 
 
 # Another boot, damage, and what is no file of this module
