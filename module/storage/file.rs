@@ -18,6 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, Per
 use std::path::{Path, PathBuf};
 
 use affinity::file::{Description, Header, Lives};
+use affinity::table::Table;
 
 /// Device and inode: the same for all names and descriptors of a file.
 pub type Identity = (u64, u64);
@@ -32,6 +33,13 @@ pub struct Found {
     pub lives: Lives,
     /// As the file describes itself; `None` if that is damaged.
     pub description: Option<Description>,
+}
+
+impl Found {
+    /// Whether its table has the format of this version.
+    pub fn has_our_format(&self) -> bool {
+        self.description.is_some_and(|found| found.table_format == Table::FORMAT)
+    }
 }
 
 impl FilePath {

@@ -133,6 +133,11 @@ impl Memory {
         file_len(self.pages.len())
     }
 
+    /// Calls `f` with the descriptor, if there is one.
+    pub fn with_file<T>(&self, f: impl FnOnce(&File) -> Option<T>) -> Option<T> {
+        f(self.fd.try_borrow().ok()?.as_ref()?)
+    }
+
     /// The path of the file.
     pub fn path(&self) -> Option<&FilePath> {
         Some(&self.stored.as_ref()?.path)

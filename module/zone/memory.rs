@@ -20,7 +20,7 @@ use crate::storage::handover;
 use crate::storage::memory::{mapped_len, Memory};
 use crate::zone::former::{former_zone, running_zones, Former};
 use crate::zone::notes::{Counters, Notes, REPORT_EVERY, TALLIES};
-use crate::zone::region::{identity_of, judge, mine, notes_at, table_in, table_place};
+use crate::zone::region::{describe, identity_of, judge, mine, notes_at, table_in, table_place};
 use crate::zone::sessions::{Origin, Sessions};
 use crate::zone::stored::{self, Left, Old, Source};
 
@@ -91,11 +91,11 @@ pub(super) unsafe fn map(
             }
             let former = match inherited.and_then(|fd| from_old_binary(fd, shm)) {
                 Some(Inherited::Attached(sessions)) => return Ok(sessions),
-                Some(Inherited::Former(former)) => Some(former),
+                Some(Inherited::Old(old)) => Some(old),
                 // SAFETY: a zone of the running configuration.
-                None => unsafe { old.and_then(|old| Former::map(old)) },
+                None => unsafe { old.and_then(|old| Former::map(old)).map(Old::Former) },
             };
-            (new_memory(shm)?, former.map(Old::Former))
+            (new_memory(shm)?, former)
         }
     };
     if source.is_none() && old.is_some() {
@@ -132,33 +132,37 @@ enum Inherited {
     /// It is kept as it is.
     Attached(Sessions),
     /// Its sessions are copied.
-    Former(Former),
+    Old(Old),
 }
 
 fn from_old_binary(fd: OwnedFd, shm: &ngx_shm_zone_t) -> Option<Inherited> {
+    let mine = mine(shm.shm.size);
     let memory = Memory::inherited(fd).ok()?;
-    let verdict = judge(memory.pages(), &mine(shm.shm.size), Lives::Family).ok()?;
-    // SAFETY: the processes of the old binary use the memory by this module.
-    let table = unsafe { table_in(memory.pages())? };
-    match verdict {
-        // A file stays with the old binary.
-        Verdict::Attach if memory.file_identity().is_none() => {
-            let live = table.stats().live;
-            let sessions = attached(memory, table)?;
-            ngx::ngx_log_error!(
-                NGX_LOG_NOTICE,
-                shm.shm.log,
-                "zone \"{}\" keeps its memory over the upgrade, with {live} sessions",
-                shm.shm.name
-            );
-            Some(Inherited::Attached(sessions))
-        }
-        Verdict::Attach | Verdict::Import => {
-            // SAFETY: the processes of the old binary use the memory by this module.
-            Some(Inherited::Former(unsafe { Former::of(memory.into_pages())? }))
-        }
-        Verdict::Begin => None,
+    let verdict = judge(memory.pages(), &mine, Lives::Family).ok()?;
+    if verdict == Verdict::Begin {
+        return None;
     }
+    // SAFETY: the processes of the old binary use the memory by this module.
+    let Some(table) = (unsafe { table_in(memory.pages()) }) else {
+        // It has an older format.
+        let description = describe(memory.pages()).ok()?;
+        let left = memory.with_file(|file| Left::copy(file, description, &mine))?;
+        return Some(Inherited::Old(Old::Left(left)));
+    };
+    // A file stays with the old binary.
+    if verdict == Verdict::Attach && memory.file_identity().is_none() {
+        let live = table.stats().live;
+        let sessions = attached(memory, table)?;
+        ngx::ngx_log_error!(
+            NGX_LOG_NOTICE,
+            shm.shm.log,
+            "zone \"{}\" keeps its memory over the upgrade, with {live} sessions",
+            shm.shm.name
+        );
+        return Some(Inherited::Attached(sessions));
+    }
+    // SAFETY: the processes of the old binary use the memory by this module.
+    Some(Inherited::Old(Old::Former(unsafe { Former::of(memory.into_pages())? })))
 }
 
 /// New memory for a zone, all zero. Pages that are never written take no memory.

@@ -113,7 +113,7 @@ pub(super) fn mine(size: usize) -> Mine {
 }
 
 /// How a mapped memory describes itself; `None` if it is damaged.
-fn describe(pages: &Mapping) -> Result<Option<Description>, Refusal> {
+pub(super) fn describe(pages: &Mapping) -> Result<Option<Description>, Refusal> {
     let mut start = [0; Header::READ];
     let len = pages.len().min(start.len());
     // SAFETY: so many bytes are mapped. Others may write to words that are not looked at.
@@ -136,14 +136,14 @@ pub(super) unsafe fn table_in(pages: &Mapping) -> Option<Table> {
     unsafe { Table::attach(start, len).ok() }
 }
 
-/// The start and the length of the table in a mapped memory of this version's format.
+/// The start and the length of the table in a mapped memory, if this version reads its format.
 pub(super) fn table_place(pages: &Mapping) -> Option<(NonNull<u8>, usize)> {
     let description = describe(pages).ok()??;
     let len = usize::try_from(description.table_len).ok()?;
     let fits = len <= pages.len().checked_sub(Header::LEN)?;
     // SAFETY: within the mapping.
     let start = unsafe { pages.address().add(Header::LEN) };
-    (fits && description.table_format == Table::FORMAT).then_some((start, len))
+    (fits && Table::reads(description.table_format)).then_some((start, len))
 }
 
 /// The notes behind a table of so many bytes.

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use affinity::file::{classify, sums, Lives, Mine, Verdict};
+use affinity::file::{classify, sums, Description, Lives, Mine, Verdict};
 use affinity::table::{Table, Tick};
 use nginx_sys::{ngx_log_t, NGX_LOG_WARN};
 
@@ -62,13 +62,15 @@ pub(super) fn open(
             Ok((memory, table)) => return Ok(Source::Attached(memory, table)),
             Err(left) => left.map(Old::Left),
         },
-        Verdict::Import if found.lives == Lives::Family => {
+        // Old workers still use it.
+        Verdict::Import if found.lives == Lives::Family && found.has_our_format() => {
             former(&found, metadata.len()).map(Old::Former)
         }
-        Verdict::Attach | Verdict::Import if found.lives == Lives::Nobody => {
-            Left::copy(&found, mine).map(Old::Left)
+        Verdict::Import => Left::copy(&found.file, found.description, mine).map(Old::Left),
+        Verdict::Attach if found.lives == Lives::Nobody => {
+            Left::copy(&found.file, found.description, mine).map(Old::Left)
         }
-        Verdict::Attach | Verdict::Import | Verdict::Begin => None,
+        Verdict::Attach | Verdict::Begin => None,
     };
     if old.is_none() {
         let damaged = path.damaged();
@@ -144,10 +146,11 @@ fn former(found: &Found, len: u64) -> Option<Former> {
 }
 
 impl Left {
-    fn copy(found: &Found, mine: &Mine) -> Option<Left> {
-        let description = found.description?;
+    /// Copies a file that describes itself so.
+    pub(super) fn copy(file: &File, description: Option<Description>, mine: &Mine) -> Option<Left> {
+        let description = description?;
         let size = usize::try_from(description.size).ok()?;
-        let mut left = Left::of(&found.file, size, nginx::now())?;
+        let mut left = Left::of(file, size, nginx::now())?;
         if description.boot != mine.boot {
             left.then = header_of(&left._pages).tick_at(clock().wall);
         }

@@ -12,6 +12,11 @@ BOOT = slice(48, 64)
 COVERED, CHECK, CLOCK, CLOSED = 92, slice(92, 96), slice(96, 104), slice(104, 112)
 IDENTITY = slice(HEADER, HEADER + 56)
 PAGE = 4096
+TABLE_FORMAT = slice(88, 92)
+
+
+def _check(data: bytearray) -> None:
+    data[CHECK] = struct.pack("=I", zlib.crc32(data[:COVERED] + data[IDENTITY]))
 
 
 class ZoneFile:
@@ -34,7 +39,22 @@ class ZoneFile:
     def set_boot(self, boot: bytes) -> None:
         def change(data: bytearray) -> None:
             data[BOOT] = boot
-            data[CHECK] = struct.pack("=I", zlib.crc32(data[:COVERED] + data[IDENTITY]))
+            _check(data)
+
+        self._edit(change)
+
+    def write_format_6(self) -> None:
+        """The table's format before: its sessions have no sums in the upper three bits of their meta words."""
+
+        def change(data: bytearray) -> None:
+            shards, buckets = struct.unpack_from("=II", data, HEADER + 12)
+            bodies = HEADER + 256 + shards * 384
+            for line in range(bodies, bodies + shards * buckets * 128, 64):
+                for at in range(line + 28, line + 40, 4):
+                    data[at + 3] &= 0x1F
+            data[TABLE_FORMAT] = data[HEADER + 8 : HEADER + 12] = struct.pack("=I", 6)
+            data[CLOSED] = bytes(8)
+            _check(data)
 
         self._edit(change)
 

@@ -341,6 +341,34 @@ async def test_other_boot(nginx, shift):
             await site.all_are_known()
 
 
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_format_before(nginx, end):
+    async with replicas(3) as servers:
+        site = Site(nginx, servers)
+        site.start()
+        await site.begin()
+        await asyncio.to_thread(nginx.stop if end == "stop" else nginx.kill_all)
+        site.file.write_format_6()
+        nginx.start_again()
+        await site.all_are_known()
+        assert site.said("200 of 200 sessions imported from its file") == 1
+
+
+async def test_format_before_over_an_upgrade(nginx):
+    async with replicas(3) as servers:
+        site = Site(nginx, servers)
+        site.start(daemon=True)
+        await site.begin()
+        site.file.write_format_6()
+        old = await asyncio.to_thread(nginx.upgrade)
+        await asyncio.to_thread(nginx.end, old)
+        await site.all_are_known()
+        await site.begin(20)
+        await asyncio.to_thread(nginx.kill_all)
+        nginx.start_again()
+        await site.all_are_known()
+
+
 @pytest.mark.parametrize("boot", ["same", "other"])
 @pytest.mark.parametrize("how", ["flips", "zeros", "cut", "longer"])
 async def test_damage_after_a_stop(nginx, report, how, boot):

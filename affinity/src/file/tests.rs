@@ -115,9 +115,10 @@ fn what_differs_decides() {
         ),
         (
             Description { table_format: Table::FORMAT - 1, ..same },
-            Ok(Verdict::Begin),
-            Ok(Verdict::Begin),
+            Ok(Verdict::Import),
+            Ok(Verdict::Import),
         ),
+        (Description { table_format: 1, ..same }, Ok(Verdict::Begin), Ok(Verdict::Begin)),
     ];
     for (description, alone, family) in cases {
         assert_eq!(verdict(description, Lives::Nobody), alone, "{description:?}");

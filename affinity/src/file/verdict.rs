@@ -64,6 +64,7 @@ pub fn classify(
     if found.table_format != Table::FORMAT {
         return match found.table_format > Table::FORMAT {
             true => Err(Refusal::Newer(found.table_format)),
+            false if Table::reads(found.table_format) => Ok(Verdict::Import),
             false => Ok(Verdict::Begin),
         };
     }

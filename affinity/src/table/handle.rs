@@ -6,7 +6,7 @@ use super::hash::{Algorithm, Hasher};
 use super::key::{Key, Kind, ADDRESS};
 use super::memory::bucket::Bucket;
 use super::memory::entry::Meta;
-use super::memory::layout::{TableError, ALIGN, FORMAT, IDENTITY, MIN_SIZE};
+use super::memory::layout::{TableError, ALIGN, FORMAT, IDENTITY, MIN_SIZE, OLDER_FORMATS};
 use super::memory::place::Place;
 use super::memory::region::Region;
 use super::memory::writer::Writer;
@@ -29,6 +29,11 @@ impl Table {
 
     /// The format of a region. Tables of another one are not attached to.
     pub const FORMAT: u32 = FORMAT;
+
+    /// Whether [`Table::revive`] reads tables of a format.
+    pub fn reads(format: u32) -> bool {
+        format == FORMAT || OLDER_FORMATS.contains(&format)
+    }
 
     /// Bytes at the start of a region that never change: its layout and the key of its hashes.
     pub const IDENTITY: usize = IDENTITY;
@@ -67,14 +72,15 @@ impl Table {
 
     /// Finds a table as `attach` does, of which nobody knows what its processes have left: all locks are
     /// made again, and changes that have begun are finished. The costs do not depend on the number of
-    /// sessions.
+    /// sessions. Also for a table of an older format, which is only good for `restore`.
     ///
     /// # Safety
-    /// 1. The conditions of `attach`.
+    /// 1. The conditions of `attach`, but for the format.
     /// 2. No process uses the region until this returns.
     pub unsafe fn revive(region: NonNull<u8>, len: usize) -> Result<Table, TableError> {
         // SAFETY: condition 1.
-        let table = unsafe { Table::attach(region, len) }?;
+        let region = unsafe { Region::attach_older(region, len, &OLDER_FORMATS) }?;
+        let table = Self::new(region)?;
         // SAFETY: condition 2: no process uses or holds a lock.
         unsafe { table.region.init_locks() }.map_err(TableError::Lock)?;
         for index in 0..table.region.shard_count() as usize {

@@ -5,7 +5,8 @@ use core::ptr::NonNull;
 use super::bucket::Buckets;
 use super::cell::{Cell, RecordCell};
 use super::layout::{
-    Geometry, Shard, TableError, TableHeader, ALIGN, COUNTERS, FORMAT, IDENTITY, MAGIC, MIN_SIZE,
+    Geometry, Shard, TableError, TableHeader, ALIGN, COUNTERS, FORMAT, FORMAT_WITHOUT_SUMS,
+    IDENTITY, MAGIC, MIN_SIZE,
 };
 use super::summary::SLOTS;
 use crate::table::sync::{AtomicU32, AtomicU64, Ordering};
@@ -72,6 +73,19 @@ impl Region {
     /// 3. If they hold a table, `create` made it, and only regions of this table have written to it
     ///    since.
     pub(crate) unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Region, TableError> {
+        // SAFETY: the conditions are the same.
+        unsafe { Self::attach_older(base, len, &[]) }
+    }
+
+    /// The same, also for a table of one of these older formats.
+    ///
+    /// # Safety
+    /// The conditions of `attach`.
+    pub(crate) unsafe fn attach_older(
+        base: NonNull<u8>,
+        len: usize,
+        older: &[u32],
+    ) -> Result<Region, TableError> {
         check_place(base, len)?;
         // SAFETY: at least `MIN_SIZE` bytes are mapped (condition 1), and `base` is aligned (both are
         // checked by `check_place`). The header is atomics, for which all bytes are valid.
@@ -79,7 +93,8 @@ impl Region {
         if header.magic.load(Ordering::Acquire) != MAGIC {
             return Err(TableError::NotATable);
         }
-        if header.format.load(Ordering::Relaxed) != FORMAT {
+        let format = header.format.load(Ordering::Relaxed);
+        if format != FORMAT && !older.contains(&format) {
             return Err(TableError::Format);
         }
         let geometry = Geometry::new(
@@ -119,6 +134,11 @@ impl Region {
             bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
         }
         bytes
+    }
+
+    /// Whether its sessions have sums.
+    pub(crate) fn has_sums(&self) -> bool {
+        self.header().format.load(Ordering::Relaxed) != FORMAT_WITHOUT_SUMS
     }
 
     pub(crate) fn algorithm(&self) -> u64 {
