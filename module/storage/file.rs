@@ -127,7 +127,9 @@ impl FilePath {
     }
 
     fn lock(&self, file: &File, is_family: bool) -> Result<Lives, String> {
-        if flock(file, libc::LOCK_EX) {
+        let take =
+            |kind| flock(file, kind).map_err(|error| self.failed("cannot be locked", &error));
+        if take(libc::LOCK_EX)? {
             return Ok(Lives::Nobody);
         }
         let holder = match is_family {
@@ -135,7 +137,7 @@ impl FilePath {
             false => accepting(file),
         };
         match holder {
-            None if flock(file, libc::LOCK_SH) => Ok(Lives::Family),
+            None if take(libc::LOCK_SH)? => Ok(Lives::Family),
             None => Err(self.in_use(0)),
             Some(process) => Err(self.in_use(master_in(file).unwrap_or(process))),
         }
@@ -163,8 +165,10 @@ impl FilePath {
             .open(&temporary.0)
             .map_err(failed)?;
         temporary.check(&file)?;
-        if !flock(&file, libc::LOCK_EX) || !flock(&file, libc::LOCK_SH) {
-            return Err(temporary.in_use(0));
+        for kind in [libc::LOCK_EX, libc::LOCK_SH] {
+            if !flock(&file, kind).map_err(failed)? {
+                return Err(temporary.in_use(0));
+            }
         }
         // What an nginx has left that was killed in the middle of this.
         file.set_len(0).map_err(failed)?;
@@ -237,7 +241,7 @@ impl FilePath {
             return Err(folder.refused("belongs to another user"));
         }
         // The sticky bit: only a file's owner may rename it.
-        if found.mode() & 0o002 != 0 && found.mode() & u32::from(libc::S_ISVTX as u16) == 0 {
+        if found.mode() & 0o1002 == 0o0002 {
             return Err(folder.refused("may be written by everybody"));
         }
         Ok(())
@@ -312,9 +316,15 @@ fn user() -> u32 {
 
 /// Takes a lock of the whole file at once, in place of one that this descriptor has. False if another
 /// process has one that is in the way.
-pub fn flock(file: &File, kind: c_int) -> bool {
+pub fn flock(file: &File, kind: c_int) -> io::Result<bool> {
     // SAFETY: the descriptor is open.
-    unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) == 0 }
+    if unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) } == 0 {
+        return Ok(true);
+    }
+    match io::Error::last_os_error() {
+        error if error.kind() == ErrorKind::WouldBlock => Ok(false),
+        error => Err(error),
+    }
 }
 
 /// Reserves the blocks of a file, so that a full disk is found now and not by a signal later.

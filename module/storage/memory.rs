@@ -192,7 +192,7 @@ impl Memory {
     /// master whose workers have ended.
     pub fn close_file(&self) -> Result<(), String> {
         let (Some(stored), Some(file)) = (&self.stored, &*self.fd.borrow()) else { return Ok(()) };
-        if !file::flock(file, libc::LOCK_EX) {
+        if !file::flock(file, libc::LOCK_EX).unwrap_or(false) {
             return Ok(());
         }
         let header = self.header();

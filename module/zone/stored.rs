@@ -128,7 +128,7 @@ fn attach(
     let Some((start, len)) = table_place(memory.pages()) else { return Ok(Err(None)) };
     // SAFETY: so many bytes are mapped there, and nobody else uses the file.
     let Ok(table) = (unsafe { Table::revive(start, len) }) else { return Ok(Err(None)) };
-    if !file::flock(&found.file, libc::LOCK_SH) {
+    if !file::flock(&found.file, libc::LOCK_SH).unwrap_or(false) {
         return Err(path.refused("is in use by another nginx"));
     }
     Ok(Ok((memory, table)))
