@@ -8,13 +8,33 @@
 use core::ptr::NonNull;
 use std::alloc::{alloc_zeroed, dealloc, Layout};
 
-use affinity::file::{classify, Description, Header, Lives, Mine};
+use affinity::file::{classify, Clock, Description, Header, Lives, Mine};
 use affinity::table::{Existing, Kind, Limits, Span, Table, Tick};
 use libfuzzer_sys::fuzz_target;
 
 const LEN: usize = 2 * Table::MIN_SIZE;
 const LIMITS: Limits = Limits { timeout: Span(1000), lifetime: Some(Span(5000)) };
 const MINE: Mine = Mine { boot: [7; 16], size: LEN as u64, table_len: LEN as u64, notes: 5 };
+
+/// Reads and judges a good header that is damaged at places that the fuzzer chooses.
+fn read_damaged_header(damage: &[u8]) {
+    #[repr(align(4096))]
+    struct Pages([u8; 2 * Header::LEN]);
+    let mut pages = Pages([0; 2 * Header::LEN]);
+    // SAFETY: two pages, aligned, which nobody else uses; the reference ends with the call.
+    let header = unsafe { Header::at(NonNull::from(&mut pages.0).cast()) };
+    let clock = Clock { monotonic: 1, wall: 2 };
+    header.describe(&MINE.description(), &[0; Table::IDENTITY], clock);
+    for hit in damage.chunks_exact(3) {
+        let at = usize::from(u16::from_le_bytes([hit[0], hit[1]])) % Header::READ;
+        pages.0[at] ^= hit[2];
+    }
+    if let Ok(description) = Description::read(&pages.0[..Header::READ]) {
+        for lives in [Lives::Nobody, Lives::Family] {
+            let _ = classify(description.as_ref(), &MINE, lives);
+        }
+    }
+}
 
 struct Memory(NonNull<u8>, Layout);
 
@@ -39,12 +59,9 @@ impl Drop for Memory {
 }
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(description) = Description::read(data.get(..Header::READ).unwrap_or(data)) {
-        for lives in [Lives::Nobody, Lives::Family] {
-            let _ = classify(description.as_ref(), &MINE, lives);
-        }
-    }
+    let _ = Description::read(data);
     let Some((&[choice, then], damage)) = data.split_first_chunk() else { return };
+    read_damaged_header(damage);
     let (mut old, new) = (Memory::new(), Memory::new());
     if choice & 1 == 0 {
         // From nothing, with a good description.

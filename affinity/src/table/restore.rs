@@ -35,6 +35,9 @@ impl Table {
     /// moment by the clock of that table, `now` by that of this one: ages and idle times go on. A time
     /// that is later than `then` counts as `then`. Evidence about servers, and their flags, are not copied.
     ///
+    /// Limit: after a crash of the machine the pages are of different moments. A session on an old page may name
+    /// a place in the list that another server has got since. A place is given away only if the list is full.
+    ///
     /// No lock of the other table is taken. Nothing is copied if the tables have not the same secret and
     /// hash.
     pub fn restore(&self, from: &Table, then: Tick, now: Tick, limits: &Limits) -> Restored {
