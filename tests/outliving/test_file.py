@@ -384,6 +384,8 @@ async def test_damage_after_a_stop(nginx, report, how, boot):
         nginx.start_again()
         known = await site.none_is_wrong()
         report(f"{how}: {known} of {SESSIONS} known")
+        assert site.said("imported from its file") == 1
+        assert site.said("; 0 damaged pages") == (how in ("cut", "longer"))
         assert known >= (SESSIONS if how == "longer" else SESSIONS // 4)
 
 
