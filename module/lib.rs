@@ -26,7 +26,7 @@ use core::ffi::{c_char, c_void};
 use core::ptr;
 
 use conf::{LocationConf, MainConf};
-use nginx::conf::{command, conf_result, Conf, END_OF_COMMANDS};
+use nginx::conf::{command, conf_result, Conf, Logged, END_OF_COMMANDS};
 use nginx::cycle::Cycle;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
@@ -52,6 +52,7 @@ mod sticky;
 #[cfg(nginx_own_sticky)]
 #[path = "sticky/absent.rs"]
 mod sticky;
+mod storage;
 #[cfg(feature = "testing")]
 mod testing;
 mod wait;
@@ -133,6 +134,7 @@ pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
     init_module: Some(init_module),
     init_process: Some(init_worker),
     exit_process: Some(exit_worker),
+    exit_master: Some(exit_master),
     ..ngx_module_t::default()
 };
 
@@ -204,11 +206,16 @@ unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
 /// Runs when a configuration is complete, with its zones mapped.
 unsafe extern "C" fn init_module(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     // SAFETY: nginx passes the cycle that it will run next; it has no request yet.
-    unsafe { balancer::wire::confirm_values(Cycle::new(cycle)) };
+    let cycle = unsafe { Cycle::new(cycle) };
+    // SAFETY: the cycle has no request yet.
+    unsafe { balancer::wire::confirm_values(cycle) };
     // With `master_process off`, those of the cycle that this one replaces.
     net::connection::close_all();
     api::report::note_start();
-    nginx::OK
+    match zone::commit(cycle, conf::zones(cycle)) {
+        Ok(()) => nginx::OK,
+        Err(Logged) => nginx::ERROR,
+    }
 }
 
 unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
@@ -218,6 +225,13 @@ unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     servers::attempts::start(cycle);
     worker::start(cycle);
     nginx::OK
+}
+
+/// Runs in the master when its last worker has ended.
+unsafe extern "C" fn exit_master(cycle: *mut ngx_cycle_t) {
+    // SAFETY: nginx passes the cycle that the master runs.
+    let cycle = unsafe { Cycle::new(cycle) };
+    zone::close(cycle, conf::zones(cycle));
 }
 
 unsafe extern "C" fn exit_worker(cycle: *mut ngx_cycle_t) {

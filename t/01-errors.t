@@ -270,12 +270,12 @@ unknown "no_such_thing" variable
 === TEST 51: a parameter that does not exist
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session expires=1h;
---- emerg: invalid parameter "expires=1h", only "zone", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
+--- emerg: invalid parameter "expires=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
 
 === TEST 52: a parameter in capitals
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session Timeout=1h;
---- emerg: invalid parameter "Timeout=1h", only "zone", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
+--- emerg: invalid parameter "Timeout=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
 
 === TEST 53: a word without a value
 --- wrong
@@ -285,7 +285,7 @@ unknown "no_such_thing" variable
 === TEST 54: a value without a name
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session =reject;
---- emerg: invalid parameter "=reject", only "zone", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
+--- emerg: invalid parameter "=reject", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
 
 === TEST 55: header, which belongs to "sticky learn"
 --- wrong
@@ -407,3 +407,42 @@ qq[    upstream u {
 ]
 --- emerg
 zone "caf\xe9" has no size, write "zone=caf\xe9:SIZE" in one of its upstreams
+
+=== TEST 72: file given twice
+--- wrong
+        sticky_learn zone=sessions:1m file=a file=b;
+--- emerg: duplicate "file" parameter
+
+=== TEST 73: file without a name
+--- wrong
+        sticky_learn zone=sessions:1m file=;
+--- emerg: invalid file ""
+
+=== TEST 74: a folder as file
+--- wrong
+        sticky_learn zone=sessions:1m file=/var/lib/sticky/;
+--- emerg: invalid file "/var/lib/sticky/"
+
+=== TEST 75: two files for one zone
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m file=/nowhere/a;
+        server 127.0.0.1:1;
+    }
+    upstream v {
+        sticky_learn zone=sessions file=/nowhere/b;
+        server 127.0.0.1:1;
+    }
+--- emerg: zone "sessions" has two files
+
+=== TEST 76: one file for two zones
+--- http_config
+    upstream u {
+        sticky_learn zone=one:1m file=/nowhere/a;
+        server 127.0.0.1:1;
+    }
+    upstream v {
+        sticky_learn zone=two:1m file=/nowhere/a;
+        server 127.0.0.1:1;
+    }
+--- emerg: zones "one" and "two" have the same file

@@ -1,5 +1,5 @@
-//! The parts that need no nginx: session table, policy, the course of a question to others, states of
-//! servers, MCP messages, cookies, `sticky_api`, connections to others and what is said over them.
+//! The parts that need no nginx: session table, files of a zone, policy, the course of a question to others,
+//! states of servers, MCP messages, cookies, `sticky_api`, connections to others and what is said over them.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
@@ -8,6 +8,8 @@
 pub mod ask;
 #[cfg(not(loom))]
 pub mod cookies;
+#[cfg(not(loom))]
+pub mod file;
 #[cfg(not(loom))]
 pub mod http;
 #[cfg(not(loom))]

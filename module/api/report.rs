@@ -6,10 +6,10 @@ use std::collections::HashMap;
 
 use affinity::servers::{Known, Reason, Source};
 use affinity::status::{
-    Admin, Draining, OutOfMemory, Report, ServerReport, Text, UpstreamReport, Utc, ZoneReport,
-    ZoneServer,
+    Admin, Began, Draining, FileReport, OutOfMemory, Report, ServerReport, Text, UpstreamReport,
+    Utc, ZoneReport, ZoneServer,
 };
-use affinity::table::{ServerId, ServerStats, Table, Tick};
+use affinity::table::{ServerId, ServerStats, Span, Table, Tick};
 use nginx_sys::NGINX_VERSION;
 
 use crate::conf::{self, Affinity, MainConf, UpstreamConf};
@@ -19,7 +19,7 @@ use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Block;
 use crate::servers::{evidence, upstreams};
-use crate::zone::sessions::Sessions;
+use crate::zone::sessions::{Origin, Sessions};
 use crate::zone::Zone;
 
 /// When this nginx was started (monotonic milliseconds); workers inherit it.
@@ -87,6 +87,7 @@ fn zone_report<'a>(
         size: zone.size() as u64,
         timeout_ms: limits.timeout.as_millis(),
         lifetime_ms: limits.lifetime.map(|lifetime| lifetime.as_millis()),
+        file: None,
         stats: Default::default(),
         tally: Default::default(),
         servers: Vec::new(),
@@ -95,6 +96,7 @@ fn zone_report<'a>(
     let Some(sessions) = zone.sessions() else { return Ok((report, known)) };
     report.stats = sessions.table.stats();
     report.tally = sessions.tally();
+    report.file = file_report(sessions);
     for server in sessions.table.servers() {
         let address = address(pool, &sessions.table, server)?;
         if let (Some(address), Some(stats)) = (address, sessions.table.server_stats(server)) {
@@ -103,6 +105,24 @@ fn zone_report<'a>(
         }
     }
     Ok((report, known))
+}
+
+fn file_report(sessions: &Sessions) -> Option<FileReport<'_>> {
+    let path = Text(sessions.memory().path()?.as_bytes());
+    let began = match sessions.origin {
+        Origin::New => Began::New,
+        Origin::Attached => Began::Attached,
+        Origin::Imported { taken, of, damaged_pages } => {
+            Began::Imported { taken, of, damaged_pages }
+        }
+    };
+    Some(FileReport {
+        path,
+        size: sessions.memory().file_len() as u64,
+        began,
+        synced: sessions.memory().header().synced().map(|wall| Utc::from_millis(wall, 0)),
+        oldest_ms: sessions.table.oldest(nginx::now()).map(Span::as_millis),
+    })
 }
 
 fn upstream_report<'a>(

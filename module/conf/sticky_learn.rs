@@ -74,6 +74,8 @@ pub struct Parameters {
     pub lookup: Vec<Value>,
     pub timeout: Option<Span>,
     bind: Option<Value>,
+    /// The file of the zone, an absolute path.
+    file: Option<Word>,
     lifetime: Option<Span>,
     gone_after: Option<Span>,
     unknown: Option<Unknown>,
@@ -115,10 +117,11 @@ impl Parameters {
                     ],
                 )
             })?,
+            "file" => once(cf, name, &mut self.file, |cf| read_file(cf, text))?,
             "bind" => once(cf, name, &mut self.bind, |cf| Value::compile(cf, name, text))?,
             _ => fail!(
                 cf,
-                "invalid parameter \"{word}\", only \"zone\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
+                "invalid parameter \"{word}\", only \"zone\", \"file\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
                  \"unknown\", \"unavailable\", \"gone_after\" and \"bind\" are known"
             ),
         }
@@ -158,7 +161,7 @@ impl Parameters {
             gone_after: self.gone_after.unwrap_or(Span::from_millis(DEFAULT_GONE_AFTER)),
             mcp,
         };
-        let (zone, is_new) = zone::join(cf, name, size, &limits, policy.gone_after)?;
+        let (zone, is_new) = zone::join(cf, name, size, self.file, &limits, policy.gone_after)?;
         let (mut create, mut lookup) = (self.create, Lookup::Values(self.lookup));
         if mcp {
             let text = Word::fixed("$sent_http_mcp_session_id");
@@ -179,6 +182,14 @@ impl Parameters {
         let last_handler = Cell::new(NO_HANDLER);
         let bind = self.bind;
         Ok(Affinity { zone, create, lookup, bind, limits, policy, last_handler, source: None })
+    }
+}
+
+/// Reads the path of a file; a relative one begins at nginx's prefix.
+fn read_file(cf: &mut Conf<'_>, text: Word) -> Result<Word, Logged> {
+    match text.as_bytes() {
+        [] | [.., b'/'] => fail!(cf, "invalid file \"{text}\""),
+        _ => cf.full_name(text),
     }
 }
 

@@ -5,17 +5,17 @@ use core::fmt;
 use core::ptr::{self, NonNull};
 
 use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_get_variable_index,
-    ngx_http_upstream_main_conf_t, ngx_http_upstream_module, ngx_int_t, ngx_log_t, ngx_module_t,
-    ngx_str_t, ngx_uint_t, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, NGX_LOG_EMERG,
-    NGX_LOG_WARN,
+    ngx_command_t, ngx_conf_full_name, ngx_conf_t, ngx_cycle_t, ngx_http_conf_ctx_t,
+    ngx_http_get_variable_index, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_int_t, ngx_log_t, ngx_module_t, ngx_str_t, ngx_uint_t, NGX_HTTP_SRV_CONF_OFFSET,
+    NGX_HTTP_UPS_CONF, NGX_LOG_EMERG, NGX_LOG_WARN,
 };
 use ngx::core::{NGX_CONF_ERROR, NGX_CONF_OK};
 
 use super::cycle::blocks;
 use super::pool::Pool;
 use super::upstream::Block;
-use super::MODULE;
+use super::{MODULE, OK};
 
 /// A configuration error that has been logged.
 #[derive(Debug)]
@@ -148,6 +148,16 @@ impl<'c> Conf<'c> {
         // SAFETY: the configuration is being read; nginx reads the name and copies it.
         match unsafe { ngx_http_get_variable_index(self.raw(), &mut name) } {
             index if index >= 0 => Ok(index),
+            _ => Err(Logged),
+        }
+    }
+
+    /// The absolute path of a file.
+    pub fn full_name(&mut self, name: Word) -> Result<Word, Logged> {
+        let mut name = name;
+        // SAFETY: nginx reads the name, and replaces it by another one that lives as long as the configuration.
+        match unsafe { ngx_conf_full_name(self.cycle(), &mut name.0, 0) } {
+            OK => Ok(name),
             _ => Err(Logged),
         }
     }

@@ -4,10 +4,12 @@ use core::marker::PhantomData;
 use core::ptr::NonNull;
 
 use nginx_sys::{
-    ngx_cycle, ngx_cycle_t, ngx_http_conf_ctx_t, ngx_http_module, ngx_http_upstream_main_conf_t,
-    ngx_http_upstream_module, ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_module_t, NGX_LOG_ALERT,
+    ngx_array_push, ngx_core_conf_t, ngx_core_module, ngx_cycle, ngx_cycle_t, ngx_http_conf_ctx_t,
+    ngx_http_module, ngx_http_upstream_main_conf_t, ngx_http_upstream_module,
+    ngx_http_upstream_srv_conf_t, ngx_log_t, ngx_module_t, ngx_str_t, NGX_LOG_ALERT,
 };
 
+use super::pool::Pool;
 use super::upstream::Block;
 use super::MODULE;
 
@@ -64,6 +66,25 @@ impl<'c> Cycle<'c> {
         // SAFETY: a live cycle; its log is set when it is made.
         let log = unsafe { *self.log() };
         ngx_log_t { log_level: log.log_level.min(NGX_LOG_ALERT as usize), ..log }
+    }
+
+    /// The process that runs this cycle passes `NAME=value` to the binary of an upgrade, and to its workers.
+    /// Does nothing if memory is short.
+    pub fn pass_environment(self, name_len: usize, entry: &str) {
+        // SAFETY: the core module's configuration is of this type in a cycle whose configuration is read. The
+        // pool is the cycle's. An element of `env` whose text goes on behind its name with `=` is passed on as
+        // it is (`ngx_set_environment`), up to its zero.
+        unsafe {
+            let raw = &*self.raw();
+            let core = *raw.conf_ctx.add(ngx_core_module.index);
+            let Some(core) = core.cast::<ngx_core_conf_t>().as_mut() else { return };
+            let pool = Pool::new(raw.pool);
+            let Some(text) = pool.concat(&[entry.as_bytes(), b"\0"]) else { return };
+            let place = ngx_array_push(&mut core.env).cast::<ngx_str_t>();
+            if !place.is_null() {
+                place.write(ngx_str_t { len: name_len, data: text.as_ptr().cast_mut() });
+            }
+        }
     }
 
     /// Connections that no client, no upstream and no listening socket uses.

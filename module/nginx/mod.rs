@@ -17,7 +17,10 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::alloc::{alloc, Layout};
 
 use affinity::table::Tick;
-use nginx_sys::{ngx_cached_time, ngx_current_msec, ngx_int_t, ngx_str_t, ngx_uint_t, time_t};
+use nginx_sys::{
+    ngx_cached_time, ngx_current_msec, ngx_int_t, ngx_log_stderr, ngx_quiet_mode, ngx_str_t,
+    ngx_uint_t, time_t,
+};
 
 pub const OK: ngx_int_t = nginx_sys::NGX_OK as ngx_int_t;
 
@@ -30,6 +33,17 @@ pub const DECLINED: ngx_int_t = nginx_sys::NGX_DECLINED as ngx_int_t;
 pub const BUSY: ngx_int_t = nginx_sys::NGX_BUSY as ngx_int_t;
 
 pub const DONE: ngx_int_t = nginx_sys::NGX_DONE as ngx_int_t;
+
+/// Writes a line to the standard error, unless nginx is started with `-q`.
+pub fn say(line: core::fmt::Arguments<'_>) {
+    let line = line.to_string();
+    // SAFETY: nginx reads one string by `%V`, and a plain word.
+    unsafe {
+        if ngx_quiet_mode == 0 {
+            ngx_log_stderr(0, c"%V".as_ptr(), &pool::string(line.as_bytes()));
+        }
+    }
+}
 
 /// nginx's monotonic time, cached once per turn of the event loop.
 pub fn now() -> Tick {

@@ -4,10 +4,13 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
 
+use std::os::fd::RawFd;
+
 use nginx_sys::{
-    ngx_add_timer, ngx_connection_t, ngx_event_handler_pt, ngx_event_t, ngx_exiting, ngx_log_t,
-    ngx_msec_t, ngx_posted_next_events, ngx_process, ngx_queue_insert_before, ngx_worker,
-    NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
+    ngx_add_timer, ngx_connection_t, ngx_event_handler_pt, ngx_event_t, ngx_exiting,
+    ngx_free_connection, ngx_get_connection, ngx_log_t, ngx_msec_t, ngx_parent,
+    ngx_posted_next_events, ngx_process, ngx_queue_insert_before, ngx_test_config, ngx_worker,
+    NGX_PROCESS_HELPER, NGX_PROCESS_MASTER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
 
 /// A static that only the event loop of this process uses. Its changing parts are `Cell`s or `RefCell`s.
@@ -37,6 +40,62 @@ pub fn serves_requests() -> bool {
     // SAFETY: a plain word, written when the process starts.
     let process = unsafe { ngx_process } as u32;
     process == NGX_PROCESS_WORKER || process == NGX_PROCESS_SINGLE
+}
+
+/// Whether nginx only tests a configuration.
+pub fn is_test() -> bool {
+    // SAFETY: a plain word, written when the process starts.
+    unsafe { ngx_test_config != 0 }
+}
+
+/// Whether this process has workers, or had some: a configuration that it reads is a reload.
+pub fn is_master() -> bool {
+    // SAFETY: a plain word, written when the process starts.
+    unsafe { ngx_process as u32 == NGX_PROCESS_MASTER }
+}
+
+/// The process id of the master; of a single process its own.
+pub fn master_id() -> u32 {
+    // SAFETY: a plain word, written when the process starts.
+    let process = if is_forked() { unsafe { ngx_parent } } else { 0 };
+    u32::try_from(process).ok().filter(|&id| id > 0).unwrap_or_else(std::process::id)
+}
+
+/// Calls `handler` when this worker begins to exit, with an event whose connection has this descriptor. Never
+/// called if the worker has no connection left for it.
+pub fn when_exiting(fd: RawFd, handler: ngx_event_handler_pt, log: *mut ngx_log_t) {
+    // SAFETY: nginx returns a connection or null. It calls the read handler of each idle connection when a worker
+    // begins to exit (`ngx_close_idle_connections`), and nothing else uses this one.
+    unsafe {
+        let connection = ngx_get_connection(fd, log);
+        if !connection.is_null() {
+            (*connection).set_idle(1);
+            (*(*connection).read).handler = handler;
+            (*(*connection).read).log = log;
+        }
+    }
+}
+
+/// The descriptor of an event of [`when_exiting`], whose connection is freed.
+///
+/// # Safety
+/// `event` is what nginx passes to the handler.
+pub unsafe fn exiting(event: *mut ngx_event_t) -> RawFd {
+    // SAFETY: the connection of `when_exiting`, which is not used any more.
+    unsafe {
+        let connection = (*event).data.cast::<ngx_connection_t>();
+        let fd = (*connection).fd;
+        ngx_free_connection(connection);
+        (*connection).fd = -1;
+        fd
+    }
+}
+
+/// Whether a master has forked this process: a worker, or one of the cache.
+pub fn is_forked() -> bool {
+    // SAFETY: a plain word, written when the process starts.
+    let process = unsafe { ngx_process } as u32;
+    process == NGX_PROCESS_WORKER || process == NGX_PROCESS_HELPER
 }
 
 /// The number of this worker, from zero.

@@ -7,6 +7,7 @@
 mod changes;
 mod drain;
 pub mod in_flight;
+mod stored;
 mod sweep;
 
 use core::cell::{Cell, RefCell};
@@ -56,6 +57,7 @@ static STEP: PerWorker<Timer> = PerWorker::new(Timer::new());
 
 /// Starts the timer of a worker, if the configuration has zones. To be called from `init_process`.
 pub fn start(cycle: Cycle<'_>) {
+    stored::start(cycle);
     let shortest = zones(cycle).iter().map(|zone| zone.shortest_timeout()).min();
     let Some(shortest) = shortest.filter(|_| serves_requests()) else { return };
     let refresh = (shortest.as_millis() / REFRESHES).min(MAX_REFRESH);
@@ -71,6 +73,9 @@ unsafe extern "C" fn on_timer(_event: *mut ngx_event_t) {
 
 fn turn(cycle: Cycle<'_>) {
     let (now, zones) = (nginx::now(), zones(cycle));
+    if per_worker::number() == 0 {
+        stored::note_clock(zones);
+    }
     WORKER.sweep.borrow_mut().again(zones);
     WORKER.drains.borrow_mut().again();
     WORKER.changes.borrow_mut().again(zones);

@@ -1,7 +1,7 @@
 //! A shared memory zone: declared, joined, mapped, kept over reloads.
 //!
-//! nginx makes a slab pool in each zone. The module allocates all pages of the pool as one region: [`notes`],
-//! and behind them the session table.
+//! The module's memory of a zone is not nginx's: `storage/` makes it, so that it can outlive this nginx. nginx's
+//! own memory of the zone stays almost unused; by it nginx tells which zones a reload keeps.
 
 pub mod avoided;
 mod counts;
@@ -10,12 +10,12 @@ mod former;
 mod memory;
 mod names;
 mod notes;
-mod pages;
 mod region;
 pub mod sessions;
 pub mod size;
+mod stored;
 
-use core::cell::{Cell, OnceCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use core::ffi::c_void;
 use core::fmt;
 use core::ptr;
@@ -29,9 +29,13 @@ use nginx_sys::{
     NGX_LOG_ERR, NGX_LOG_NOTICE,
 };
 
-use crate::nginx::conf::{Conf, Logged, Word};
+use crate::nginx::conf::{fail, Conf, Logged, Word};
+use crate::nginx::cycle::Cycle;
+use crate::nginx::per_worker::{is_master, is_test};
 use crate::nginx::pool::string;
 use crate::nginx::{self, ERROR, OK};
+use crate::storage::file::FilePath;
+use crate::storage::handover;
 use crate::zone::memory::map;
 use crate::zone::notes::is_time_to_report;
 use crate::zone::sessions::Sessions;
@@ -50,6 +54,8 @@ pub struct Zone {
     shortest_timeout: Cell<Span>,
     /// The shortest and the longest `gone_after` of its upstreams.
     gone_after: Cell<(Span, Span)>,
+    /// The file that the memory is in.
+    file: RefCell<Option<FilePath>>,
     /// Set when the memory is mapped.
     sessions: OnceCell<Sessions>,
 }
@@ -60,9 +66,11 @@ pub fn join(
     cf: &mut Conf<'_>,
     name: Word,
     size: usize,
+    file: Option<Word>,
     limits: &Limits,
     gone_after: Span,
 ) -> Result<(&'static Zone, bool), Logged> {
+    let file = file.map(|file| FilePath::new(file.as_bytes()));
     // SAFETY: the configuration is being read; nginx copies the name and logs errors itself. The data of a
     // zone with our tag are null or a `Zone`.
     let (shm, joined) = unsafe {
@@ -80,6 +88,13 @@ pub fn join(
         zone.shortest_timeout.set(zone.shortest_timeout.get().min(limits.timeout));
         let (shortest, longest) = zone.gone_after.get();
         zone.gone_after.set((shortest.min(gone_after), longest.max(gone_after)));
+        if let Some(file) = file {
+            let mut known = zone.file.borrow_mut();
+            if known.as_ref().is_some_and(|known| *known != file) {
+                fail!(cf, "zone \"{name}\" has two files");
+            }
+            *known = Some(file);
+        }
         return Ok((zone, false));
     }
     let zone = cf.pool().make(|| Zone {
@@ -88,6 +103,7 @@ pub fn join(
         limits: Cell::new(*limits),
         shortest_timeout: Cell::new(limits.timeout),
         gone_after: Cell::new((gone_after, gone_after)),
+        file: RefCell::new(file),
         sessions: OnceCell::new(),
     });
     let Some(zone) = zone else { return Err(Logged) };
@@ -118,8 +134,14 @@ pub fn check<'c>(
     zones: &[&'static Zone],
     servers: impl Fn(&mut Conf<'c>, &Zone) -> Vec<&'c [u8]>,
 ) -> Result<(), Logged> {
-    for &zone in zones {
+    for (index, &zone) in zones.iter().enumerate() {
         let (name, log) = (zone.log_name(), cf.log());
+        let shares_file = |other: &&&Zone| zone.file.borrow().is_some() && zone.file == other.file;
+        if let Some(other) = zones.iter().take(index).find(shares_file) {
+            let other = other.log_name();
+            let message = format_args!("zones \"{other}\" and \"{name}\" have the same file");
+            return Err(zone.conf_error(log, message));
+        }
         if zone.size() == 0 {
             return Err(match is_size(name.as_bytes()) {
                 true => zone.conf_error(
@@ -248,21 +270,57 @@ impl Zone {
     }
 }
 
+/// Puts new files of zones in their place, and passes the memory of all zones to an upgrade of nginx's binary. To be
+/// called when a configuration is complete. An error only at the start of nginx: a reload cannot fail any more.
+pub fn commit(cycle: Cycle<'_>, zones: &[&Zone]) -> Result<(), Logged> {
+    if is_test() {
+        return Ok(());
+    }
+    for zone in zones {
+        let Some(sessions) = zone.sessions() else { continue };
+        // SAFETY: `shm` is an element of nginx's list of zones, mapped, and its configuration is about to run.
+        unsafe { region::note_place(&*zone.shm, sessions.memory()) };
+        if let Err(why) = sessions.memory().put_in_place() {
+            ngx::ngx_log_error!(NGX_LOG_EMERG, cycle.log(), "zone \"{}\": {why}", zone.log_name());
+            if !is_master() {
+                return Err(Logged);
+            }
+        }
+    }
+    let memories = zones.iter().filter_map(|zone| Some((zone.name().0, zone.sessions()?.memory())));
+    handover::offer(cycle, memories);
+    handover::finish();
+    Ok(())
+}
+
+/// Closes the files of the zones. To be called by a master whose workers have ended.
+pub fn close(cycle: Cycle<'_>, zones: &[&Zone]) {
+    for zone in zones {
+        let closed = zone.sessions().map_or(Ok(()), |sessions| sessions.memory().close_file());
+        if let Err(why) = closed {
+            ngx::ngx_log_error!(NGX_LOG_ERR, cycle.log(), "zone \"{}\": {why}", zone.log_name());
+        }
+    }
+}
+
 /// Called when nginx has mapped the zone, or has kept it over a reload (`old` is then the former [`Zone`]).
 unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int_t {
     // SAFETY: nginx passes the zone that `join` declared, and null or the zone of the former configuration,
     // which is still alive.
     let (shm, zone, old) =
         unsafe { (&*shm, &*(*shm).data.cast::<Zone>(), old.cast::<Zone>().as_ref()) };
-    let mapped = match old.and_then(Zone::sessions) {
+    let file = zone.file.borrow();
+    let kept =
+        old.and_then(Zone::sessions).filter(|sessions| sessions.memory().path() == file.as_ref());
+    let mapped = match kept {
         Some(sessions) => {
             // A reload that was to give the zone new memory may have failed: old workers use this table
             // again.
             sessions.table.reinstate();
             Ok(sessions.clone())
         }
-        // SAFETY: nginx has mapped `shm` and initialised its slab pool.
-        None => unsafe { map(shm, &zone.limits(), former_sessions) },
+        // SAFETY: nginx has mapped `shm` and initialised its slab pool, and initialises the zones.
+        None => unsafe { map(shm, old.is_some(), file.as_ref(), &zone.limits(), former_sessions) },
     };
     match mapped {
         Ok(sessions) => {

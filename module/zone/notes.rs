@@ -6,8 +6,8 @@ use affinity::mcp::SharedTargets;
 use affinity::status::Tally;
 use affinity::table::{Flag, Span, Tick};
 
-/// The mark of a region of this module; the last byte is the version of this layout.
-pub(super) const MAGIC: u64 = u64::from_be_bytes(*b"sticky\0\x04");
+/// The version of the layout of [`Notes`].
+pub(super) const LAYOUT: u64 = 5;
 
 /// The number of sets of counters. Workers share a set only if there are more workers than sets.
 pub(super) const TALLIES: usize = 8;
@@ -15,9 +15,6 @@ pub(super) const TALLIES: usize = 8;
 /// The data that all workers share besides the table.
 #[repr(C, align(128))]
 pub(super) struct Notes {
-    pub(super) magic: AtomicU64,
-    /// Length of the table's region in bytes.
-    pub(super) table_len: AtomicU64,
     /// The number of evictions that have been logged, and the time of the last report.
     pub(super) reported: AtomicU64,
     pub(super) reported_at: AtomicU32,

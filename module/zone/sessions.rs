@@ -10,22 +10,34 @@ use affinity::table::{
     Bound, End, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick,
 };
 
+use crate::storage::memory::Memory;
 use crate::zone::former::Former;
 use crate::zone::names::KnownAddress;
 use crate::zone::notes::Notes;
-use crate::zone::pages::Mapping;
 
 /// The sessions of a zone.
 #[derive(Clone)]
 pub struct Sessions {
     pub table: Table,
     pub(super) notes: NonNull<Notes>,
-    /// The mapping of both, unless that is nginx's.
-    pub(super) _pages: Option<Rc<Mapping>>,
+    /// Where both are.
+    pub(super) memory: Rc<Memory>,
     /// The former memories, the newest first.
     pub(super) former: Vec<Rc<Former>>,
     /// This worker's copies of server addresses, by the server's index.
     pub(super) addresses: RefCell<Vec<Option<KnownAddress>>>,
+    pub origin: Origin,
+}
+
+/// What the memory of a zone began with.
+#[derive(Clone, Copy)]
+pub enum Origin {
+    /// Nothing.
+    New,
+    /// The memory of an nginx before, as it was.
+    Attached,
+    /// Sessions of another memory, without its damaged pages.
+    Imported { taken: u64, of: u64, damaged_pages: u64 },
 }
 
 /// The position of a pass over all memories of a zone.
@@ -180,9 +192,12 @@ impl Sessions {
         }
     }
 
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
     pub(super) fn notes(&self) -> &Notes {
-        // SAFETY: the notes are in the zone, which stays mapped as long as this configuration or `_pages`
-        // lives.
+        // SAFETY: the notes are in `memory`, which stays mapped as long as this value lives.
         unsafe { self.notes.as_ref() }
     }
 

@@ -2,11 +2,9 @@
 
 use core::iter;
 
+use affinity::file::Header;
 use affinity::table::Table;
-use nginx_sys::{
-    ngx_pagesize, ngx_pagesize_shift, ngx_parse_size, ngx_slab_page_t, ngx_slab_pool_t,
-    ngx_slab_stat_t,
-};
+use nginx_sys::{ngx_pagesize, ngx_parse_size};
 
 use crate::nginx::pool::string;
 use crate::zone::notes::Notes;
@@ -39,18 +37,8 @@ pub(super) fn size_with_cells(cells: usize) -> Option<usize> {
     iter::successors(Some(enough), smaller).take_while(has_room).last()
 }
 
-/// The length of the table in a zone of `size` bytes: all pages of nginx's slab pool (`ngx_slab_init`)
-/// without the [`Notes`].
+/// The length of the table in a zone of `size` bytes: all but the header and the [`Notes`].
 pub(super) fn table_len(size: usize) -> usize {
-    /// Set by `ngx_init_zone_pool`.
-    const MIN_SHIFT: usize = 3;
-    // SAFETY: plain words, set when nginx starts.
-    let (page, page_shift) = unsafe { (ngx_pagesize, ngx_pagesize_shift) };
-    let note = size_of::<ngx_slab_page_t>();
-    let slot = note + size_of::<ngx_slab_stat_t>();
-    let head = size_of::<ngx_slab_pool_t>() + (page_shift - MIN_SHIFT) * slot;
-    let noted = size.saturating_sub(head) / (page + note);
-    let start = (head + noted * note).next_multiple_of(page);
-    let pages = noted.min(size.saturating_sub(start) / page);
-    (pages * page).saturating_sub(size_of::<Notes>())
+    let len = size.saturating_sub(Header::LEN + size_of::<Notes>());
+    len - len % Table::ALIGN
 }

@@ -29,9 +29,16 @@ class Counter:
         await self._control("--instr=on")
         await work
         await self._control("--instr=off")
+        return await self.dump()
+
+    async def dump(self) -> Path:
+        """The profile since the last one."""
         await self._control("--dump")
         self._dumps += 1
         return self._profile.with_suffix(f".{self._dumps}")
+
+    def kill(self) -> None:
+        self._process.kill()
 
     async def _control(self, order: str) -> None:
         done = await asyncio.create_subprocess_exec(
@@ -41,15 +48,19 @@ class Counter:
 
 
 @asynccontextmanager
-async def counted(nginx: Nginx, http: str, port: int, without: str = r"(?!)") -> AsyncIterator[Counter]:
-    """Runs nginx under callgrind until it listens at a port. `without`: lines of its configuration that are left out."""
+async def counted(
+    nginx: Nginx, http: str, port: int, without: str = r"(?!)", *, at_start: bool = False
+) -> AsyncIterator[Counter]:
+    """Runs nginx under callgrind until it listens at a port. `without`: lines of its configuration that are left out.
+    `at_start`: what it executes until then is counted as well."""
+    nginx.api.unlink(missing_ok=True)
     nginx.configure(http, workers=1)
     conf = nginx.home / "nginx.conf"
     text = re.sub(without, "", conf.read_text(), flags=re.MULTILINE)
     conf.write_text("master_process off; daemon off;" + text)
     profile = nginx.home / "callgrind"
     process = await asyncio.create_subprocess_exec(
-        *("valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={profile}", "--quiet"),
+        *("valgrind", "--tool=callgrind", f"--instr-atstart={'yes' if at_start else 'no'}", f"--callgrind-out-file={profile}", "--quiet"),
         *nginx._command(),
         env=environment(),
     )

@@ -57,7 +57,7 @@ class Nginx:
         self.modules = [module] if module else []  # in the order in which they are loaded
         self.version = version(binary)
         self.allowed: list[str] = []  # patterns of log lines at warn and above that the test expects
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen | Master | None = None
         home.mkdir(parents=True, exist_ok=True)
 
     # Configuration
@@ -116,12 +116,25 @@ http {{
 
     # Processes
 
-    def start(self, http: str, *, workers: int = 2) -> None:
+    def start(self, http: str, *, workers: int = 2, daemon: bool = False) -> None:
+        """`daemon`: as nginx starts by itself. Only such a one can be upgraded."""
         self.configure(http, workers=workers)
         self._workers = workers
+        self.start_again(daemon=daemon)
+
+    def start_again(self, *, daemon: bool = False) -> None:
+        """Starts with the configuration as it is."""
+        # A killed nginx leaves both.
+        (self.home / "nginx.pid").unlink(missing_ok=True)
+        self.api.unlink(missing_ok=True)
         with open(self.home / "stderr", "wb") as stderr:
-            self._process = subprocess.Popen(self._command("-g", "daemon off;"), stderr=stderr, env=environment())
-        self._wait("start", lambda: len(self.workers) == workers)
+            if daemon:
+                subprocess.run(self._command(), stderr=stderr, env=environment(), check=True)
+                self._process = Master(int((self.home / "nginx.pid").read_text()))
+            else:
+                command = self._command("-g", "daemon off;")
+                self._process = subprocess.Popen(command, stderr=stderr, env=environment())
+        self._wait("start", lambda: len(self.workers) == self._workers)
 
     def reload(self, http: str | None = None) -> None:
         """Returns when the new workers run and the old ones take no more connections."""
@@ -132,11 +145,83 @@ http {{
         self._wait("reload", lambda: len(set(self.workers) - old) >= self._workers)
         self._wait("close the old workers' sockets", lambda: not any(_files(pid) & listening for pid in old))
 
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Runs nginx until it ends: its status, and what it says."""
+        done = subprocess.run(self._command(*arguments), capture_output=True, text=True, env=environment(), timeout=PATIENCE)
+        return done.returncode, done.stderr
+
+    def quit(self) -> None:
+        self.end(Master(self._process.pid, self._process))
+        self._process = None
+
+    def kill_all(self) -> None:
+        """SIGKILL to the master and all workers at once."""
+        pids = [self._process.pid, *_children(self._process.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE
+        while not all(_is_zombie(pid) for pid in pids):
+            assert time.monotonic() < deadline, "killed processes live"
+            time.sleep(0.005)
+        self.leave().wait()
+
+    def leave(self) -> "Master":
+        """Another master may be started beside the one of now, which is returned."""
+        process, self._process = self._process, None
+        return process if isinstance(process, Master) else Master(process.pid, process)
+
+    def forget(self) -> None:
+        """The master is dead."""
+        self._process = None
+
     def signal_reload(self) -> None:
         self._process.send_signal(signal.SIGHUP)
 
     def signal_quit(self) -> None:
         self._process.send_signal(signal.SIGQUIT)
+
+    # An upgrade of the binary
+
+    @property
+    def master(self) -> int:
+        return self._process.pid
+
+    def upgrade(self) -> "Master":
+        """Starts another master beside this one (USR2), which is from now on the one of this nginx. Returns the old one
+        when both accept connections."""
+        old, known = self._process, set(self.workers)
+        known_masters = set(_children(old.pid))
+        old.send_signal(signal.SIGUSR2)
+        new: list[int] = []
+
+        def started() -> bool:
+            new[:] = [pid for pid in _children(old.pid) if pid not in known_masters]
+            # It has another program name only when it runs: until then it is a copy of the old one.
+            return bool(new) and len(self._workers_of(new[0]) - known) >= self._workers
+
+        self._wait("start another binary", started)
+        self._process = Master(new[0])
+        return Master(old.pid, old)
+
+    def end(self, master: "Master") -> None:
+        """Quits a master; returns when it has gone."""
+        master.send_signal(signal.SIGQUIT)
+        master.wait(PATIENCE)
+
+    def roll_back(self, old: "Master") -> None:
+        """Ends the new master, so that this nginx is the old one again."""
+        new, self._process = self._process, old
+        new.send_signal(signal.SIGQUIT)
+        self._wait("end the new binary", lambda: new.poll() is not None)
+
+    def accepts(self, master: "Master") -> bool:
+        """Whether any worker of a master listens."""
+        listening = _listening_sockets()
+        return any(_files(pid) & listening for pid in self._workers_of(master.pid))
+
+    def memories(self, pid: int) -> int:
+        """The descriptors of zones that a process has."""
+        return sum("sticky_learn" in name for name in _descriptors(pid))
 
     def kill_worker(self, pid: int) -> None:
         """Kills a worker with SIGKILL. Returns when the master has started another."""
@@ -162,14 +247,13 @@ http {{
     @property
     def workers(self) -> list[int]:
         """Every living worker, of every generation, oldest first."""
-        master = self._process.pid
-        try:
-            children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
-        except OSError:
-            return []
+        workers = self._workers_of(self._process.pid)
+        return [pid for pid in _children(self._process.pid) if pid in workers]
+
+    def _workers_of(self, master: int) -> set[int]:
         # The cache manager is a child process as well.
         started = {int(m[1]) for line in self.errors() if (m := re.search(r" start worker process (\d+)$", line))}
-        return [pid for pid in map(int, children) if pid in started and not _is_zombie(pid)]
+        return {pid for pid in _children(master) if pid in started and not _is_zombie(pid)}
 
     def _wait(self, what: str, done) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -198,6 +282,43 @@ http {{
         ]
 
 
+class Master:
+    """A master that may not be a child of this process: the binary of an upgrade."""
+
+    def __init__(self, pid: int, process: subprocess.Popen | None = None):
+        self.pid = pid
+        self._process = process
+
+    def poll(self) -> int | None:
+        if isinstance(self._process, subprocess.Popen):
+            return self._process.poll()
+        return 0 if _is_zombie(self.pid) else None
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+    def wait(self, timeout: float = PATIENCE) -> None:
+        deadline = time.monotonic() + timeout
+        while self.poll() is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired(f"nginx {self.pid}", timeout)
+            time.sleep(0.01)
+
+
+def _children(pid: int) -> list[int]:
+    """The child processes, oldest first."""
+    try:
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except OSError:
+        return []
+
+
 def _listening_sockets() -> set[str]:
     """The listening sockets of this machine, by their names in /proc/PID/fd."""
     found = set()
@@ -214,11 +335,15 @@ def _listening_sockets() -> set[str]:
 
 def _files(pid: int) -> set[str]:
     """The open files of a process, without those closed meanwhile."""
-    names = set()
+    return set(_descriptors(pid))
+
+
+def _descriptors(pid: int) -> list[str]:
+    names = []
     with contextlib.suppress(OSError):
         for number in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                names.add(os.readlink(f"/proc/{pid}/fd/{number}"))
+                names.append(os.readlink(f"/proc/{pid}/fd/{number}"))
     return names
 
 

@@ -10,9 +10,9 @@ PATIENCE = 60
 WHOLE_TEST = 1200 if os.environ.get("STICKY_LONG") else 600
 
 
-async def until(done: Callable[[], object]) -> None:
+async def until(done: Callable[[], object], patience: float = PATIENCE) -> None:
     """`done` may be a coroutine function."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(patience):
         while True:
             result = done()
             if inspect.isawaitable(result):

@@ -34,7 +34,8 @@ def manifests() -> dict[str, dict]:
 
 def test_kubernetes_takes_the_manifests():
     version = kubernetes_validate.latest_version()
-    for manifest in manifests().values():
+    stateful = yaml.safe_load((ROOT / "contrib" / "kubernetes-statefulset.yaml").read_text())
+    for manifest in (*manifests().values(), stateful):
         kubernetes_validate.validate(manifest, version, strict=True)
         wrong = copy.deepcopy(manifest)
         wrong["spec"]["selectors"] = wrong["spec"].pop("selector")

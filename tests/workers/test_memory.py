@@ -30,7 +30,7 @@ def large_mappings(pid: int) -> list[str]:
     found = []
     for mapping in re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{pid}/smaps").read_text(), flags=re.M)[1:]:
         begin, end = (int(address, 16) for address in mapping.split()[0].split("-"))
-        if " rw-s " in mapping and "/dev/zero" in mapping and end - begin >= 4 * MEGABYTE:
+        if " rw-s " in mapping and re.search("/dev/zero|/memfd:", mapping) and end - begin >= 4 * MEGABYTE:
             found.append(mapping)
     return found
 

@@ -5,7 +5,9 @@ use serde::{Serialize, Serializer};
 
 use super::output::{OutOfMemory, Output};
 use super::refusal::{Refusal, NO_SERVER, NO_UPSTREAM, NO_ZONE};
-use super::report::{Admin, Report, ServerReport, UpstreamReport, ZoneReport, ZoneServer};
+use super::report::{
+    Admin, FileReport, Report, ServerReport, UpstreamReport, ZoneReport, ZoneServer,
+};
 use super::request::Resource;
 use super::text::{Text, Utc};
 
@@ -135,6 +137,34 @@ impl Serialize for Report<'_> {
     }
 }
 
+impl Serialize for FileReport<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'a> {
+            path: Text<'a>,
+            size_bytes: u64,
+            began: &'static str,
+            imported: u64,
+            imported_of: u64,
+            damaged_pages: u64,
+            synced: Option<Utc>,
+            oldest_ms: Option<u64>,
+        }
+        let (imported, imported_of, damaged_pages) = self.began.numbers();
+        Fields {
+            path: self.path,
+            size_bytes: self.size,
+            began: self.began.as_str(),
+            imported,
+            imported_of,
+            damaged_pages,
+            synced: self.synced,
+            oldest_ms: self.oldest_ms,
+        }
+        .serialize(serializer)
+    }
+}
+
 impl Serialize for ZoneReport<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         #[derive(Serialize)]
@@ -143,6 +173,7 @@ impl Serialize for ZoneReport<'_> {
             capacity: u64,
             timeout_ms: u64,
             lifetime_ms: Option<u64>,
+            file: Option<FileReport<'a>>,
             live: u64,
             created: u64,
             refreshed: u64,
@@ -160,6 +191,7 @@ impl Serialize for ZoneReport<'_> {
             capacity: self.stats.capacity,
             timeout_ms: self.timeout_ms,
             lifetime_ms: self.lifetime_ms,
+            file: self.file,
             live: self.stats.live,
             created: self.stats.created,
             refreshed: self.refreshed(),

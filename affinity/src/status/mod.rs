@@ -25,7 +25,9 @@ pub use refusal::{
     Refusal, FOREIGN, NO_LENGTH, NO_MEMORY, NO_ROOM, NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
     RELOADING, TOO_LARGE,
 };
-pub use report::{Admin, Report, ServerReport, UpstreamReport, ZoneReport, ZoneServer};
+pub use report::{
+    Admin, Began, FileReport, Report, ServerReport, UpstreamReport, ZoneReport, ZoneServer,
+};
 pub use request::{ApiRequest, Method, Resource, Task};
 pub use text::{Text, Utc};
 pub use zone::{Draining, Tally};

@@ -6,7 +6,7 @@
 use core::fmt::{self, Write};
 
 use super::output::{OutOfMemory, Output};
-use super::report::{Admin, Report, ServerReport, ZoneReport, ZoneServer};
+use super::report::{Admin, FileReport, Report, ServerReport, ZoneReport, ZoneServer};
 use super::text::{Text, Utc};
 use crate::servers::Known;
 
@@ -38,6 +38,7 @@ impl Report<'_> {
             let timeout = Millis(zone.timeout_ms);
             sample(out, "zone_timeout_seconds", &[("zone", zone.name)], timeout)?;
         }
+        self.of_files(out)?;
         counter(out, "requests_total", "Requests by $upstream_sticky_status.")?;
         for zone in &self.zones {
             for (status, count) in zone.requests() {
@@ -115,6 +116,44 @@ impl Report<'_> {
         Ok(())
     }
 
+    /// Metrics of zones with a file; none if no zone has one.
+    fn of_files(&self, out: &mut Output) -> fmt::Result {
+        let files = || self.zones.iter().filter_map(|zone| Some((zone.name, zone.file?)));
+        if files().next().is_none() {
+            return Ok(());
+        }
+        gauge(out, "zone_file_info", "The file of a zone, and how the zone began.")?;
+        for (zone, file) in files() {
+            let began = Text(file.began.as_str().as_bytes());
+            let labels = [("zone", zone), ("path", file.path), ("began", began)];
+            sample(out, "zone_file_info", &labels, 1)?;
+        }
+        let metrics: [FileMetric; 4] = [
+            ("zone_file_imported_sessions", "Sessions taken from another memory.", |file| {
+                Some(file.began.numbers().0)
+            }),
+            ("zone_file_lost_sessions", "Sessions of that memory that were not taken.", |file| {
+                let (taken, of, _) = file.began.numbers();
+                Some(of.saturating_sub(taken))
+            }),
+            ("zone_file_damaged_pages", "Pages of the file that were left out.", |file| {
+                Some(file.began.numbers().2)
+            }),
+            ("zone_oldest_session_seconds", "Age of the oldest session, if any.", |file| {
+                file.oldest_ms.map(|age| age / 1000)
+            }),
+        ];
+        for (name, help, value) in metrics {
+            gauge(out, name, help)?;
+            for (zone, file) in files() {
+                if let Some(value) = value(&file) {
+                    sample(out, name, &[("zone", zone)], value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn of_zone_servers(
         &self,
         out: &mut Output,
@@ -163,6 +202,7 @@ impl Labels {
 
 /// Name, help text, and the function that gives the value.
 type ZoneMetric = (&'static str, &'static str, fn(&ZoneReport<'_>) -> u64);
+type FileMetric = (&'static str, &'static str, fn(&FileReport<'_>) -> Option<u64>);
 type ZoneServerMetric = (&'static str, &'static str, fn(&ZoneServer<'_>) -> u64);
 type Head = fn(&mut Output, &str, &str) -> fmt::Result;
 

@@ -34,12 +34,66 @@ pub struct ZoneReport<'a> {
     pub timeout_ms: u64,
     /// The longest `lifetime` of its upstreams, in milliseconds; none if one has no limit.
     pub lifetime_ms: Option<u64>,
+    /// The file of its memory, if it has one.
+    pub file: Option<FileReport<'a>>,
     /// What the table has counted.
     pub stats: Stats,
     /// The requests, counted by what became of them.
     pub tally: Tally,
     /// All servers on the zone's list.
     pub servers: Vec<ZoneServer<'a>>,
+}
+
+/// The file of a zone.
+#[derive(Clone, Copy, Debug)]
+pub struct FileReport<'a> {
+    /// Absolute.
+    pub path: Text<'a>,
+    /// Bytes of the file.
+    pub size: u64,
+    /// How the zone began.
+    pub began: Began,
+    /// When nginx last had the file written to its disk.
+    pub synced: Option<Utc>,
+    /// Milliseconds since the oldest session began; none if there is no session.
+    pub oldest_ms: Option<u64>,
+}
+
+/// How a zone began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Began {
+    /// Without sessions.
+    New,
+    /// With the memory of an nginx before, as it was.
+    Attached,
+    /// With sessions of another memory.
+    Imported {
+        /// How many were copied.
+        taken: u64,
+        /// How many there were.
+        of: u64,
+        /// Pages that were left out.
+        damaged_pages: u64,
+    },
+}
+
+impl Began {
+    /// The text of the field.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Began::New => "new",
+            Began::Attached => "attached",
+            Began::Imported { .. } => "imported",
+        }
+    }
+
+    /// Sessions copied, sessions that there were, pages left out.
+    pub(super) fn numbers(self) -> (u64, u64, u64) {
+        match self {
+            Began::New | Began::Attached => (0, 0, 0),
+            Began::Imported { taken, of, damaged_pages } => (taken, of, damaged_pages),
+        }
+    }
 }
 
 /// A server on a zone's list.

@@ -51,6 +51,13 @@ fn report() -> Report<'static> {
             size: 1 << 20,
             timeout_ms: 600_000,
             lifetime_ms: None,
+            file: Some(FileReport {
+                path: Text(b"/var/lib/nginx/sticky/zone"),
+                size: 1 << 21,
+                began: Began::Imported { taken: 7, of: 9, damaged_pages: 2 },
+                synced: None,
+                oldest_ms: Some(61_000),
+            }),
             stats,
             tally,
             servers: vec![ZoneServer { address: ADDRESS, stats: holder }],
@@ -90,6 +97,11 @@ fn the_whole_report_is_one_object() {
     assert_eq!(zone["created"], 20);
     assert_eq!(zone["refreshed"], 100 + 4 + 6);
     assert_eq!(zone["lifetime_ms"], serde_json::Value::Null);
+    let file = &zone["file"];
+    assert_eq!(file["path"], "/var/lib/nginx/sticky/zone");
+    assert_eq!((&file["began"], &file["synced"]), (&"imported".into(), &serde_json::Value::Null));
+    let numbers = ["size_bytes", "imported", "imported_of", "damaged_pages", "oldest_ms"];
+    assert_eq!(numbers.map(|name| file[name].as_u64().unwrap()), [1 << 21, 7, 9, 2, 61_000]);
     assert_eq!(
         zone["requests"],
         serde_json::json!({

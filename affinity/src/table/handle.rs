@@ -6,7 +6,7 @@ use super::hash::{Algorithm, Hasher};
 use super::key::{Key, Kind, ADDRESS};
 use super::memory::bucket::Bucket;
 use super::memory::entry::Meta;
-use super::memory::layout::{TableError, ALIGN, MIN_SIZE};
+use super::memory::layout::{TableError, ALIGN, FORMAT, IDENTITY, MIN_SIZE, OLDER_FORMATS};
 use super::memory::place::Place;
 use super::memory::region::Region;
 use super::memory::writer::Writer;
@@ -26,6 +26,17 @@ impl Table {
 
     /// What the address of a region must be a multiple of.
     pub const ALIGN: usize = ALIGN;
+
+    /// The format of a region. Tables of another one are not attached to.
+    pub const FORMAT: u32 = FORMAT;
+
+    /// Whether [`Table::revive`] reads tables of a format.
+    pub fn reads(format: u32) -> bool {
+        format == FORMAT || OLDER_FORMATS.contains(&format)
+    }
+
+    /// Bytes at the start of a region that never change: its layout and the key of its hashes.
+    pub const IDENTITY: usize = IDENTITY;
 
     /// Makes an empty table in a region of `len` bytes. `secret` keys all hashes: 16 random bytes of the
     /// system, or the secret of a table to be imported.
@@ -57,6 +68,33 @@ impl Table {
     pub unsafe fn attach(region: NonNull<u8>, len: usize) -> Result<Table, TableError> {
         // SAFETY: conditions 1 to 3 are those of `Region::attach`.
         Self::new(unsafe { Region::attach(region, len) }?)
+    }
+
+    /// Finds a table as `attach` does, of which nobody knows what its processes have left: all locks are
+    /// made again, and changes that have begun are finished. The costs do not depend on the number of
+    /// sessions. Also for a table of an older format, which is only good for `restore`.
+    ///
+    /// # Safety
+    /// 1. The conditions of `attach`, but for the format.
+    /// 2. No process uses the region until this returns.
+    pub unsafe fn revive(region: NonNull<u8>, len: usize) -> Result<Table, TableError> {
+        // SAFETY: condition 1.
+        let region = unsafe { Region::attach_older(region, len, &OLDER_FORMATS) }?;
+        let table = Self::new(region)?;
+        // SAFETY: condition 2: no process uses or holds a lock.
+        unsafe { table.region.init_locks() }.map_err(TableError::Lock)?;
+        for index in 0..table.region.shard_count() as usize {
+            if let Some(writer) = Writer::lock(&table.region, index) {
+                writer.recover();
+            }
+        }
+        table.unmark_servers();
+        Ok(table)
+    }
+
+    /// The bytes of the region that never change.
+    pub fn identity(&self) -> [u8; Table::IDENTITY] {
+        self.region.identity()
     }
 
     fn new(region: Region) -> Result<Table, TableError> {

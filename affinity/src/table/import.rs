@@ -122,19 +122,26 @@ impl Table {
 }
 
 /// Translates the servers of one table into those of another.
-struct Translation<'a> {
+pub(super) struct Translation<'a> {
     to: &'a Table,
     from: &'a Table,
     now: Tick,
+    /// Whether both tables have one clock: then what is known of a server is copied.
+    same_clock: bool,
     known: Vec<Option<(u64, Option<ServerId>)>>,
 }
 
 impl<'a> Translation<'a> {
     fn new(to: &'a Table, from: &'a Table, now: Tick) -> Self {
-        Translation { to, from, now, known: Vec::new() }
+        Translation { to, from, now, same_clock: true, known: Vec::new() }
     }
 
-    fn get(&mut self, server: ServerId) -> Option<ServerId> {
+    /// Without what is known of the servers.
+    pub(super) fn restored(to: &'a Table, from: &'a Table, now: Tick) -> Self {
+        Translation { same_clock: false, ..Translation::new(to, from, now) }
+    }
+
+    pub(super) fn get(&mut self, server: ServerId) -> Option<ServerId> {
         let index = usize::from(server.index);
         if let Some(Some((print, result))) = self.known.get(index) {
             if *print == server.print {
@@ -154,6 +161,9 @@ impl<'a> Translation<'a> {
     fn add(&self, server: ServerId) -> Option<ServerId> {
         let mut buffer = [0; Table::MAX_ADDRESS];
         let result = self.to.intern(self.from.address(server, &mut buffer)?, self.now)?;
+        if !self.same_clock {
+            return Some(result);
+        }
         let known = self.from.record(server);
         self.to.update_record(result, |record| if record.is_blank() { known } else { record });
         self.to.set_server_flags(result, self.from.server_flags(server), 0);

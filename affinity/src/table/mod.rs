@@ -110,6 +110,8 @@ mod listen;
 mod loom;
 mod memory;
 #[cfg(not(loom))]
+mod restore;
+#[cfg(not(loom))]
 mod servers;
 #[cfg(not(loom))]
 mod stats;
@@ -138,6 +140,8 @@ pub use listen::change::{Change, End};
 pub use listen::listener::{Heard, Hearing, Held, Listener};
 #[cfg(not(loom))]
 pub use memory::layout::TableError;
+#[cfg(not(loom))]
+pub use restore::Restored;
 #[cfg(not(loom))]
 pub use servers::{ServerId, ServerStats};
 #[cfg(not(loom))]

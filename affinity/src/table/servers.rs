@@ -235,13 +235,17 @@ impl Table {
         }
     }
 
+    /// Repairs the list after a process that held its lock has died. It may have left the mark of
+    /// `retire`. A server that it did not finish has no print, and so is not on the list.
+    pub(super) fn unmark_servers(&self) {
+        (0..).map_while(|index| self.listing(index)).for_each(|place| place.unmark());
+    }
+
     fn lock_servers(&self) -> Option<Guard<'_>> {
         match self.region.header().servers_lock.lock() {
             Locked::Clean(guard) => Some(guard),
             Locked::OwnerDied(guard) => {
-                // The dead process may have left the mark of `retire`. A server that it did not finish
-                // has no print, and so is not on the list.
-                (0..).map_while(|index| self.listing(index)).for_each(|place| place.unmark());
+                self.unmark_servers();
                 guard.consistent();
                 Some(guard)
             }

@@ -4,6 +4,7 @@ use super::handle::Table;
 use super::key::Key;
 use super::memory::place::Place;
 use super::sync::{AtomicU64, Ordering};
+use crate::time::{Span, Tick};
 
 /// Statistics of a table since its creation. While no process writes, `created` is the sum of `live`,
 /// `expired`, `evicted` and `forgotten`, also after the death of a process.
@@ -39,6 +40,16 @@ impl Table {
         {
             shard.unknown.0.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// The time since the oldest session began; none without sessions. Costs a pass over the sessions.
+    pub fn oldest(&self, now: Tick) -> Option<Span> {
+        let slots = self.region.buckets().iter().flat_map(|bucket| bucket.slots());
+        let sessions = slots.filter_map(|slot| {
+            let entry = slot.entry(Some(slot.fingerprint()).filter(|&it| it != 0)?);
+            (!entry.meta.is_tombstone()).then(|| now.since(entry.created))
+        });
+        sessions.max()
     }
 
     /// Statistics of the table. Costs a pass over the server list, none over the sessions.

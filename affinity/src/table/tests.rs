@@ -213,3 +213,61 @@ fn a_bucket_is_read_whole_while_it_is_written() {
         }
     });
 }
+
+/// As after a death of all processes, or of the machine: no thread has the id in the locks.
+#[test]
+fn a_table_revives_with_every_lock_held() {
+    let (start, len) = region(1 << 20);
+    let now = Tick(1);
+    // SAFETY: `region` has allocated `len` bytes for this table alone.
+    let table = unsafe { Table::create(start, len, *b"0123456789abcdef") }.unwrap();
+    let bind = |table: &Table, number: u32| {
+        let server = table.intern(b"a:1", now).unwrap();
+        let key = table.key(Kind::Session, &number.to_le_bytes(), b"");
+        table.bind(key, server, None, now, &LIMITS, Existing::Keep);
+        key
+    };
+    let keys: Vec<_> = (0..900).map(|number| bind(&table, number)).collect();
+    let list = core::ptr::from_ref(&table.region.header().servers_lock);
+    let shards = table.region.shards().iter().map(|shard| core::ptr::from_ref(&shard.lock));
+    for lock in shards.chain([list]) {
+        // SAFETY: the first word of a mutex is its owner, and no thread uses it.
+        unsafe { lock.cast::<u32>().cast_mut().write(0x3fff_fff0) };
+    }
+    // SAFETY: nobody uses the region.
+    let table = unsafe { Table::revive(start, len) }.unwrap();
+    bind(&table, 900);
+    assert!(table.intern(b"b:1", now).is_some());
+    assert!(keys.iter().all(|&key| table.lookup(key, now, &LIMITS).is_some()));
+    assert_eq!(table.stats().live, 901);
+}
+
+#[test]
+fn a_table_of_the_format_before_is_restored_and_not_attached_to() {
+    let (start, len) = region(1 << 20);
+    let now = Tick(1);
+    // SAFETY: `region` has allocated `len` bytes for this table alone.
+    let table = unsafe { Table::create(start, len, *b"0123456789abcdef") }.unwrap();
+    let server = table.intern(b"a:1", now).unwrap();
+    for number in 0..900u32 {
+        let key = table.key(Kind::Session, &number.to_le_bytes(), b"");
+        table.bind(key, server, None, now, &LIMITS, Existing::Keep);
+    }
+    write_format_before(&table);
+    // SAFETY: the same memory, which nobody else uses.
+    unsafe {
+        assert_eq!(Table::attach(start, len).unwrap_err(), TableError::Format);
+        let old = Table::revive(start, len).unwrap();
+        let copy = table_with(Algorithm::best() as u32, old.secret(), 1 << 20).unwrap();
+        assert_eq!(copy.restore(&old, now, now, &LIMITS).taken, 900);
+    }
+}
+
+/// Rewrites a table as format 7 has it: sessions without sums.
+fn write_format_before(table: &Table) {
+    use super::memory::entry::Meta;
+    for slot in table.region.buckets().iter().flat_map(|bucket| bucket.slots()) {
+        slot.rebind(Meta(slot.entry(1).meta.0 & ((1 << 29) - 1)));
+    }
+    table.region.header().format.store(7, core::sync::atomic::Ordering::Relaxed);
+}

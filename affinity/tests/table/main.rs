@@ -5,11 +5,14 @@ mod common;
 mod eviction;
 mod import;
 mod listen;
+mod restore;
 mod servers;
 mod sessions;
 
 use affinity::servers::{Event, Known, Reason, Record, Thresholds};
-use affinity::table::{Bound, End, Existing, Key, Kind, Limits, ServerId, Span, Table, Tick};
+use affinity::table::{
+    Bound, End, Existing, Key, Kind, Limits, Restored, ServerId, Span, Table, Tick,
+};
 use common::{Mapping, Random, LIMITS, MEGABYTE, SECRET};
 
 const NOW: Tick = Tick(5_000_000);

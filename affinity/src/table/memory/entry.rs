@@ -11,16 +11,28 @@ const TRIAL: Span = Span::from_millis(60_000);
 /// Server and time to live in one word, so that both change in one store. Bits 0..16: index of
 /// the server. Bits 16..28: time to live, a float of 5 bits of exponent and 7 of mantissa that
 /// was rounded up; 0 is none. Bit 28: the session has moved, and the table's successors have not
-/// repeated the move yet (`succession.rs`). Bits 29..32: why the session has ended, in a tombstone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// repeated the move yet (`succession.rs`). Bits 29..32: in a tombstone why the session has ended; else a sum
+/// of the other bits and of the fingerprint, never zero. The sum has no effect on lookups, and these bits have
+/// none on whether two words are equal; a session of a damaged file is dropped by its sum (`restore.rs`).
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Meta(pub(crate) u32);
+
+impl PartialEq for Meta {
+    fn eq(&self, other: &Meta) -> bool {
+        self.0 & !Meta::SUM_MASK == other.0 & !Meta::SUM_MASK
+    }
+}
+
+impl Eq for Meta {}
 
 impl Meta {
     const TTL_SHIFT: u32 = 16;
     const TTL_MASK: u32 = 0xfff << Self::TTL_SHIFT;
     const MANTISSA_BITS: u32 = 7;
     const MOVED: u32 = 1 << 28;
-    const END_SHIFT: u32 = 29;
+    /// Of the sum, and of the reason of an end.
+    const SUM_SHIFT: u32 = 29;
+    const SUM_MASK: u32 = 7 << Self::SUM_SHIFT;
     /// Set in the number of a tombstone's server. No list has such a number, so readers find no print.
     const ENDED: u16 = 1 << 15;
 
@@ -57,6 +69,29 @@ impl Meta {
         Meta(self.0 & !0xffff | u32::from(server))
     }
 
+    /// With the sum for this fingerprint; a tombstone has none.
+    pub(crate) fn sealed(self, fingerprint: u64) -> Meta {
+        if self.is_tombstone() {
+            return self;
+        }
+        let word = self.0 & !Self::SUM_MASK;
+        Meta(word | Self::sum(word, fingerprint) << Self::SUM_SHIFT)
+    }
+
+    /// Whether the sum is that of this fingerprint. One changed bit is always found, several with a
+    /// probability of six in seven.
+    pub(crate) fn is_valid(self, fingerprint: u64) -> bool {
+        self.0 == self.sealed(fingerprint).0
+    }
+
+    /// The remainder of the number that both words are together, and one. No power of two is divisible by
+    /// seven.
+    fn sum(word: u32, fingerprint: u64) -> u32 {
+        /// The remainder of 2^64.
+        const HIGH: u64 = 2;
+        ((u64::from(word) % 7 * HIGH + fingerprint % 7) % 7) as u32 + 1
+    }
+
     pub(crate) fn is_moved(self) -> bool {
         self.0 & Self::MOVED != 0
     }
@@ -77,14 +112,14 @@ impl Meta {
 
     /// Why the session of a tombstone has ended.
     pub(crate) fn end(self) -> Option<End> {
-        End::from_code(self.0 >> Self::END_SHIFT).filter(|_| self.is_tombstone())
+        End::from_code(self.0 >> Self::SUM_SHIFT).filter(|_| self.is_tombstone())
     }
 
     /// The tombstone of the session. It keeps the time to live, and expires when the session would have.
     /// It also keeps the mark of a move that was not handed on.
     pub(crate) fn tombstone(self, end: End) -> Meta {
         let ended = self.with_server(self.server() | Self::ENDED);
-        Meta(ended.0 & !(u32::MAX << Self::END_SHIFT) | end.code() << Self::END_SHIFT)
+        Meta(ended.0 & !Self::SUM_MASK | end.code() << Self::SUM_SHIFT)
     }
 
     /// The smallest code that decodes to at least `span`, or to one tick if `span` is zero.

@@ -139,12 +139,15 @@ impl Journal {
         self.action.store(0, Ordering::Release);
     }
 
-    /// Finishes the change of an owner that died. The caller holds the shard's lock.
-    pub(crate) fn recover(&self, memory: Memory<'_>) {
-        if let Some(change) = self.read() {
+    /// Finishes the change of an owner that died. Returns whether there was one. The caller holds the
+    /// shard's lock.
+    pub(crate) fn recover(&self, memory: Memory<'_>) -> bool {
+        let change = self.read();
+        if let Some(change) = &change {
             change.apply(memory);
         }
         self.action.store(0, Ordering::Release);
+        change.is_some()
     }
 
     // Each store is Release and so stays behind the ones before it. A process that dies has made all

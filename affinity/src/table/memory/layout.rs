@@ -18,7 +18,11 @@ use crate::table::sync::{AtomicU32, AtomicU64};
 /// "sessions" in ASCII.
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 /// Counted up when the meaning of any byte of the region changes.
-pub(crate) const FORMAT: u32 = 7;
+pub(crate) const FORMAT: u32 = 8;
+/// The formats before, which [`Table::revive`](crate::table::Table::revive) reads. In format 7 the sessions
+/// have no sums (`Meta::sealed`).
+pub(crate) const OLDER_FORMATS: [u32; 1] = [FORMAT_WITHOUT_SUMS];
+pub(crate) const FORMAT_WITHOUT_SUMS: u32 = 7;
 /// Alignment of every part, in bytes.
 pub(crate) const ALIGN: usize = 128;
 pub(crate) const MIN_SIZE: usize = 8 * 1024;
@@ -57,6 +61,9 @@ pub(crate) enum Counter {
 pub(crate) fn count_index(server: u16, counter: Counter) -> u32 {
     u32::from(server) * COUNTERS as u32 + counter as u32
 }
+
+/// Bytes of the [`TableHeader`] that never change: those before `retired_hits`.
+pub(crate) const IDENTITY: usize = core::mem::offset_of!(TableHeader, retired_hits);
 
 /// Why a region holds no table. The texts complete what begins with the name of a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -5,7 +5,8 @@ use core::ptr::NonNull;
 use super::bucket::Buckets;
 use super::cell::{Cell, RecordCell};
 use super::layout::{
-    Geometry, Shard, TableError, TableHeader, ALIGN, COUNTERS, FORMAT, MAGIC, MIN_SIZE,
+    Geometry, Shard, TableError, TableHeader, ALIGN, COUNTERS, FORMAT, FORMAT_WITHOUT_SUMS,
+    IDENTITY, MAGIC, MIN_SIZE,
 };
 use super::summary::SLOTS;
 use crate::table::listen::ring::Note;
@@ -73,6 +74,19 @@ impl Region {
     /// 3. If they hold a table, `create` made it, and only regions of this table have written to it
     ///    since.
     pub(crate) unsafe fn attach(base: NonNull<u8>, len: usize) -> Result<Region, TableError> {
+        // SAFETY: the conditions are the same.
+        unsafe { Self::attach_older(base, len, &[]) }
+    }
+
+    /// The same, also for a table of one of these older formats.
+    ///
+    /// # Safety
+    /// The conditions of `attach`.
+    pub(crate) unsafe fn attach_older(
+        base: NonNull<u8>,
+        len: usize,
+        older: &[u32],
+    ) -> Result<Region, TableError> {
         check_place(base, len)?;
         // SAFETY: at least `MIN_SIZE` bytes are mapped (condition 1), and `base` is aligned (both are
         // checked by `check_place`). The header is atomics, for which all bytes are valid.
@@ -80,7 +94,8 @@ impl Region {
         if header.magic.load(Ordering::Acquire) != MAGIC {
             return Err(TableError::NotATable);
         }
-        if header.format.load(Ordering::Relaxed) != FORMAT {
+        let format = header.format.load(Ordering::Relaxed);
+        if format != FORMAT && !older.contains(&format) {
             return Err(TableError::Format);
         }
         let geometry = Geometry::new(
@@ -109,6 +124,22 @@ impl Region {
         unsafe { self.header().servers_lock.init() }?;
         // SAFETY: condition 1 of this function, for each shard's lock.
         self.shards().iter().try_for_each(|shard| unsafe { shard.lock.init() })
+    }
+
+    /// The part of the header that never changes.
+    pub(crate) fn identity(&self) -> [u8; IDENTITY] {
+        // SAFETY: 1. the words end within the header; 2. 0 is aligned; 3. they are atomics.
+        let words: &[AtomicU64] = unsafe { self.slice(0, IDENTITY / 8) };
+        let mut bytes = [0; IDENTITY];
+        for (bytes, word) in bytes.chunks_exact_mut(8).zip(words) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// Whether its sessions have sums.
+    pub(crate) fn has_sums(&self) -> bool {
+        self.header().format.load(Ordering::Relaxed) != FORMAT_WITHOUT_SUMS
     }
 
     pub(crate) fn algorithm(&self) -> u64 {

@@ -50,6 +50,13 @@ impl<'a> Writer<'a> {
         Some(Writer { region, shard, memory, _guard: guard })
     }
 
+    /// Finishes the change of an owner that has left no trace in the lock.
+    pub(crate) fn recover(&self) {
+        if self.shard.journal.recover(self.memory) {
+            self.shard.deaths.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     /// Where the session of `place` lives, expired or not.
     pub(crate) fn find(&self, place: &Place) -> Option<(Position, Entry)> {
         // The hint does not change under the lock.
@@ -272,7 +279,8 @@ impl<'a> Writer<'a> {
         ring.note(fingerprint, change);
     }
 
-    fn commit(&self, change: JournalRecord) {
+    fn commit(&self, mut change: JournalRecord) {
+        change.entry.meta = change.entry.meta.sealed(change.entry.fingerprint);
         self.shard.journal.commit(&change, self.memory);
     }
 

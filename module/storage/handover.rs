@@ -1,0 +1,91 @@
+//! How the binary of an upgrade (USR2) gets the memory of the zones.
+//!
+//! The old master passes it open descriptors. Their numbers and the names of their zones are in a variable
+//! of the new binary's environment, as nginx's listening sockets are in the variable `NGINX`.
+
+use core::cell::RefCell;
+use std::env;
+use std::fmt::Write;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+
+use nginx_sys::{ngx_inherited, ngx_test_config};
+
+use crate::nginx::cycle::Cycle;
+use crate::nginx::per_worker::PerWorker;
+use crate::storage::file::{self, Identity};
+use crate::storage::memory::Memory;
+
+/// The value is `FD-NAME` for each zone, the name in hexadecimal digits, with commas between.
+const VARIABLE: &str = "STICKY_LEARN_ZONES";
+
+/// The descriptors that no zone has taken yet; `None` before the variable is read.
+static INHERITED: PerWorker<RefCell<Option<Inherited>>> = PerWorker::new(RefCell::new(None));
+
+/// Zones by name, with the descriptors of their memory.
+type Inherited = Vec<(Vec<u8>, OwnedFd)>;
+
+/// The descriptor of the memory of a zone of the old binary. Once for each zone.
+pub fn take(zone: &[u8]) -> Option<OwnedFd> {
+    let mut inherited = INHERITED.try_borrow_mut().ok()?;
+    let inherited = inherited.get_or_insert_with(read);
+    let index = inherited.iter().position(|(name, _)| name == zone)?;
+    Some(inherited.swap_remove(index).1)
+}
+
+/// The files among the descriptors that no zone has taken yet.
+pub fn files() -> Vec<Identity> {
+    let Ok(mut inherited) = INHERITED.try_borrow_mut() else { return Vec::new() };
+    let fds = inherited.get_or_insert_with(read).iter();
+    fds.filter_map(|(_, fd)| file::identity_of(fd.as_fd())).collect()
+}
+
+/// Closes the descriptors of zones that the new configuration does not have. No later configuration of this
+/// process takes any.
+pub fn finish() {
+    if let Ok(mut inherited) = INHERITED.try_borrow_mut() {
+        *inherited = Some(Vec::new());
+    }
+}
+
+fn read() -> Inherited {
+    // SAFETY: plain words of this process, set before a configuration is read.
+    let is_upgrade = unsafe { ngx_inherited != 0 && ngx_test_config == 0 };
+    match env::var(VARIABLE) {
+        Ok(value) if is_upgrade => parse(&value),
+        _ => Vec::new(),
+    }
+}
+
+fn parse(value: &str) -> Inherited {
+    let zones = value.split(',').filter_map(|word| {
+        let (fd, name) = word.split_once('-')?;
+        let fd = fd.parse::<RawFd>().ok().filter(|&fd| fd > 2)?;
+        // SAFETY: F_GETFD reads nothing of this process. An open descriptor of this number was passed by
+        // the old master for this purpose, so that nobody else in this process closes it.
+        let fd =
+            unsafe { (libc::fcntl(fd, libc::F_GETFD) >= 0).then(|| OwnedFd::from_raw_fd(fd))? };
+        Some((from_digits(name)?, fd))
+    });
+    zones.collect()
+}
+
+fn from_digits(digits: &str) -> Option<Vec<u8>> {
+    let byte = |at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
+/// Passes the memory of zones to a later upgrade from this cycle.
+pub fn offer<'z>(cycle: Cycle<'_>, zones: impl Iterator<Item = (&'z [u8], &'z Memory)>) {
+    let mut entry = format!("{VARIABLE}=");
+    for (name, memory) in zones {
+        let Some(fd) = memory.fd() else { continue };
+        memory.keep_over_exec();
+        // A text takes whatever is written to it.
+        let _ = write!(entry, "{fd}-");
+        for byte in name {
+            let _ = write!(entry, "{byte:02x}");
+        }
+        entry.push(',');
+    }
+    cycle.pass_environment(VARIABLE.len(), &entry);
+}

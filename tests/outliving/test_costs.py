@@ -1,0 +1,79 @@
+"""What a file costs: instructions of a request and of a start, with few sessions and with many.
+
+SESSIONS=1000000 sets how many sessions the fuller zone gets.
+"""
+
+import asyncio
+import os
+
+import pytest
+
+from harness.instructions import counted, needs_callgrind, of_object
+from harness.nginx import MODULE
+from harness.ports import free_ports
+
+pytestmark = [needs_callgrind, pytest.mark.alone]
+
+FEW, MANY = 200, int(os.environ.get("SESSIONS", 5_000))
+HITS = 100
+
+
+def http(port: int, backends: list[str], file: str) -> str:
+    servers = "".join(f"server {address};" for address in backends)
+    sockets = "".join(f"listen {address};" for address in backends)
+    return f"""
+    keepalive_requests 100000000;
+    keepalive_time 1d;
+    access_log off;
+    upstream u {{ zone u 64k; sticky_learn zone=sessions:{max(1, MANY // 20_000)}m {file}; {servers} keepalive 64; }}
+    server {{ {sockets} add_header Mcp-Session-Id $request_id; location / {{ return 204; }} }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+    }}
+    """
+
+
+class Client:
+    """Requests one after the other over one connection."""
+
+    async def connect(self, port: int) -> "Client":
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        return self
+
+    async def ask(self, id: bytes = b"") -> bytes:
+        line = b"Mcp-Session-Id: " + id + b"\r\n" if id else b""
+        self.writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n")
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 204"), head
+        return next(line for line in head.split(b"\r\n") if line.lower().startswith(b"mcp-session-id: "))[16:]
+
+
+async def test_hits_and_starts(new_nginx, report):
+    hits, starts = {}, {}
+    for file in ("", "file=store/sessions"):
+        for count in (FEW, MANY):
+            (port, *others) = free_ports(4)
+            nginx = new_nginx()
+            nginx.allowed.append("signal")
+            conf = http(port, [f"127.0.0.1:{other}" for other in others], file)
+            async with counted(nginx, conf, port) as counter:
+                client = await Client().connect(port)
+                ids = [await client.ask() for _ in range(count)]
+
+                async def some(client=client, ids=ids) -> None:
+                    for number in range(HITS):
+                        await client.ask(ids[number % len(ids)])
+
+                await some()
+                hits[file, count] = of_object(await counter.during(some()), MODULE.name) / HITS
+                counter.kill()
+            if file:
+                async with counted(nginx, conf, port, at_start=True) as counter:
+                    starts[count] = of_object(await counter.dump(), MODULE.name)
+    for (file, count), instructions in hits.items():
+        report(f"a hit {file or 'in memory'}, {count:,} sessions: {instructions:,.0f} instructions of the module")
+    report(f"a start: {', '.join(f'{count:,} sessions {cost:,}' for count, cost in starts.items())} instructions")
+    for count in (FEW, MANY):
+        assert abs(hits["file=store/sessions", count] - hits["", count]) <= 10
+    assert abs(starts[MANY] - starts[FEW]) < 1000 + starts[FEW] // 50
