@@ -189,7 +189,8 @@ async def test_samples_of_logs(nginx):
         await send(port, first.id, path='/mcp/"quoted"')
         await Api(port).settled(2)
         lines = [json.loads(line) for line in (nginx.home / "sticky.json.log").read_text().splitlines()]
-        assert [line["sticky_status"] for line in lines] == ["NEW", "HIT"]
+        # Each worker writes its line when it has sent the answer: maybe after the next request's.
+        assert sorted(line["sticky_status"] for line in lines) == ["HIT", "NEW"]
         assert {line["sticky_server"] for line in lines} == {servers[0].address}
         for log in ("sticky.log", "sticky.json.log"):
             text = (nginx.home / log).read_text()

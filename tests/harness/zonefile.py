@@ -43,7 +43,7 @@ class ZoneFile:
 
         self._edit(change)
 
-    def write_format_6(self) -> None:
+    def write_format_before(self) -> None:
         """The table's format before: its sessions have no sums in the upper three bits of their meta words."""
 
         def change(data: bytearray) -> None:

@@ -348,7 +348,7 @@ async def test_format_before(nginx, end):
         site.start()
         await site.begin()
         await asyncio.to_thread(nginx.stop if end == "stop" else nginx.kill_all)
-        site.file.write_format_6()
+        site.file.write_format_before()
         nginx.start_again()
         await site.all_are_known()
         assert site.said("200 of 200 sessions imported from its file") == 1
@@ -359,7 +359,7 @@ async def test_format_before_over_an_upgrade(nginx):
         site = Site(nginx, servers)
         site.start(daemon=True)
         await site.begin()
-        site.file.write_format_6()
+        site.file.write_format_before()
         old = await asyncio.to_thread(nginx.upgrade)
         await asyncio.to_thread(nginx.end, old)
         await site.all_are_known()
