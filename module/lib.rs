@@ -54,9 +54,11 @@ mod worker;
 mod zone;
 
 /// The modules of the object, and the end of the list.
+#[cfg(not(feature = "linked"))]
 const MODULES_LEN: usize = 3 + if cfg!(feature = "testing") { 1 } else { 0 };
 
 /// The modules of this object, for nginx's `load_module`.
+#[cfg(not(feature = "linked"))]
 #[no_mangle]
 pub static mut ngx_modules: [*const ngx_module_t; MODULES_LEN] = [
     &raw const ngx_http_sticky_learn_module,
@@ -66,6 +68,7 @@ pub static mut ngx_modules: [*const ngx_module_t; MODULES_LEN] = [
     ptr::null(),
 ];
 
+#[cfg(not(feature = "linked"))]
 #[no_mangle]
 pub static mut ngx_module_names: [*const c_char; MODULES_LEN] = [
     c"ngx_http_sticky_learn_module".as_ptr(),
@@ -76,6 +79,7 @@ pub static mut ngx_module_names: [*const c_char; MODULES_LEN] = [
 ];
 
 /// nginx inserts each module before the first loaded module of those that follow it here.
+#[cfg(not(feature = "linked"))]
 #[no_mangle]
 pub static mut ngx_module_order: [*const c_char; 5] = [
     c"ngx_http_sticky_learn_module".as_ptr(),
@@ -120,6 +124,7 @@ static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(merge_location),
 };
 
+#[cfg_attr(feature = "linked", no_mangle)]
 #[allow(non_upper_case_globals, reason = "as nginx names its modules")]
 pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
     ctx: &raw const STICKY_LEARN_CTX as *mut c_void,
@@ -142,6 +147,7 @@ static FILTER_CTX: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: None,
 };
 
+#[cfg_attr(feature = "linked", no_mangle)]
 #[allow(non_upper_case_globals, reason = "as nginx names its modules")]
 pub static mut ngx_http_sticky_learn_filter_module: ngx_module_t = ngx_module_t {
     ctx: &raw const FILTER_CTX as *mut c_void,
