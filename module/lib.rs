@@ -23,7 +23,6 @@ compile_error!(
 );
 
 use core::ffi::{c_char, c_void};
-use core::ptr;
 
 use conf::{LocationConf, MainConf};
 use nginx::conf::{command, conf_result, Conf, END_OF_COMMANDS};
@@ -37,6 +36,7 @@ use nginx_sys::{
 mod api;
 mod balancer;
 mod conf;
+mod lua;
 mod nginx;
 mod peers;
 mod request;
@@ -65,7 +65,7 @@ pub static mut ngx_modules: [*const ngx_module_t; MODULES_LEN] = [
     &raw const ngx_http_sticky_learn_filter_module,
     #[cfg(feature = "testing")]
     &raw const testing::ngx_http_sticky_test_module,
-    ptr::null(),
+    core::ptr::null(),
 ];
 
 #[cfg(not(feature = "linked"))]
@@ -75,7 +75,7 @@ pub static mut ngx_module_names: [*const c_char; MODULES_LEN] = [
     c"ngx_http_sticky_learn_filter_module".as_ptr(),
     #[cfg(feature = "testing")]
     c"ngx_http_sticky_test_module".as_ptr(),
-    ptr::null(),
+    core::ptr::null(),
 ];
 
 /// nginx inserts each module before the first loaded module of those that follow it here.
@@ -87,7 +87,7 @@ pub static mut ngx_module_order: [*const c_char; 5] = [
     c"ngx_http_sticky_learn_filter_module".as_ptr(),
     // The copy filter: the first to run of nginx's filters that a dynamic filter may follow.
     c"ngx_http_copy_filter_module".as_ptr(),
-    ptr::null(),
+    core::ptr::null(),
 ];
 
 /// The directives of every version, those for an nginx without `sticky`, and the nameless end of the list.

@@ -160,6 +160,7 @@ alone() { flock --exclusive --close "$build/suites.lock" "$@"; }
 # test_environment NGINX MODULE: what the suites find their nginx by.
 #   TEST_NGINX_BINARY, TEST_NGINX_LOAD_MODULES     the binary and the object to load
 #   TEST_NGINX_LUA_MODULES, TEST_NGINX_LUA_PATH    load_module directives and lua_package_path, empty without Lua
+#   TEST_NGINX_STICKY_LUA                          the same path with lua/ of this folder in front
 #   TEST_NGINX_MODSECURITY                         the object of ModSecurity, empty without it
 test_environment() {
     local modules lua
@@ -180,6 +181,7 @@ test_environment() {
         TEST_NGINX_LUA_MODULES="load_module $modules/ndk_http_module.so; load_module $modules/ngx_http_lua_module.so;"
         TEST_NGINX_LUA_PATH="$lua/?.lua;;"
     fi
+    export TEST_NGINX_STICKY_LUA="$top/lua/?.lua;$TEST_NGINX_LUA_PATH"
     export TEST_NGINX_MODSECURITY=$modules/ngx_http_modsecurity_module.so
     [ -f "$TEST_NGINX_MODSECURITY" ] || TEST_NGINX_MODSECURITY=
 }
