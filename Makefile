@@ -23,7 +23,7 @@ so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
 
-.PHONY: help module demo test test-unit test-t test-process least dist deb test-deb lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
+.PHONY: help module demo test test-unit test-t test-process least dist deb test-deb test-configure lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
 help: ## this list
@@ -59,6 +59,9 @@ deb: ## the Debian package for this machine's nginx, in build/deb; SUITE=trixie 
 
 test-deb: ## installs, uses and removes the package in a fresh chroot of SUITE=bookworm, trixie or forky
 	@tools/test-deb $(or $(SUITE),bookworm)
+
+test-configure: ## compiles the module in nginx's tree, dynamic and linked, and uses both; NGINX_SOURCE_DIR or nginx 1.28
+	@tools/test-configure
 
 matrix: ## module and suites for every branch of nginx: 1.22 1.26 1.28 1.30, or V=1.26
 	@tools/matrix $(V)

@@ -23,7 +23,6 @@ compile_error!(
 );
 
 use core::ffi::{c_char, c_void};
-use core::ptr;
 
 use conf::{LocationConf, MainConf};
 use nginx::conf::{command, conf_result, Conf, Logged, END_OF_COMMANDS};
@@ -37,6 +36,7 @@ use nginx_sys::{
 mod api;
 mod balancer;
 mod conf;
+mod lua;
 #[cfg_attr(
     not(feature = "testing"),
     expect(dead_code, reason = "the store will use names, TLS and times; today's attempts do not")
@@ -60,28 +60,32 @@ mod worker;
 mod zone;
 
 /// The modules of the object, and the end of the list.
+#[cfg(not(feature = "linked"))]
 const MODULES_LEN: usize = 3 + if cfg!(feature = "testing") { 1 } else { 0 };
 
 /// The modules of this object, for nginx's `load_module`.
+#[cfg(not(feature = "linked"))]
 #[no_mangle]
 pub static mut ngx_modules: [*const ngx_module_t; MODULES_LEN] = [
     &raw const ngx_http_sticky_learn_module,
     &raw const ngx_http_sticky_learn_filter_module,
     #[cfg(feature = "testing")]
     &raw const testing::ngx_http_sticky_test_module,
-    ptr::null(),
+    core::ptr::null(),
 ];
 
+#[cfg(not(feature = "linked"))]
 #[no_mangle]
 pub static mut ngx_module_names: [*const c_char; MODULES_LEN] = [
     c"ngx_http_sticky_learn_module".as_ptr(),
     c"ngx_http_sticky_learn_filter_module".as_ptr(),
     #[cfg(feature = "testing")]
     c"ngx_http_sticky_test_module".as_ptr(),
-    ptr::null(),
+    core::ptr::null(),
 ];
 
 /// nginx inserts each module before the first loaded module of those that follow it here.
+#[cfg(not(feature = "linked"))]
 #[no_mangle]
 pub static mut ngx_module_order: [*const c_char; 5] = [
     c"ngx_http_sticky_learn_module".as_ptr(),
@@ -89,7 +93,7 @@ pub static mut ngx_module_order: [*const c_char; 5] = [
     c"ngx_http_sticky_learn_filter_module".as_ptr(),
     // The copy filter: the first to run of nginx's filters that a dynamic filter may follow.
     c"ngx_http_copy_filter_module".as_ptr(),
-    ptr::null(),
+    core::ptr::null(),
 ];
 
 /// The directives of every version, those for an nginx without `sticky`, and the nameless end of the list.
@@ -126,6 +130,7 @@ static STICKY_LEARN_CTX: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: Some(merge_location),
 };
 
+#[cfg_attr(feature = "linked", no_mangle)]
 #[allow(non_upper_case_globals, reason = "as nginx names its modules")]
 pub static mut ngx_http_sticky_learn_module: ngx_module_t = ngx_module_t {
     ctx: &raw const STICKY_LEARN_CTX as *mut c_void,
@@ -149,6 +154,7 @@ static FILTER_CTX: ngx_http_module_t = ngx_http_module_t {
     merge_loc_conf: None,
 };
 
+#[cfg_attr(feature = "linked", no_mangle)]
 #[allow(non_upper_case_globals, reason = "as nginx names its modules")]
 pub static mut ngx_http_sticky_learn_filter_module: ngx_module_t = ngx_module_t {
     ctx: &raw const FILTER_CTX as *mut c_void,

@@ -81,8 +81,16 @@ cargo_tool() {
 # Local work may change Cargo.lock; CI must not.
 locked() { [ -z "${CI:-}" ] || printf -- --locked; }
 
-nginx_version() { "$1" -v 2>&1 | sed -n 's|^nginx version: [^/]*/\([0-9.]*\).*|\1|p'; }
-source_version() { sed -n 's/^#define NGINX_VERSION *"\([0-9.]*\)".*/\1/p' "$1/src/core/nginx.h" 2>/dev/null || true; }
+# nginx/1.22.1, openresty/1.27.1.2: what an nginx says of itself, and what it is compiled to say from these sources.
+product() { "$1" -v 2>&1 | sed -n 's|^[A-Za-z]* version: \([^ ]*\).*|\1|p' | sed q; }
+source_product() {
+    [ -f "$1/src/core/nginx.h" ] || return 0
+    # Tengine keeps nginx's own name besides its.
+    printf '#include "%s"\n#ifdef TENGINE_VER\nTENGINE_VER\n#else\nNGINX_VER\n#endif\n' "$(realpath "$1")/src/core/nginx.h" \
+        | cc -E -P -x c - 2>/dev/null | sed -n 's/" *"//g; s/^"\(.*\)"$/\1/p' || true
+}
+# 1.22.1, openresty-1.27.1.2: the name of its folder in build/.
+nginx_version() { product "$1" | sed 's|^nginx/||; s|/|-|g'; }
 
 # find_nginx [NGINX]: the absolute path of the nginx to build for.
 find_nginx() {
@@ -152,6 +160,7 @@ alone() { flock --exclusive --close "$build/suites.lock" "$@"; }
 # test_environment NGINX MODULE: what the suites find their nginx by.
 #   TEST_NGINX_BINARY, TEST_NGINX_LOAD_MODULES     the binary and the object to load
 #   TEST_NGINX_LUA_MODULES, TEST_NGINX_LUA_PATH    load_module directives and lua_package_path, empty without Lua
+#   TEST_NGINX_STICKY_LUA                          the same path with lua/ of this folder in front
 #   TEST_NGINX_MODSECURITY                         the object of ModSecurity, empty without it
 test_environment() {
     local modules lua
@@ -164,10 +173,15 @@ test_environment() {
     fi
     export TEST_NGINX_BINARY=$1 TEST_NGINX_LOAD_MODULES=$2
     export TEST_NGINX_LUA_MODULES='' TEST_NGINX_LUA_PATH=''
-    if [ -f "$modules/ngx_http_lua_module.so" ]; then
+    if [[ $(product "$1") == openresty/* ]]; then
+        # Compiled in, and it knows where its libraries are.
+        TEST_NGINX_LUA_MODULES='# Lua is compiled in'
+        TEST_NGINX_LUA_PATH="$(dirname "$(readlink -f "$1")")/../../lualib/?.lua;;"
+    elif [ -f "$modules/ngx_http_lua_module.so" ]; then
         TEST_NGINX_LUA_MODULES="load_module $modules/ndk_http_module.so; load_module $modules/ngx_http_lua_module.so;"
         TEST_NGINX_LUA_PATH="$lua/?.lua;;"
     fi
+    export TEST_NGINX_STICKY_LUA="$top/lua/?.lua;$TEST_NGINX_LUA_PATH"
     export TEST_NGINX_MODSECURITY=$modules/ngx_http_modsecurity_module.so
     [ -f "$TEST_NGINX_MODSECURITY" ] || TEST_NGINX_MODSECURITY=
 }

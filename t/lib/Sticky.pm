@@ -36,6 +36,8 @@ package Sticky;
 #
 # A file that says "with_testing_module" runs with the object that also has the directives of module/testing/.
 #
+# "ZONE" is the name of the block's first zone, for Lua.
+#
 # "logged" is what logs/sticky.log holds when all requests are done.
 #
 # "told" is a pattern for a line of the error log when all requests are done.
@@ -307,6 +309,10 @@ add_block_preprocessor(sub {
     if ($Test::Nginx::Util::UseHup && !defined $block->must_die) {
         $zones++;
         $http =~ s/\b(zone[= ]\w+)/$1_$zones/g;
+    }
+    if ($http =~ /\bzone=(\w+)/) {
+        my $zone = $1;
+        s/"ZONE"/"$zone"/g for $http, $config;
     }
 
     # The older syntax; newer versions log a warning.

@@ -34,7 +34,7 @@ SLOW, UNREACHABLE, GONE = (rf'\[warn\] .* server "\S+" of zone "\S+" is {state}:
 
 def version(binary: str) -> tuple[int, ...]:
     text = subprocess.run([binary, "-v"], capture_output=True, text=True, env=environment(), check=True).stderr
-    return tuple(map(int, re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", text).groups()))
+    return tuple(map(int, re.search(r"version: \w+/(\d+)\.(\d+)\.(\d+)", text).groups()))
 
 
 def was_built_with(binary: str, option: str) -> bool:

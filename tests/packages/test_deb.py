@@ -56,7 +56,7 @@ class Chroot:
         return self.root / "etc/nginx/modules-enabled/50-mod-http-sticky-learn.conf"
 
     def has_files(self) -> list[str]:
-        places = ["usr/lib/nginx", "usr/share/nginx", "usr/share/doc", "etc/nginx", "var/lib/dpkg/info"]
+        places = ["usr/lib/nginx", "usr/share/lua", "usr/share/nginx", "usr/share/doc", "etc/nginx", "var/lib/dpkg/info"]
         return [str(it) for place in places for it in (self.root / place).rglob("*sticky*learn*")]
 
 
@@ -150,3 +150,9 @@ def test_copyright_and_docs_are_there(chroot):
     assert "vendor/nginx-sys-" in (folder / "copyright").read_text()
     assert (folder / "examples/nginx-conf/mcp.conf").exists()
     assert (folder / "README.md").exists()
+
+
+def test_lua_finds_its_part(chroot):
+    chroot.done("apt-get", "install", "-y", "libnginx-mod-http-lua")
+    chroot.configure("init_by_lua_block { require 'resty.sticky_learn' }")
+    assert "successful" in chroot.done("nginx", "-t")
