@@ -62,6 +62,21 @@ impl FilePath {
         FilePath(path.into())
     }
 
+    /// What the path leads to.
+    pub fn identity(&self) -> Option<Identity> {
+        fs::symlink_metadata(&self.0).ok().map(|found| identity(&found))
+    }
+
+    /// Whether both are one file: also by symbolic links or mounts of folders, and by hard links.
+    pub fn is_same_file(&self, other: &FilePath) -> bool {
+        let folder =
+            |path: &FilePath| fs::metadata(path.0.parent()?).ok().map(|found| identity(&found));
+        let is_same = |one: Option<Identity>, other| one.is_some() && one == other;
+        self == other
+            || is_same(self.identity(), other.identity())
+            || (self.0.file_name() == other.0.file_name() && is_same(folder(self), folder(other)))
+    }
+
     /// A new file's name until it is complete.
     fn temporary(&self) -> FilePath {
         self.with_suffix(".new")
@@ -164,7 +179,15 @@ impl FilePath {
             .custom_flags(flags)
             .open(&temporary.0)
             .map_err(failed)?;
-        temporary.check(&file)?;
+        let found = temporary.check(&file)?;
+        if found.nlink() > 1 {
+            // Another name of the file in use: an nginx was killed when it put that in its place.
+            temporary.remove();
+            return self.create(len);
+        }
+        if found.len() > 0 {
+            temporary.check_left(&file)?;
+        }
         for kind in [libc::LOCK_EX, libc::LOCK_SH] {
             if !flock(&file, kind).map_err(failed)? {
                 return Err(temporary.in_use(0));
@@ -177,6 +200,17 @@ impl FilePath {
             return Err(temporary.failed(&format!("has no room for {len} bytes"), &error));
         }
         Ok(file)
+    }
+
+    /// Refuses a file that is not what an nginx has left that was killed before it was complete.
+    fn check_left(&self, file: &File) -> Result<(), String> {
+        let mut start = [0; 8];
+        let read =
+            file.read_at(&mut start, 0).map_err(|error| self.failed("cannot be read", &error))?;
+        match start.iter().take(read).all(|&byte| byte == 0) || Header::is_begun(&start) {
+            true => Ok(()),
+            false => Err(self.refused("is no file of sticky_learn")),
+        }
     }
 
     /// Removes a new file whose configuration has failed.
@@ -200,7 +234,7 @@ impl FilePath {
         let failed = |error: io::Error| self.failed("cannot be put in its place", &error);
         // The header is on the disk before the name is: after a crash of the machine the file is known.
         file.sync_all().map_err(failed)?;
-        let there = fs::symlink_metadata(&self.0).ok().map(|found| identity(&found));
+        let there = self.identity();
         if there.is_some() && there != replaces {
             self.remove_temporary();
             return Err(self.in_use(0));

@@ -147,6 +147,12 @@ impl Memory {
         Some(self.stored.as_ref()?.identity)
     }
 
+    /// Whether the path of the file still leads to it: somebody may have removed or replaced it, as an upgrade
+    /// that was rolled back. True without a file.
+    pub fn is_in_place(&self) -> bool {
+        self.stored.as_ref().is_none_or(|stored| stored.path.identity() == Some(stored.identity))
+    }
+
     /// The file that the memory of the old binary is in, if it is in one.
     pub fn file_identity(&self) -> Option<Identity> {
         let file = self.fd.borrow();

@@ -58,9 +58,19 @@ pub(super) unsafe fn map(
             let running = unsafe { running_zones().filter_map(|zone| identity_of(zone)) };
             let mut family: Vec<Identity> = running.collect();
             let before = inherited.and_then(|fd| Memory::inherited(fd).ok());
-            family.extend(before.as_ref().and_then(Memory::file_identity));
+            let before_file = before.as_ref().and_then(Memory::file_identity);
+            family.extend(before_file);
             family.extend(handover::files());
-            match stored::open(path, &mine, &family, log)? {
+            // SAFETY: the processes of the old binary use the memory by this module; a zone of the running
+            // configuration.
+            let running = unsafe {
+                let inherited = before.and_then(|before| Former::of(before.into_pages()));
+                let inherited = inherited.map(|former| (former, before_file));
+                inherited
+                    .or_else(|| old.and_then(|old| Some((Former::map(old)?, identity_of(old)))))
+            };
+            let runs_in = running.as_ref().map(|&(_, file)| file);
+            match stored::open(path, &mine, &family, runs_in, log)? {
                 Source::Attached(memory, table) => {
                     let live = table.stats().live;
                     let sessions =
@@ -76,11 +86,7 @@ pub(super) unsafe fn map(
                 }
                 Source::New(memory, source) => {
                     // What runs is newer than a file.
-                    // SAFETY: the processes of the old binary use the memory by this module.
-                    let before =
-                        before.and_then(|memory| unsafe { Former::of(memory.into_pages()) });
-                    // SAFETY: a zone of the running configuration.
-                    let running = before.or_else(|| unsafe { Former::map(old?) });
+                    let running = running.map(|(former, _)| former);
                     (memory, running.map(Old::Former).or(source))
                 }
             }

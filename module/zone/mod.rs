@@ -136,7 +136,10 @@ pub fn check<'c>(
 ) -> Result<(), Logged> {
     for (index, &zone) in zones.iter().enumerate() {
         let (name, log) = (zone.log_name(), cf.log());
-        let shares_file = |other: &&&Zone| zone.file.borrow().is_some() && zone.file == other.file;
+        let shares_file = |other: &&&Zone| match (&*zone.file.borrow(), &*other.file.borrow()) {
+            (Some(file), Some(other)) => file.is_same_file(other),
+            _ => false,
+        };
         if let Some(other) = zones.iter().take(index).find(shares_file) {
             let other = other.log_name();
             let message = format_args!("zones \"{other}\" and \"{name}\" have the same file");
@@ -310,8 +313,10 @@ unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int
     let (shm, zone, old) =
         unsafe { (&*shm, &*(*shm).data.cast::<Zone>(), old.cast::<Zone>().as_ref()) };
     let file = zone.file.borrow();
-    let kept =
-        old.and_then(Zone::sessions).filter(|sessions| sessions.memory().path() == file.as_ref());
+    let kept = old.and_then(Zone::sessions).filter(|sessions| {
+        let memory = sessions.memory();
+        memory.path() == file.as_ref() && memory.is_in_place()
+    });
     let mapped = match kept {
         Some(sessions) => {
             // A reload that was to give the zone new memory may have failed: old workers use this table

@@ -42,11 +42,13 @@ pub(super) struct Left {
     _pages: Mapping,
 }
 
-/// Opens the file of a zone, or makes it.
+/// Opens the file of a zone, or makes it. `runs_in` is set if the zone runs already: the file of its memory, if
+/// that is in one. Another file is replaced, since it is older than what runs.
 pub(super) fn open(
     path: &FilePath,
     mine: &Mine,
     family: &[Identity],
+    runs_in: Option<Option<Identity>>,
     log: *mut ngx_log_t,
 ) -> Result<Source, String> {
     let size = mine.size as usize;
@@ -57,6 +59,11 @@ pub(super) fn open(
     let is_whole = metadata.len() == file_len(size) as u64;
     let verdict = classify(found.description.as_ref(), mine, found.lives)
         .map_err(|refusal| path.refused(&refusal.to_string()))?;
+    let is_older = runs_in.is_some_and(|running| running != Some(file::identity(&metadata)));
+    if is_older && verdict != Verdict::Begin {
+        let pending = Pending { replaces: Some(found.file), keep: false };
+        return Ok(Source::New(create(path, size, pending)?, None));
+    }
     let old = match verdict {
         Verdict::Attach if is_whole => match attach(path, &found, size)? {
             Ok((memory, table)) => return Ok(Source::Attached(memory, table)),
@@ -201,6 +208,7 @@ pub(super) fn inspect(path: &FilePath, mine: &Mine, name: &[u8]) -> Result<(), S
     };
     match found {
         Inspected::Missing => says(format_args!("would be made")),
+        Inspected::InUse(0) => says(format_args!("is in use by another nginx")),
         Inspected::InUse(process) => says(format_args!("is in use by process {process}")),
         Inspected::Free(description) => {
             let verdict = classify(description.as_ref(), mine, Lives::Nobody)

@@ -140,6 +140,11 @@ impl Header {
         unsafe { memory.cast().as_ref() }
     }
 
+    /// Whether a memory begins so.
+    pub fn is_begun(start: &[u8; 8]) -> bool {
+        *start == MAGIC
+    }
+
     /// Writes the header of a new memory. `identity` is that of its table, [`Table::identity`].
     pub fn describe(&self, description: &Description, identity: &[u8], clock: Clock) {
         let halves = |bytes: [u8; 16]| {
