@@ -76,8 +76,8 @@ impl<'a> Record<'a> {
         Record { server_id: Some(server_id), ..self }
     }
 
-    /// Adds the record to `out`, which has room for [`MAX_RECORD`] bytes or for `encoded_len`.
-    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Result<(), NotKept> {
+    /// Adds the record to `out`, as bytes.
+    pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), NotKept> {
         let fields = self.fields()?;
         out.push(FORMAT);
         out.extend_from_slice(&self.owner.0);
@@ -96,7 +96,7 @@ impl<'a> Record<'a> {
     }
 
     /// The record in bytes that `encode` has written. Other bytes are a record only if all of it is valid.
-    pub(super) fn decode(bytes: &'a [u8]) -> Option<Record<'a>> {
+    pub fn decode(bytes: &'a [u8]) -> Option<Record<'a>> {
         let (format, rest) = bytes.split_first()?;
         let (owner, mut rest) = rest.split_first_chunk()?;
         if *format != FORMAT {
