@@ -85,6 +85,12 @@ pub fn messages(text: &[u8]) -> Option<Vec<Message>> {
     }
 }
 
+/// Whether the text may be nested deeper than is read, or has half of a surrogate pair, which some parsers read.
+pub fn is_beyond(text: &[u8]) -> bool {
+    let has_half = |part: &[u8]| part.eq_ignore_ascii_case(b"\\ud");
+    text.windows(3).any(has_half) || text.iter().filter(|byte| b"[{".contains(byte)).count() > 60
+}
+
 /// The id that is written like this, in the shortest message that has it.
 pub fn rpc_id(id: &str) -> Option<RpcId> {
     // A line end in a raw value is no end of the field.

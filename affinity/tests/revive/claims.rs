@@ -180,20 +180,21 @@ fn the_latest_requests_of_a_server_are_known() {
 
 #[test]
 fn each_revived_session_is_found_without_the_lock_and_few_others_are() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(1 << 20));
+    let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
     let store = mapping.store();
     let all: Vec<Key> = (0..1_000).map(|number| keys.key(&format!("s{number}"))).collect();
-    for key in &all {
+    // So many that some have the same bit of the filter.
+    let (revived, others) = all.split_at(100);
+    for key in revived {
         assert!(store.put(*key, b"record", Tick(0), all_used(Tick(0))));
     }
-    let (revived, others) = all.split_at(100);
     for key in revived {
         let Claim::Mine(ticket) = store.claim(*key, Cause::Gone, 0, Tick(1)) else { panic!() };
         assert_eq!(store.revived(*key, ticket, b"new", Tick(1), all_used(Tick(1))), Some(1));
     }
     assert!(revived.iter().all(|key| store.is_revived(*key)));
     let wrong = others.iter().filter(|key| store.is_revived(**key)).count();
-    assert!(wrong < 30, "{wrong} of 900");
+    assert!((1..130).contains(&wrong), "{wrong} of 900");
     let (gone, still) = revived.split_at(50);
     assert!(gone.iter().all(|key| store.remove(*key)));
     assert!(still.iter().all(|key| store.is_revived(*key)));

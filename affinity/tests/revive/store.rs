@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const MINUTE: u32 = 60_000 / 64 + 1;
+/// Ticks from the begin of a session to a use that shows it to be in use.
+const MINUTE: u32 = 60_000u32.div_ceil(64) + 1;
 
 fn bytes_of(number: u64, len: usize) -> Vec<u8> {
     let mut random = Random(number);
@@ -80,6 +81,29 @@ fn a_flood_of_new_sessions_takes_nothing_from_those_in_use() {
     assert!(in_use.iter().all(|(key, _)| store.get(*key).is_some()));
     // The latest of the others.
     assert!(store.get(keys.key(&id(2_999))).is_some() && store.get(keys.key(&id(1_000))).is_none());
+}
+
+#[test]
+fn a_session_that_has_ended_makes_room_before_an_older_one_that_lives() {
+    let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+    let store = mapping.store();
+    let all: Vec<(Key, Tick)> =
+        (0..130).map(|number| (keys.key(&id(number)), Tick(number as u32))).collect();
+    for (key, created) in &all {
+        assert!(store.put(*key, &[1; 384], *created, used_of(&all)));
+    }
+    // All are idle since then: those of the first half that have ended make room for as many new ones.
+    let live: Vec<(Key, Tick)> =
+        all.iter().enumerate().filter(|(number, _)| number % 2 == 1).map(|(_, one)| *one).collect();
+    let now = Tick(2 * MINUTE);
+    for number in 0..40 {
+        assert!(store.put(keys.key(&format!("new-{number}")), &[1; 384], now, |key| {
+            let is_new = (0..40).any(|number| keys.key(&format!("new-{number}")) == key);
+            used_of(&live)(key).map(|used| Tick(used.0 + MINUTE)).or(is_new.then_some(now))
+        }));
+    }
+    assert!(live.iter().all(|(key, _)| store.get(*key).is_some()));
+    assert_eq!(store.stats().evicted, 0);
 }
 
 /// A store that knows all: which sessions there are, and who goes first.

@@ -19,9 +19,10 @@ use crate::time::Tick;
 /// shard, which takes a few microseconds at most. It is a robust mutex: if its holder dies, the next one finds
 /// out again which memory is free. A record is published by one word when all of it is written.
 ///
-/// A full store gives away, in each shard of 256 KB, first the records of sessions that the session table
-/// does not have, then those that were never used later than a minute after they began, the oldest first,
-/// then those that have been idle the longest. A megabyte holds 2,270 records of up to 384 bytes, or 1,360 of
+/// A full store gives away, in each shard of 256 KB, first the records of sessions that were never used later
+/// than a minute after they began, the oldest first, then of those that have been idle the longest. The session
+/// table says when a session was used; a record whose session it does not have goes when its turn comes, or
+/// by [`remove`](Store::remove) and [`sweep`](Store::sweep). A megabyte holds 2,270 records of up to 384 bytes, or 1,360 of
 /// 640 bytes. An `initialize` of 300 bytes makes a record of about 500.
 #[derive(Clone, Copy)]
 pub struct Store {
