@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ptr::NonNull;
 
 use affinity::revive::{Cause, Claim, StoreError, MAX_SEALED};
+use affinity::table::{End, Existing, Limits, Span};
 use proptest::prelude::*;
 
 use super::*;
@@ -22,7 +23,7 @@ fn id(number: u64) -> String {
 
 #[test]
 fn a_record_is_kept_replaced_and_removed() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
     let store = mapping.store();
     let free = store.stats().free;
     let key = keys.key("a");
@@ -46,7 +47,7 @@ fn a_record_is_kept_replaced_and_removed() {
 
 #[test]
 fn a_megabyte_holds_as_many_sessions_as_is_named() {
-    let keys = Keys::new();
+    let keys = Keys::fresh();
     for (megabytes, len, expected) in [(1, 384, 2_200), (16, 384, 36_000), (16, 640, 21_700)] {
         let mapping = Mapping::new(megabytes << 20);
         let store = mapping.store();
@@ -63,7 +64,7 @@ fn a_megabyte_holds_as_many_sessions_as_is_named() {
 
 #[test]
 fn a_flood_of_new_sessions_takes_nothing_from_those_in_use() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
     let store = mapping.store();
     let bytes = vec![1; 384];
     let in_use: Vec<(Key, Tick)> =
@@ -84,8 +85,30 @@ fn a_flood_of_new_sessions_takes_nothing_from_those_in_use() {
 }
 
 #[test]
+fn the_session_table_says_which_sessions_are_in_use() {
+    const LIMITS: Limits = Limits { timeout: Span(100_000), lifetime: None };
+    let [tables, mapping] = [1 << 20, Store::MIN_SIZE].map(Mapping::new);
+    let (table, store) = (tables.table(), mapping.store());
+    let server = table.intern(b"a", Tick(0)).unwrap();
+    let key = |number: u64| table.key(Kind::Session, &number.to_le_bytes(), b"");
+    let begin = |number, now| {
+        table.bind(key(number), server, None, now, &LIMITS, Existing::Keep);
+        let used = |key| Some(table.lookup(key, now, &LIMITS)?.used);
+        assert!(store.put(key(number), &[1; 384], now, used));
+    };
+    (0..100).for_each(|number| begin(number, Tick(0)));
+    let now = Tick(2 * MINUTE);
+    let (in_use, ended) = (0..50, 50..60);
+    in_use.clone().for_each(|number| assert!(table.touch(key(number), now)));
+    ended.clone().for_each(|number| assert!(table.forget(key(number), End::Deleted)));
+    (1_000..2_000).for_each(|number| begin(number, now));
+    assert!(in_use.into_iter().all(|number| store.get(key(number)).is_some()));
+    assert!(ended.into_iter().all(|number| store.get(key(number)).is_none()));
+}
+
+#[test]
 fn a_session_that_has_ended_makes_room_before_an_older_one_that_lives() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
     let store = mapping.store();
     let all: Vec<(Key, Tick)> =
         (0..130).map(|number| (keys.key(&id(number)), Tick(number as u32))).collect();
@@ -136,7 +159,7 @@ proptest! {
     fn records_make_room_in_the_order_of_the_promises(
         changes in proptest::collection::vec(some_change(), 1..300),
     ) {
-        let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+        let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
         let store = mapping.store();
         let mut model =
             Model { kept: HashMap::new(), created: HashMap::new(), used: HashMap::new() };
@@ -198,7 +221,7 @@ fn check(model: &mut Model, store: &Store, keys: &Keys, new: u64) -> Result<(), 
 
 #[test]
 fn the_records_of_sessions_that_have_ended_go_first_and_by_a_sweep() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(1 << 20));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(1 << 20));
     let store = mapping.store();
     let all: Vec<(Key, Tick)> = (0..400).map(|number| (keys.key(&id(number)), Tick(1))).collect();
     for (key, _) in &all {
@@ -215,7 +238,7 @@ fn the_records_of_sessions_that_have_ended_go_first_and_by_a_sweep() {
 
 #[test]
 fn all_that_fits_is_copied_to_a_store_of_another_size() {
-    let keys = Keys::new();
+    let keys = Keys::fresh();
     let (small, large) = (Mapping::new(Store::MIN_SIZE), Mapping::new(1 << 20));
     let (from, to) = (small.store(), large.store());
     let known: Vec<(Key, Tick)> =
