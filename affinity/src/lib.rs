@@ -1,5 +1,6 @@
 //! The parts that need no nginx: session table, files of a zone, policy, the course of a question to others,
-//! states of servers, MCP messages, cookies, `sticky_api`, connections to others and what is said over them.
+//! states of servers, MCP messages, sessions that outlive their server, cookies, `sticky_api`, connections to
+//! others and what is said over them.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
@@ -18,6 +19,8 @@ pub mod mcp;
 pub mod net;
 #[cfg(not(loom))]
 pub mod policy;
+#[cfg(not(loom))]
+pub mod revive;
 #[cfg(not(loom))]
 pub mod rpc;
 #[cfg(not(loom))]

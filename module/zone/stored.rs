@@ -134,7 +134,7 @@ fn attach(
     }
     let Some((start, len)) = table_place(memory.pages()) else { return Ok(Err(None)) };
     // SAFETY: so many bytes are mapped there, and nobody else uses the file.
-    let Ok(table) = (unsafe { Table::revive(start, len) }) else { return Ok(Err(None)) };
+    let Ok(table) = (unsafe { Table::reopen(start, len) }) else { return Ok(Err(None)) };
     if !file::flock(&found.file, libc::LOCK_SH).unwrap_or(false) {
         return Err(path.refused("is in use by another nginx"));
     }
@@ -182,7 +182,7 @@ impl Left {
         }
         let (start, len) = table_place(&pages)?;
         // SAFETY: so many bytes are mapped there, and nobody else uses them.
-        let table = unsafe { Table::revive(start, len) }.ok()?;
+        let table = unsafe { Table::reopen(start, len) }.ok()?;
         Some(Left { table, then, damaged_pages, _pages: pages })
     }
 }

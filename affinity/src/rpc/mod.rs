@@ -11,4 +11,5 @@ mod events;
 mod message;
 
 pub use call::{Call, CallProgress};
-pub use message::RpcAnswer;
+pub(crate) use events::EventReader;
+pub use message::{any_answer, RpcAnswer};

@@ -30,7 +30,7 @@ impl Table {
     /// The format of a region. Tables of another one are not attached to.
     pub const FORMAT: u32 = FORMAT;
 
-    /// Whether [`Table::revive`] reads tables of a format.
+    /// Whether [`Table::reopen`] reads tables of a format.
     pub fn reads(format: u32) -> bool {
         format == FORMAT || OLDER_FORMATS.contains(&format)
     }
@@ -77,7 +77,7 @@ impl Table {
     /// # Safety
     /// 1. The conditions of `attach`, but for the format.
     /// 2. No process uses the region until this returns.
-    pub unsafe fn revive(region: NonNull<u8>, len: usize) -> Result<Table, TableError> {
+    pub unsafe fn reopen(region: NonNull<u8>, len: usize) -> Result<Table, TableError> {
         // SAFETY: condition 1.
         let region = unsafe { Region::attach_older(region, len, &OLDER_FORMATS) }?;
         let table = Self::new(region)?;

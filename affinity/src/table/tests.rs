@@ -235,7 +235,7 @@ fn a_table_revives_with_every_lock_held() {
         unsafe { lock.cast::<u32>().cast_mut().write(0x3fff_fff0) };
     }
     // SAFETY: nobody uses the region.
-    let table = unsafe { Table::revive(start, len) }.unwrap();
+    let table = unsafe { Table::reopen(start, len) }.unwrap();
     bind(&table, 900);
     assert!(table.intern(b"b:1", now).is_some());
     assert!(keys.iter().all(|&key| table.lookup(key, now, &LIMITS).is_some()));
@@ -257,7 +257,7 @@ fn a_table_of_the_format_before_is_restored_and_not_attached_to() {
     // SAFETY: the same memory, which nobody else uses.
     unsafe {
         assert_eq!(Table::attach(start, len).unwrap_err(), TableError::Format);
-        let old = Table::revive(start, len).unwrap();
+        let old = Table::reopen(start, len).unwrap();
         let copy = table_with(Algorithm::best() as u32, old.secret(), 1 << 20).unwrap();
         assert_eq!(copy.restore(&old, now, now, &LIMITS).taken, 900);
     }

@@ -19,7 +19,7 @@ use crate::table::sync::{AtomicU32, AtomicU64};
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"sessions");
 /// Counted up when the meaning of any byte of the region changes.
 pub(crate) const FORMAT: u32 = 8;
-/// The formats before, which [`Table::revive`](crate::table::Table::revive) reads. In format 7 the sessions
+/// The formats before, which [`Table::reopen`](crate::table::Table::reopen) reads. In format 7 the sessions
 /// have no sums (`Meta::sealed`).
 pub(crate) const OLDER_FORMATS: [u32; 1] = [FORMAT_WITHOUT_SUMS];
 pub(crate) const FORMAT_WITHOUT_SUMS: u32 = 7;
