@@ -18,25 +18,32 @@ use crate::storage::memory::Memory;
 /// The value is `FD-NAME` for each zone, the name in hexadecimal digits, with commas between.
 const VARIABLE: &str = "STICKY_LEARN_ZONES";
 
-/// The descriptors that no zone has taken yet; `None` before the variable is read.
+/// What the old binary has passed; `None` before the variable is read.
 static INHERITED: PerWorker<RefCell<Option<Inherited>>> = PerWorker::new(RefCell::new(None));
 
+#[derive(Default)]
+struct Inherited {
+    /// The descriptors that no zone has taken yet.
+    zones: Zones,
+    /// The files of all zones, also of those whose descriptor is taken.
+    files: Vec<Identity>,
+}
+
 /// Zones by name, with the descriptors of their memory.
-type Inherited = Vec<(Vec<u8>, OwnedFd)>;
+type Zones = Vec<(Vec<u8>, OwnedFd)>;
 
 /// The descriptor of the memory of a zone of the old binary. Once for each zone.
 pub fn take(zone: &[u8]) -> Option<OwnedFd> {
     let mut inherited = INHERITED.try_borrow_mut().ok()?;
-    let inherited = inherited.get_or_insert_with(read);
-    let index = inherited.iter().position(|(name, _)| name == zone)?;
-    Some(inherited.swap_remove(index).1)
+    let zones = &mut inherited.get_or_insert_with(read).zones;
+    let index = zones.iter().position(|(name, _)| name == zone)?;
+    Some(zones.swap_remove(index).1)
 }
 
-/// The files among the descriptors that no zone has taken yet.
+/// The files that the old binary uses.
 pub fn files() -> Vec<Identity> {
     let Ok(mut inherited) = INHERITED.try_borrow_mut() else { return Vec::new() };
-    let fds = inherited.get_or_insert_with(read).iter();
-    fds.filter_map(|(_, fd)| file::identity_of(fd.as_fd())).collect()
+    inherited.get_or_insert_with(read).files.clone()
 }
 
 /// Closes the descriptors of zones that the new configuration does not have. No later configuration of this
@@ -44,20 +51,23 @@ pub fn files() -> Vec<Identity> {
 pub fn finish() {
     if let Ok(mut inherited) = INHERITED.try_borrow_mut() {
         // Nobody has read the variable if there are no zones.
-        inherited.get_or_insert_with(read).clear();
+        inherited.get_or_insert_with(read);
+        *inherited = Some(Inherited::default());
     }
 }
 
 fn read() -> Inherited {
     // SAFETY: plain words of this process, set before a configuration is read.
     let is_upgrade = unsafe { ngx_inherited != 0 && ngx_test_config == 0 };
-    match env::var(VARIABLE) {
+    let zones = match env::var(VARIABLE) {
         Ok(value) if is_upgrade => parse(&value),
         _ => Vec::new(),
-    }
+    };
+    let files = zones.iter().filter_map(|(_, fd)| file::identity_of(fd.as_fd())).collect();
+    Inherited { zones, files }
 }
 
-fn parse(value: &str) -> Inherited {
+fn parse(value: &str) -> Zones {
     let zones = value.split(',').filter_map(|word| {
         let (fd, name) = word.split_once('-')?;
         let fd = fd.parse::<RawFd>().ok().filter(|&fd| fd > 2)?;

@@ -59,7 +59,6 @@ pub(super) unsafe fn map(
             let mut family: Vec<Identity> = running.collect();
             let before = inherited.and_then(|fd| Memory::inherited(fd).ok());
             let before_file = before.as_ref().and_then(Memory::file_identity);
-            family.extend(before_file);
             family.extend(handover::files());
             // SAFETY: the processes of the old binary use the memory by this module; a zone of the running
             // configuration.

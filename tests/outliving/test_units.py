@@ -2,6 +2,7 @@
 
 import asyncio
 import configparser
+import re
 import subprocess
 
 import yaml
@@ -24,7 +25,9 @@ def commands() -> dict[str, str]:
     for name in ("ExecStartPre", "ExecStopPost"):
         shell, quoted = unit["Service"][name].split(" -c ")
         assert shell == "+/bin/sh" and quoted[0] == quoted[-1] == "'"
-        found[name] = quoted[1:-1]
+        # systemd replaces what looks like a variable of the unit, here an empty one, also within quotes.
+        found[name] = re.sub(r"\$\$|\$\{[^}]*\}", lambda match: "$" if match[0] == "$$" else "", quoted[1:-1])
+        assert "%" not in quoted
     return found
 
 
