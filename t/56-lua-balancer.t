@@ -367,3 +367,29 @@ Mcp-Session-Id: two
 [crit]
 [alert]
 [emerg]
+
+
+
+=== TEST 15: in balancer_by_lua the status is known; what it binds or sets counts from the next request on
+--- http_config
+    upstream u {
+        server 0.0.0.1;
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$asked;
+        balancer_by_lua_block {
+            say(ngx.var.upstream_sticky_status)
+            if ngx.var.arg_bind then
+                assert(sticky.bind("ZONE", ngx.var.http_x_session, "127.0.0.1:$TEST_NGINX_RAND_PORT_3"))
+                ngx.var.asked = "one"
+            end
+            choose()
+        }
+    }
+--- config
+    location / { set $asked $http_x_session; proxy_pass http://u; }
+--- request eval
+["GET /?new=one&to=c", "GET /", "GET /?bind=1&to=a", "GET /"]
+--- more_headers eval
+["", "X-Session: one", "X-Session: two", "X-Session: two"]
+--- response_headers eval
+["X-Said: NONE no id", "X-Server: c\nX-Said: HIT c", "X-Server: a\nX-Status: UNKNOWN\nX-Said: UNKNOWN unknown session",
+ "X-Server: c\nX-Status: HIT\nX-Said: HIT c"]
