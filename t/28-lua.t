@@ -363,69 +363,7 @@ logged 404 UNKNOWN
 
 
 
-=== TEST 12: a balancer of Lua's in the same upstream decides, and a warning says so
---- main_config
-    $TEST_NGINX_LUA_MODULES
-    $TEST_NGINX_STICKY_MODULE
---- http_config
-    upstream u {
-        server 0.0.0.1;
-        balancer_by_lua_block {
-            local balancer = require "ngx.balancer"
-            assert(balancer.set_current_peer("127.0.0.1", ngx.var.arg_port))
-        }
-        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session unknown=reject;
-    }
---- config
-    location /b/ { proxy_pass http://u/; set $args $args&port=$TEST_NGINX_RAND_PORT_2; }
-    location /c/ { proxy_pass http://u/; set $args $args&port=$TEST_NGINX_RAND_PORT_3; }
---- no_error_log
-[error]
-[crit]
-[alert]
-[emerg]
---- story
-    GET /b/?new=one          => 200 b NONE -
-    GET /c/ | X-Session: one => 200 c NONE -
-    GET /b/ | X-Session: one => 200 b NONE -
-    GET /c/ | X-Session: two => 200 c NONE -
-
-
-
-=== TEST 13: the same with the servers of the upstream, sticky_learn first, and keepalive
---- main_config
-    $TEST_NGINX_STICKY_MODULE
-    $TEST_NGINX_LUA_MODULES
---- http_config
-    upstream u {
-        zone servers 64k;
-        sticky_learn zone=sessions:1m;
-        server $TEST_NGINX_B;
-        server $TEST_NGINX_C;
-        balancer_by_lua_block {
-            local balancer = require "ngx.balancer"
-            assert(balancer.set_current_peer("127.0.0.1", ngx.var.arg_port))
-        }
-        keepalive 4;
-    }
---- config
-    location /b/ { proxy_pass http://u/; set $args $args&port=$TEST_NGINX_RAND_PORT_2; }
-    location /c/ { proxy_pass http://u/; set $args $args&port=$TEST_NGINX_RAND_PORT_3; }
-    location /sticky/ { sticky_api write; }
---- no_error_log
-[error]
-[crit]
-[alert]
-[emerg]
---- story
-    GET /b/?mcp=one                => 200 b NONE -
-    GET /c/ | Mcp-Session-Id: one  => 200 c NONE -
-    GET /b/ | Mcp-Session-Id: one  => 200 b NONE -
-    GET /c/ | Mcp-Session-Id: none => 200 c NONE -
-
-
-
-=== TEST 14: drain is refused there
+=== TEST 12: drain is refused there
 --- main_config
     $TEST_NGINX_STICKY_MODULE
     $TEST_NGINX_LUA_MODULES
@@ -460,33 +398,7 @@ Content-Type: application/json
 
 
 
-=== TEST 15: one warning at the start, with the directive's place
---- main_config
-    $TEST_NGINX_STICKY_MODULE
-    $TEST_NGINX_LUA_MODULES
---- http_config
-    upstream u {
-        sticky_learn zone=sessions:1m;
-        server $TEST_NGINX_B;
-        balancer_by_lua_block {
-            local balancer = require "ngx.balancer"
-            assert(balancer.set_current_peer("127.0.0.1", ngx.var.arg_port))
-        }
-    }
---- config
-    location / { proxy_pass http://u; set $args $args&port=$TEST_NGINX_RAND_PORT_2; }
---- grep_error_log eval
-qr/\[warn\].*has no effect .* remove one of the two in/
---- grep_error_log_out eval
-qr/^\[warn\] \d+#\d+: "sticky_learn" has no effect in upstream "u": "balancer_by_lua_block" chooses its servers, remove one of the two in\n$/
---- error_log eval
-qr/remove one of the two in \S+nginx.conf:\d+/
---- story
-    GET / | Mcp-Session-Id: one => 200 b NONE -
-
-
-
-=== TEST 16: sticky cookie sets no cookie there
+=== TEST 13: sticky cookie sets no cookie there
 --- skip_nginx: 9: >= 1.29.6
 --- main_config
     $TEST_NGINX_STICKY_MODULE
@@ -506,3 +418,30 @@ qr/remove one of the two in \S+nginx.conf:\d+/
 qr/\[warn\] .*"sticky" has no effect in upstream "u": "balancer_by_lua_block" chooses its servers, remove one of the two in \S+nginx.conf:\d+/
 --- story
     GET / => 200 b * * | -
+
+
+
+=== TEST 14: NGINX Plus's sticky learn has no effect there
+--- skip_nginx: 9: >= 1.29.6
+--- main_config
+    $TEST_NGINX_STICKY_MODULE
+    $TEST_NGINX_LUA_MODULES
+--- http_config
+    upstream u {
+        sticky learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
+        server $TEST_NGINX_A;
+        balancer_by_lua_block {
+            local balancer = require "ngx.balancer"
+            assert(balancer.set_current_peer("127.0.0.1", ngx.var.arg_port))
+        }
+    }
+--- config
+    location / { proxy_pass http://u; set $args $args&port=$TEST_NGINX_RAND_PORT_2; }
+--- grep_error_log eval
+qr/\[warn\].*has no effect .* remove one of the two in/
+--- grep_error_log_out eval
+qr/^\[warn\] \d+#\d+: "sticky" has no effect in upstream "u": "balancer_by_lua_block" chooses its servers, remove one of the two in\n$/
+--- error_log eval
+qr/remove one of the two in \S+nginx.conf:\d+/
+--- story
+    GET / | X-Session: one => 200 b NONE -

@@ -162,12 +162,14 @@ alone() { flock --exclusive --close "$build/suites.lock" "$@"; }
 #   TEST_NGINX_LUA_MODULES, TEST_NGINX_LUA_PATH    load_module directives and lua_package_path, empty without Lua
 #   TEST_NGINX_STICKY_LUA                          the same path with lua/ of this folder in front
 #   TEST_NGINX_MODSECURITY                         the object of ModSecurity, empty without it
+#   TEST_NGINX_HEADERS_MORE, TEST_NGINX_JS         those of headers-more and njs
 test_environment() {
     local modules lua
     modules=$(dirname "$1")/modules
     lua=$(dirname "$1")/lua
     if [ "$(readlink -f "$1")" = /usr/sbin/nginx ] && on_debian; then
-        ! is_root || need libnginx-mod-http-lua libnginx-mod-http-modsecurity modsecurity-crs
+        ! is_root || need libnginx-mod-http-lua libnginx-mod-http-modsecurity modsecurity-crs \
+            libnginx-mod-http-headers-more-filter libnginx-mod-http-js
         modules=/usr/lib/nginx/modules
         lua=/usr/share/lua/5.1
     fi
@@ -184,6 +186,10 @@ test_environment() {
     export TEST_NGINX_STICKY_LUA="$top/lua/?.lua;$TEST_NGINX_LUA_PATH"
     export TEST_NGINX_MODSECURITY=$modules/ngx_http_modsecurity_module.so
     [ -f "$TEST_NGINX_MODSECURITY" ] || TEST_NGINX_MODSECURITY=
+    export TEST_NGINX_HEADERS_MORE=$modules/ngx_http_headers_more_filter_module.so
+    [ -f "$TEST_NGINX_HEADERS_MORE" ] || TEST_NGINX_HEADERS_MORE=
+    export TEST_NGINX_JS=$modules/ngx_http_js_module.so
+    [ -f "$TEST_NGINX_JS" ] || TEST_NGINX_JS=
 }
 
 # venv NAME REQUIREMENTS [FOLDER]: build/venv, or another folder there, a Python environment with what a file requires.

@@ -8,6 +8,7 @@ local ffi = require "ffi"
 
 local C = ffi.C
 local ffi_string = ffi.string
+local get_request = base.get_request
 local get_string_buf = base.get_string_buf
 local pcall = pcall
 local tonumber = tonumber
@@ -22,6 +23,7 @@ ffi.cdef [[
         const char *id, size_t id_len, const char *bind, size_t bind_len, const char *server, size_t server_len);
     int ngx_http_sticky_learn_lua_forget(const char *zone, size_t zone_len, int kind,
         const char *id, size_t id_len, const char *bind, size_t bind_len);
+    int ngx_http_sticky_learn_lua_session_server(ngx_http_request_t *r, unsigned char *address);
     int ngx_http_sticky_learn_lua_counters(const char *zone, size_t zone_len, uint64_t *counters);
 ]]
 
@@ -52,19 +54,25 @@ end
 -- Written by each call before it is used. No call yields.
 local numbers = ffi.new("uint64_t[?]", #COUNTERS)
 
+local REASONS = {
+    [-1] = "no zones yet: sticky_learn has them from init_worker_by_lua on",
+    [-3] = "unknown session",
+    [-7] = "the request is not at an upstream with sticky_learn",
+    [-8] = "no id",
+    [-9] = "unreachable",
+    [-10] = "gone",
+    [-11] = "failed",
+}
+
 local function failure(code, zone, server)
-    if code == -1 then
-        return "no zones yet: sticky_learn has them from init_worker_by_lua on"
-    elseif code == -2 then
+    if code == -2 then
         return 'unknown zone "' .. zone .. '"'
-    elseif code == -3 then
-        return "unknown session"
     elseif code == -4 then
         return 'invalid server "' .. server .. '", an address with a port is needed'
     elseif code == -5 then
         return 'zone "' .. zone .. '" has no room for the server'
     end
-    return "failed: " .. tonumber(code)
+    return REASONS[code]
 end
 
 local function wrong(number, name, wanted, got)
@@ -146,6 +154,21 @@ function _M.forget(zone, id, options)
         return nil, failure(code, zone)
     end
     return true
+end
+
+-- For balancer_by_lua: the address of the server that has the request's session; nil and the reason if there is none, or
+-- if the request cannot go there: "no id", "unknown session", "unreachable", "gone", "failed".
+function _M.session_server()
+    local r = get_request()
+    if not r then
+        return nil, REASONS[-7]
+    end
+    local address = get_string_buf(MAX_ADDRESS)
+    local len = C.ngx_http_sticky_learn_lua_session_server(r, address)
+    if len < 0 then
+        return nil, failure(len)
+    end
+    return ffi_string(address, len)
 end
 
 -- The counters of a zone, in `counters` or a new table.

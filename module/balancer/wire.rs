@@ -12,7 +12,7 @@ use crate::nginx::conf::Conf;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::upstream::Block;
 use crate::nginx::{ERROR, OK};
-use crate::request::route;
+use crate::request::{by_lua, route};
 use crate::sticky;
 
 /// Installs our hook in each upstream where `keepalive` has not done so. Runs when all of `http {}` is read,
@@ -59,6 +59,7 @@ pub unsafe fn confirm_values(cycle: Cycle<'_>) {
 fn init_peer_of(conf: &UpstreamConf) -> ngx_http_upstream_init_peer_pt {
     match conf.asked {
         Asked::Nothing => None,
+        Asked::Sessions(..) if conf.is_by_lua() => Some(by_lua::init_peer),
         Asked::Sessions(..) if conf.foreign.get() => Some(route::init_without_session),
         Asked::Sessions(..) => Some(route::init_peer),
         #[cfg(not(nginx_own_sticky))]
@@ -74,7 +75,7 @@ pub(super) unsafe extern "C" fn init_upstream(
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
     // SAFETY: nginx passes the arguments of an `init_upstream` hook on unchanged.
-    unsafe { init_beneath(cf, us, |conf| conf.balancer.init_upstream.get()) }
+    unsafe { init_beneath(cf, us, |conf| conf.balancer.init_upstream.get(), is_above_lua) }
 }
 
 /// Initialises the upstream's balancer, then installs our `peer.init` if it is not installed yet: a
@@ -84,10 +85,16 @@ unsafe extern "C" fn init_outermost(
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
     // SAFETY: nginx passes the arguments of an `init_upstream` hook on unchanged.
-    unsafe { init_beneath(cf, us, |conf| conf.balancer.outermost.get()) }
+    unsafe { init_beneath(cf, us, |conf| conf.balancer.outermost.get(), |_| true) }
 }
 
-/// Calls the hook `beneath` ours, then installs our `peer.init`.
+/// Whether the hook in `keepalive` is above that of `balancer_by_lua`, as ours must be. If `keepalive` is read
+/// first, Lua's hook captures it, and ours is the outermost.
+fn is_above_lua(conf: &UpstreamConf) -> bool {
+    !conf.is_by_lua() || conf.balancer.outermost.get().is_none()
+}
+
+/// Calls the hook `beneath` ours, then installs our `peer.init`, if `installs` says so.
 ///
 /// # Safety
 /// `cf` and `us` are what nginx passes to an `init_upstream` hook: the configuration that it reads, and one
@@ -96,6 +103,7 @@ unsafe fn init_beneath(
     cf: *mut ngx_conf_t,
     us: *mut ngx_http_upstream_srv_conf_t,
     beneath: fn(&UpstreamConf) -> ngx_http_upstream_init_pt,
+    installs: fn(&UpstreamConf) -> bool,
 ) -> ngx_int_t {
     // SAFETY: `us` is an upstream of the configuration that nginx reads.
     let block = unsafe { Block::new(us) };
@@ -107,7 +115,8 @@ unsafe fn init_beneath(
     let rc = unsafe { init(cf, us) };
     // SAFETY: the balancer has been initialised, and no balancer keeps data smaller than a list of peers.
     let is_list = rc == OK && unsafe { conf.balancer.detect_list(block) };
-    if rc == OK && init_peer_of(conf).is_some() && conf.balancer.init_peer.get().is_none() {
+    let is_missing = init_peer_of(conf).is_some() && conf.balancer.init_peer.get().is_none();
+    if rc == OK && is_missing && installs(conf) {
         if is_list {
             // SAFETY: nginx reads its configuration, and `conf` is not used any more.
             unsafe { sticky::arrange(block) };

@@ -1,4 +1,5 @@
-//! Foreign balancers: they choose the servers themselves, so sessions have no effect in their upstreams.
+//! Foreign balancers: they choose the servers themselves, so sessions have no effect in their upstreams. Only
+//! `balancer_by_lua` can ask for the session's server.
 //!
 //! `balancer_by_lua` is recognised by its directives, others by the data that they keep for an upstream or a
 //! request.
@@ -36,11 +37,15 @@ pub unsafe extern "C" fn balancer_by_lua(
     result
 }
 
-/// Warns of an upstream that has both our directive and `balancer_by_lua`; `conf` is our configuration of it.
+/// Warns of an upstream that has both `balancer_by_lua` and a directive of ours that Lua cannot ask; `conf` is
+/// our configuration of it.
 pub fn warn_at_start(cf: &Conf<'_>, block: Block<'_>, conf: &UpstreamConf) {
     let (Some(sticky), Some(foreign)) = (conf.directive(), &conf.foreign_directive) else {
         return;
     };
+    if conf.is_by_lua() {
+        return;
+    }
     let ForeignDirective { name, file, line } = foreign;
     ngx::ngx_log_error!(
         NGX_LOG_WARN,

@@ -15,7 +15,7 @@ use core::cell::{Cell, RefCell};
 use core::ffi::c_void;
 use core::{ptr, slice};
 
-use affinity::policy::Policy;
+use affinity::policy::{Policy, Rules};
 use affinity::table::Limits;
 use nginx_sys::{ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt, ngx_int_t};
 
@@ -68,7 +68,8 @@ pub struct UpstreamConf {
     pub wrapped: Cell<ngx_http_upstream_init_pt>,
     /// The servers of an upstream with sessions. Each worker has its own copy.
     pub addresses: RefCell<Addresses>,
-    /// Whether the balancer chooses the servers itself: sessions have no effect.
+    /// Whether the balancer chooses the servers itself: sessions have no effect, except for
+    /// `balancer_by_lua`.
     pub foreign: Cell<bool>,
     /// The directive of a foreign balancer.
     pub foreign_directive: Option<ForeignDirective>,
@@ -218,6 +219,13 @@ impl UpstreamConf {
     #[cfg(not(nginx_own_sticky))]
     pub fn cookie(&self) -> Option<&method::Cookie> {
         self.method()?.cookie.as_ref()
+    }
+
+    /// Whether `balancer_by_lua` chooses the servers, and the sessions are for it and for us. NGINX Plus's
+    /// rules are not for that.
+    pub fn is_by_lua(&self) -> bool {
+        self.foreign_directive.is_some()
+            && self.affinity().is_some_and(|it| it.policy.rules == Rules::Affinity)
     }
 
     /// The name of our directive in this upstream.

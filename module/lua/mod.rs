@@ -10,11 +10,14 @@ use core::ffi::c_int;
 use core::net::SocketAddr;
 
 use affinity::table::{Bound, End, Existing, Key, Kind, Stats, Table};
-use nginx_sys::{ngx_process, ngx_uint_t, NGX_PROCESS_MASTER};
+use nginx_sys::{ngx_http_request_t, ngx_process, ngx_uint_t, NGX_PROCESS_MASTER};
 
 use crate::conf::{self, MainConf};
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
+use crate::nginx::request::Request;
+use crate::request::by_lua::NoServer;
+use crate::request::PeerData;
 use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
 
@@ -39,6 +42,13 @@ enum Failure {
     NoRoom = -5,
     /// The kind is none of this interface.
     InvalidKind = -6,
+    /// The request is not at an upstream with sessions.
+    NoUpstream = -7,
+    NoId = -8,
+    Unreachable = -9,
+    Gone = -10,
+    /// The session's server has failed with this request.
+    Failed = -11,
 }
 
 /// The id of a session, in strings of Lua.
@@ -168,6 +178,28 @@ pub unsafe extern "C" fn ngx_http_sticky_learn_lua_bind(
             Bound::Refused => Err(Failure::NoRoom),
             _ => Ok(0),
         }
+    }))
+}
+
+/// Writes the address of the server that has the session of a request to `address` and returns its length.
+///
+/// # Safety
+/// `r` is a live request; `address` has room for `Table::MAX_ADDRESS` bytes.
+#[no_mangle]
+pub unsafe extern "C" fn ngx_http_sticky_learn_lua_session_server(
+    r: *mut ngx_http_request_t,
+    address: *mut u8,
+) -> c_int {
+    // SAFETY: the request is alive, and `address` has room for each address of a zone.
+    let found =
+        unsafe { PeerData::with_session_server(Request::new(r), |text| copy(text, address)) };
+    result(found.map_err(|why| match why {
+        NoServer::NoUpstream => Failure::NoUpstream,
+        NoServer::NoId => Failure::NoId,
+        NoServer::Unknown => Failure::UnknownSession,
+        NoServer::Unreachable => Failure::Unreachable,
+        NoServer::Gone => Failure::Gone,
+        NoServer::Failed => Failure::Failed,
     }))
 }
 

@@ -10,7 +10,7 @@ use nginx_sys::{ngx_http_upstream_rr_peer_t, ngx_http_upstream_rr_peers_t, ngx_s
 
 use super::version;
 use crate::nginx;
-use crate::nginx::upstream::Block;
+use crate::nginx::upstream::{Block, Peer};
 
 /// The value of `down` for a draining peer, as in nginx 1.29.6: down for all but bound requests.
 pub const DRAINING: ngx_uint_t = 8;
@@ -63,6 +63,16 @@ impl<'c> List<'c> {
             }
             group = at.next();
         }
+    }
+
+    /// Whether the server that a request has taken is in the list, and not one that another module has chosen: the
+    /// socket address is then the list's own.
+    pub fn has_socket(self, pc: Peer<'_>) -> bool {
+        // SAFETY: a plain word of a live peer connection.
+        let taken = unsafe { (*pc.raw()).sockaddr };
+        let mut found = false;
+        self.each(|candidate| found |= ptr::eq(candidate.peer().sockaddr, taken));
+        found
     }
 
     /// The number of servers, and a number that changes with the list. Both are read without the lock.

@@ -98,6 +98,7 @@ impl PeerData {
         });
         let absence = match down {
             Some(down) => self.known_absence(server, down),
+            None if self.is_by_lua() => None,
             None => Some(self.absence(server, Missing::Removed)),
         };
         absence == Some(Absence::Gone)

@@ -42,8 +42,17 @@ impl PeerData {
         }
     }
 
+    /// Whether the server that is held is one of nginx's list, and the request has round robin's data.
+    fn holds_peer(&self) -> bool {
+        !self.departed.get() && !self.is_by_lua()
+    }
+
     /// Records what a failure says about the server.
     pub(super) fn note_failure(&self, pc: Peer<'_>, failure: Failure) {
+        if self.is_by_lua() && !pc.name().is_some_and(|name| self.is_configured(name)) {
+            // nginx makes no attempts to connect to it, so the server would stay unreachable.
+            return;
+        }
         let event = match failure {
             Failure::Unreachable(reason) => Event::Failed(reason),
             Failure::Silent => Event::Silent,
@@ -70,7 +79,7 @@ impl PeerData {
                 self.forgiven.set(true);
                 *state &= !(NGX_PEER_FAILED as ngx_uint_t);
                 self.next.set(Next::SessionServer);
-                if !self.departed.get() {
+                if self.holds_peer() {
                     self.peers().forget_try();
                 }
             }
@@ -88,7 +97,7 @@ impl PeerData {
                 self.away.set(Away::Busy);
                 if self.affinity.policy.unavailable != Unavailable::Reject {
                     self.status.set(Status::Unavailable);
-                    if !self.departed.get() {
+                    if self.holds_peer() {
                         self.peers().start_over();
                     }
                 }

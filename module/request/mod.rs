@@ -3,6 +3,7 @@
 mod absence;
 mod ask;
 mod bind;
+pub mod by_lua;
 mod free;
 pub mod id;
 mod learn;
@@ -116,6 +117,8 @@ enum Held {
     SessionServer,
     /// A server that the balancer or a stand-in's rank has chosen.
     Chosen,
+    /// Another one, in an upstream with `balancer_by_lua`.
+    ByLua,
 }
 
 impl PeerData {
@@ -217,7 +220,7 @@ impl PeerData {
         UpstreamConf::of(self.block())
     }
 
-    /// The balancer's data of the request.
+    /// The balancer's data of the request. Not in an upstream with `balancer_by_lua`, which has data of its own.
     #[inline(always)]
     fn peers(&self) -> RoundRobin<'static> {
         // SAFETY: `init_peer` has called `RoundRobin::find` with these data before it installed our hooks.
@@ -234,7 +237,7 @@ impl PeerData {
     fn name_if_held(&self) -> Option<&'static [u8]> {
         match self.held.get() {
             Held::Nothing => None,
-            Held::SessionServer | Held::Chosen => self.held_name(),
+            Held::SessionServer | Held::Chosen | Held::ByLua => self.held_name(),
         }
     }
 

@@ -7,40 +7,24 @@ use nginx_sys::{ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
 
 use super::id::RequestId;
 use super::{message, precontent, Next, PeerData};
-use crate::conf::{foreign, Lookup, UpstreamConf};
+use crate::conf::{foreign, Affinity, Lookup, UpstreamConf};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::{Block, Upstream};
 use crate::nginx::{self, ERROR, OK};
 use crate::peers::hooks;
 use crate::peers::tried::RoundRobin;
+use crate::zone::sessions::Sessions;
 
 /// `peer.init` of an upstream with sessions.
 pub unsafe extern "C" fn init_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes a live request and its upstream. All that keeps the request is in its pool and is
-    // dropped with that; the configuration outlives its requests.
-    let (r, block) = unsafe { (Request::<'static>::new(r), Block::<'static>::new(us)) };
-    let Some(conf) = UpstreamConf::of(block) else {
+    // SAFETY: nginx passes a live request and its upstream.
+    let Some((r, block, affinity, sessions)) = (unsafe { begin(r, us) }) else {
         return ERROR;
     };
-    let (Some(affinity), Some(init)) = (conf.affinity(), conf.balancer.init_peer.get()) else {
-        return ERROR;
-    };
-    let Some(sessions) = affinity.zone.sessions() else {
-        return ERROR;
-    };
-    if !precontent::is_read(r, affinity) && precontent::read(r, affinity, &sessions.table).is_err()
-    {
-        return ERROR;
-    }
-    precontent::note(r, affinity);
-    // SAFETY: a `peer.init` hook of this upstream, called with the arguments of ours.
-    if unsafe { init(r.raw(), us) } != OK {
-        return ERROR;
-    }
     let Some(peer) = r.upstream().map(Upstream::peer) else {
         return ERROR;
     };
@@ -62,6 +46,30 @@ pub unsafe extern "C" fn init_peer(
         Unknown::Balance => OK,
         Unknown::Reject => data.begin_with_lookup(),
     }
+}
+
+/// Reads the request's id, and initialises the balancer for the request. [`precontent::last`] then returns the
+/// id.
+///
+/// # Safety
+/// `r` is a live request, and `us` its upstream.
+#[inline(always)]
+pub(super) unsafe fn begin(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> Option<(Request<'static>, Block<'static>, &'static Affinity, &'static Sessions)> {
+    // SAFETY: the caller's promise. All that keeps the request is in its pool and is dropped with that; the
+    // configuration outlives its requests.
+    let (r, block) = unsafe { (Request::<'static>::new(r), Block::<'static>::new(us)) };
+    let conf = UpstreamConf::of(block)?;
+    let (affinity, init) = (conf.affinity()?, conf.balancer.init_peer.get()?);
+    let sessions = affinity.zone.sessions()?;
+    if !precontent::is_read(r, affinity) {
+        precontent::read(r, affinity, &sessions.table).ok()?;
+    }
+    precontent::note(r, affinity);
+    // SAFETY: a `peer.init` hook of this upstream, called with the arguments of ours.
+    (unsafe { init(r.raw(), us) } == OK).then_some((r, block, affinity, sessions))
 }
 
 /// `peer.init` of an upstream with a foreign balancer.

@@ -21,6 +21,9 @@ impl PeerData {
         self.in_flight.drop_hold();
         self.session.set(None);
         self.away.set(Away::No);
+        if self.is_by_lua() {
+            return;
+        }
         // A request to the session's server has one try only.
         let mut left = 0;
         self.peers().each_left(|_| left += 1);

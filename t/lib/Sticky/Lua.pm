@@ -1,12 +1,12 @@
 package Sticky::Lua;
 
 # For suites with nginx's Lua module. Each block runs twice: with our module loaded first, and with Lua's loaded first,
-# unless Lua is compiled in. Lua finds resty.sticky_learn.
+# unless Lua is compiled in; there "story_of_lua_first" takes the place of "story". Lua finds resty.sticky_learn.
 
 use Sticky;
 use Test::Nginx::Socket -Base;
 
-our @EXPORT = qw(with_lua);
+our @EXPORT = qw(with_lua has_precontent);
 
 sub with_lua() {
     plan(skip_all => 'no Lua module') if !$ENV{TEST_NGINX_LUA_MODULES};
@@ -22,12 +22,22 @@ sub with_lua() {
 
     add_block_preprocessor(sub {
         my $block = shift;
+        # Where Lua's filter runs behind ours: also if it is compiled in.
+        if (defined $block->lua_first || $ENV{TEST_NGINX_LUA_MODULES} !~ /load_module/) {
+            $block->set_value(story => $block->story_of_lua_first) if defined $block->story_of_lua_first;
+        }
         my @modules = ($ours, $ENV{TEST_NGINX_LUA_MODULES});
         @modules = reverse @modules if defined $block->lua_first;
         my $http = "    lua_package_path '$ENV{TEST_NGINX_STICKY_LUA}';\n" . ($block->http_config // '');
         $block->set_value(main_config => join "\n", @modules, $block->main_config // '');
         $block->set_value(http_config => $http);
     });
+}
+
+# precontent_by_lua is in OpenResty 1.29.2.3 and later.
+sub has_precontent() {
+    my $lua = $ENV{TEST_NGINX_LUA_MODULES} =~ /(\S+ngx_http_lua_module\.so)/ ? $1 : $Test::Nginx::Util::NginxBinary;
+    return !system "grep -q precontent_by_lua_block $lua";
 }
 
 1;
