@@ -169,7 +169,7 @@ test_environment() {
     lua=$(dirname "$1")/lua
     if [ "$(readlink -f "$1")" = /usr/sbin/nginx ] && on_debian; then
         ! is_root || need libnginx-mod-http-lua libnginx-mod-http-modsecurity modsecurity-crs \
-            libnginx-mod-http-headers-more-filter libnginx-mod-http-js
+            libnginx-mod-http-headers-more-filter libnginx-mod-http-js lua-cjson
         modules=/usr/lib/nginx/modules
         lua=/usr/share/lua/5.1
     fi

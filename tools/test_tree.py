@@ -1,6 +1,7 @@
 """Tests of tools/tree and tools/module: which sources they take for an nginx, and what they say of others. The nginx, the
 sources and cargo are scripts here."""
 
+import re
 import shutil
 import subprocess
 import tempfile
@@ -171,6 +172,13 @@ class Module(TreeTest):
         done = self.run_tool("module", nginx, NGINX_SOURCE_DIR=source)
         self.assertIn("is not binary compatible", done.stderr)
         self.assertIn("configure the tree as nginx -V says", done.stderr)
+
+
+class Release(unittest.TestCase):
+    def test_the_lua_file_has_the_version_of_the_module(self):
+        manifest = (TOOLS.parent / "Cargo.toml").read_text()
+        version = re.search(r'^version = "(.*)"', manifest, re.MULTILINE)[1]
+        self.assertIn(f'_VERSION = "{version}"', (TOOLS.parent / "lua/resty/sticky_learn.lua").read_text())
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ local KINDS = { session = 1, sse = 2, task = 3 }
 
 local COUNTERS = { "capacity", "live", "hits", "unknown", "created", "moved", "expired", "evicted", "forgotten" }
 
-local _M = { version = "0.1.0" }
+local _M = { _VERSION = "0.1.0" }
 
 do
     local found, interface = pcall(function() return C.ngx_http_sticky_learn_lua_interface() end)
@@ -46,7 +46,7 @@ do
             .. "load_module, or ./configure --add-module", 2)
     end
     if interface ~= INTERFACE then
-        error("resty.sticky_learn " .. _M.version .. " is of another release than ngx_http_sticky_learn_module: its interface is "
+        error("resty.sticky_learn " .. _M._VERSION .. " is of another release than ngx_http_sticky_learn_module: its interface is "
             .. INTERFACE .. ", that of the module is " .. interface, 2)
     end
 end

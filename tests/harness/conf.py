@@ -37,8 +37,9 @@ def listen(port: int, upstream: str, directives: str = STREAMING) -> str:
 
 
 def sample(name: str, port: int, replicas: Iterable[Replica], validator: int = 0) -> str:
-    """A file of nginx-conf/ with our addresses in place of its own, and its files in the folder of the test's nginx."""
-    ports = {8000: port, 8081: port, 8443: port, 9000: validator}
+    """A file of nginx-conf/ with our addresses in place of its own, and its files in the folder of the test's nginx.
+    `validator` is the port of what stands beside: the validator of tokens, or an endpoint for administrators."""
+    ports = {8000: port, 8081: port, 8443: port, 8082: validator, 9000: validator}
     ports |= {8001 + i: replica.port for i, replica in enumerate(replicas)}
     text = re.sub("/etc/nginx/|/var/log/nginx/", "", (SAMPLES / name).read_text())
     return re.sub(r"127\.0\.0\.1:(\d+)", lambda m: f"127.0.0.1:{ports[int(m[1])]}", text)

@@ -15,6 +15,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from harness.clients.http import Response, send, stream
 from harness.conf import SAMPLES, sample
+from harness.lua import HAS_CJSON, HAS_LUA, LUA, PATH, needs_lua
 from harness.nginx import HTTP2_ON, ROOT, UNREACHABLE, Nginx
 from harness.patience import PATIENCE, until
 from harness.ports import free_ports
@@ -48,6 +49,9 @@ def conf(nginx: Nginx, name: str, *arguments) -> str:
         assert replaced == 1
     if "modsecurity on;" in text:
         nginx.modules.insert(0, MODSECURITY)
+    if "_by_lua_block" in text:
+        nginx.modules = LUA + nginx.modules
+        text = PATH + text
     return text
 
 
@@ -56,6 +60,8 @@ def test_nginx_takes(nginx, name):
     if name == "mcp-modsecurity.conf" and not MODSECURITY:
         pytest.skip("ModSecurity is not installed for this nginx")
     text = (SAMPLES / name).read_text()
+    if "_by_lua_block" in text and not HAS_LUA:
+        pytest.skip("no Lua module, and no OpenResty")
     if re.search(r"^events\b", text, re.MULTILINE):
         # A whole nginx.conf. The module and the included files are where the demo puts them.
         for path in SAMPLES.glob("*.conf"):
@@ -436,3 +442,70 @@ async def test_what_a_firewall_blocks_is_no_session(nginx, rules):
         events.close()
         ended = await send(port, first.id, method="DELETE", path="/mcp", headers=headers, body=b"")
         assert (ended.status, ended.replica) == (200, first.replica)
+
+
+# mcp-lua.conf, lua-token.conf
+
+
+@needs_lua
+async def test_a_canary_gets_a_part_of_the_new_sessions(nginx):
+    port, admin = free_ports(2)
+    async with replicas() as three:
+        nginx.start(conf(nginx, "mcp-lua.conf", port, three, admin))
+        canary = three[2].name
+
+        async def ask(path: str, method: str = "GET", id: bytes = b"", body: bytes = b"") -> tuple[int, str]:
+            # The answers are chunked: over HTTP/1.0 they end with the connection.
+            reader, writer = await asyncio.open_connection("127.0.0.1", admin)
+            session = b"Mcp-Session-Id: " + id + b"\r\n" if id else b""
+            writer.write(f"{method} {path} HTTP/1.0\r\nContent-Length: {len(body)}\r\n".encode() + session + b"\r\n" + body)
+            head, _, answer = (await reader.read(-1)).partition(b"\r\n\r\n")
+            writer.close()
+            return int(head.split()[1]), answer.decode().strip()
+
+        async def begin() -> set[str]:
+            begun = [await send(port, path="/mcp") for _ in range(20)]
+            assert all((first.status, first.sticky) == (200, "NEW") for first in begun)
+            sessions.extend(begun)
+            return {first.replica for first in begun}
+
+        sessions: list[Response] = []
+        assert canary not in await begin()
+        assert await ask("/canary", "PUT", body=b"100") == (200, "100")
+        assert await begin() == {canary}
+        assert (await ask("/canary", "PUT", body=b"101"))[0] == 400
+        assert await ask("/canary", "PUT", body=b"0") == (200, "0")
+        assert canary not in await begin()
+        for first in sessions:
+            response = await send(port, first.id, path="/mcp")
+            assert (response.sticky, response.replica) == ("HIT", first.replica)
+
+        one = sessions[20]
+        assert await ask("/session", id=one.id) == (200, three[2].address)
+        assert await ask("/session", "DELETE", id=one.id) == (200, "true")
+        assert await ask("/session", id=one.id) == (404, "unknown session")
+        assert (await send(port, one.id, path="/mcp")).status == 404
+
+        # A canary that is down takes no new session along.
+        nginx.allowed = ["Connection refused", UNREACHABLE]
+        await ask("/canary", "PUT", body=b"100")
+        three[2].stop()
+        assert canary not in await begin()
+
+
+@needs_lua
+@pytest.mark.skipif(not HAS_CJSON, reason="no cjson")
+async def test_a_user_has_one_server(nginx):
+    (port,) = free_ports(1)
+    async with replicas() as three:
+        nginx.start(conf(nginx, "lua-token.conf", port, three))
+        home = {}
+        for number in range(60):
+            user = f"user {number % 12}"
+            bearer = f"Bearer {token(sub=user, exp=number)}"
+            response = await send(port, headers=[("Authorization", bearer)])
+            assert response.sticky == ("NEW" if number < 12 else "HIT")
+            assert home.setdefault(user, response.replica) == response.replica
+        assert set(home.values()) == {replica.name for replica in three}
+        for bearer in ("", "Bearer", "Bearer a.b.c", "Bearer a.e30.c", f"Basic {token(sub='user 1')}"):
+            assert (await send(port, headers=[("Authorization", bearer)] if bearer else [])).sticky == "NONE"
