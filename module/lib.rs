@@ -46,6 +46,11 @@ mod nginx;
 mod peers;
 mod request;
 mod response;
+#[cfg_attr(
+    not(feature = "testing"),
+    expect(dead_code, reason = "its user is the revival of sessions")
+)]
+mod rpc;
 mod servers;
 #[cfg(not(nginx_own_sticky))]
 mod sticky;
