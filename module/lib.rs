@@ -37,6 +37,7 @@ use nginx_sys::{
 mod api;
 mod balancer;
 mod conf;
+mod hold;
 #[cfg_attr(
     not(feature = "testing"),
     expect(dead_code, reason = "the store will use names, TLS and times; today's attempts do not")
@@ -200,6 +201,8 @@ unsafe extern "C" fn merge_location(
 unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     let mut cf = unsafe { Conf::new(cf) };
+    // The filter that is installed last runs first.
+    hold::filters::install(&mut cf);
     response::filters::install(&mut cf);
     request::opening::install(&mut cf);
     sticky::install_filter(&mut cf);

@@ -3,6 +3,7 @@
 pub mod cookie;
 pub mod foreign;
 pub mod header;
+pub mod judge;
 pub mod location;
 #[cfg(not(nginx_own_sticky))]
 pub mod method;
@@ -19,6 +20,7 @@ use affinity::policy::Policy;
 use affinity::table::Limits;
 use nginx_sys::{ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt, ngx_int_t};
 
+use crate::conf::judge::Judge;
 use crate::conf::source::Source;
 use crate::conf::value::Value;
 use crate::nginx;
@@ -53,6 +55,8 @@ pub struct Filters {
     pub body: bool,
     /// The filter of request bodies.
     pub request_body: bool,
+    /// The filters that hold answers.
+    pub hold: bool,
 }
 
 /// The configuration of one `upstream {}`. (nginx makes an empty one for each `server {}`, too.)
@@ -138,6 +142,8 @@ pub struct Affinity {
     pub last_handler: Cell<ngx_int_t>,
     /// Who is asked for an id that the zone does not have.
     pub source: Option<Box<dyn Source>>,
+    /// Who decides what becomes of an answer before it is sent.
+    pub judge: Option<Box<dyn Judge>>,
 }
 
 /// No index in the phase engine.

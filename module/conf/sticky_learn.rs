@@ -178,7 +178,8 @@ impl Parameters {
         };
         let last_handler = Cell::new(NO_HANDLER);
         let bind = self.bind;
-        Ok(Affinity { zone, create, lookup, bind, limits, policy, last_handler, source: None })
+        let (source, judge) = (None, None);
+        Ok(Affinity { zone, create, lookup, bind, limits, policy, last_handler, source, judge })
     }
 }
 

@@ -4,6 +4,7 @@
 //! word; bindgen then places those behind the first word too early.
 
 pub mod body;
+pub mod held;
 
 use core::ffi::{c_uint, c_void};
 use core::marker::PhantomData;

@@ -97,6 +97,12 @@ impl<'r> Upstream<'r> {
         unsafe { (*self.raw()).headers_in.status_n as u16 }
     }
 
+    /// Whether nginx has ended the upstream: the whole answer has come, or nothing more will.
+    pub fn has_ended(self) -> bool {
+        // SAFETY: a plain word; nginx sets it to null at the end.
+        unsafe { (*self.raw()).cleanup.is_null() }
+    }
+
     /// The headers of the response.
     #[inline(always)]
     pub fn headers_in(self) -> Headers<'r> {

@@ -7,6 +7,8 @@
 mod answers;
 mod call;
 mod connect;
+mod hold;
+mod later;
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
@@ -33,8 +35,14 @@ struct TestConf {
 }
 
 /// The directives, and the nameless end of the list.
-static mut COMMANDS: [ngx_command_t; 5] = [
+static mut COMMANDS: [ngx_command_t; 7] = [
     command(c"sticky_test_answer", NGX_CONF_ANY, answers::answer),
+    command(c"sticky_test_hold", NGX_CONF_ANY, hold::hold),
+    ngx_command_t {
+        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        ..command(c"sticky_test_holding", 0, hold::holding)
+    },
     ngx_command_t {
         type_: (NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
         conf: NGX_HTTP_LOC_CONF_OFFSET,
