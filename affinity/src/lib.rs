@@ -1,5 +1,6 @@
 //! The parts that need no nginx: session table, policy, the course of a question to others, states of
-//! servers, MCP messages, cookies, `sticky_api`, connections to others and what is said over them.
+//! servers, MCP messages, sessions that outlive their server, cookies, `sticky_api`, connections to others and
+//! what is said over them.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
@@ -16,6 +17,8 @@ pub mod mcp;
 pub mod net;
 #[cfg(not(loom))]
 pub mod policy;
+#[cfg(not(loom))]
+pub mod revive;
 #[cfg(not(loom))]
 pub mod rpc;
 #[cfg(not(loom))]

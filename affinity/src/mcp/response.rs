@@ -13,6 +13,18 @@ pub struct ResponseHead<'a> {
     pub encoding: &'a [u8],
 }
 
+impl ResponseHead<'_> {
+    /// How the body is written, if it can be read: it is not encoded.
+    pub fn format(&self) -> Option<BodyFormat> {
+        match () {
+            () if is_encoded(self.encoding) => None,
+            () if is_media_type(self.content_type, b"text/event-stream") => Some(BodyFormat::Sse),
+            () if is_media_type(self.content_type, b"application/json") => Some(BodyFormat::Json),
+            () => None,
+        }
+    }
+}
+
 /// What to look for in the body of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watch {
@@ -83,16 +95,7 @@ impl Effects {
 
     /// What to look for in the body of the answer.
     pub fn watch(&self, response: &ResponseHead) -> Watch {
-        if is_encoded(response.encoding) {
-            return Watch::Nothing;
-        }
-        let format = if is_media_type(response.content_type, b"text/event-stream") {
-            BodyFormat::Sse
-        } else if is_media_type(response.content_type, b"application/json") {
-            BodyFormat::Json
-        } else {
-            return Watch::Nothing;
-        };
+        let Some(format) = response.format() else { return Watch::Nothing };
         match (self.body, format) {
             (Content::Task, format) if is_success(response.status) => Watch::Task(format),
             (Content::Endpoint, BodyFormat::Sse) if response.status == 200 => Watch::Endpoint,

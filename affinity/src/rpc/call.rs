@@ -8,14 +8,22 @@ use crate::http::{
 
 /// Reads the HTTP response to a POST with one JSON-RPC message.
 pub struct Call {
-    /// The id of the request; none for a notification.
-    id: Option<u64>,
+    /// Which response is the answer; none for a notification.
+    asked: Option<AskedId>,
     reader: ResponseReader,
     head: Option<HttpHead>,
     body: CallBody,
     /// How many bytes of the body may still be read.
     left: usize,
     is_answered: bool,
+}
+
+/// The id of the response that is the answer.
+#[derive(Clone, Copy)]
+enum AskedId {
+    Number(u64),
+    /// Any: the request has an id of its author's choice, and only one response is possible.
+    Any,
 }
 
 /// How far a call is.
@@ -41,8 +49,17 @@ enum CallBody {
 impl Call {
     /// A call with this id, or a notification, whose answer is the head of the HTTP response.
     pub fn new(request: &HttpRequest, id: Option<u64>) -> Self {
+        Self::asking(request, id.map(AskedId::Number))
+    }
+
+    /// A call whose message was written by someone else: its answer is a response with any id.
+    pub fn with_any_id(request: &HttpRequest) -> Self {
+        Self::asking(request, Some(AskedId::Any))
+    }
+
+    fn asking(request: &HttpRequest, asked: Option<AskedId>) -> Self {
         Call {
-            id,
+            asked,
             reader: ResponseReader::new(request),
             head: None,
             body: CallBody::Ignored,
@@ -116,7 +133,11 @@ impl Call {
     }
 
     fn begin(&mut self, head: &HttpHead) {
-        let wanted = self.id.map(|id| Wanted { id, any_error: !head.is_success() });
+        let any_error = !head.is_success();
+        let wanted = self.asked.map(|asked| match asked {
+            AskedId::Number(id) => Wanted { id: Some(id), any_error },
+            AskedId::Any => Wanted { id: None, any_error },
+        });
         let is_encoded = head.values("content-encoding").next().is_some();
         match (wanted, media_type(head)) {
             (Some(wanted), Some(kind)) if !is_encoded => {

@@ -5,7 +5,7 @@ use crate::text::bounded::Bounded;
 use crate::text::sse::{SsePiece, Stream};
 
 /// Collects the data of one event after the other.
-pub(super) struct EventReader {
+pub(crate) struct EventReader {
     stream: Stream,
     kind: Bounded<7>,
     in_kind: bool,
@@ -16,7 +16,7 @@ pub(super) struct EventReader {
 }
 
 impl EventReader {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         EventReader {
             stream: Stream::new(),
             kind: Bounded::new(),
@@ -29,7 +29,7 @@ impl EventReader {
 
     /// Whether there is another event that is a message; without data its text is empty. Removes from
     /// `bytes` what it has read.
-    pub(super) fn next(&mut self, bytes: &mut &[u8]) -> Result<bool, HttpError> {
+    pub(crate) fn next(&mut self, bytes: &mut &[u8]) -> Result<bool, HttpError> {
         if self.is_complete {
             self.restart();
         }
@@ -62,7 +62,7 @@ impl EventReader {
     }
 
     /// The data of that event; none while the next one is being read.
-    pub(super) fn data(&self) -> Option<&[u8]> {
+    pub(crate) fn data(&self) -> Option<&[u8]> {
         self.is_complete.then(|| self.data.as_bytes())
     }
 

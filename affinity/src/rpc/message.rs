@@ -20,7 +20,8 @@ pub enum RpcAnswer<'t> {
 /// Which responses are meant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted {
-    pub(super) id: u64,
+    /// None for any id.
+    pub(super) id: Option<u64>,
     /// Whether an error with any id is meant. An HTTP response with an error status has only one message;
     /// servers that have not read the request invent an id for it (the Python SDK `server-error`).
     pub(super) any_error: bool,
@@ -51,6 +52,12 @@ fn present<'t, D: Deserializer<'t>>(value: D) -> Result<Option<&'t RawValue>, D:
     <&RawValue>::deserialize(value).map(Some)
 }
 
+/// The first response in a text that is one message or a batch of them, whatever its id is. For the answer
+/// to a request that has only one.
+pub fn any_answer(text: &[u8]) -> Option<RpcAnswer<'_>> {
+    Wanted { id: None, any_error: true }.find(text)
+}
+
 impl Wanted {
     /// The answer in a text that is one message or a batch of them. A text that is no JSON has none.
     pub(super) fn find<'t>(&self, text: &'t [u8]) -> Option<RpcAnswer<'t>> {
@@ -72,7 +79,7 @@ impl Wanted {
             return None;
         }
         let id = response.id.map_or("null", RawValue::get);
-        let has_id = id.parse() == Ok(self.id);
+        let has_id = self.id.is_none_or(|wanted| id.parse() == Ok(wanted));
         match (response.result, response.error) {
             (Some(_), None) if has_id => Some(RpcAnswer::Result(message.get().as_bytes())),
             // A server that cannot read the id says null.

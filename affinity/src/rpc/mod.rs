@@ -10,4 +10,5 @@ mod events;
 mod message;
 
 pub use call::{Call, CallProgress};
-pub use message::RpcAnswer;
+pub(crate) use events::EventReader;
+pub use message::{any_answer, RpcAnswer};

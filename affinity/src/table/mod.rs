@@ -108,7 +108,7 @@ mod key;
 mod listen;
 #[cfg(loom)]
 mod loom;
-mod memory;
+pub(crate) mod memory;
 #[cfg(not(loom))]
 mod servers;
 #[cfg(not(loom))]

@@ -5,6 +5,7 @@ pub mod watch;
 
 use std::ptr::NonNull;
 
+use affinity::revive::Store;
 use affinity::table::{Limits, Span, Table};
 
 pub const SECRET: [u8; 16] = *b"0123456789abcdef";
@@ -38,6 +39,22 @@ impl Mapping {
             Table::create(self.start, self.len, SECRET)
         }
         .unwrap()
+    }
+
+    /// A new store in the whole mapping, in which there may have been another one.
+    pub fn store(&self) -> Store {
+        // SAFETY: as in `table`.
+        unsafe {
+            self.start.as_ptr().write_bytes(0, self.len);
+            Store::create(self.start, self.len)
+        }
+        .unwrap()
+    }
+
+    /// All bytes as they are.
+    pub fn bytes(&self) -> Vec<u8> {
+        // SAFETY: the mapping is that long; no process writes to it in the tests that call this.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }.to_vec()
     }
 }
 

@@ -260,7 +260,7 @@ fn consistent(table: &Table, found: &[Option<u64>], scene: &str, steps: u64) {
 
 /// Runs `change` in a child for `steps` instructions and kills it there. If it has finished
 /// before: the number of instructions it took.
-fn step_and_kill(change: impl FnOnce(), steps: u64) -> Result<(), u64> {
+pub fn step_and_kill(change: impl FnOnce(), steps: u64) -> Result<(), u64> {
     let child = spawn(|| {
         // SAFETY: asks to be traced by the parent, which waits for the stop.
         unsafe {

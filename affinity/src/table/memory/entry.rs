@@ -6,7 +6,7 @@ use crate::time::{Limits, Span, Tick};
 /// A use no later than this after the creation does not show that the session is in use.
 const OPENING: Span = Span::from_millis(1_000);
 /// A use later than this after the creation shows that the session is in use.
-const TRIAL: Span = Span::from_millis(60_000);
+pub(crate) const TRIAL: Span = Span::from_millis(60_000);
 
 /// Server and time to live in one word, so that both change in one store. Bits 0..16: index of
 /// the server. Bits 16..28: time to live, a float of 5 bits of exponent and 7 of mantissa that

@@ -1,0 +1,136 @@
+//! Who may revive a session, and when: one process at a time, and not too often.
+
+use core::sync::atomic::Ordering;
+
+use super::slot::{Place, Slot};
+use crate::time::{Span, Tick};
+
+/// How long a claim holds, if it is not renewed. A process renews it before each message that it sends, whose
+/// answer it awaits for less than this.
+pub(super) const HOLD: Span = Span::from_millis(5_000);
+
+/// How long no further ping is asked in a session that a ping has shown to be alive.
+const PING_REST: Span = Span::from_millis(10_000);
+
+/// How long no revival is tried after one, successful or not, and at most. The time doubles if the next one
+/// comes soon after it.
+const FIRST_REST: Span = Span::from_millis(1_000);
+const LONGEST_REST: Span = Span::from_millis(60_000);
+
+/// Bits of `Slot::state`: a claim holds until its deadline.
+const CLAIMED: u32 = 1;
+/// `Slot::pinged` is valid.
+const PINGED: u32 = 1 << 1;
+/// From here on: how many revivals came soon after another.
+const TRIED_SHIFT: u32 = 8;
+
+/// Why a session is to be revived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Its server is gone.
+    Gone,
+    /// Its server has answered as if it did not know the session. The claim begins with a ping.
+    Answer,
+}
+
+/// The result of [`Store::claim`](super::store::Store::claim).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The caller revives the session.
+    Mine(Ticket),
+    /// Another request does, and its claim ends at this moment at the latest.
+    Taken(Tick),
+    /// The session was revived since. The request is sent again, with the new id: the record has it.
+    Revived,
+    /// Nothing is tried until this moment: a ping has shown the session to be alive, or a revival was tried.
+    Resting(Tick),
+    /// Nothing is kept of the session.
+    Absent,
+}
+
+/// A claim. It is valid until its deadline, or until another request has claimed the session after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(pub(super) u32);
+
+/// How a claim has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Release {
+    /// A ping has shown the session to be alive.
+    Alive,
+    /// A revival was tried.
+    Tried,
+}
+
+impl Slot {
+    /// Claims the session. `revivals`: how often it was revived when the caller's request was sent.
+    pub(super) fn claim(&self, place: Place, cause: Cause, revivals: u16, now: Tick) -> Claim {
+        if place.revivals != revivals {
+            return Claim::Revived;
+        }
+        let state = self.state.load(Ordering::Relaxed);
+        let deadline = Tick(self.deadline.load(Ordering::Relaxed));
+        if state & CLAIMED != 0 && is_before(now, deadline) {
+            return Claim::Taken(deadline);
+        }
+        let rests_until = Tick(self.rests_until.load(Ordering::Relaxed));
+        if state >> TRIED_SHIFT != 0 && is_before(now, rests_until) {
+            return Claim::Resting(rests_until);
+        }
+        let next_ping = Tick(self.pinged.load(Ordering::Relaxed).wrapping_add(PING_REST.0));
+        if cause == Cause::Answer && state & PINGED != 0 && is_before(now, next_ping) {
+            return Claim::Resting(next_ping);
+        }
+        let ticket = self.ticket.load(Ordering::Relaxed).wrapping_add(1);
+        self.ticket.store(ticket, Ordering::Relaxed);
+        self.hold(now);
+        self.state.store(state | CLAIMED, Ordering::Relaxed);
+        Claim::Mine(Ticket(ticket))
+    }
+
+    /// Whether the claim of this ticket holds. It does beyond its deadline, while nobody else has claimed the
+    /// session.
+    pub(super) fn is_claimed_by(&self, ticket: Ticket) -> bool {
+        self.state.load(Ordering::Relaxed) & CLAIMED != 0
+            && self.ticket.load(Ordering::Relaxed) == ticket.0
+    }
+
+    /// Moves the deadline.
+    pub(super) fn hold(&self, now: Tick) {
+        self.deadline.store(now.0.wrapping_add(HOLD.0), Ordering::Relaxed);
+    }
+
+    /// Ends the claim.
+    pub(super) fn release(&self, release: Release, now: Tick) {
+        let state = match release {
+            Release::Alive => {
+                self.pinged.store(now.0, Ordering::Relaxed);
+                PINGED
+            }
+            Release::Tried => {
+                let tried = self.tried_soon_before(now);
+                let rests_until = now.0.wrapping_add(rest_after(tried).0);
+                self.rests_until.store(rests_until, Ordering::Relaxed);
+                (tried + 1) << TRIED_SHIFT
+            }
+        };
+        self.state.store(state, Ordering::Relaxed);
+    }
+
+    /// How many revivals have come soon after another; zero if the last one has rested for long.
+    fn tried_soon_before(&self, now: Tick) -> u32 {
+        let tried = self.state.load(Ordering::Relaxed) >> TRIED_SHIFT;
+        let rests_until = Tick(self.rests_until.load(Ordering::Relaxed));
+        match tried.checked_sub(1) {
+            Some(before) if now.since(rests_until) <= rest_after(before) => tried.min(16),
+            _ => 0,
+        }
+    }
+}
+
+fn rest_after(tried: u32) -> Span {
+    Span(FIRST_REST.0.saturating_mul(1 << tried.min(16)).min(LONGEST_REST.0))
+}
+
+fn is_before(moment: Tick, other: Tick) -> bool {
+    other.since(moment) > Span(0)
+}
