@@ -47,10 +47,7 @@ mod nginx;
 mod peers;
 mod request;
 mod response;
-#[cfg_attr(
-    not(feature = "testing"),
-    expect(dead_code, reason = "its user is the revival of sessions")
-)]
+mod revive;
 mod rpc;
 mod servers;
 #[cfg(not(nginx_own_sticky))]
@@ -177,6 +174,7 @@ unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, _main: *mut c_void) -> *mut 
     let zones = MainConf::of(&mut cf).map(|main| main.zones.clone()).unwrap_or_default();
     let result = zone::check(&mut cf, &zones, conf::servers);
     if result.is_ok() {
+        revive::arrange(&mut cf);
         balancer::wire::wire(&mut cf);
     }
     conf_result(result)
@@ -204,6 +202,7 @@ unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
     // The filter that is installed last runs first.
     hold::filters::install(&mut cf);
     response::filters::install(&mut cf);
+    revive::rename::install(&mut cf);
     request::opening::install(&mut cf);
     sticky::install_filter(&mut cf);
     nginx::OK

@@ -1,45 +1,46 @@
-//! A judge of answers: decides what becomes of a small answer of a server before anything of it is sent.
+//! A judge of requests that nginx cannot simply end: their server has given a small answer of which nothing has been
+//! sent, or none can be asked.
 
 use affinity::ask::Ticket;
+use affinity::policy::Rejection;
 use affinity::table::Span;
 
 use crate::nginx::request::Request;
 
-/// An answer that has come as a whole and is held.
-#[cfg_attr(
-    not(feature = "testing"),
-    expect(dead_code, reason = "the judge of the product is the revival of sessions")
-)]
-pub struct HeldAnswer<'a> {
+/// A request that is held.
+pub struct Case<'a> {
     pub request: Request<'static>,
-    /// Names the answer, for a verdict that comes later.
+    /// Names the case, for a verdict that comes later.
     pub ticket: Ticket,
-    pub body: &'a [u8],
+    /// The body of the answer, which has come as a whole; `None` if the request has left its upstream without one.
+    pub body: Option<&'a [u8]>,
 }
 
-/// What becomes of a held answer.
+/// What becomes of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "testing"),
-    expect(dead_code, reason = "the judge of the product is the revival of sessions")
-)]
 pub enum Verdict {
     /// `hold::settle` is called later, with the ticket; not before the judge has returned.
     Wait,
-    /// It is sent as it came.
+    /// The judge is asked again after so many milliseconds.
+    Later(u64),
+    /// The answer is sent as it came; a request without one is rejected as unavailable.
     PassOn,
-    /// It is dropped. The request runs on from the last handler of PRECONTENT, with its body.
+    /// The request runs on from the last handler of PRECONTENT, with its body.
     Again,
+    /// It is answered with this status and no body.
+    Status(u16),
+    /// It is rejected, if it has no answer.
+    Reject(Rejection),
 }
 
-/// An upstream's judge of answers. It is asked in the event loop, so it must not block.
+/// An upstream's judge. It is asked in the event loop, so it must not block.
 pub trait Judge {
     /// Whether an answer with this status has to be held. `r` has the headers of the answer.
     fn holds(&self, r: Request<'static>, status: u16) -> bool;
 
-    /// What becomes of a held answer. Asked once for a request.
-    fn judge(&self, answer: &HeldAnswer<'_>) -> Verdict;
+    /// What becomes of a held request.
+    fn judge(&self, case: &Case<'_>) -> Verdict;
 
-    /// How long an answer is held at most, from the moment at which it is complete; then it is passed on.
-    fn timeout(&self) -> Span;
+    /// How long a request is held at most, from the first question to the judge on; then its answer is passed on.
+    fn timeout(&self, has_answer: bool) -> Span;
 }

@@ -5,6 +5,7 @@ use nginx_sys::{ngx_chain_t, ngx_http_request_t, ngx_int_t};
 use super::held::{begin, Held, Stage};
 use super::kept::Full;
 use super::next::{pass_body, pass_header, put_before};
+use super::reading;
 use crate::conf::MainConf;
 use crate::nginx::conf::Conf;
 use crate::nginx::request::Request;
@@ -43,10 +44,14 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request.
     let r = unsafe { Request::new(r) };
+    if reading::is_needed() {
+        // SAFETY: a chain of live buffers or null, which does not change before it is passed on below.
+        reading::read(r, unsafe { Buffers::new(chain) });
+    }
     if !r.is_held() {
         return pass_body(r, chain);
     }
-    match Held::find(r).filter(|held| held.stage.get() != Stage::Done) {
+    match Held::find(r).filter(|held| !matches!(held.stage.get(), Stage::Done | Stage::Again)) {
         Some(held) => keep(held, chain),
         None => pass_body(r, chain),
     }

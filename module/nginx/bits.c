@@ -285,6 +285,14 @@ sticky_learn_unset_held(ngx_http_request_t *r)
     r->buffered &= ~STICKY_LEARN_HELD;
 }
 
+/* Whether the location speaks TLS to its servers. */
+
+unsigned
+sticky_learn_uses_tls(const ngx_http_upstream_t *u)
+{
+    return u->ssl;
+}
+
 /* Puts the request into the state before its content handler, as ngx_http_internal_redirect() does. */
 
 void

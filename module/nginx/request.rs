@@ -245,6 +245,15 @@ impl<'r> Request<'r> {
         unsafe { (*(*self.raw()).loc_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
     }
 
+    /// Another module's configuration of the `server {}`.
+    ///
+    /// # Safety
+    /// `T` is what `module`, an http module, makes for a server.
+    pub unsafe fn srv_conf<T>(self, module: *const ngx_module_t) -> Option<&'r T> {
+        // SAFETY: `srv_conf` has an element for each http module, and this one is a `T`.
+        unsafe { (*(*self.raw()).srv_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
+    }
+
     /// Our configuration of the location.
     ///
     /// # Safety

@@ -6,7 +6,7 @@ use affinity::table::{Key, Kind, ServerId, Session, Tick};
 use nginx_sys::{ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
 
 use super::id::RequestId;
-use super::{message, precontent, Next, PeerData};
+use super::{message, precontent, reject, Next, PeerData};
 use crate::conf::{foreign, Lookup, UpstreamConf};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::request::Request;
@@ -14,6 +14,7 @@ use crate::nginx::upstream::{Block, Upstream};
 use crate::nginx::{self, ERROR, OK};
 use crate::peers::hooks;
 use crate::peers::tried::RoundRobin;
+use crate::revive::rename::{self, Sent};
 
 /// `peer.init` of an upstream with sessions.
 pub unsafe extern "C" fn init_peer(
@@ -61,6 +62,33 @@ pub unsafe extern "C" fn init_peer(
         // finish.
         Unknown::Balance => OK,
         Unknown::Reject => data.begin_with_lookup(),
+    }
+}
+
+/// `peer.init` of an upstream whose sessions are revived.
+pub unsafe extern "C" fn init_reviving(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: the arguments of this hook.
+    let rc = unsafe { init_peer(r, us) };
+    if rc != OK {
+        return rc;
+    }
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
+    let r = unsafe { Request::<'static>::new(r) };
+    let Some(data) = PeerData::in_context(r) else { return OK };
+    let Some(key) = data.id.get().key.filter(|_| data.id.get().kind == Kind::Session) else {
+        return OK;
+    };
+    match rename::apply(r, key, data.affinity) {
+        Sent::Unchanged => OK,
+        Sent::Renamed { for_this } => {
+            data.revived.set(for_this);
+            OK
+        }
+        Sent::Dropped => reject::send_accepted(r, data.upstream()),
+        Sent::Failed => ERROR,
     }
 }
 

@@ -34,15 +34,25 @@ impl fmt::Display for CallError {
     }
 }
 
+/// What answers a request.
+#[derive(Clone, Copy)]
+pub enum Expected {
+    /// The head of the response.
+    Head,
+    /// A JSON-RPC response with this id.
+    Id(u64),
+    /// A JSON-RPC response: the message in the body has an id of its author's choice.
+    AnyId,
+}
+
 /// Sends a request, and calls `then` with what was answered: after this function has returned, and not at all
-/// if the worker exits before. `id` is that of the JSON-RPC message in the body; a message without one, and a
-/// request without a body, are answered by the head of the response. `deadline` is in milliseconds, for
+/// if the worker exits before. `deadline` is in milliseconds, for
 /// everything together.
 pub fn call<F>(
     cycle: Cycle<'_>,
     to: To,
     request: &HttpRequest<'_>,
-    id: Option<u64>,
+    expected: Expected,
     deadline: u64,
     then: F,
 ) -> Result<(), CallError>
@@ -50,7 +60,12 @@ where
     F: FnOnce(Cycle<'_>, Result<Call, CallError>) + 'static,
 {
     let bytes = request.encode().map_err(CallError::Request)?;
-    let pending = Pending { bytes, call: Call::new(request, id), error: None, then };
+    let call = match expected {
+        Expected::Head => Call::new(request, None),
+        Expected::Id(id) => Call::new(request, Some(id)),
+        Expected::AnyId => Call::with_any_id(request),
+    };
+    let pending = Pending { bytes, call, error: None, then };
     let pending = try_box(pending).ok_or(CallError::Local)?;
     match open(cycle, to, Times { delay: 0, deadline }, pending) {
         true => Ok(()),

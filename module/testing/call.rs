@@ -12,7 +12,7 @@ use crate::net::connection::{LiveTarget, To};
 use crate::net::target::Target;
 use crate::nginx::conf::{fail, Conf, Logged, Word};
 use crate::nginx::cycle::Cycle;
-use crate::rpc::{self, CallError};
+use crate::rpc::{self, CallError, Expected};
 
 /// The parameters of one directive.
 pub(super) struct CallTest {
@@ -120,8 +120,9 @@ fn go_on(cycle: Cycle<'_>, mut run: Run) {
         body: step.body.map(str::as_bytes),
         keep_alive: false,
     };
+    let expected = step.id.map_or(Expected::Head, Expected::Id);
     let then = move |cycle: Cycle<'_>, result| run.take(cycle, step.name, result);
-    let begun = rpc::call(cycle, To::Target(target), &request, step.id, test.timeout, then);
+    let begun = rpc::call(cycle, To::Target(target), &request, expected, test.timeout, then);
     if let Err(error) = begun {
         say(cycle, test, step.name, error);
     }

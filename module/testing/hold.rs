@@ -18,8 +18,7 @@ use nginx_sys::{
     ngx_int_t, NGX_LOG_NOTICE,
 };
 
-use super::later;
-use crate::conf::judge::{HeldAnswer, Judge, Verdict};
+use crate::conf::judge::{Case, Judge, Verdict};
 use crate::conf::{Asked, MainConf, UpstreamConf};
 use crate::hold;
 use crate::nginx::conf::{conf_result, fail, Conf, Logged, Word};
@@ -27,6 +26,7 @@ use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::PerWorker;
 use crate::nginx::request::Request;
 use crate::nginx::send::{self, Head};
+use crate::wait::later;
 
 struct FakeJudge {
     /// Milliseconds; `None` waits for `sticky_test_holding release`.
@@ -44,9 +44,10 @@ impl Judge for FakeJudge {
         matches!(status, 400 | 404 | 410 | 422)
     }
 
-    fn judge(&self, answer: &HeldAnswer<'_>) -> Verdict {
+    fn judge(&self, answer: &Case<'_>) -> Verdict {
         let (ticket, verdict) = (answer.ticket, self.verdict);
-        let (status, length) = (answer.request.response_status(), answer.body.len());
+        let (status, length) =
+            (answer.request.response_status(), answer.body.map_or(0, <[u8]>::len));
         let log = Cycle::running_log();
         ngx::ngx_log_error!(NGX_LOG_NOTICE, log, "held answer of a test: {status}, {length} bytes");
         match self.after {
@@ -57,7 +58,7 @@ impl Judge for FakeJudge {
         Verdict::Wait
     }
 
-    fn timeout(&self) -> Span {
+    fn timeout(&self, _has_answer: bool) -> Span {
         self.timeout
     }
 }

@@ -8,7 +8,6 @@ mod answers;
 mod call;
 mod connect;
 mod hold;
-mod later;
 
 use core::ffi::{c_char, c_void};
 use core::ptr;

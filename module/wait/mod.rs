@@ -7,6 +7,7 @@
 
 pub mod client;
 pub mod counts;
+pub mod later;
 pub mod phase;
 
 use core::cell::{Cell, RefCell, UnsafeCell};

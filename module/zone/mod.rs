@@ -11,6 +11,7 @@ mod memory;
 mod names;
 mod notes;
 mod pages;
+pub mod records;
 mod region;
 pub mod sessions;
 pub mod size;
