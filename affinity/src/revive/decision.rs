@@ -2,6 +2,7 @@
 
 use super::owner::Owner;
 use super::record::Record;
+use crate::rpc::RpcAnswer;
 use crate::servers::Known;
 
 /// How long the answer to a `ping` may take, in milliseconds.
@@ -80,6 +81,17 @@ pub struct Reply {
     pub code: Option<i64>,
 }
 
+impl Reply {
+    /// An answer with this status, and what its body says as JSON-RPC: `rpc::any_answer`, `rpc::Call::answer`.
+    pub fn new(status: u16, body: Option<RpcAnswer>) -> Reply {
+        let code = match body {
+            Some(RpcAnswer::Error(code)) => Some(code),
+            _ => None,
+        };
+        Reply { status, code }
+    }
+}
+
 /// What happens to the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -152,6 +164,7 @@ fn lost(kind: RequestKind) -> Step {
 mod tests {
     use super::*;
     use crate::revive::Capabilities;
+    use crate::rpc::any_answer;
 
     const KINDS: [RequestKind; 6] = [
         RequestKind::Call,
@@ -225,6 +238,18 @@ mod tests {
             let evidence = Evidence::Pinged { first, ping };
             assert_eq!(steps(evidence, Standing::Owner), expected, "{evidence:?}");
             assert_eq!(steps(evidence, Standing::Stranger), [PassOn; 6], "{evidence:?}");
+        }
+    }
+
+    #[test]
+    fn a_reply_has_the_code_of_its_error() {
+        let code = |body: &[u8]| Reply::new(404, any_answer(body)).code;
+        let error =
+            br#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":""}}"#;
+        assert_eq!(code(error), Some(-32600));
+        assert_eq!(code(&[b"[", &error[..], b"]"].concat()), Some(-32600));
+        for body in [&b""[..], b"Not Found", b"{}", br#"{"jsonrpc":"2.0","id":1,"result":{}}"#] {
+            assert_eq!(code(body), None);
         }
     }
 

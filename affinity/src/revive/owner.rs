@@ -123,7 +123,11 @@ mod tests {
             (&[("authorization", "b"), ("authorization", "a")], ""),
             (&[("authorization", "ab")], ""),
             (&[("authorization", "a"), ("cookie", "b")], ""),
-            (&[("authorization", "acookieb")], ""),
+            // The same bytes, cut elsewhere.
+            (&[("authorization", "a"), ("authorization", "bc")], ""),
+            (&[("authorization", "ab"), ("authorization", "c")], ""),
+            (&[("authorization", "a"), ("authorization", "proxy-authorization")], ""),
+            (&[("authorization", "a"), ("proxy-authorization", "proxy-authorization")], ""),
         ];
         let owners: Vec<Owner> =
             requests.iter().map(|(lines, certificate)| owner(lines, certificate)).collect();

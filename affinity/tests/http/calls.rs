@@ -1,7 +1,7 @@
 //! JSON-RPC responses.
 
 use affinity::http::{HttpError, MAX_BODY};
-use affinity::rpc::{Call, CallProgress};
+use affinity::rpc::{Call, CallProgress, RpcAnswer};
 
 use super::exchange::{call, Heard, Owned, POST};
 
@@ -244,4 +244,20 @@ fn the_head_answers_a_notification() {
         assert_eq!((heard.answer, heard.is_ended), (Ok(Some(Owned::Nothing)), ended));
     }
     assert_eq!(call(b"HTTP/1.1 202 Accepted\r\n", None, false).answer, Ok(None));
+}
+
+#[test]
+fn the_answer_to_a_message_of_someone_else_has_any_id() {
+    let response = r#"{"jsonrpc":"2.0","id":"of the client","result":{}}"#;
+    let events = format!("data: {NOTE}\n\ndata: {QUESTION}\n\ndata: {response}\n\n");
+    for (body, kind) in [(response, "application/json"), (&events, "text/event-stream")] {
+        let bytes = of(200, &format!("Content-Type: {kind}"), body);
+        let mut call = Call::with_any_id(&POST);
+        assert_eq!(call.feed(&bytes), Ok(CallProgress::Ended));
+        assert_eq!(call.answer(), Some(RpcAnswer::Result(response.as_bytes())));
+        // A call of nginx's own waits for its own id.
+        let mut call = Call::new(&POST, Some(7));
+        assert_eq!(call.feed(&bytes), Ok(CallProgress::Ended));
+        assert_eq!(call.answer(), Some(RpcAnswer::Nothing));
+    }
 }

@@ -75,7 +75,9 @@ fn old_bytes(id: u64) -> Vec<u8> {
 }
 
 fn free_when_empty(store: &Store, keys: &[Key]) -> u64 {
-    keys.iter().for_each(|key| drop(store.remove(*key)));
+    for key in keys {
+        store.remove(*key);
+    }
     store.stats().free
 }
 
@@ -231,15 +233,17 @@ fn work(table: &Table, store: &Store, control: &Control, seed: u64) {
                 let sealed = record_key.seal(&record, nonce).unwrap();
                 assert!(store.put(key, &sealed, now(), used));
             }
-            4 => drop(store.remove(key)),
+            4 => {
+                store.remove(key);
+            }
             5 | 6 => {
                 let Some(kept) = store.get(key) else { continue };
                 let claim = store.claim(key, Cause::Gone, kept.revivals, now());
                 if let Claim::Mine(ticket) = claim {
                     let sealed = record_key.seal(&record.revived(b"new"), nonce).unwrap();
                     match random.below(3) {
-                        0 => drop(store.failed(key, ticket, now())),
-                        _ => drop(store.revived(key, ticket, &sealed, now(), used)),
+                        0 => _ = store.failed(key, ticket, now()),
+                        _ => _ = store.revived(key, ticket, &sealed, now(), used),
                     }
                 }
             }

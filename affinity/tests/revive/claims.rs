@@ -14,7 +14,7 @@ struct Scene {
 }
 
 fn scene() -> Scene {
-    let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
     let (store, key) = (mapping.store(), keys.key("a"));
     assert!(store.put(key, b"record", Tick(0), all_used(Tick(0))));
     Scene { store, key, _memory: (keys, mapping) }
@@ -87,6 +87,19 @@ fn a_claim_does_not_hold_for_a_session_that_takes_the_place_of_another() {
     assert!(scene.store.remove(scene.key));
     assert_eq!(scene.claim(Cause::Gone, 0, 102), Claim::Absent);
     assert!(!scene.store.failed(scene.key, ticket, Tick(102)));
+}
+
+#[test]
+fn a_claim_that_is_given_back_leaves_no_trace() {
+    let scene = scene();
+    let ticket = scene.mine(Cause::Answer, 0, 100);
+    assert!(scene.store.give_back(scene.key, ticket, Tick(100)));
+    assert!(!scene.store.give_back(scene.key, ticket, Tick(100)));
+    let ticket = scene.mine(Cause::Answer, 0, 100);
+    assert!(scene.store.alive(scene.key, ticket, Tick(100)));
+    let ticket = scene.mine(Cause::Gone, 0, 100);
+    assert!(scene.store.give_back(scene.key, ticket, Tick(100)));
+    assert!(matches!(scene.claim(Cause::Answer, 0, 101), Claim::Resting(_)));
 }
 
 #[test]
@@ -180,20 +193,21 @@ fn the_latest_requests_of_a_server_are_known() {
 
 #[test]
 fn each_revived_session_is_found_without_the_lock_and_few_others_are() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(1 << 20));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
     let store = mapping.store();
     let all: Vec<Key> = (0..1_000).map(|number| keys.key(&format!("s{number}"))).collect();
-    for key in &all {
+    // So many that some have the same bit of the filter.
+    let (revived, others) = all.split_at(100);
+    for key in revived {
         assert!(store.put(*key, b"record", Tick(0), all_used(Tick(0))));
     }
-    let (revived, others) = all.split_at(100);
     for key in revived {
         let Claim::Mine(ticket) = store.claim(*key, Cause::Gone, 0, Tick(1)) else { panic!() };
         assert_eq!(store.revived(*key, ticket, b"new", Tick(1), all_used(Tick(1))), Some(1));
     }
     assert!(revived.iter().all(|key| store.is_revived(*key)));
     let wrong = others.iter().filter(|key| store.is_revived(**key)).count();
-    assert!(wrong < 30, "{wrong} of 900");
+    assert!((1..130).contains(&wrong), "{wrong} of 900");
     let (gone, still) = revived.split_at(50);
     assert!(gone.iter().all(|key| store.remove(*key)));
     assert!(still.iter().all(|key| store.is_revived(*key)));
@@ -203,7 +217,7 @@ fn each_revived_session_is_found_without_the_lock_and_few_others_are() {
 
 #[test]
 fn a_full_store_revives_its_sessions() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
     let store = mapping.store();
     let all: Vec<Key> = (0..500).map(|number| keys.key(&format!("s{number}"))).collect();
     for key in &all {

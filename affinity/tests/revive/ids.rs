@@ -38,6 +38,8 @@ fn a_body_that_answers_the_server_is_told_from_a_call() {
         r#"{"id":1,"result":{}"#,
         r#"{"id":1,"result":{}} {}"#,
         r#"{"id":1}"#,
+        r#"[{"id":1,"result":{}},7]"#,
+        r#"[{"id":1,"result":{}},[]]"#,
         "[]",
         "7",
         "",
@@ -57,6 +59,7 @@ fn each_answer_of_a_body_needs_its_question() {
     let two = r#"[{"id":1,"result":{}},{"id":2,"result":{}}]"#;
     assert!(sent(two, &[id("1"), id("2")]));
     assert!(!sent(two, &[id("1")]));
+    assert!(!sent(r#"[{"id":1,"result":{}},{"result":{}}]"#, &[id("1")]));
     // No id that can be read, or too many answers.
     assert!(!sent(r#"{"result":{}}"#, &[]));
     assert!(!sent(r#"{"id":null,"result":{}}"#, &[]));

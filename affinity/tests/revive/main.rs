@@ -20,7 +20,7 @@ use common::{Mapping, Random, SECRET};
 pub struct Keys(Table, #[allow(dead_code, reason = "keeps the memory mapped")] Mapping);
 
 impl Keys {
-    pub fn new() -> Keys {
+    pub fn fresh() -> Keys {
         let mapping = Mapping::new(Table::MIN_SIZE);
         Keys(mapping.table(), mapping)
     }

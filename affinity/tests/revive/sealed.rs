@@ -7,7 +7,7 @@ use super::*;
 
 #[test]
 fn a_record_opens_with_the_id_the_secret_and_the_key_of_its_session() {
-    let keys = Keys::new();
+    let keys = Keys::fresh();
     let other_key = keys.0.key(Kind::Session, b"alice-id", b"a tenant");
     let sealed = keys.record_key("alice-id").seal(&record(), [7; 12]).unwrap();
     let opens = |key: RecordKey| key.open(&mut sealed.clone()) == Some(record());
@@ -24,7 +24,7 @@ fn a_record_opens_with_the_id_the_secret_and_the_key_of_its_session() {
 
 #[test]
 fn a_record_that_is_changed_or_cut_or_longer_is_refused() {
-    let keys = Keys::new();
+    let keys = Keys::fresh();
     let key = keys.record_key("id");
     let sealed = key.seal(&record().revived(b"new-id"), [7; 12]).unwrap();
     for bit in 0..sealed.len() * 8 {
@@ -40,7 +40,7 @@ fn a_record_that_is_changed_or_cut_or_longer_is_refused() {
 
 #[test]
 fn nothing_of_a_session_stands_in_the_memory_in_clear() {
-    let keys = Keys::new();
+    let keys = Keys::fresh();
     let mapping = Mapping::new(Store::MIN_SIZE);
     let store = mapping.store();
     let id = "a-session-id-of-alice";
@@ -69,7 +69,7 @@ fn the_longest_record_has_the_length_that_is_named() {
         owner: owner(""),
         server_id: Some(&long[..1024]),
     };
-    let sealed = Keys::new().record_key("id").seal(&record, [0; 12]).unwrap();
+    let sealed = Keys::fresh().record_key("id").seal(&record, [0; 12]).unwrap();
     assert_eq!(sealed.len() + Capabilities::MAX_LEN, MAX_SEALED);
 }
 
@@ -99,7 +99,7 @@ proptest! {
         let record = some_record(&texts, owner("x"));
         let is_id = texts[3].iter().all(u8::is_ascii_graphic);
         let fits = texts[0].len() <= 8192 && texts[1].len() <= 256 && is_id;
-        let key = Keys::new().record_key("id");
+        let key = Keys::fresh().record_key("id");
         match key.seal(&record, nonce) {
             Ok(mut sealed) => {
                 prop_assert!(fits && sealed.len() <= MAX_SEALED);
@@ -111,6 +111,6 @@ proptest! {
 
     #[test]
     fn other_bytes_are_never_opened(mut bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert_eq!(Keys::new().record_key("id").open(&mut bytes), None);
+        prop_assert_eq!(Keys::fresh().record_key("id").open(&mut bytes), None);
     }
 }

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::ptr::NonNull;
 
 use affinity::revive::{Cause, Claim, StoreError, MAX_SEALED};
+use affinity::table::{End, Existing, Limits, Span};
 use proptest::prelude::*;
 
 use super::*;
 
-const MINUTE: u32 = 60_000 / 64 + 1;
+/// Ticks from the begin of a session to a use that shows it to be in use.
+const MINUTE: u32 = 60_000u32.div_ceil(64) + 1;
 
 fn bytes_of(number: u64, len: usize) -> Vec<u8> {
     let mut random = Random(number);
@@ -21,7 +23,7 @@ fn id(number: u64) -> String {
 
 #[test]
 fn a_record_is_kept_replaced_and_removed() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
     let store = mapping.store();
     let free = store.stats().free;
     let key = keys.key("a");
@@ -45,7 +47,7 @@ fn a_record_is_kept_replaced_and_removed() {
 
 #[test]
 fn a_megabyte_holds_as_many_sessions_as_is_named() {
-    let keys = Keys::new();
+    let keys = Keys::fresh();
     for (megabytes, len, expected) in [(1, 384, 2_200), (16, 384, 36_000), (16, 640, 21_700)] {
         let mapping = Mapping::new(megabytes << 20);
         let store = mapping.store();
@@ -62,7 +64,7 @@ fn a_megabyte_holds_as_many_sessions_as_is_named() {
 
 #[test]
 fn a_flood_of_new_sessions_takes_nothing_from_those_in_use() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
     let store = mapping.store();
     let bytes = vec![1; 384];
     let in_use: Vec<(Key, Tick)> =
@@ -80,6 +82,51 @@ fn a_flood_of_new_sessions_takes_nothing_from_those_in_use() {
     assert!(in_use.iter().all(|(key, _)| store.get(*key).is_some()));
     // The latest of the others.
     assert!(store.get(keys.key(&id(2_999))).is_some() && store.get(keys.key(&id(1_000))).is_none());
+}
+
+#[test]
+fn the_session_table_says_which_sessions_are_in_use() {
+    const LIMITS: Limits = Limits { timeout: Span(100_000), lifetime: None };
+    let [tables, mapping] = [1 << 20, Store::MIN_SIZE].map(Mapping::new);
+    let (table, store) = (tables.table(), mapping.store());
+    let server = table.intern(b"a", Tick(0)).unwrap();
+    let key = |number: u64| table.key(Kind::Session, &number.to_le_bytes(), b"");
+    let begin = |number, now| {
+        table.bind(key(number), server, None, now, &LIMITS, Existing::Keep);
+        let used = |key| Some(table.lookup(key, now, &LIMITS)?.used);
+        assert!(store.put(key(number), &[1; 384], now, used));
+    };
+    (0..100).for_each(|number| begin(number, Tick(0)));
+    let now = Tick(2 * MINUTE);
+    let (in_use, ended) = (0..50, 50..60);
+    in_use.clone().for_each(|number| assert!(table.touch(key(number), now)));
+    ended.clone().for_each(|number| assert!(table.forget(key(number), End::Deleted)));
+    (1_000..2_000).for_each(|number| begin(number, now));
+    assert!(in_use.into_iter().all(|number| store.get(key(number)).is_some()));
+    assert!(ended.into_iter().all(|number| store.get(key(number)).is_none()));
+}
+
+#[test]
+fn a_session_that_has_ended_makes_room_before_an_older_one_that_lives() {
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
+    let store = mapping.store();
+    let all: Vec<(Key, Tick)> =
+        (0..130).map(|number| (keys.key(&id(number)), Tick(number as u32))).collect();
+    for (key, created) in &all {
+        assert!(store.put(*key, &[1; 384], *created, used_of(&all)));
+    }
+    // All are idle since then: those of the first half that have ended make room for as many new ones.
+    let live: Vec<(Key, Tick)> =
+        all.iter().enumerate().filter(|(number, _)| number % 2 == 1).map(|(_, one)| *one).collect();
+    let now = Tick(2 * MINUTE);
+    for number in 0..40 {
+        assert!(store.put(keys.key(&format!("new-{number}")), &[1; 384], now, |key| {
+            let is_new = (0..40).any(|number| keys.key(&format!("new-{number}")) == key);
+            used_of(&live)(key).map(|used| Tick(used.0 + MINUTE)).or(is_new.then_some(now))
+        }));
+    }
+    assert!(live.iter().all(|(key, _)| store.get(*key).is_some()));
+    assert_eq!(store.stats().evicted, 0);
 }
 
 /// A store that knows all: which sessions there are, and who goes first.
@@ -112,7 +159,7 @@ proptest! {
     fn records_make_room_in_the_order_of_the_promises(
         changes in proptest::collection::vec(some_change(), 1..300),
     ) {
-        let (keys, mapping) = (Keys::new(), Mapping::new(Store::MIN_SIZE));
+        let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
         let store = mapping.store();
         let mut model =
             Model { kept: HashMap::new(), created: HashMap::new(), used: HashMap::new() };
@@ -174,7 +221,7 @@ fn check(model: &mut Model, store: &Store, keys: &Keys, new: u64) -> Result<(), 
 
 #[test]
 fn the_records_of_sessions_that_have_ended_go_first_and_by_a_sweep() {
-    let (keys, mapping) = (Keys::new(), Mapping::new(1 << 20));
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(1 << 20));
     let store = mapping.store();
     let all: Vec<(Key, Tick)> = (0..400).map(|number| (keys.key(&id(number)), Tick(1))).collect();
     for (key, _) in &all {
@@ -191,7 +238,7 @@ fn the_records_of_sessions_that_have_ended_go_first_and_by_a_sweep() {
 
 #[test]
 fn all_that_fits_is_copied_to_a_store_of_another_size() {
-    let keys = Keys::new();
+    let keys = Keys::fresh();
     let (small, large) = (Mapping::new(Store::MIN_SIZE), Mapping::new(1 << 20));
     let (from, to) = (small.store(), large.store());
     let known: Vec<(Key, Tick)> =

@@ -55,6 +55,8 @@ pub struct Ticket(pub(super) u32);
 /// How a claim has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Release {
+    /// Nothing was done.
+    Unused,
     /// A ping has shown the session to be alive.
     Alive,
     /// A revival was tried.
@@ -102,6 +104,7 @@ impl Slot {
     /// Ends the claim.
     pub(super) fn release(&self, release: Release, now: Tick) {
         let state = match release {
+            Release::Unused => self.state.load(Ordering::Relaxed) & !CLAIMED,
             Release::Alive => {
                 self.pinged.store(now.0, Ordering::Relaxed);
                 PINGED

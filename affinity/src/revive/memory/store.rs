@@ -19,9 +19,10 @@ use crate::time::Tick;
 /// shard, which takes a few microseconds at most. It is a robust mutex: if its holder dies, the next one finds
 /// out again which memory is free. A record is published by one word when all of it is written.
 ///
-/// A full store gives away, in each shard of 256 KB, first the records of sessions that the session table
-/// does not have, then those that were never used later than a minute after they began, the oldest first,
-/// then those that have been idle the longest. A megabyte holds 2,270 records of up to 384 bytes, or 1,360 of
+/// A full store gives away, in each shard of 256 KB, first the records of sessions that were never used later
+/// than a minute after they began, the oldest first, then of those that have been idle the longest. The session
+/// table says when a session was used; a record whose session it does not have goes when its turn comes, or
+/// by [`remove`](Store::remove) and [`sweep`](Store::sweep). A megabyte holds 2,270 records of up to 384 bytes, or 1,360 of
 /// 640 bytes. An `initialize` of 300 bytes makes a record of about 500.
 #[derive(Clone, Copy)]
 pub struct Store {
@@ -90,7 +91,7 @@ impl Store {
     }
 
     /// Keeps the record of a session that begins now, in place of an older one of the same key. `used` says when
-    /// the session of a key was used last, from the session table; none for a session that it does not have.
+    /// the session of a key was used last (`Table::lookup`); none for a session that the table does not have.
     /// It must not use this store. False if there is no room.
     pub fn put(
         &self,
@@ -134,19 +135,28 @@ impl Store {
 
     /// Renews a claim for five seconds. False if it is no longer the caller's.
     pub fn renew(&self, key: Key, ticket: Ticket, now: Tick) -> bool {
-        self.of_claim(key, ticket, |_, slot, _| Some(slot.hold(now))).is_some()
+        let hold = |_: &Shard, slot: &Slot, _| {
+            slot.hold(now);
+            Some(())
+        };
+        self.of_claim(key, ticket, hold).is_some()
+    }
+
+    /// Ends a claim as if there had been none: nothing was sent. False if it is no longer the caller's.
+    pub fn give_back(&self, key: Key, ticket: Ticket, now: Tick) -> bool {
+        self.end(key, ticket, Release::Unused, now)
     }
 
     /// Ends a claim: a ping has shown the session to be alive. No other is asked for ten seconds. False if the
     /// claim is no longer the caller's.
     pub fn alive(&self, key: Key, ticket: Ticket, now: Tick) -> bool {
-        self.of_claim(key, ticket, |_, slot, _| Some(slot.release(Release::Alive, now))).is_some()
+        self.end(key, ticket, Release::Alive, now)
     }
 
     /// Ends a claim: the revival has failed. None is tried for a while. False if the claim is no longer the
     /// caller's.
     pub fn failed(&self, key: Key, ticket: Ticket, now: Tick) -> bool {
-        self.of_claim(key, ticket, |_, slot, _| Some(slot.release(Release::Tried, now))).is_some()
+        self.end(key, ticket, Release::Tried, now)
     }
 
     /// Ends a claim: the session is revived, and this is its record with the new id. Returns the number of its
@@ -242,7 +252,8 @@ impl Store {
     }
 
     /// Whether a revival may begin now, at a moment of monotonic time in milliseconds: of all sessions of this
-    /// store, [`PER_SECOND`](crate::revive::PER_SECOND) do. Otherwise the milliseconds until one may.
+    /// store, [`PER_SECOND`](crate::revive::PER_SECOND) do. Otherwise the milliseconds until one may. Asked
+    /// by who has the claim, when the session is known to be lost.
     pub fn may_begin(&self, now_millis: u64) -> Result<(), u64> {
         self.region.header().pace.take(now_millis)
     }
@@ -272,6 +283,14 @@ impl Store {
             self.with(key, copy)
         };
         Key::from_fingerprint(copied.fingerprint).and_then(insert).unwrap_or(false)
+    }
+
+    fn end(&self, key: Key, ticket: Ticket, release: Release, now: Tick) -> bool {
+        let end = |_: &Shard, slot: &Slot, _| {
+            slot.release(release, now);
+            Some(())
+        };
+        self.of_claim(key, ticket, end).is_some()
     }
 
     fn of_claim<R>(

@@ -112,7 +112,13 @@ impl Messages {
                     self.into = Into::Name;
                 }
             }
-            JsonPiece::Value(kind) => self.into = self.value(kind, depth),
+            JsonPiece::Value(kind) => {
+                self.into = self.value(kind, depth);
+                let is_scalar = !matches!(kind, Type::Object | Type::Array);
+                if depth > 0 && depth + 1 == self.depth_of_members() && is_scalar {
+                    return Some(Message::Other);
+                }
+            }
             JsonPiece::Text(text) => self.text(text),
             JsonPiece::Char(char) => self.text(char.encode_utf8(&mut [0; 4]).as_bytes()),
             JsonPiece::End => {
