@@ -160,7 +160,7 @@ pub(super) fn ping_old(course: Box<Course>) -> Verdict {
     let found = sessions.and_then(|it| it.lookup(course.key, nginx::now(), &place.affinity.limits));
     let server = found.and_then(|found| choose::state(&place, found.server)?.1);
     let Some(Server { address, .. }) = server else {
-        place.store.alive(course.key, course.claimed, nginx::now());
+        place.store.give_back(course.key, course.claimed, nginx::now());
         return Verdict::PassOn;
     };
     let (id, body) = ping(random());
@@ -179,13 +179,7 @@ pub(super) fn ping_old(course: Box<Course>) -> Verdict {
 
 fn after_ping(course: Box<Course>, result: Result<Call, CallError>) {
     let Some(first) = course.first else { return course.give_up() };
-    let reply = result.ok().and_then(|call| {
-        let code = match call.answer() {
-            Some(RpcAnswer::Error(code)) => Some(code),
-            _ => None,
-        };
-        Some(Reply { status: call.head()?.status(), code })
-    });
+    let reply = result.ok().and_then(|call| Some(Reply::new(call.head()?.status(), call.answer())));
     let evidence = Evidence::Pinged { first, ping: reply };
     let (store, now) = (course.place.store, nginx::now());
     match decide(evidence, course.kind, Standing::Owner) {
@@ -196,6 +190,11 @@ fn after_ping(course: Box<Course>, result: Result<Call, CallError>) {
             }
             store.remove(course.key);
             hold::settle(course.case, Verdict::Status(204));
+        }
+        Step::Drop => {
+            // The question died with the session. The next call revives it.
+            store.give_back(course.key, course.claimed, now);
+            hold::settle(course.case, Verdict::Status(202));
         }
         _ => {
             store.alive(course.key, course.claimed, now);

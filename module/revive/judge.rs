@@ -2,7 +2,7 @@
 
 use affinity::policy::{Absence, Rejection};
 use affinity::revive::{decide, is_suspect, Cause, Claim, Evidence, Reply, RequestKind, Step};
-use affinity::rpc::{any_answer, RpcAnswer};
+use affinity::rpc::any_answer;
 use affinity::servers::Known;
 use affinity::table::{End, Kind, Span};
 
@@ -70,9 +70,7 @@ impl Judge for ReviveJudge {
             && !is_off()
             && OwnSession::of(r).is_some_and(|session| {
                 let evidence = Evidence::Answered(status);
-                // Without a session of its own nothing says which server is asked.
-                session.kind != RequestKind::Answer
-                    && decide(evidence, session.kind, session.standing) == Step::Ping
+                decide(evidence, session.kind, session.standing) == Step::Ping
             })
     }
 
@@ -99,14 +97,14 @@ fn after_answer(case: &Case<'_>, session: OwnSession, body: &[u8]) -> Verdict {
     let claim = session.place.store.claim(session.key, Cause::Answer, revivals, nginx::now());
     match claim {
         Claim::Mine(claimed) => {
-            let code = match any_answer(body) {
-                Some(RpcAnswer::Error(code)) => Some(code),
-                _ => None,
-            };
-            let first = Reply { status: case.request.response_status(), code };
+            let first = Reply::new(case.request.response_status(), any_answer(body));
+            let (store, key) = (session.place.store, session.key);
             match Course::new(case, session, claimed, Some(first)) {
                 Some(course) => course::ping_old(course),
-                None => Verdict::PassOn,
+                None => {
+                    store.give_back(key, claimed, nginx::now());
+                    Verdict::PassOn
+                }
             }
         }
         Claim::Taken(_) => Verdict::Later(NEXT_LOOK),
@@ -143,13 +141,17 @@ fn without_server(case: &Case<'_>, session: OwnSession) -> Verdict {
 
 fn revive(case: &Case<'_>, session: OwnSession) -> Verdict {
     let revivals = rename::revivals(case.request);
-    match session.place.store.claim(session.key, Cause::Gone, revivals, nginx::now()) {
+    let (store, key) = (session.place.store, session.key);
+    match store.claim(key, Cause::Gone, revivals, nginx::now()) {
         Claim::Mine(claimed) => match Course::new(case, session, claimed, None) {
             Some(course) => {
                 course::open(course);
                 Verdict::Wait
             }
-            None => Verdict::Reject(Rejection::Gone),
+            None => {
+                store.give_back(key, claimed, nginx::now());
+                Verdict::Reject(Rejection::Gone)
+            }
         },
         Claim::Taken(_) => Verdict::Later(NEXT_LOOK),
         Claim::Revived => Verdict::Again,

@@ -89,7 +89,7 @@ fn the_whole_report_is_one_object() {
     let zone = &shown["zones"]["a \"zone\"\\\n"];
     assert_eq!(shown["version"], "0.1.0");
     assert_eq!(zone["created"], 20);
-    assert_eq!(zone["refreshed"], 100 + 4 + 6);
+    assert_eq!(zone["refreshed"], 100 + 4 + 6 + 10);
     assert_eq!(zone["lifetime_ms"], serde_json::Value::Null);
     assert_eq!(
         zone["requests"],
