@@ -225,7 +225,9 @@ impl PeerData {
             return Route::Balance;
         }
         let is_over = matches!(route, Route::Afresh | Route::Reject(Rejection::Gone));
-        if is_over && absence != Absence::Elsewhere {
+        // A session that its owner can revive stays, whoever asks.
+        let stays = || self.affinity.revive.is_some() && revive::is_kept(self.request);
+        if is_over && absence != Absence::Elsewhere && !stays() {
             self.forget(End::ServerGone);
         }
         route

@@ -63,6 +63,12 @@ pub fn refuses_absence(r: Request<'static>, kind: Kind, absence: Absence) -> boo
         })
 }
 
+/// Whether the session of a request can be revived by its owner.
+#[cold]
+pub fn is_kept(r: Request<'static>) -> bool {
+    OwnSession::of(r).is_some()
+}
+
 impl Judge for ReviveJudge {
     fn holds(&self, r: Request<'static>, status: u16) -> bool {
         let is_off = || LocationConf::of(r).is_none_or(|location| location.trusts_no_answer.get());

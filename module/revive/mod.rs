@@ -15,4 +15,4 @@ pub mod keep;
 pub mod rename;
 mod session;
 
-pub use judge::{arrange, refuses_absence};
+pub use judge::{arrange, is_kept, refuses_absence};

@@ -5,39 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from harness.clients.http import stream
 from harness.clients.mcp import Session, sessions
-from harness.conf import listen, upstream
-from harness.nginx import GONE, UNREACHABLE
 from harness.patience import until
-from harness.ports import free_ports
-from harness.sdk import FRONT, Server, servers
-
-REVIVE = "sticky_learn zone=sessions:1m gone=revive gone_after=1s;"
-ALICE = [("Authorization", "Bearer alice")]
-NO_BIND = "gone=revive. without .bind. knows the owner of a session by its credentials"
-
+from harness.reviving import ALICE, REVIVE, restart, revived, start
+from harness.sdk import Server, servers
 
 @pytest.fixture(params=["python-1", "python-2", "typescript"])
 def three(request) -> Iterator[list[Server]]:
     with servers(request.param) as made:
         yield made
-
-
-def start(nginx, replicas, directives: str = REVIVE, workers: int = 2) -> int:
-    (port,) = free_ports(1)
-    nginx.allowed = [UNREACHABLE, GONE, NO_BIND, "connect.. failed", "upstream prematurely closed", "no live upstreams", "temporarily disabled"]
-    nginx.start(upstream("mcp", replicas, directives) + listen(port, "mcp", FRONT.replace("$http_host", "localhost:1")), workers=workers)
-    return port
-
-
-async def restart(server: Server) -> None:
-    server.kill()
-    server.start()
-    await asyncio.to_thread(server.wait)
-
-
-def revived(nginx) -> int:
-    return sum("session revived at server" in line for line in nginx.errors())
 
 
 async def test_a_server_that_restarts_in_place(nginx, three):
@@ -93,3 +70,71 @@ async def test_many_requests_of_one_session_at_once(nginx, three):
     assert sorted(answer["count"] for answer in answers) == list(range(1, 101))
     assert len({answer["replica"] for answer in answers}) == 1
     assert revived(nginx) == 1
+
+
+async def test_many_sessions_at_once(nginx, three):
+    """All servers are restarted in place."""
+    port = start(nginx, three)
+    many = await sessions(port, 30, ALICE)
+    for server in three:
+        await restart(server)
+    answers = await asyncio.gather(*(session.count() for session in many))
+    assert {answer["count"] for answer in answers} == {1}
+    assert revived(nginx) == 30
+
+
+async def test_delete_of_a_lost_session_revives_nothing(nginx, three):
+    port = start(nginx, three)
+    session = await Session(port, ALICE).open()
+    home = (await session.count())["replica"]
+    await restart(next(server for server in three if server.name == home))
+    response = await session.delete()
+    # Each server refuses the session, or takes a DELETE of any.
+    assert response.status in (200, 204)
+    assert revived(nginx) == 0
+    assert (await session.post("ping")).status == 404
+
+
+async def test_delete_when_the_server_is_gone(nginx, three):
+    port = start(nginx, three)
+    session = await Session(port, ALICE).open()
+    home = (await session.count())["replica"]
+    next(server for server in three if server.name == home).kill()
+    response = await session.delete()
+    assert (response.status, response.body) == (204, b"")
+    assert revived(nginx) == 0
+    assert (await session.post("ping")).status == 404
+
+
+async def test_a_stream_is_revived(nginx, three):
+    port = start(nginx, three)
+    session = await Session(port, ALICE).open()
+    home = (await session.count())["replica"]
+    await restart(next(server for server in three if server.name == home))
+    headers = [*ALICE, ("Accept", "text/event-stream"), ("MCP-Protocol-Version", "2025-06-18")]
+    opened = await stream(port, session.id, path="/mcp", headers=headers, first_event=False)
+    try:
+        assert opened.response.text("content-type").startswith("text/event-stream")
+        assert opened.response.sticky == "REVIVED"
+        assert (await session.count())["count"] == 1
+        assert revived(nginx) == 1
+    finally:
+        opened.close()
+
+
+async def test_a_reload_keeps_what_is_kept(nginx, three):
+    port = start(nginx, three)
+    session = await Session(port, ALICE).open()
+    home = (await session.count())["replica"]
+    conf = (nginx.home / "nginx.conf").read_text()
+    http = conf[conf.index("upstream mcp") : conf.rindex("}")]
+    await asyncio.to_thread(nginx.reload, http)
+    # New memory of the records, and of the sessions.
+    http = http.replace("gone=revive", "gone=revive revive_zone=1m").replace("sessions:1m", "sessions:2m")
+    await asyncio.to_thread(nginx.reload, http)
+    await restart(next(server for server in three if server.name == home))
+    assert (await session.count())["count"] == 1
+    assert revived(nginx) == 1
+    # The revived one as well.
+    await asyncio.to_thread(nginx.reload, http.replace("revive_zone=1m", "revive_zone=2m"))
+    assert (await session.count())["count"] == 2
