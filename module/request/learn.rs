@@ -175,7 +175,7 @@ impl PeerData {
         let is_earlier = |data: &PeerData| {
             data.request == self.request
                 && !ptr::eq(data, self)
-                && data.status.get() == Status::Hit
+                && matches!(data.status.get(), Status::Hit | Status::Revived)
                 && data.in_flight.key() == self.in_flight.key()
         };
         recycled::find::<PeerData>(self.request.pool(), is_earlier).is_some()

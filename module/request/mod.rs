@@ -66,8 +66,6 @@ pub struct PeerData {
     departed: Cell<bool>,
     /// Whether the body of the response is read, and no id was found yet.
     watching: Cell<bool>,
-    /// Whether the session was revived for this request.
-    revived: Cell<bool>,
     /// The server of a response whose body is still read after `peer.free`.
     served: Cell<Option<ServerId>>,
 }
@@ -145,7 +143,6 @@ impl PeerData {
             forgiven: Cell::new(false),
             departed: Cell::new(false),
             watching: Cell::new(false),
-            revived: Cell::new(false),
             served: Cell::new(None),
         })?;
         r.set_context(&nginx::MODULE, ptr::from_ref(data).cast_mut().cast());
@@ -186,10 +183,7 @@ impl PeerData {
     }
 
     pub fn status(&self) -> Status {
-        match self.status.get() {
-            Status::Hit if self.revived.get() => Status::Revived,
-            status => status,
-        }
+        self.status.get()
     }
 
     /// Calls `f` with the address of the session's server, if the request has a session.
@@ -272,6 +266,6 @@ impl PeerData {
 /// Runs with the request's pool, after the request's line in the access log.
 impl Drop for PeerData {
     fn drop(&mut self) {
-        self.sessions().count_request(self.status(), self.session.get());
+        self.sessions().count_request(self.status.get(), self.session.get());
     }
 }

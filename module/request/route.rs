@@ -1,7 +1,7 @@
 //! `peer.init`: looks up the server of a request's session.
 
 use affinity::mcp::Effects;
-use affinity::policy::{Presented, Route, Rules, Unknown};
+use affinity::policy::{Presented, Route, Rules, Status, Unknown};
 use affinity::table::{Key, Kind, ServerId, Session, Tick};
 use nginx_sys::{ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
 
@@ -84,7 +84,9 @@ pub unsafe extern "C" fn init_reviving(
     match rename::apply(r, key, data.affinity) {
         Sent::Unchanged => OK,
         Sent::Renamed { for_this } => {
-            data.revived.set(for_this);
+            if for_this {
+                data.note_revived();
+            }
             OK
         }
         Sent::Dropped => reject::send_accepted(r, data.upstream()),
@@ -127,6 +129,18 @@ fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_
 }
 
 impl PeerData {
+    /// The request has waited for the revival of its session.
+    #[cold]
+    fn note_revived(&self) {
+        if self.next.get() == Next::ToLookUp {
+            // The result is in the target. A later lookup would set the status again.
+            self.look_up();
+        }
+        if self.status.get() == Status::Hit {
+            self.status.set(Status::Revived);
+        }
+    }
+
     /// Looks up the request's id, and sets the target.
     #[inline(always)]
     pub(super) fn look_up(&self) -> Route {
