@@ -96,7 +96,9 @@ pub(super) struct Geometry {
     pub(super) slots: u32,
     pub(super) chunks: u32,
     pub(super) slots_at: usize,
-    pub(super) filters_at: usize,
+    /// Words of the filter.
+    pub(super) filter_words: usize,
+    pub(super) filter_at: usize,
     pub(super) links_at: usize,
     pub(super) chunks_at: usize,
     pub(super) size: usize,
@@ -121,11 +123,23 @@ impl Geometry {
         place(1, size_of::<StoreHeader>())?;
         place(all(1), size_of::<ShardHead>())?;
         let slots_at = place(all(slots), size_of::<Slot>())?;
-        let filters_at = place(all(filter_words(slots)), size_of::<u64>())?;
+        // The bits of a shard begin with a word: no two shards write the same one.
+        let filter_words = all((slots * FILTER_BITS as u32).div_ceil(u64::BITS));
+        let filter_at = place(filter_words, size_of::<u64>())?;
         let links_at = place(all(chunks), size_of::<u32>())?;
         let chunks_at = place(all(chunks), size_of::<Chunk>())?;
         let size = end;
-        Some(Geometry { shards, slots, chunks, slots_at, filters_at, links_at, chunks_at, size })
+        Some(Geometry {
+            shards,
+            slots,
+            chunks,
+            slots_at,
+            filter_words,
+            filter_at,
+            links_at,
+            chunks_at,
+            size,
+        })
     }
 
     /// The geometry that uses `len` bytes best.
@@ -146,9 +160,4 @@ impl Geometry {
             .filter(|geometry| geometry.size <= len)
             .ok_or(StoreError::TooSmall)
     }
-}
-
-/// Words of the filter of a shard.
-pub(super) fn filter_words(slots: u32) -> u32 {
-    (slots * FILTER_BITS as u32).div_ceil(u64::BITS)
 }

@@ -4,8 +4,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::layout::{
-    filter_words, Chunk, Geometry, ShardHead, StoreError, StoreHeader, ALIGN, FORMAT, MAGIC,
-    MIN_SIZE,
+    Chunk, Geometry, ShardHead, StoreError, StoreHeader, ALIGN, FORMAT, MAGIC, MIN_SIZE,
 };
 use super::slot::Slot;
 
@@ -106,11 +105,11 @@ impl Region {
         unsafe { self.row(self.geometry.slots_at, shard, self.geometry.slots) }
     }
 
+    /// The filter of all shards.
     #[inline]
-    pub(super) fn filter(&self, shard: usize) -> &[AtomicU64] {
-        let words = filter_words(self.geometry.slots);
-        // SAFETY: 1. and 2. `Geometry` places so many words of each shard there; 3. they are atomics.
-        unsafe { self.row(self.geometry.filters_at, shard, words) }
+    pub(super) fn filter(&self) -> &[AtomicU64] {
+        // SAFETY: 1. and 2. `Geometry` places so many words there; 3. they are atomics.
+        unsafe { self.slice(self.geometry.filter_at, self.geometry.filter_words) }
     }
 
     pub(super) fn links(&self, shard: usize) -> &[AtomicU32] {

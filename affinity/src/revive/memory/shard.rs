@@ -22,11 +22,11 @@ pub(super) struct Shard<'a> {
     _guard: Guard<'a>,
 }
 
-/// The bit of a session in the filter of its shard: word and mask.
+/// The bit of a session in a filter of so many words: word and mask. It depends on the half of the fingerprint
+/// that the shard depends on. So the bits of a shard lie together, and no other shard has them.
 #[inline]
 pub(super) fn filter_bit(words: usize, fingerprint: u64) -> (usize, u64) {
-    let bits = words as u64 * u64::from(u64::BITS);
-    let bit = ((fingerprint & u64::from(u32::MAX)) * bits) >> 32;
+    let bit = ((fingerprint >> 32) * (words as u64 * u64::from(u64::BITS))) >> 32;
     ((bit / u64::from(u64::BITS)) as usize, 1 << (bit % u64::from(u64::BITS)))
 }
 
@@ -41,7 +41,7 @@ impl<'a> Shard<'a> {
         };
         let locked = Shard {
             slots: region.slots(shard),
-            filter: region.filter(shard),
+            filter: region.filter(),
             chunks: Chunks { head, links: region.links(shard), chunks: region.chunks(shard) },
             _guard: guard,
         };

@@ -118,7 +118,7 @@ impl Store {
     /// If it is false, the server has the id of the client.
     #[inline]
     pub fn is_revived(&self, key: Key) -> bool {
-        let filter = self.region.filter(self.shard_of(key));
+        let filter = self.region.filter();
         let (word, mask) = filter_bit(filter.len(), key.fingerprint());
         filter.get(word).is_some_and(|word| word.load(Ordering::Acquire) & mask != 0)
     }
