@@ -4,7 +4,7 @@ use affinity::policy::{Absence, Rejection};
 use affinity::revive::{decide, is_suspect, Cause, Claim, Evidence, Reply, RequestKind, Step};
 use affinity::rpc::any_answer;
 use affinity::servers::Known;
-use affinity::table::{End, Kind, Span};
+use affinity::table::{End, Kind, Span, Tick};
 
 use super::course::{self, Course};
 use super::session::{is_dropped, OwnSession};
@@ -22,6 +22,9 @@ const LONGEST_HOLD: u64 = 30_000;
 /// How long a request waits for its server beyond the `gone_after` of its upstream, and at most (milliseconds).
 const BEYOND_GONE: u64 = 10_000;
 const LONGEST_WAIT: u64 = 60_000;
+
+/// The longest rest after a revival that a request waits for (milliseconds).
+const LONGEST_REST: u64 = 5_000;
 
 struct ReviveJudge {
     wait: Span,
@@ -98,7 +101,17 @@ impl Judge for ReviveJudge {
     }
 }
 
+/// A request waits for the end of the rest after a revival, unless that is far.
+fn after_rest(until: Tick, otherwise: Verdict) -> Verdict {
+    let left = until.since(nginx::now());
+    match left <= Span::from_millis(LONGEST_REST) {
+        true => Verdict::Later(left.as_millis().max(NEXT_LOOK)),
+        false => otherwise,
+    }
+}
+
 fn after_answer(case: &Case<'_>, session: OwnSession, body: &[u8]) -> Verdict {
+    let session_was_revived = session.kept.revivals > 0;
     let revivals = rename::revivals(case.request);
     let claim = session.place.store.claim(session.key, Cause::Answer, revivals, nginx::now());
     match claim {
@@ -115,7 +128,8 @@ fn after_answer(case: &Case<'_>, session: OwnSession, body: &[u8]) -> Verdict {
         }
         Claim::Taken(_) => Verdict::Later(NEXT_LOOK),
         Claim::Revived => Verdict::Again,
-        Claim::Resting(_) | Claim::Absent => Verdict::PassOn,
+        Claim::Resting(until) if session_was_revived => after_rest(until, Verdict::PassOn),
+        Claim::Alive(_) | Claim::Resting(_) | Claim::Absent => Verdict::PassOn,
     }
 }
 
@@ -161,7 +175,9 @@ fn revive(case: &Case<'_>, session: OwnSession) -> Verdict {
         },
         Claim::Taken(_) => Verdict::Later(NEXT_LOOK),
         Claim::Revived => Verdict::Again,
-        Claim::Resting(_) => Verdict::Reject(Rejection::Unavailable),
+        Claim::Alive(until) | Claim::Resting(until) => {
+            after_rest(until, Verdict::Reject(Rejection::Unavailable))
+        }
         Claim::Absent => Verdict::Reject(Rejection::Gone),
     }
 }
