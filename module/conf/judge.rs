@@ -25,7 +25,7 @@ pub enum Verdict {
     Later(u64),
     /// The answer is sent as it came; a request without one is rejected as unavailable.
     PassOn,
-    /// The request runs on from the last handler of PRECONTENT, with its body.
+    /// The request runs on from its content handler, with its body.
     Again,
     /// It is answered with this status and no body.
     Status(u16),

@@ -194,7 +194,6 @@ impl Parameters {
         main.filters.header = true;
         main.filters.revive |= revive.is_some();
         main.filters.hold |= revive.is_some();
-        main.asks |= revive.is_some();
         main.filters.body |= mcp || policy.learn == Moment::End;
         main.filters.request_body |= mcp && policy.unknown == Unknown::Reject;
         main.prefetches |= match &lookup {

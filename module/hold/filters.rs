@@ -5,7 +5,7 @@ use nginx_sys::{ngx_chain_t, ngx_http_request_t, ngx_int_t};
 use super::held::{begin, Held, Stage};
 use super::kept::Full;
 use super::next::{pass_body, pass_header, put_before};
-use super::reading;
+use super::{active, reading};
 use crate::conf::MainConf;
 use crate::nginx::conf::Conf;
 use crate::nginx::request::Request;
@@ -35,19 +35,35 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 
     // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
     let r = unsafe { Request::<'static>::new(r) };
-    if r.response_status() >= LEAST && begin(r) {
-        return OK;
+    match r.response_status() >= LEAST {
+        true => begin_or_pass(r),
+        false => pass_header(r),
     }
-    pass_header(r)
+}
+
+#[cold]
+#[inline(never)]
+fn begin_or_pass(r: Request<'static>) -> ngx_int_t {
+    match begin(r) {
+        true => OK,
+        false => pass_header(r),
+    }
 }
 
 unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request.
     let r = unsafe { Request::new(r) };
-    if reading::is_needed() {
-        // SAFETY: a chain of live buffers or null, which does not change before it is passed on below.
-        reading::read(r, unsafe { Buffers::new(chain) });
+    match active::is_any() {
+        true => keep_or_pass(r, chain),
+        false => pass_body(r, chain),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn keep_or_pass(r: Request<'_>, chain: *mut ngx_chain_t) -> ngx_int_t {
+    // SAFETY: a chain of live buffers or null, which does not change before it is passed on below.
+    reading::read(r, unsafe { Buffers::new(chain) });
     if !r.is_held() {
         return pass_body(r, chain);
     }

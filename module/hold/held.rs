@@ -10,6 +10,7 @@ use nginx_sys::{
     ngx_post_event, ngx_posted_events,
 };
 
+use super::active::Active;
 use super::counts::COUNTS;
 use super::kept::{self, Kept};
 use super::next;
@@ -63,6 +64,7 @@ pub(super) struct Held {
     deadline: Cell<Option<u64>>,
     /// Whether the timer asks the judge again.
     asks_again: Cell<bool>,
+    _active: Active,
 }
 
 /// Answers a request that is rejected. Returns what finalises it.
@@ -164,6 +166,7 @@ fn make(
         ticket: Cell::new(None),
         deadline: Cell::new(None),
         asks_again: Cell::new(false),
+        _active: Active::new(),
     };
     let held = recycled::make(r.pool(), make)?;
     let ticket = HELD.borrow_mut().insert(held, MOST);

@@ -1,3 +1,4 @@
+mod active;
 mod counts;
 pub mod filters;
 mod held;

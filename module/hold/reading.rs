@@ -1,8 +1,8 @@
 //! Readers of bodies that pass the body filter.
 
-use core::cell::{Cell, RefCell};
+use core::cell::RefCell;
 
-use crate::nginx::per_worker::PerWorker;
+use super::active::Active;
 use crate::nginx::recycled::{self, Recycled, Spare};
 use crate::nginx::request::Request;
 use crate::nginx::send::Buffers;
@@ -19,6 +19,7 @@ pub trait BodyReader {
 struct Reading {
     request: Request<'static>,
     reader: RefCell<Option<Box<dyn BodyReader>>>,
+    _active: Active,
 }
 
 impl Recycled for Reading {
@@ -28,20 +29,12 @@ impl Recycled for Reading {
     }
 }
 
-/// How many bodies of this worker are read.
-static COUNT: PerWorker<Cell<usize>> = PerWorker::new(Cell::new(0));
-
 /// Has the body of an answer read. To be called before its first byte passes.
 pub fn read_body(r: Request<'static>, reader: Box<dyn BodyReader>) {
-    let make = || Reading { request: r, reader: RefCell::new(Some(reader)) };
-    if recycled::make(r.pool(), make).is_some() {
-        COUNT.set(COUNT.get() + 1);
-    }
-}
-
-#[inline(always)]
-pub(super) fn is_needed() -> bool {
-    COUNT.get() > 0
+    let make =
+        || Reading { request: r, reader: RefCell::new(Some(reader)), _active: Active::new() };
+    // If memory is short, the body is not read.
+    let _ = recycled::make(r.pool(), make);
 }
 
 #[cold]
@@ -59,10 +52,4 @@ pub(super) fn read(r: Request<'_>, part: Buffers<'_>) {
         }
     }
     reading.reader.replace(Some(reader));
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        COUNT.set(COUNT.get().saturating_sub(1));
-    }
 }

@@ -43,7 +43,6 @@ pub fn arrange(cf: &mut Conf<'_>) {
             affinity.judge = Some(Box::new(ReviveJudge { wait }));
             if let Some(main) = MainConf::of(cf) {
                 main.filters.hold = true;
-                main.asks = true;
             }
         }
     }

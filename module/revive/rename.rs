@@ -151,8 +151,16 @@ pub fn install(cf: &mut Conf<'_>) {
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     if COUNT.get() > 0 {
         // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
-        restore(unsafe { Request::<'static>::new(r) });
+        return unsafe { restore_and_pass(r) };
     }
+    // SAFETY: the same request.
+    unsafe { pass(r) }
+}
+
+/// # Safety
+/// `r` is a live request.
+#[inline(always)]
+unsafe fn pass(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: `install` has set the next filter, which is called with the arguments of ours; the static
     // changes only while a configuration is read.
     unsafe {
@@ -160,6 +168,18 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
             Some(next) => next(r),
             None => OK,
         }
+    }
+}
+
+/// # Safety
+/// `r` is a live request. All that keeps it is in its pool.
+#[cold]
+#[inline(never)]
+unsafe fn restore_and_pass(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        restore(Request::<'static>::new(r));
+        pass(r)
     }
 }
 

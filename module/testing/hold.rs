@@ -93,8 +93,6 @@ fn read(cf: &mut Conf<'_>) -> Result<(), Logged> {
     affinity.judge = Some(Box::new(judge));
     if let Some(main) = MainConf::of(cf) {
         main.filters.hold = true;
-        // Installs the handler that a request begins again with.
-        main.asks = true;
     }
     Ok(())
 }

@@ -56,8 +56,8 @@ impl Request<'_> {
         }
     }
 
-    /// Forgets the answer, of which nothing may have been sent, and puts the request before the last handler of
-    /// PRECONTENT: the next run of the phases begins there. False if there is no such handler.
+    /// Forgets the answer, of which nothing may have been sent, and puts the request before its content handler: the
+    /// next run of the phases begins there. False if there is no content phase.
     pub fn take_answer_back(self) -> bool {
         // SAFETY: `ngx_http_core_module` makes this type.
         let core = unsafe { self.main_conf(&raw const ngx_http_core_module) };
@@ -66,7 +66,7 @@ impl Request<'_> {
         // internal redirect as well.
         unsafe {
             sticky_learn_take_answer_back(self.raw());
-            (*self.raw()).phase_handler = place;
+            (*self.raw()).phase_handler = place + 1;
         }
         true
     }
