@@ -7,7 +7,7 @@ use affinity::ask::{Slots, Ticket};
 use affinity::policy::Rejection;
 use nginx_sys::{
     ngx_add_timer, ngx_del_timer, ngx_delete_posted_event, ngx_event_t, ngx_int_t, ngx_msec_t,
-    ngx_post_event, ngx_posted_events,
+    ngx_post_event, ngx_posted_events, NGX_HTTP_CLIENT_CLOSED_REQUEST,
 };
 
 use super::active::Active;
@@ -310,6 +310,13 @@ impl Held {
     /// Asks the judge. The client is watched until the verdict.
     fn ask(&self) {
         let Some(ticket) = self.ticket.get() else { return };
+        // The client may have left when nobody watched it: between the end of the upstream and now.
+        if client::has_left(self.request) {
+            self.stop();
+            self.stage.set(Stage::Done);
+            COUNTS.gone.add();
+            return next::end(self.request, || NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t);
+        }
         let now = nginx::millis();
         if self.deadline.get().is_none() {
             let timeout = self.judge.timeout(self.refuse.is_none());
