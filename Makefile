@@ -3,6 +3,8 @@
 NGINX ?=
 NGINX_BUILD_DIR ?=
 NGINX_SOURCE_DIR ?=
+# The folder of an OpenResty instead of NGINX: make test OPENRESTY=/usr/local/openresty NGINX_SOURCE_DIR=...
+OPENRESTY ?=
 # A branch from the matrix instead of NGINX: make test-t V=1.26
 V ?=
 # Some of the tests: make test-t T=t/03-learn.t, make test-process T=tests/sessions/test_timeout.py
@@ -15,7 +17,7 @@ export NGINX_BUILD_DIR NGINX_SOURCE_DIR
 # nginx reads a variable of this name as its list of inherited sockets.
 unexport NGINX
 
-nginx = $(if $(V),$(CURDIR)/build/nginx/$(V)/nginx,$(NGINX))
+nginx = $(if $(V),$(CURDIR)/build/nginx/$(V)/nginx,$(if $(OPENRESTY),$(OPENRESTY)/nginx/sbin/nginx,$(NGINX)))
 of_branch = $(if $(V),nginx-$(V))
 branches = 1.22 1.26 1.28 1.30
 all_tests = test-unit,test-t,test-process
@@ -37,7 +39,7 @@ demo: ## real MCP clients through round robin and through sticky_learn; ARGS=--o
 	@NGINX="$(nginx)" demo/run $(ARGS)
 
 test: ## everything below, with the installed nginx; T=t/FILE.t or T=tests/FOLDER/FILE.py for one
-	@NGINX="$(NGINX)" tools/parts $(if $(T),$(if $(filter t/%,$(T)),test-t,test-process),$(all_tests))
+	@NGINX="$(nginx)" tools/parts $(if $(T),$(if $(filter t/%,$(T)),test-t,test-process),$(all_tests))
 
 test-unit: ## unit and property tests of the pure crate and the load generator
 	@tools/test-unit

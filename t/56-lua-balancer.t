@@ -324,6 +324,8 @@ X-Session: one
     POST /messages?sessionId=stream                                                                          => 200 b HIT b
     POST /task?id=job&to=c | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call                       => 200 c *
     POST /?to=a | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: job                   => 200 c HIT c
+    POST /task?id=job&to=b | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tools/call                       => 200 b *
+    POST /?to=a | MCP-Protocol-Version: 2026-07-28 | Mcp-Method: tasks/get | Mcp-Name: job                   => 200 c HIT c
     DELETE /204 | Mcp-Session-Id: one                                                                        => 204 c HIT *
     POST /?to=a with tools/call | Mcp-Session-Id: one                                                        => 404 - UNKNOWN -
 
@@ -393,3 +395,29 @@ Mcp-Session-Id: two
 --- response_headers eval
 ["X-Said: NONE no id", "X-Server: c\nX-Said: HIT c", "X-Server: a\nX-Status: UNKNOWN\nX-Said: UNKNOWN unknown session",
  "X-Server: c\nX-Status: HIT\nX-Said: HIT c"]
+
+
+
+=== TEST 16: an initialize whose old id leads to a dead server begins a session where Lua wants
+--- http_config
+    upstream u {
+        server 0.0.0.1;
+        sticky_learn zone=sessions:1m;
+        balancer_by_lua_block { if not ngx.ctx.said then balancer.set_more_tries(1) end choose() }
+    }
+--- config
+    location / { proxy_pass http://u; }
+    location = /bind { content_by_lua_block { ngx.say(sticky.bind("ZONE", "one", "127.0.0.1:$TEST_NGINX_RAND_PORT_9")) } }
+--- request eval
+my $call = sub { qq({"jsonrpc":"2.0","id":1,"method":"$_[0]","params":{}}) };
+["GET /bind", "POST /?to=b\n" . $call->("tools/call"), "POST /?to=b&mcp=new\n" . $call->("initialize"), "POST /?to=a\n" . $call->("tools/call")]
+--- more_headers eval
+["", "Mcp-Session-Id: one", "Mcp-Session-Id: one", "Mcp-Session-Id: new"]
+--- error_code eval
+[200, 503, 200, 200]
+--- response_headers eval
+["", "X-Status: UNAVAILABLE\n! X-Server", "X-Server: b\nX-Status: NEW\nX-Said: dead unknown session", "X-Server: b\nX-Status: HIT"]
+--- no_error_log
+[crit]
+[alert]
+[emerg]
