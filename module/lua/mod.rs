@@ -10,9 +10,9 @@ use core::ffi::c_int;
 use core::net::SocketAddr;
 
 use affinity::table::{Bound, End, Existing, Key, Kind, Stats, Table};
-use nginx_sys::{ngx_http_request_t, ngx_process, ngx_uint_t, NGX_PROCESS_MASTER};
+use nginx_sys::ngx_http_request_t;
 
-use crate::conf::{self, MainConf};
+use crate::conf;
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::request::Request;
@@ -31,7 +31,7 @@ const COUNTERS: usize = 9;
 #[derive(Clone, Copy)]
 #[repr(i32)]
 enum Failure {
-    /// The process has no zones: it only reads the configuration.
+    /// The zone has no memory: the configuration is still being read.
     NoZones = -1,
     /// The configuration has no zone of that name.
     UnknownZone = -2,
@@ -89,20 +89,13 @@ unsafe fn text<'a>(data: *const u8, len: usize) -> &'a [u8] {
     }
 }
 
-/// Calls `f` with a zone of the configuration that this process runs.
+/// Calls `f` with a zone of the configuration that this process runs. In `init_by_lua` that is the one that is
+/// being read, whose zones are not mapped yet: ngx_lua makes its cycle the running one meanwhile.
 fn with_zone<T>(
     name: &[u8],
     f: impl FnOnce(&Zone, &Sessions) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    // SAFETY: a plain word, set when the process starts.
-    if unsafe { ngx_process } == NGX_PROCESS_MASTER as ngx_uint_t {
-        // `init_by_lua` of a reload: the zones of the running configuration are not those that it will have.
-        return Err(Failure::NoZones);
-    }
     Cycle::with_running(|cycle| {
-        if MainConf::of_cycle(cycle).is_none() {
-            return Err(Failure::NoZones);
-        }
         let zone = conf::zones(cycle).iter().find(|zone| zone.name().0 == name);
         let zone = zone.ok_or(Failure::UnknownZone)?;
         f(zone, zone.sessions().ok_or(Failure::NoZones)?)

@@ -223,6 +223,7 @@ impl PeerData {
     /// The balancer's data of the request. Not in an upstream with `balancer_by_lua`, which has data of its own.
     #[inline(always)]
     fn peers(&self) -> RoundRobin<'static> {
+        debug_assert!(!self.is_by_lua());
         // SAFETY: `init_peer` has called `RoundRobin::find` with these data before it installed our hooks.
         unsafe { RoundRobin::again(self.block(), self.inner.data).unwrap_unchecked() }
     }
