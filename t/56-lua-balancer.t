@@ -421,3 +421,26 @@ my $call = sub { qq({"jsonrpc":"2.0","id":1,"method":"$_[0]","params":{}}) };
 [crit]
 [alert]
 [emerg]
+
+
+
+=== TEST 17: balancer.enable_keepalive
+--- skip_eval: 24: !main::lua_has('ngx_http_lua_ffi_balancer_enable_keepalive')
+--- http_config
+    upstream u {
+        server 0.0.0.1;
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
+        balancer_by_lua_block {
+            choose()
+            assert(balancer.enable_keepalive(60, 100))
+        }
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location / { proxy_pass http://u; }
+--- story
+    GET /?new=one&to=c          => 200 c NEW c fresh
+    GET /?to=a | X-Session: one => 200 c HIT c reused
+    GET /?to=b                  => 200 b NONE - fresh
+    GET /?to=a | X-Session: one => 200 c HIT c reused

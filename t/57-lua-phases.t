@@ -103,7 +103,7 @@ __DATA__
 
 
 === TEST 5: precontent_by_lua comes behind them
---- skip_eval: 24: !main::has_precontent()
+--- skip_eval: 24: !main::lua_has('precontent_by_lua_block')
 --- config
     location / {
         access_by_lua_block { ngx.req.set_header("X-Session", "two") ngx.req.set_header("X-User", "mallory") }

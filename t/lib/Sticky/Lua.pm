@@ -6,7 +6,7 @@ package Sticky::Lua;
 use Sticky;
 use Test::Nginx::Socket -Base;
 
-our @EXPORT = qw(with_lua has_precontent);
+our @EXPORT = qw(with_lua lua_has);
 
 sub with_lua() {
     plan(skip_all => 'no Lua module') if !$ENV{TEST_NGINX_LUA_MODULES};
@@ -34,10 +34,11 @@ sub with_lua() {
     });
 }
 
-# precontent_by_lua is in OpenResty 1.29.2.3 and later.
-sub has_precontent() {
+# Whether Lua's module has a directive or a function of C.
+sub lua_has($) {
+    my $name = shift;
     my $lua = $ENV{TEST_NGINX_LUA_MODULES} =~ /(\S+ngx_http_lua_module\.so)/ ? $1 : $Test::Nginx::Util::NginxBinary;
-    return !system "grep -q precontent_by_lua_block $lua";
+    return !system "grep -q $name $lua";
 }
 
 1;
