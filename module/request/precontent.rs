@@ -140,8 +140,8 @@ fn is_settled(r: Request<'_>, affinity: &Affinity) -> bool {
 }
 
 /// Stores the index of PRECONTENT's last handler in each upstream. It stays [`NO_HANDLER`] if another filter
-/// of request bodies than nginx's own and ours is loaded: that may change headers while a body is read. To be called
-/// when a worker starts.
+/// of request bodies than nginx's own and ours is loaded: that may change headers while a body is read. To be
+/// called when a worker starts.
 pub fn begin_worker(cycle: Cycle<'_>) {
     let Some(last) = last_handler(cycle) else { return };
     for affinity in cycle.upstreams().filter_map(|it| UpstreamConf::of(it)?.affinity()) {

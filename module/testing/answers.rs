@@ -178,7 +178,10 @@ fn read(cf: &mut Conf<'_>) -> Result<(), Logged> {
             ("after", "never") => source.after = After::Never,
             ("after", time) => source.after = After::Time(millis(cf, time)?),
             ("timeout", time) => source.timeout = Span::from_millis(millis(cf, time)?),
-            ("most", number) => most = number.parse().ok(),
+            ("most", number) => match number.parse() {
+                Ok(number) => most = Some(number),
+                Err(_) => fail!(cf, "invalid number in \"{word}\""),
+            },
             ("revive", _) => source.revival = Some(says(text)),
             ("server", _) => source.says = says(text),
             ("nobody" | "failed", "") => source.says = says(word),

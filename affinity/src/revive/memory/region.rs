@@ -7,6 +7,8 @@ use super::layout::{
     Chunk, Geometry, ShardHead, StoreError, StoreHeader, ALIGN, FORMAT, MAGIC, MIN_SIZE,
 };
 use super::slot::Slot;
+use crate::table::memory::layout;
+use crate::table::memory::region::slice;
 
 /// A mapped region that holds a store. A copy of the geometry stands beside the address: the region's header
 /// is read once, and checked.
@@ -137,22 +139,13 @@ impl Region {
     }
 
     /// # Safety
-    /// 1. `count` values of `T` that begin at `offset` end within the size of the geometry.
-    /// 2. `offset` is a multiple of `ALIGN`.
-    /// 3. All bytes are valid for `T`, and `T` allows changes by other processes (atomics).
+    /// 1. to 3. of [`slice`], with the size of the geometry.
     #[inline]
     unsafe fn slice<T>(&self, offset: usize, count: usize) -> &[T] {
-        const { assert!(align_of::<T>() <= ALIGN) };
-        debug_assert!(offset % ALIGN == 0, "condition 2");
-        debug_assert!(
-            count.checked_mul(size_of::<T>()).and_then(|len| len.checked_add(offset))
-                <= Some(self.geometry.size),
-            "condition 1"
-        );
-        // SAFETY: `create` or `attach` has checked that the geometry ends within the mapped bytes, and that
-        // `base` is a multiple of `ALIGN`. The bytes stay mapped (condition 2 of both). With conditions 1 to
-        // 3 of this function the slice is in bounds, aligned and valid.
-        unsafe { core::slice::from_raw_parts(self.base.add(offset).cast::<T>().as_ptr(), count) }
+        const { assert!(ALIGN == layout::ALIGN) };
+        // SAFETY: 1. to 3. are those of this function. 4. `create` or `attach` has checked that the geometry ends
+        // within the mapped bytes, which stay mapped (condition 2 of both), and that `base` is aligned.
+        unsafe { slice(self.base, self.geometry.size, offset, count) }
     }
 }
 

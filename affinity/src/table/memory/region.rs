@@ -250,23 +250,37 @@ impl Region {
     }
 
     /// # Safety
-    /// 1. `count` values of `T` that begin at `offset` end within the size of the geometry.
-    /// 2. `offset` is a multiple of `ALIGN`.
-    /// 3. All bytes are valid for `T`, and `T` allows changes by other processes (atomics).
+    /// 1. to 3. of [`slice`], with the size of the geometry.
     #[inline]
     unsafe fn slice<T>(&self, offset: usize, count: usize) -> &[T] {
-        const { assert!(align_of::<T>() <= ALIGN) };
-        debug_assert!(offset % ALIGN == 0, "condition 2");
-        debug_assert!(
-            count.checked_mul(size_of::<T>()).and_then(|len| len.checked_add(offset))
-                <= Some(self.geometry.size),
-            "condition 1"
-        );
-        // SAFETY: `create` or `attach` has checked that the geometry ends within the mapped
-        // bytes, and that `base` is a multiple of `ALIGN`. The bytes stay mapped (condition 2 of both).
-        // With conditions 1 to 3 of this function the slice is in bounds, aligned and valid.
-        unsafe { core::slice::from_raw_parts(self.base.add(offset).cast::<T>().as_ptr(), count) }
+        // SAFETY: 1. to 3. are those of this function. 4. `create` or `attach` has checked that the geometry ends
+        // within the mapped bytes, which stay mapped (condition 2 of both), and that `base` is aligned.
+        unsafe { slice(self.base, self.geometry.size, offset, count) }
     }
+}
+
+/// Values in a region of shared memory.
+///
+/// # Safety
+/// 1. `count` values of `T` that begin at `offset` end within `size`.
+/// 2. `offset` is a multiple of `ALIGN`.
+/// 3. All bytes are valid for `T`, and `T` allows changes by other processes (atomics).
+/// 4. `size` bytes are mapped at `base`, a multiple of `ALIGN`, as long as the result is used.
+#[inline]
+pub(crate) unsafe fn slice<'a, T>(
+    base: NonNull<u8>,
+    size: usize,
+    offset: usize,
+    count: usize,
+) -> &'a [T] {
+    const { assert!(align_of::<T>() <= ALIGN) };
+    debug_assert!(offset % ALIGN == 0, "condition 2");
+    debug_assert!(
+        count.checked_mul(size_of::<T>()).and_then(|len| len.checked_add(offset)) <= Some(size),
+        "condition 1"
+    );
+    // SAFETY: with conditions 1 to 4 the slice is in bounds, aligned and valid.
+    unsafe { core::slice::from_raw_parts(base.add(offset).cast::<T>().as_ptr(), count) }
 }
 
 fn check_place(base: NonNull<u8>, len: usize) -> Result<(), TableError> {
