@@ -2,9 +2,9 @@
 
 use core::ffi::{c_int, c_long, CStr};
 use core::fmt;
-use std::io;
+use core::str;
 
-use nginx_sys::ngx_int_t;
+use nginx_sys::{ngx_int_t, ngx_strerror};
 
 /// One reason, in nginx's words.
 #[derive(Clone, Copy, Debug)]
@@ -41,9 +41,14 @@ struct System(c_int);
 
 impl fmt::Display for System {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = io::Error::from_raw_os_error(self.0).to_string();
-        let text = text.split(" (os error").next().unwrap_or_default();
-        write!(f, "({}: {text})", self.0)
+        let mut text = [0; 128];
+        // SAFETY: nginx writes at most so many bytes, and returns where they end. The text is nginx's own copy.
+        let len = unsafe {
+            let start = text.as_mut_ptr();
+            ngx_strerror(self.0, start, text.len()).offset_from(start)
+        };
+        let text = text.get(..len as usize).and_then(|text| str::from_utf8(text).ok());
+        write!(f, "({}: {})", self.0, text.unwrap_or_default())
     }
 }
 

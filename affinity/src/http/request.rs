@@ -51,11 +51,12 @@ impl HttpRequest<'_> {
     pub fn encode(&self) -> Result<Vec<u8>, RequestError> {
         self.check()?;
         let body = self.body.unwrap_or_default();
-        let length = self.body.map(|body| body.len().to_string());
+        let mut digits = itoa::Buffer::new();
+        let length = self.body.map(|body| digits.format(body.len()));
         let connection = if self.keep_alive { "keep-alive" } else { "close" };
         let added = [
             ("Host", Some(self.host)),
-            ("Content-Length", length.as_ref().map(|length| length.as_bytes())),
+            ("Content-Length", length.map(str::as_bytes)),
             ("Connection", Some(connection.as_bytes())),
         ];
         let added = added.into_iter().filter_map(|(name, value)| Some((name, value?)));
