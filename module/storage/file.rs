@@ -182,7 +182,7 @@ impl FilePath {
         let found = temporary.check(&file)?;
         if found.nlink() > 1 {
             // Another name of the file in use: an nginx was killed when it put that in its place.
-            temporary.remove();
+            fs::remove_file(&temporary.0).map_err(failed)?;
             return self.create(len);
         }
         if found.len() > 0 {
