@@ -142,8 +142,10 @@ pub fn check<'c>(
         };
         if let Some(other) = zones.iter().take(index).find(shares_file) {
             let other = other.log_name();
-            let message = format_args!("zones \"{other}\" and \"{name}\" have the same file");
-            return Err(zone.conf_error(log, message));
+            return Err(zone.conf_error(
+                log,
+                format_args!("zones \"{other}\" and \"{name}\" have the same file"),
+            ));
         }
         if zone.size() == 0 {
             return Err(match is_size(name.as_bytes()) {
