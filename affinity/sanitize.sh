@@ -10,7 +10,7 @@ host=$(rustc -vV | sed -n 's/^host: //p')
 target=${CARGO_TARGET_DIR:-../target}/sanitize
 
 has() {
-    rustup component list --toolchain nightly 2>/dev/null | grep -Eq "^$1(-$host)? \\(installed\\)"
+    rustup component list --toolchain nightly 2>/dev/null | grep -E "^$1(-$host)? \\(installed\\)" >/dev/null
 }
 
 case ${1-} in

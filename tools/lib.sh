@@ -35,7 +35,10 @@ mirror() {
         | awk -v release="$(codename)" '$1 == release && $2 == "main" && !found++ { print $3 }'
 }
 
-installed() { dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null | grep -q ^ii; }
+installed() { [[ $(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null || true) == ii* ]]; }
+
+# The first N lines. Reads to the end: with pipefail, who writes to a reader that has left ends the script (141).
+first() { awk -v lines="$1" 'NR <= lines'; }
 
 # need PACKAGE...: installs what is missing (root), or says what to install. Other systems than Debian name
 # their packages differently: there the compiler's own messages have to do.
@@ -67,7 +70,7 @@ need_rust() {
     wanted=$(oldest_rust)
     have cargo || die "no cargo in PATH; install Rust $wanted or newer with rustup (Debian 12's rustc is too old)"
     found=$(rustc --version | cut -d' ' -f2)
-    [ "$(printf '%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] \
+    [ "$(printf '%s\n' "$wanted" "$found" | sort -V | first 1)" = "$wanted" ] \
         || die "rustc $found is too old, $wanted is needed; install it with rustup (Debian 12's rustc is too old)"
 }
 
@@ -82,7 +85,7 @@ cargo_tool() {
 locked() { [ -z "${CI:-}" ] || printf -- --locked; }
 
 # nginx/1.22.1, openresty/1.27.1.2: what an nginx says of itself, and what it is compiled to say from these sources.
-product() { "$1" -v 2>&1 | sed -n 's|^[A-Za-z]* version: \([^ ]*\).*|\1|p' | sed q; }
+product() { "$1" -v 2>&1 | sed -n 's|^[A-Za-z]* version: \([^ ]*\).*|\1|p' | first 1; }
 source_product() {
     [ -f "$1/src/core/nginx.h" ] || return 0
     # Tengine keeps nginx's own name besides its.
@@ -149,7 +152,7 @@ slowest() {
     table=$(sed -n -E \
         -e 's/^\[[0-9:]+\] (\S+) \.* *ok *([0-9]+)([0-9]{3}) ms.*/\2.\3 \1/p' \
         -e 's/^([0-9.]+)s (call|setup|teardown) +(.*)/\1 \3 (\2)/; s/ \(call\)$//; /^[0-9.]+ tests/p' "$@" \
-        | sort -rn | sed 20q | awk '{ time = $1; $1 = ""; printf "%8.1f s %s\n", time, $0 }')
+        | sort -rn | first 20 | awk '{ time = $1; $1 = ""; printf "%8.1f s %s\n", time, $0 }')
     [ -z "$table" ] || printf '\n====== slowest\n%s\n' "$table"
 }
 
