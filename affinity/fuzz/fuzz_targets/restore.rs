@@ -81,7 +81,7 @@ fuzz_target!(|data: &[u8]| {
         }
     }
     // SAFETY: `LEN` bytes were allocated, and nobody else uses them.
-    let Ok(from) = (unsafe { Table::revive(old.0, LEN) }) else { return };
+    let Ok(from) = (unsafe { Table::reopen(old.0, LEN) }) else { return };
     // SAFETY: the same, and all of them are zero.
     let to = unsafe { Table::create(new.0, LEN, from.secret()) }.unwrap();
     let now = Tick(77);
