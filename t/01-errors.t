@@ -270,12 +270,12 @@ unknown "no_such_thing" variable
 === TEST 51: a parameter that does not exist
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session expires=1h;
---- emerg: invalid parameter "expires=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
+--- emerg: invalid parameter "expires=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind" and "warnings" are known
 
 === TEST 52: a parameter in capitals
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session Timeout=1h;
---- emerg: invalid parameter "Timeout=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
+--- emerg: invalid parameter "Timeout=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind" and "warnings" are known
 
 === TEST 53: a word without a value
 --- wrong
@@ -285,7 +285,7 @@ unknown "no_such_thing" variable
 === TEST 54: a value without a name
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session =reject;
---- emerg: invalid parameter "=reject", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after" and "bind" are known
+--- emerg: invalid parameter "=reject", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind" and "warnings" are known
 
 === TEST 55: header, which belongs to "sticky learn"
 --- wrong
@@ -446,3 +446,8 @@ zone "caf\xe9" has no size, write "zone=caf\xe9:SIZE" in one of its upstreams
         server 127.0.0.1:1;
     }
 --- emerg: zones "one" and "two" have the same file
+
+=== TEST 77: a word for warnings that it does not know
+--- wrong
+        sticky_learn zone=sessions:1m warnings=no;
+--- emerg: invalid value "warnings=no", it must be "on" or "off"

@@ -2,6 +2,7 @@
 
 use core::ffi::{c_uint, CStr};
 use core::mem::offset_of;
+use core::ptr;
 
 use nginx_sys::{
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_upstream_conf_t,
@@ -14,12 +15,13 @@ use crate::nginx::upstream::Block;
 
 /// nginx's modules whose configuration of a location begins with an `ngx_http_upstream_conf_t`. Its
 /// `upstream` is null if a variable names the upstream.
-const MODULES: [&CStr; 5] = [
-    c"ngx_http_proxy_module",
-    c"ngx_http_fastcgi_module",
-    c"ngx_http_uwsgi_module",
-    c"ngx_http_scgi_module",
-    c"ngx_http_grpc_module",
+/// With it, what the names of the module's directives begin with.
+const MODULES: [(&CStr, &str); 5] = [
+    (c"ngx_http_proxy_module", "proxy"),
+    (c"ngx_http_fastcgi_module", "fastcgi"),
+    (c"ngx_http_uwsgi_module", "uwsgi"),
+    (c"ngx_http_scgi_module", "scgi"),
+    (c"ngx_http_grpc_module", "grpc"),
 ];
 
 /// What such a configuration begins with.
@@ -46,26 +48,44 @@ pub fn note_upstream(cf: &mut Conf<'_>, parent: &LocationConf, conf: &LocationCo
         return;
     };
     conf.upstream.set(match (has_handler, is_nameless) {
-        (true, _) => named_upstream(cf),
+        (true, _) => passing(cf).map(|passing| passing.upstream),
         // `if` and `limit_except` without a handler take over that of the location around them.
         (false, true) => parent.upstream.get(),
         (false, false) => None,
     });
 }
 
-/// The upstream that a directive of the location names; `None` if none or several do.
-fn named_upstream(cf: &mut Conf<'_>) -> Option<Block<'static>> {
+/// A directive of a location that names an upstream, such as `proxy_pass http://NAME`.
+pub(super) struct Passing {
+    /// What the names of its module's directives begin with.
+    pub directives: &'static str,
+    /// What the module makes for the location, or its first part. It lives as long as the configuration.
+    pub conf: *const ngx_http_upstream_conf_t,
+    pub upstream: Block<'static>,
+}
+
+/// The directive that names an upstream in the location that is merged; `None` if there is none or several.
+pub(super) fn passing(cf: &mut Conf<'_>) -> Option<Passing> {
     let mut named = None;
-    for module in cf.modules().filter(|module| MODULES.contains(&module_name(module))) {
+    for module in cf.modules() {
+        let name = module_name(module);
+        let Some((_, directives)) = MODULES.iter().find(|known| known.0 == name) else { continue };
         // SAFETY: the first field of what the module makes for a location (see `FirstField`).
-        let upstream = unsafe { cf.loc_conf::<FirstField>(module).map(|first| *first) };
-        let Some(upstream) = upstream.filter(|upstream| !upstream.is_null()) else { continue };
+        let first = unsafe { cf.loc_conf::<FirstField>(module) };
+        let Some((upstream, conf)) = first.map(|first| (*first, ptr::from_ref(first).cast()))
+        else {
+            continue;
+        };
+        if upstream.is_null() {
+            continue;
+        }
         // A module whose configuration begins differently does not have one of nginx's upstreams there.
         if named.is_some() || !cf.upstreams().any(|block| block.raw() == upstream) {
             return None;
         }
         // SAFETY: one of nginx's upstreams; the configuration outlives its requests.
-        named = Some(unsafe { Block::new(upstream) });
+        let upstream = unsafe { Block::new(upstream) };
+        named = Some(Passing { directives, conf, upstream });
     }
     named
 }

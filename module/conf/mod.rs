@@ -1,5 +1,6 @@
 //! The module's configuration: what its directives are read into.
 
+pub mod advice;
 pub mod cookie;
 pub mod foreign;
 pub mod header;
@@ -44,6 +45,10 @@ pub struct MainConf {
     pub prefetches: bool,
     /// Whether any upstream has a source of answers.
     pub asks: bool,
+    /// Whether any upstream wants warnings about the locations that lead to it.
+    pub warns: bool,
+    /// Those locations, until they are looked at.
+    pub noted: Vec<advice::Noted>,
 }
 
 /// In which of nginx's filter chains the module is.
@@ -139,6 +144,9 @@ pub struct Affinity {
     pub last_handler: Cell<ngx_int_t>,
     /// Who is asked for an id that the zone does not have.
     pub source: Option<Box<dyn Source>>,
+    /// Whether to warn of settings that are wrong for MCP. A worker that has warned of the requests' version
+    /// of HTTP does not do so again.
+    pub warns: Cell<bool>,
 }
 
 /// No index in the phase engine.

@@ -80,6 +80,7 @@ pub struct Parameters {
     gone_after: Option<Span>,
     unknown: Option<Unknown>,
     unavailable: Option<Unavailable>,
+    warnings: Option<bool>,
     /// The parameter `header` of `sticky learn`: sessions are learned from the headers of a response.
     pub header: bool,
 }
@@ -119,10 +120,13 @@ impl Parameters {
             })?,
             "file" => once(cf, name, &mut self.file, |cf| read_file(cf, text))?,
             "bind" => once(cf, name, &mut self.bind, |cf| Value::compile(cf, name, text))?,
+            "warnings" => once(cf, name, &mut self.warnings, |cf| {
+                choose(cf, name, text, &[("on", true), ("off", false)])
+            })?,
             _ => fail!(
                 cf,
                 "invalid parameter \"{word}\", only \"zone\", \"file\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
-                 \"unknown\", \"unavailable\", \"gone_after\" and \"bind\" are known"
+                 \"unknown\", \"unavailable\", \"gone_after\", \"bind\" and \"warnings\" are known"
             ),
         }
         Ok(())
@@ -172,6 +176,8 @@ impl Parameters {
         if is_new {
             main.zones.push(zone);
         }
+        let warns = mcp && self.warnings.unwrap_or(true);
+        main.warns |= warns;
         main.filters.header = true;
         main.filters.body |= mcp || policy.learn == Moment::End;
         main.filters.request_body |= mcp && policy.unknown == Unknown::Reject;
@@ -180,8 +186,18 @@ impl Parameters {
             Lookup::Mcp => true,
         };
         let last_handler = Cell::new(NO_HANDLER);
-        let bind = self.bind;
-        Ok(Affinity { zone, create, lookup, bind, limits, policy, last_handler, source: None })
+        let (bind, warns) = (self.bind, Cell::new(warns));
+        Ok(Affinity {
+            zone,
+            create,
+            lookup,
+            bind,
+            limits,
+            policy,
+            last_handler,
+            source: None,
+            warns,
+        })
     }
 }
 

@@ -238,6 +238,44 @@ sticky_learn_stop_request_body(ngx_http_request_t *r, ngx_http_client_body_handl
 #endif
 }
 
+/* Whether a location has a cache. */
+
+unsigned
+sticky_learn_caches(const ngx_http_upstream_conf_t *conf)
+{
+#if (NGX_HTTP_CACHE)
+    return conf->cache != 0;
+#else
+    (void) conf;
+    return 0;
+#endif
+}
+
+/* Whether the request that the upstream sends ends its first line with HTTP/1.0. */
+
+unsigned
+sticky_learn_is_http_1_0(const ngx_http_upstream_t *u)
+{
+    static const char   version[] = " HTTP/1.0";
+    const size_t        len = sizeof(version) - 1;
+    const ngx_buf_t    *b;
+    const u_char       *p, *last;
+
+    if (u->request_bufs == NULL) {
+        return 0;
+    }
+
+    b = u->request_bufs->buf;
+
+    for (p = b->start, last = b->last; p < last; p++) {
+        if (*p == CR) {
+            return (size_t) (p - b->start) >= len && ngx_memcmp(p - len, version, len) == 0;
+        }
+    }
+
+    return 0;
+}
+
 /* Whether the response may come from the cache. */
 
 unsigned

@@ -1,6 +1,6 @@
 //! A request's upstream, its peer connection, and the `upstream {}` of its servers.
 
-use core::ffi::{c_uint, c_void};
+use core::ffi::{c_uint, c_void, CStr};
 use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ptr::NonNull;
@@ -23,6 +23,7 @@ const _: () = {
 extern "C" {
     fn sticky_learn_was_connected(u: *const ngx_http_upstream_t) -> c_uint;
     fn sticky_learn_may_be_cached(u: *const ngx_http_upstream_t) -> c_uint;
+    fn sticky_learn_is_http_1_0(u: *const ngx_http_upstream_t) -> c_uint;
     fn sticky_learn_is_shaking_hands(u: *const ngx_http_upstream_t) -> c_uint;
 }
 
@@ -83,6 +84,12 @@ impl<'r> Upstream<'r> {
         // SAFETY: plain words; `conf` is set for each upstream, and lives as long as the configuration.
         let tries = unsafe { (*(*self.raw()).conf).next_upstream_tries };
         (tries != 0).then_some(tries)
+    }
+
+    /// Whether the request is sent to the server by HTTP/1.0.
+    pub fn is_http_1_0(self) -> bool {
+        // SAFETY: C reads the buffer with the head of the request, which lives as long as the request.
+        unsafe { sticky_learn_is_http_1_0(self.raw()) != 0 }
     }
 
     /// Whether the response may come from nginx's cache.
@@ -297,6 +304,17 @@ impl<'c> Block<'c> {
     #[inline(always)]
     pub fn raw(self) -> *mut ngx_http_upstream_srv_conf_t {
         self.raw.as_ptr()
+    }
+
+    /// The file and the line of the configuration where the upstream is.
+    pub fn place(self) -> (ngx_str_t, ngx_uint_t) {
+        // SAFETY: nginx has set the name of the file, which ends with a zero, for each upstream; both live as
+        // long as the configuration.
+        unsafe {
+            let file = CStr::from_ptr((*self.raw()).file_name.cast());
+            let file = ngx_str_t { len: file.count_bytes(), data: (*self.raw()).file_name };
+            (file, (*self.raw()).line)
+        }
     }
 
     /// The name of the upstream.

@@ -109,7 +109,13 @@ impl PeerData {
         let now = nginx::now();
         let claimed = self.affinity.policy.mcp && self.session.get().is_none();
         match self.sessions().bind(key, server, ttl, now, &self.affinity.limits, existing) {
-            Bound::Created => self.status.set(Status::New),
+            Bound::Created => {
+                self.status.set(Status::New);
+                if self.affinity.warns.get() && self.upstream().is_http_1_0() {
+                    self.affinity.warns.set(false);
+                    notices::warn_of_http_1_0(self.block());
+                }
+            }
             Bound::Moved => {
                 self.status.set(Status::Rebound);
                 if claimed {

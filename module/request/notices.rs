@@ -7,12 +7,13 @@ use core::cell::Cell;
 
 use affinity::mcp::Fault;
 use affinity::table::{Key, Span, Tick};
-use nginx_sys::{ngx_str_t, NGX_LOG_INFO};
+use nginx_sys::{ngx_str_t, NGX_LOG_INFO, NGX_LOG_WARN};
 
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::PerWorker;
 use crate::nginx::pool::string;
+use crate::nginx::upstream::Block;
 
 /// A worker writes at most one line of a kind in this time (milliseconds).
 const EVERY: u64 = 1000;
@@ -49,6 +50,19 @@ impl Notice {
 /// When this worker wrote the last line of each kind.
 static LAST: PerWorker<[Cell<Option<Tick>>; KINDS]> =
     PerWorker::new([const { Cell::new(None) }; KINDS]);
+
+/// Warns that the requests to the servers of a MCP upstream are of HTTP/1.0, nginx's default before 1.29.7.
+#[cold]
+pub fn warn_of_http_1_0(upstream: Block<'_>) {
+    let (file, line) = upstream.place();
+    ngx::ngx_log_error!(
+        NGX_LOG_WARN,
+        Cycle::running_log(),
+        "requests to the MCP servers of upstream \"{}\" in {file}:{line} are of HTTP/1.0, which needs a \
+         connection for each and may delay events: use \"proxy_http_version 1.1\"",
+        string(upstream.name())
+    );
+}
 
 /// Writes a line, unless one of its kind was written less than [`EVERY`] ago. `server` is the one that
 /// answered.
