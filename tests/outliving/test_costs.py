@@ -74,6 +74,7 @@ async def test_hits_and_starts(new_nginx, report):
     for (file, count), instructions in hits.items():
         report(f"a hit {file or 'in memory'}, {count:,} sessions: {instructions:,.0f} instructions of the module")
     report(f"a start: {', '.join(f'{count:,} sessions {cost:,}' for count, cost in starts.items())} instructions")
+    assert min(hits.values()) > 100 and min(starts.values()) > 1000, "nothing was counted"
     for count in (FEW, MANY):
         assert abs(hits["file=store/sessions", count] - hits["", count]) <= 10
     assert abs(starts[MANY] - starts[FEW]) < 1000 + starts[FEW] // 50
