@@ -26,7 +26,8 @@ def http(port: int, backends: list[str], file: str) -> str:
     keepalive_time 1d;
     access_log off;
     upstream u {{ zone u 64k; sticky_learn zone=sessions:{max(1, MANY // 20_000)}m {file}; {servers} keepalive 64; }}
-    server {{ {sockets} add_header Mcp-Session-Id $request_id; location / {{ return 204; }} }}
+    map $http_mcp_session_id $new_id {{ "" $request_id; }}
+    server {{ {sockets} add_header Mcp-Session-Id $new_id; location / {{ return 204; }} }}
     server {{
         listen 127.0.0.1:{port};
         location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; }}
@@ -46,7 +47,7 @@ class Client:
         self.writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n")
         head = await self.reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 204"), head
-        return next(line for line in head.split(b"\r\n") if line.lower().startswith(b"mcp-session-id: "))[16:]
+        return next((line[16:] for line in head.split(b"\r\n") if line.lower().startswith(b"mcp-session-id: ")), b"")
 
 
 async def test_hits_and_starts(new_nginx, report):
@@ -60,10 +61,11 @@ async def test_hits_and_starts(new_nginx, report):
             async with counted(nginx, conf, port) as counter:
                 client = await Client().connect(port)
                 ids = [await client.ask() for _ in range(count)]
+                assert all(ids)
 
                 async def some(client=client, ids=ids) -> None:
                     for number in range(HITS):
-                        await client.ask(ids[number % len(ids)])
+                        assert not await client.ask(ids[number % len(ids)])
 
                 await some()
                 hits[file, count] = of_object(await counter.during(some()), MODULE.name) / HITS
@@ -74,6 +76,7 @@ async def test_hits_and_starts(new_nginx, report):
     for (file, count), instructions in hits.items():
         report(f"a hit {file or 'in memory'}, {count:,} sessions: {instructions:,.0f} instructions of the module")
     report(f"a start: {', '.join(f'{count:,} sessions {cost:,}' for count, cost in starts.items())} instructions")
+    assert min(hits.values()) > 100 and min(starts.values()) > 1000, "nothing was counted"
     for count in (FEW, MANY):
         assert abs(hits["file=store/sessions", count] - hits["", count]) <= 10
     assert abs(starts[MANY] - starts[FEW]) < 1000 + starts[FEW] // 50
