@@ -12,11 +12,11 @@ our $ambiguous = '{"jsonrpc":"2.0","id":null,'
 
 our $upstreams = <<'END';
     upstream u {
-        sticky_learn zone=sessions:1m;
+        sticky_learn zone=sessions:1m warnings=off;
         server $TEST_NGINX_A;
     }
     upstream without_a {
-        sticky_learn zone=sessions;
+        sticky_learn zone=sessions warnings=off;
         server $TEST_NGINX_A down;
         server $TEST_NGINX_B;
     }

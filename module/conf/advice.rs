@@ -7,11 +7,11 @@ use core::ffi::c_uint;
 
 use nginx_sys::{
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_upstream_conf_t, ngx_msec_t,
-    ngx_str_t, ngx_uint_t, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_LOG_WARN,
+    ngx_uint_t, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_LOG_WARN,
 };
 
-use crate::conf::location::{passing, Passing};
-use crate::conf::{MainConf, UpstreamConf};
+use crate::conf::location::passing;
+use crate::conf::{MainConf, Passing, UpstreamConf};
 use crate::nginx::conf::Conf;
 use crate::nginx::pool::string;
 
@@ -21,12 +21,6 @@ const SHORT_SILENCE: ngx_msec_t = 60_000;
 
 extern "C" {
     fn sticky_learn_caches(conf: *const ngx_http_upstream_conf_t) -> c_uint;
-}
-
-/// A location that leads to an upstream in MCP mode.
-pub struct Noted {
-    name: ngx_str_t,
-    passing: Passing,
 }
 
 /// Notes the location that is merged, if it leads to an upstream that wants warnings.
@@ -39,12 +33,12 @@ pub fn note_location(cf: &mut Conf<'_>) {
     let Some(name) = core.filter(|core| core.handler.is_some()).map(|core| core.name) else {
         return;
     };
-    let Some(passing) = passing(cf) else { return };
+    let Some(passing) = passing(cf, name) else { return };
     let wanted = UpstreamConf::of(passing.upstream)
         .and_then(UpstreamConf::affinity)
         .is_some_and(|affinity| affinity.warns.get());
     if let (true, Some(main)) = (wanted, MainConf::of(cf)) {
-        main.noted.push(Noted { name, passing });
+        main.noted.push(passing);
     }
 }
 
@@ -54,8 +48,7 @@ pub fn warn(cf: &mut Conf<'_>) {
     let noted = MainConf::of(cf).map(|main| core::mem::take(&mut main.noted)).unwrap_or_default();
     for fault in [Fault::Buffers, Fault::IsShort, Fault::Repeats, Fault::Caches] {
         for (at, first) in noted.iter().enumerate() {
-            let same =
-                |other: &&Noted| other.passing.upstream.raw() == first.passing.upstream.raw();
+            let same = |other: &&Passing| other.upstream.raw() == first.upstream.raw();
             let is_first = !noted[..at].iter().any(|other| same(&other));
             let mut all = noted[at..].iter().filter(same);
             let found = match fault {
@@ -79,11 +72,11 @@ enum Fault {
     Caches,
 }
 
-impl Noted {
+impl Passing {
     /// The part of the location's configuration that all these modules have. To be called when it is merged.
     fn settings(&self) -> &ngx_http_upstream_conf_t {
         // SAFETY: the configuration begins with this type and lives as long as `cf` (see `Passing`).
-        unsafe { &*self.passing.conf }
+        unsafe { &*self.conf }
     }
 
     fn has(&self, fault: Fault) -> bool {
@@ -100,7 +93,7 @@ impl Noted {
     }
 
     fn tell(&self, cf: &Conf<'_>, fault: Fault) {
-        let Passing { directives: of, upstream, .. } = self.passing;
+        let Passing { location, directives: of, upstream, .. } = *self;
         let what = match fault {
             Fault::Buffers => {
                 format!("delays events, since it buffers responses: use \"{of}_buffering off\"")
@@ -120,8 +113,7 @@ impl Noted {
         ngx::ngx_log_error!(
             NGX_LOG_WARN,
             cf.log(),
-            "location \"{}\" {what} (MCP servers of upstream \"{}\" in {file}:{line})",
-            self.name,
+            "location \"{location}\" {what} (MCP servers of upstream \"{}\" in {file}:{line})",
             string(upstream.name())
         );
     }

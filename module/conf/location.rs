@@ -6,10 +6,10 @@ use core::ptr;
 
 use nginx_sys::{
     ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_upstream_conf_t,
-    ngx_http_upstream_srv_conf_t, ngx_module_t,
+    ngx_http_upstream_srv_conf_t, ngx_module_t, ngx_str_t,
 };
 
-use crate::conf::{LocationConf, MainConf};
+use crate::conf::{LocationConf, MainConf, Passing};
 use crate::nginx::conf::Conf;
 use crate::nginx::upstream::Block;
 
@@ -42,30 +42,21 @@ pub fn note_upstream(cf: &mut Conf<'_>, parent: &LocationConf, conf: &LocationCo
     }
     // SAFETY: `ngx_http_core_module` makes this type for a location; the reference is used for two words.
     let core = unsafe { cf.loc_conf::<ngx_http_core_loc_conf_t>(&raw const ngx_http_core_module) };
-    let Some((is_nameless, has_handler)) =
-        core.map(|core| (core.noname() != 0, core.handler.is_some()))
+    let Some((name, is_nameless, has_handler)) =
+        core.map(|core| (core.name, core.noname() != 0, core.handler.is_some()))
     else {
         return;
     };
     conf.upstream.set(match (has_handler, is_nameless) {
-        (true, _) => passing(cf).map(|passing| passing.upstream),
+        (true, _) => passing(cf, name).map(|passing| passing.upstream),
         // `if` and `limit_except` without a handler take over that of the location around them.
         (false, true) => parent.upstream.get(),
         (false, false) => None,
     });
 }
 
-/// A directive of a location that names an upstream, such as `proxy_pass http://NAME`.
-pub(super) struct Passing {
-    /// What the names of its module's directives begin with.
-    pub directives: &'static str,
-    /// What the module makes for the location, or its first part. It lives as long as the configuration.
-    pub conf: *const ngx_http_upstream_conf_t,
-    pub upstream: Block<'static>,
-}
-
 /// The directive that names an upstream in the location that is merged; `None` if there is none or several.
-pub(super) fn passing(cf: &mut Conf<'_>) -> Option<Passing> {
+pub(super) fn passing(cf: &mut Conf<'_>, location: ngx_str_t) -> Option<Passing> {
     let mut named = None;
     for module in cf.modules() {
         let name = module_name(module);
@@ -85,7 +76,7 @@ pub(super) fn passing(cf: &mut Conf<'_>) -> Option<Passing> {
         }
         // SAFETY: one of nginx's upstreams; the configuration outlives its requests.
         let upstream = unsafe { Block::new(upstream) };
-        named = Some(Passing { directives, conf, upstream });
+        named = Some(Passing { location, directives, conf, upstream });
     }
     named
 }

@@ -18,7 +18,10 @@ use core::{ptr, slice};
 
 use affinity::policy::{Policy, Rules};
 use affinity::table::Limits;
-use nginx_sys::{ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt, ngx_int_t};
+use nginx_sys::{
+    ngx_conf_t, ngx_http_upstream_conf_t, ngx_http_upstream_init_peer_pt,
+    ngx_http_upstream_init_pt, ngx_int_t, ngx_str_t,
+};
 
 use crate::conf::source::Source;
 use crate::conf::value::Value;
@@ -48,7 +51,19 @@ pub struct MainConf {
     /// Whether any upstream wants warnings about the locations that lead to it.
     pub warns: bool,
     /// Those locations, until they are looked at.
-    pub noted: Vec<advice::Noted>,
+    pub noted: Vec<Passing>,
+}
+
+/// A directive of a location that names an upstream, such as `proxy_pass http://NAME`.
+#[derive(Clone, Copy)]
+pub struct Passing {
+    /// The name of the location.
+    pub location: ngx_str_t,
+    /// What the names of its module's directives begin with.
+    pub directives: &'static str,
+    /// What the module makes for the location, or its first part. It lives as long as the configuration.
+    pub conf: *const ngx_http_upstream_conf_t,
+    pub upstream: Block<'static>,
 }
 
 /// In which of nginx's filter chains the module is.

@@ -161,22 +161,6 @@ def python_servers():
         yield three
 
 
-async def test_the_first_configuration_is_enough(nginx, report, python_servers):
-    (port,) = free_ports(1)
-    text = re.search(r"^http \{\n(.*?)^\}$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)[1]
-    for theirs, ours in {
-        "listen 80;": f"listen 127.0.0.1:{port};",
-        "10.0.0.1:8000": python_servers[0].address,
-        "10.0.0.2:8000": python_servers[1].address,
-    }.items():
-        assert text.count(theirs) == 1
-        text = text.replace(theirs, ours)
-    nginx.start(text)
-    lives = await live("python-1", "http", port, CLIENTS)
-    report(lives)
-    assert lives.failures == []
-
-
 @pytest.mark.parametrize(("name", "transports"), [("mcp-sse.conf", ["sse"]), ("mcp-both.conf", ["http", "sse"])])
 async def test_every_transport_keeps_its_sessions(nginx, report, python_servers, name, transports):
     (port,) = free_ports(1)
