@@ -68,7 +68,9 @@ async def test_hits_and_starts(new_nginx, report):
                         assert not await client.ask(ids[number % len(ids)])
 
                 await some()
-                hits[file, count] = of_object(await counter.during(some()), MODULE.name) / HITS
+                # The least of three: the counting may begin in the middle of a timer's work.
+                profiles = [await counter.during(some()) for _ in range(3)]
+                hits[file, count] = min(of_object(profile, MODULE.name) for profile in profiles) / HITS
                 counter.kill()
             if file:
                 async with counted(nginx, conf, port, at_start=True) as counter:
