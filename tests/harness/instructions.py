@@ -62,7 +62,7 @@ async def counted(
     process = await asyncio.create_subprocess_exec(
         *("valgrind", "--tool=callgrind", f"--instr-atstart={'yes' if at_start else 'no'}", f"--callgrind-out-file={profile}", "--quiet"),
         # Not counted: how many of the module's timers expire meanwhile depends on the load of the machine.
-        *("--toggle-collect=*::on_timer", "--collect-atstart=yes"),
+        *("--toggle-collect=*::on_timer", "--toggle-collect=*::worker::step", "--collect-atstart=yes"),
         *nginx._command(),
         env=environment(),
     )
