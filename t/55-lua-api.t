@@ -278,10 +278,15 @@ true true has no room for the server
         server $TEST_NGINX_A;
     }
     init_by_lua_block {
-        local sticky = require "resty.sticky_learn"
+        sticky = require "resty.sticky_learn"
         function ask()
-            local bound, err = sticky.bind("ZONE", "one", "10.0.0.1:80")
-            return bound and sticky.lookup("ZONE", "one") or err
+            local results = {}
+            local function note(done, err) results[#results + 1] = done and tostring(done) or err end
+            note(sticky.bind("ZONE", "one", "10.0.0.1:80"))
+            note(sticky.lookup("ZONE", "one"))
+            note(sticky.forget("ZONE", "one"))
+            note(sticky.counters("ZONE") and "counted" or select(2, sticky.counters("ZONE")))
+            return table.concat(results, ", ")
         end
         before = ask()
     }
@@ -295,10 +300,9 @@ true true has no room for the server
     }
 --- request
 GET /t
---- response_body
-no zones yet: sticky_learn has them from init_worker_by_lua on
-10.0.0.1:80
-10.0.0.1:80
+--- response_body eval
+my $reason = 'no zones yet: sticky_learn has them from init_worker_by_lua on';
+CORE::join(', ', ($reason) x 4) . "\n" . "true, 10.0.0.1:80, true, counted\n" x 2
 
 
 

@@ -4,6 +4,8 @@ use lib 't/lib';
 use Sticky;
 use Sticky::Lua;
 
+# It stops where the module would take Lua's data of a request for those of round robin.
+with_testing_module();
 with_lua();
 
 # What Lua says of the session's server, with a letter instead of its address.
@@ -372,29 +374,34 @@ Mcp-Session-Id: two
 
 
 
-=== TEST 15: in balancer_by_lua the status is known; what it binds or sets counts from the next request on
+=== TEST 15: in balancer_by_lua the status is known; what it binds, ends or sets does not count for this request
 --- http_config
     upstream u {
         server 0.0.0.1;
-        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$asked;
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$asked bind=$user;
         balancer_by_lua_block {
             say(ngx.var.upstream_sticky_status)
+            local id, alice = ngx.var.http_x_session, { bind = "alice" }
             if ngx.var.arg_bind then
-                assert(sticky.bind("ZONE", ngx.var.http_x_session, "127.0.0.1:$TEST_NGINX_RAND_PORT_3"))
-                ngx.var.asked = "one"
+                assert(sticky.bind("ZONE", id, "127.0.0.1:$TEST_NGINX_RAND_PORT_3", alice))
+                ngx.var.asked, ngx.var.user = "one", "mallory"
+            elseif ngx.var.arg_end then
+                assert(sticky.forget("ZONE", id, alice))
+                ngx.var.asked, ngx.var.user = "", ""
             end
             choose()
         }
     }
 --- config
-    location / { set $asked $http_x_session; proxy_pass http://u; }
+    location / { set $asked $http_x_session; set $user alice; proxy_pass http://u; }
 --- request eval
-["GET /?new=one&to=c", "GET /", "GET /?bind=1&to=a", "GET /"]
+["GET /?new=one&to=c", "GET /", "GET /?bind=1&to=a", "GET /", "GET /?end=1&to=a", "GET /?to=a", "GET /"]
 --- more_headers eval
-["", "X-Session: one", "X-Session: two", "X-Session: two"]
+["", "X-Session: one", "X-Session: two", "X-Session: two", "X-Session: two", "X-Session: two", "X-Session: one"]
 --- response_headers eval
 ["X-Said: NONE no id", "X-Server: c\nX-Said: HIT c", "X-Server: a\nX-Status: UNKNOWN\nX-Said: UNKNOWN unknown session",
- "X-Server: c\nX-Status: HIT\nX-Said: HIT c"]
+ "X-Server: c\nX-Status: HIT\nX-Said: HIT c", "X-Server: c\nX-Status: HIT\nX-Said: HIT c",
+ "X-Server: a\nX-Status: UNKNOWN\nX-Said: UNKNOWN unknown session", "X-Server: c\nX-Status: HIT\nX-Said: HIT c"]
 
 
 
@@ -444,3 +451,31 @@ my $call = sub { qq({"jsonrpc":"2.0","id":1,"method":"$_[0]","params":{}}) };
     GET /?to=a | X-Session: one => 200 c HIT c reused
     GET /?to=b                  => 200 b NONE - fresh
     GET /?to=a | X-Session: one => 200 c HIT c reused
+
+
+
+=== TEST 18: a kept connection that the session's server has closed: Lua is asked again, and gets the same server
+--- http_config
+    upstream u {
+        server 0.0.0.1;
+        sticky_learn zone=sessions:1m create=$upstream_http_x_session lookup=$http_x_session;
+        # With OpenResty's patches nginx counts the closed connection as a try, otherwise a third one follows.
+        balancer_by_lua_block { if not ngx.ctx.said then balancer.set_more_tries(1) end choose() }
+        keepalive 4;
+    }
+--- config
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    location / { proxy_pass http://u; }
+--- request eval
+["GET /?new=one&to=c", "GET /drop-c", "GET /"]
+--- more_headers eval
+["", "X-Session: one", "X-Session: one"]
+--- error_code_like eval
+["^200\$", "^(?:200|502)\$", "^200\$"]
+--- response_headers_like eval
+["X-Server: c\nX-Said: no id", "X-Status: UNAVAILABLE\nX-Said: c c(?: failed)?", "X-Server: c\nX-Status: HIT\nX-Said: c"]
+--- no_error_log
+[crit]
+[alert]
+[emerg]

@@ -68,7 +68,9 @@ __DATA__
     location /set/ { set_by_lua_block $x { ngx.req.set_header("X-User", ngx.var.arg_is or "nobody") return "" } proxy_pass http://u/; }
     location /rewrite/ { rewrite_by_lua_block { ngx.req.set_header("X-User", ngx.var.arg_is or "nobody") } proxy_pass http://u/; }
     location /access/ { access_by_lua_block { ngx.req.set_header("X-User", ngx.var.arg_is or "nobody") } proxy_pass http://u/; }
-    location /cleared/ { access_by_lua_block { ngx.req.clear_header("X-User") } proxy_pass http://u/; }
+    location /clear-set/ { set_by_lua_block $x { ngx.req.clear_header("X-User") return "" } proxy_pass http://u/; }
+    location /clear-rewrite/ { rewrite_by_lua_block { ngx.req.clear_header("X-User") } proxy_pass http://u/; }
+    location /clear-access/ { access_by_lua_block { ngx.req.clear_header("X-User") } proxy_pass http://u/; }
 --- story
     GET /set/?is=alice | X-Session: one                   => 200 a HIT a
     GET /set/ | X-Session: one | X-User: alice            => 200 * UNKNOWN -
@@ -77,8 +79,12 @@ __DATA__
     GET /access/?is=alice | X-Session: one                => 200 a HIT a
     GET /access/ | X-Session: one | X-User: alice         => 200 * UNKNOWN -
     GET /access/?is=alice | X-Session: one | X-User: eve  => 200 a HIT a
-    GET /cleared/ | X-Session: one | X-User: alice        => 200 * UNKNOWN -
-    GET /cleared/ | X-Session: mine | X-User: alice       => 200 c HIT c
+    GET /clear-set/ | X-Session: one | X-User: alice      => 200 * UNKNOWN -
+    GET /clear-set/ | X-Session: mine | X-User: alice     => 200 c HIT c
+    GET /clear-rewrite/ | X-Session: one | X-User: alice  => 200 * UNKNOWN -
+    GET /clear-rewrite/ | X-Session: mine | X-User: alice => 200 c HIT c
+    GET /clear-access/ | X-Session: one | X-User: alice   => 200 * UNKNOWN -
+    GET /clear-access/ | X-Session: mine | X-User: alice  => 200 c HIT c
 
 
 
@@ -102,9 +108,10 @@ __DATA__
 
 
 
-=== TEST 5: precontent_by_lua comes behind them
---- skip_eval: 24: !main::lua_has('precontent_by_lua_block')
+=== TEST 5: precontent_by_lua comes behind them; it may also bind and end
+--- skip_eval: 50: !main::lua_has('precontent_by_lua_block')
 --- config
+    header_filter_by_lua_block { ngx.header["X-Seen"] = ngx.ctx.seen }
     location / {
         access_by_lua_block { ngx.req.set_header("X-Session", "two") ngx.req.set_header("X-User", "mallory") }
         precontent_by_lua_block {
@@ -117,27 +124,58 @@ __DATA__
         }
         proxy_pass http://u;
     }
---- story
-    GET / | X-Session: two          => 200 a HIT a
-    GET / | X-Session: two          => 200 a HIT a
-    GET /?clear=1 | X-Session: two  => 200 * NONE -
-    GET /                           => 200 a HIT a
-
-
-
-=== TEST 6: what a session is bound to after its request was on its way does not count for it
---- config
-    location / {
-        access_by_lua_block { ngx.req.set_header("X-User", "alice") }
-        header_filter_by_lua_block {
-            ngx.req.set_header("X-Session", "two")
-            ngx.req.set_header("X-User", "mallory")
+    location /clear/ { precontent_by_lua_block { ngx.req.clear_header("X-User") } proxy_pass http://u/; }
+    location /call/ {
+        precontent_by_lua_block {
+            local id = ngx.var.http_x_session
+            ngx.ctx.seen = tostring(ngx.var.upstream_sticky_status) .. " " .. (sticky.lookup("ZONE", id) and "found" or "none")
+            if ngx.var.arg_end then
+                assert(sticky.forget("ZONE", id))
+            else
+                assert(sticky.bind("ZONE", id, "127.0.0.1:$TEST_NGINX_RAND_PORT_2"))
+            end
         }
-        proxy_pass http://u;
+        proxy_pass http://u/;
+    }
+--- request eval
+["GET /", "GET /?clear=1", "GET /", "GET /clear/", "GET /clear/", "GET /call/", "GET /call/", "GET /call/?end=1"]
+--- more_headers eval
+["X-Session: two", "X-Session: two", "", "X-Session: one\nX-User: alice", "X-Session: mine\nX-User: alice",
+ "X-Session: new", "X-Session: mine", "X-Session: mine"]
+--- response_headers eval
+["X-Server: a\nX-Status: HIT", "X-Status: NONE", "X-Server: a\nX-Status: HIT", "X-Status: UNKNOWN", "X-Server: c\nX-Status: HIT",
+ "X-Server: b\nX-Status: HIT\nX-Seen: nil none", "X-Server: b\nX-Status: HIT\nX-Seen: nil found",
+ "X-Status: UNKNOWN\nX-Seen: nil found"]
+
+
+
+=== TEST 6: what Lua sets when the request is at its upstream does not count for it
+--- config
+    location /header/ {
+        access_by_lua_block { ngx.req.set_header("X-User", "alice") }
+        header_filter_by_lua_block { ngx.req.set_header("X-Session", "two") ngx.req.set_header("X-User", "mallory") }
+        proxy_pass http://u/;
+    }
+    location /body/ {
+        access_by_lua_block { ngx.req.set_header("X-User", "alice") }
+        body_filter_by_lua_block { ngx.req.set_header("X-Session", "two") ngx.req.set_header("X-User", "mallory") }
+        log_by_lua_block {
+            ngx.req.set_header("X-Session", "mine")
+            ngx.req.clear_header("X-User")
+            ngx.log(ngx.NOTICE, "at its end: ", ngx.var.upstream_sticky_status, " ", ngx.var.bound, ";")
+        }
+        proxy_pass http://u/;
     }
 --- story
-    GET / | X-Session: one => 200 a HIT a
-    GET / | X-Session: one => 200 a HIT a
+    GET /header/ | X-Session: one => 200 a HIT a
+    GET /header/ | X-Session: one => 200 a HIT a
+    GET /body/ | X-Session: one   => 200 a HIT a
+    GET /body/ | X-Session: one   => 200 a HIT a
+--- told
+at its end: HIT a;
+--- grep_error_log eval
+qr/at its end: (?!HIT a;).*/
+--- grep_error_log_out
 
 
 
@@ -203,8 +241,24 @@ seen: set nil, rewrite nil, access nil, body_filter UNKNOWN, log UNKNOWN;
 --- config
     location /header/ {
         header_filter_by_lua_block {
-            sticky.forget("ZONE", "mine")
-            sticky.bind("ZONE", "late", "127.0.0.1:$TEST_NGINX_RAND_PORT_2")
+            assert(sticky.forget("ZONE", "mine"))
+            assert(sticky.bind("ZONE", "late", "127.0.0.1:$TEST_NGINX_RAND_PORT_2"))
+        }
+        proxy_pass http://u/;
+    }
+    location /body/ {
+        body_filter_by_lua_block {
+            if ngx.arg[2] then
+                assert(sticky.forget("ZONE", "late"))
+                assert(sticky.bind("ZONE", "later", "127.0.0.1:$TEST_NGINX_RAND_PORT_3"))
+            end
+        }
+        proxy_pass http://u/;
+    }
+    location /log/ {
+        log_by_lua_block {
+            assert(sticky.forget("ZONE", "later"))
+            assert(sticky.bind("ZONE", "last", "127.0.0.1:$TEST_NGINX_RAND_PORT_1"))
         }
         proxy_pass http://u/;
     }
@@ -212,7 +266,11 @@ seen: set nil, rewrite nil, access nil, body_filter UNKNOWN, log UNKNOWN;
 --- story
     GET /header/ | X-Session: mine => 200 c HIT *
     GET / | X-Session: mine        => 200 * UNKNOWN -
-    GET / | X-Session: late        => 200 b HIT b
+    GET /body/ | X-Session: late   => 200 b HIT *
+    GET / | X-Session: late        => 200 * UNKNOWN -
+    GET /log/ | X-Session: later   => 200 c HIT *
+    GET / | X-Session: later       => 200 * UNKNOWN -
+    GET / | X-Session: last        => 200 a HIT a
 
 
 
@@ -251,9 +309,13 @@ seen: set nil, rewrite nil, access nil, body_filter UNKNOWN, log UNKNOWN;
 
 
 
-=== TEST 12: subrequests have the id that their parent has at that moment
+=== TEST 12: subrequests have the id that their parent has at that moment, and what it has bound or ended
 --- config
-    location /to/ { proxy_pass http://u/; }
+    location /to/ {
+        # The header filter of nginx adds nothing to the answers of subrequests.
+        header_filter_by_lua_block { ngx.header["X-Seen"] = ngx.var.upstream_sticky_status }
+        proxy_pass http://u/;
+    }
     location = /page {
         content_by_lua_block {
             ngx.req.set_header("X-User", "alice")
@@ -264,16 +326,34 @@ seen: set nil, rewrite nil, access nil, body_filter UNKNOWN, log UNKNOWN;
             ngx.req.clear_header("X-User")
             ngx.req.set_header("X-Session", "mine")
             local fourth = ngx.location.capture("/to/")
-            ngx.print(first.body, second.body, third.body, fourth.body)
+            ngx.req.clear_header("X-Session")
+            local fifth = ngx.location.capture("/to/")
+            ngx.print(first.body, second.body, third.body, fourth.body, fifth.header["X-Seen"], "\n")
         }
     }
---- request
-GET /page
---- response_body
-a
-b
-b
-c
+    location = /call {
+        content_by_lua_block {
+            local said = tostring(ngx.var.upstream_sticky_status)
+            local function ask()
+                local answers = { ngx.location.capture_multi({ { "/to/" }, { "/to/" } }) }
+                answers[3] = ngx.location.capture("/to/")
+                for _, answer in ipairs(answers) do
+                    said = said .. " " .. answer.header["X-Seen"]
+                end
+            end
+            ngx.req.set_header("X-Session", "new")
+            assert(sticky.bind("ZONE", "new", "127.0.0.1:$TEST_NGINX_RAND_PORT_2"))
+            ask()
+            assert(sticky.lookup("ZONE", "new") == "127.0.0.1:$TEST_NGINX_RAND_PORT_2")
+            assert(sticky.forget("ZONE", "new"))
+            ask()
+            ngx.say(said)
+        }
+    }
+--- request eval
+["GET /page", "GET /call"]
+--- response_body eval
+["a\nb\nb\nc\nNONE\n", "nil HIT HIT HIT UNKNOWN UNKNOWN UNKNOWN\n"]
 
 
 
@@ -306,7 +386,7 @@ c
 === TEST 14: more_set_input_headers and more_clear_input_headers
 --- skip_eval: 18: !$ENV{TEST_NGINX_HEADERS_MORE}
 --- main_config eval
-'load_module ' . ($ENV{TEST_NGINX_HEADERS_MORE} // '') . ';'
+$ENV{TEST_NGINX_HEADERS_MORE} // ''
 --- config
     location /more/ { more_set_input_headers "X-Session: one" "X-User: alice"; proxy_pass http://u/; }
     location /clear/ { more_clear_input_headers X-User; proxy_pass http://u/; }
@@ -318,16 +398,23 @@ c
 
 
 
-=== TEST 15: njs computes the value of bind
---- skip_eval: 24: !$ENV{TEST_NGINX_JS}
+=== TEST 15: njs computes the id and the value of bind
+--- skip_eval: 36: !$ENV{TEST_NGINX_JS}
 --- main_config eval
-'load_module ' . ($ENV{TEST_NGINX_JS} // '') . ';'
+$ENV{TEST_NGINX_JS} // ''
 --- http_config
     js_path "$TEST_NGINX_SERVER_ROOT/html";
     js_import main from main.js;
     js_set $token_user main.user;
+    js_set $first_part main.first;
     upstream v {
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session bind=$token_user;
+        server $TEST_NGINX_A;
+        server $TEST_NGINX_B;
+        server $TEST_NGINX_C;
+    }
+    upstream w {
+        sticky_learn zone=sessions create=$sent_http_x_session lookup=$first_part bind=$token_user;
         server $TEST_NGINX_A;
         server $TEST_NGINX_B;
         server $TEST_NGINX_C;
@@ -337,18 +424,42 @@ c
 function user(r) {
     return r.headersIn['X-Token'] === 'secret' ? 'alice' : 'nobody';
 }
-export default { user };
+function first(r) {
+    return (r.headersIn['X-Session'] || '').split('.')[0];
+}
+export default { user, first };
 --- config
     location / { proxy_pass http://v; }
+    location /first/ { proxy_pass http://w/; }
 --- story
     GET / | X-Session: one | X-Token: secret                  => 200 a HIT a
     GET / | X-Session: one | X-Token: wrong | X-User: alice   => 200 * UNKNOWN -
     GET / | X-Session: two | X-Token: secret                  => 200 b HIT b
     GET / | X-Session: two | X-User: alice                    => 200 * UNKNOWN -
+    GET /first/ | X-Session: one.1 | X-Token: secret          => 200 a HIT a
+    GET /first/ | X-Session: two.one | X-Token: secret        => 200 b HIT b
+    GET /first/ | X-Session: .one | X-Token: secret           => 200 * NONE -
 
 
 
-=== TEST 16: without a code cache
+=== TEST 16: in header_filter_by_lua the status is final if Lua's filter runs behind ours
+--- config
+    location / {
+        header_filter_by_lua_block { ngx.header["X-Seen"] = ngx.var.upstream_sticky_status }
+        proxy_pass http://u;
+    }
+--- request eval
+["GET /?new=three", "GET /", "GET /", "GET /"]
+--- more_headers eval
+["", "X-Session: three", "X-Session: four", ""]
+--- response_headers eval
+["X-Seen: NONE\nX-Status: NEW", "X-Seen: HIT\nX-Status: HIT", "X-Seen: UNKNOWN\nX-Status: UNKNOWN", "X-Seen: NONE\nX-Status: NONE"]
+--- response_headers_of_lua_first eval
+["X-Seen: NEW\nX-Status: NEW", "X-Seen: HIT\nX-Status: HIT", "X-Seen: UNKNOWN\nX-Status: UNKNOWN", "X-Seen: NONE\nX-Status: NONE"]
+
+
+
+=== TEST 17: without a code cache
 --- http_config
     lua_code_cache off;
 --- config

@@ -165,7 +165,7 @@ alone() { flock --exclusive --close "$build/suites.lock" "$@"; }
 #   TEST_NGINX_LUA_MODULES, TEST_NGINX_LUA_PATH    load_module directives and lua_package_path, empty without Lua
 #   TEST_NGINX_STICKY_LUA                          the same path with lua/ of this folder in front
 #   TEST_NGINX_MODSECURITY                         the object of ModSecurity, empty without it
-#   TEST_NGINX_HEADERS_MORE, TEST_NGINX_JS         those of headers-more and njs
+#   TEST_NGINX_HEADERS_MORE, TEST_NGINX_JS         load_module directives of headers-more and njs, empty without them
 test_environment() {
     local modules lua
     modules=$(dirname "$1")/modules
@@ -189,10 +189,13 @@ test_environment() {
     export TEST_NGINX_STICKY_LUA="$top/lua/?.lua;$TEST_NGINX_LUA_PATH"
     export TEST_NGINX_MODSECURITY=$modules/ngx_http_modsecurity_module.so
     [ -f "$TEST_NGINX_MODSECURITY" ] || TEST_NGINX_MODSECURITY=
-    export TEST_NGINX_HEADERS_MORE=$modules/ngx_http_headers_more_filter_module.so
-    [ -f "$TEST_NGINX_HEADERS_MORE" ] || TEST_NGINX_HEADERS_MORE=
-    export TEST_NGINX_JS=$modules/ngx_http_js_module.so
-    [ -f "$TEST_NGINX_JS" ] || TEST_NGINX_JS=
+    export TEST_NGINX_HEADERS_MORE='' TEST_NGINX_JS=''
+    if [ -f "$modules/ngx_http_headers_more_filter_module.so" ]; then
+        TEST_NGINX_HEADERS_MORE="load_module $modules/ngx_http_headers_more_filter_module.so;"
+    elif grep -q more_set_input_headers "$1"; then
+        TEST_NGINX_HEADERS_MORE='# headers-more is compiled in'
+    fi
+    [ ! -f "$modules/ngx_http_js_module.so" ] || TEST_NGINX_JS="load_module $modules/ngx_http_js_module.so;"
 }
 
 # venv NAME REQUIREMENTS [FOLDER]: build/venv, or another folder there, a Python environment with what a file requires.

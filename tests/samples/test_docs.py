@@ -37,6 +37,8 @@ def whole(block: str) -> str:
     inside = re.search(r"^http \{\n(.*?)^\}$", block, re.MULTILINE | re.DOTALL)
     if inside:
         return inside[1]
+    # The harness does so.
+    block = re.sub(r"^ *load_module .*$", "", block, flags=re.MULTILINE)
     if re.match(r"\s*(#.*\n\s*)*sticky", block):
         block = f"upstream around {{ server 10.0.0.1:8000; {block} }}"
     if re.match(r"\s*(#.*\n\s*)*(location|proxy_\w+|add_header)\b", block):

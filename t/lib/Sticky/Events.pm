@@ -97,9 +97,18 @@ if (-r "/proc/$$/stat") {
 
     # It sleeps before it reads the error log, for what is logged after an answer. Lines that come too late for the check
     # after one request are in the check after the next: only the last one of a block needs the time.
+    #
+    # It also sleeps between USR1 and HUP, in a block that begins with a reload. It has removed the log, and nginx makes a
+    # new one at USR1. A master that gets both signals at once reloads first, and what it says of the configuration is in
+    # the file that was removed.
     my $sleep = \&Test::Nginx::Util::sleep;
     *Test::Nginx::Util::sleep = sub {
-        return 0 if $more_to_come && ((caller 1)[3] // '') eq 'Test::Nginx::Util::error_log_data';
+        my $caller = (caller 1)[3] // '';
+        return 0 if $more_to_come && $caller eq 'Test::Nginx::Util::error_log_data';
+        if ($caller eq 'Test::Nginx::Util::run_test' && !-e $Test::Nginx::Util::ErrLogFile) {
+            my ($master) = master_of_nginx();
+            wait_until { -e $Test::Nginx::Util::ErrLogFile } if $master && Test::Nginx::Util::is_running($master);
+        }
         return $sleep->(@_);
     };
 

@@ -1,7 +1,8 @@
 package Sticky::Lua;
 
 # For suites with nginx's Lua module. Each block runs twice: with our module loaded first, and with Lua's loaded first,
-# unless Lua is compiled in; there "story_of_lua_first" takes the place of "story". Lua finds resty.sticky_learn.
+# unless Lua is compiled in; there "story_of_lua_first" takes the place of "story", and "response_headers_of_lua_first"
+# that of "response_headers". Lua finds resty.sticky_learn.
 
 use Sticky;
 use Test::Nginx::Socket -Base;
@@ -25,6 +26,8 @@ sub with_lua() {
         # Where Lua's filter runs behind ours: also if it is compiled in.
         if (defined $block->lua_first || $ENV{TEST_NGINX_LUA_MODULES} !~ /load_module/) {
             $block->set_value(story => $block->story_of_lua_first) if defined $block->story_of_lua_first;
+            my $headers = $block->response_headers_of_lua_first;
+            $block->set_value(response_headers => $headers) if defined $headers;
         }
         my @modules = ($ours, $ENV{TEST_NGINX_LUA_MODULES});
         @modules = reverse @modules if defined $block->lua_first;
