@@ -446,3 +446,8 @@ zone "caf\xe9" has no size, write "zone=caf\xe9:SIZE" in one of its upstreams
         server 127.0.0.1:1;
     }
 --- emerg: zones "one" and "two" have the same file
+
+=== TEST 77: file with a variable
+--- wrong
+        sticky_learn zone=sessions:1m file=/var/lib/$host/sessions;
+--- emerg: no variables are allowed in "file=/var/lib/$host/sessions"

@@ -247,6 +247,7 @@ impl FilePath {
     /// Makes a new file of `len` bytes, all zero, locked for this nginx. `beside`: the old file stays until
     /// the new one is complete.
     pub fn create(&self, len: usize, beside: bool) -> Result<File, String> {
+        folder::prepare(self.folder()?)?;
         let temporary = self.temporary();
         let failed = |error: io::Error| temporary.failed("cannot be made", &error);
         let file = OpenOptions::new()

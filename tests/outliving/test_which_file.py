@@ -73,43 +73,6 @@ async def test_two_zones_change_their_files(nginx, by):
             nginx.start_again()
 
 
-@pytest.mark.parametrize("how", ["removed", "replaced"])
-async def test_file_that_lost_its_name_gets_it_again(nginx, how):
-    async with replicas(2) as servers:
-        site = Site(nginx, servers)
-        site.start()
-        await site.begin(20)
-        if how == "removed":
-            site.file.path.unlink()
-        else:
-            copy = site.file.path.with_name("copy")
-            copy.write_bytes(site.file.path.read_bytes())
-            copy.rename(site.file.path)
-        await site.begin()
-        await asyncio.to_thread(nginx.reload)
-        await site.all_are_known()
-        await asyncio.to_thread(nginx.kill_all)
-        nginx.start_again()
-        await site.all_are_known()
-
-
-async def test_upgrade_to_another_size_that_is_rolled_back(nginx):
-    async with replicas(2) as servers:
-        site = Site(nginx, servers)
-        site.start(daemon=True)
-        await site.begin()
-        nginx.configure(site.http("2m"))
-        old = await asyncio.to_thread(nginx.upgrade)
-        await asyncio.to_thread(nginx.roll_back, old)
-        nginx.configure(site.http())
-        await site.begin()
-        await asyncio.to_thread(nginx.reload)
-        await site.all_are_known()
-        await asyncio.to_thread(nginx.kill_all)
-        nginx.start_again()
-        await site.all_are_known()
-
-
 @pytest.mark.parametrize("how", ["folder", "hard_link"])
 async def test_one_file_by_two_names(nginx, how):
     async with replicas(2) as servers:
