@@ -111,7 +111,7 @@ impl FilePath {
 
     /// The second name of the old binary's file in an upgrade that has replaced it: for a rollback.
     pub(super) fn of_old_binary(&self) -> FilePath {
-        self.with_suffix(".old")
+        self.with_suffix(".oldbin")
     }
 
     /// The name that a damaged file gets. Ten of them are kept.

@@ -59,7 +59,7 @@ pub fn room(folder: &Path) -> Option<u64> {
     };
     // A part of a disk is for root.
     let free = if user() == 0 { room.f_bfree } else { room.f_bavail };
-    (room.f_blocks > 0).then(|| u64::from(free).saturating_mul(u64::from(room.f_frsize)))
+    (room.f_blocks > 0).then(|| free.saturating_mul(room.f_frsize))
 }
 
 /// Whether the user that this process acts for may do that.

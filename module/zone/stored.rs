@@ -88,12 +88,15 @@ pub(super) fn open(
         let why = path.refused(COPY);
         ngx::ngx_log_error!(NGX_LOG_NOTICE, log, "{why}: its sessions are imported");
     }
-    let keep = match cut(metadata.len(), found.description) {
-        Some(cut) if old.is_some() => Some(format!("{cut}, what is left of it is imported")),
-        Some(cut) => Some(format!("{cut}, the zone begins without sessions")),
-        None if old.is_none() => Some(format!("{DAMAGED}, the zone begins without sessions")),
-        None => None,
-    };
+    let is_damaged = old.is_none().then(|| DAMAGED.to_owned());
+    let keep = cut(metadata.len(), found.description).or(is_damaged).map(|why| {
+        let then = match (runs_in, &old) {
+            (Some(_), _) => "the sessions of the running zone replace it",
+            (None, Some(_)) => "what is left of it is imported",
+            (None, None) => "the zone begins without sessions",
+        };
+        format!("{why}, {then}")
+    });
     create(path, size, Pending { replaces: Some(found.file), keep }, old)
 }
 

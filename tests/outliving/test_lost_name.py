@@ -89,7 +89,7 @@ async def test_file_of_another_nginx_is_not_replaced_at_the_stop(nginx, new_ngin
 
 
 def second_name(site: Site) -> bool:
-    return site.file.path.with_name("sessions.old").exists()
+    return site.file.path.with_name("sessions.oldbin").exists()
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])

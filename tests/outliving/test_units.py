@@ -85,7 +85,7 @@ async def test_drop_in_of_systemd_keeps_sessions_over_a_reboot(nginx, copied_by)
 def test_units_copy_files_of_zones_only_and_say_what_fails(tmp_path, name):
     hooks = Hooks(tmp_path)
     source, target = (hooks.run, hooks.state) if name != "ExecStartPre" else (hooks.state, hooks.run)
-    for file in ("sessions", "sessions.damaged", "sessions.damaged.1", "sessions.new", "sessions.old", "a.copy"):
+    for file in ("sessions", "sessions.damaged", "sessions.damaged.1", "sessions.new", "sessions.oldbin", "a.copy"):
         (source / file).write_text(file)
     hooks.ends_well(name)
     assert [path.name for path in target.iterdir()] == ["sessions"]

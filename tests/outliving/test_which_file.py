@@ -27,6 +27,23 @@ async def test_what_runs_is_newer_than_a_file(nginx):
         await site.all_are_known()
 
 
+async def test_what_runs_replaces_a_damaged_file(nginx):
+    text = "is damaged or of another format, the sessions of the running zone replace it; the old file is"
+    nginx.allowed.append(text)
+    async with replicas(2) as servers:
+        site = Site(nginx, servers)
+        site.start()
+        await asyncio.to_thread(nginx.stop)
+        site.file.flip(70)
+        damaged = site.file.path.read_bytes()
+        site.start(file=None)
+        await site.begin(20)
+        await asyncio.to_thread(nginx.reload, site.http())
+        await site.all_are_known()
+        assert site.said(text) == 1 and site.shown()["began"] == "imported"
+        assert site.file.path.with_name("sessions.damaged").read_bytes() == damaged
+
+
 async def test_what_the_old_binary_has_is_newer_than_a_file(nginx):
     async with replicas(3) as servers:
         site = Site(nginx, servers)
