@@ -84,7 +84,8 @@ pub(super) fn open(
         }
         Verdict::Attach | Verdict::Begin => None,
     };
-    if matches!(&old, Some(Old::Left(left)) if left.is_copy) {
+    // After a reboot a device may have another number.
+    if matches!((&old, verdict), (Some(Old::Left(left)), Verdict::Attach) if left.is_copy) {
         let why = path.refused(COPY);
         ngx::ngx_log_error!(NGX_LOG_NOTICE, log, "{why}: its sessions are imported");
     }
@@ -267,7 +268,7 @@ pub(super) fn inspect(path: &FilePath, mine: &Mine, name: &[u8]) -> Result<(), S
                 (None, Some(Left { damaged_pages: pages @ 1.., .. }), _) => {
                     format!("has {pages} damaged pages, the rest would be imported")
                 }
-                (None, Some(Left { is_copy: true, .. }), _) => {
+                (None, Some(Left { is_copy: true, .. }), Verdict::Attach) => {
                     format!("{COPY}, its sessions would be imported")
                 }
                 (None, Some(_), Verdict::Attach) if found == len as u64 => {
