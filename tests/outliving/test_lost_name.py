@@ -59,6 +59,28 @@ async def test_file_that_lost_its_name_gets_it_again(nginx, how, by):
     assert not list(nginx.home.glob("store/*.new"))
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("how", ["removed", "replaced", "moved"])
+async def test_workers_without_access_to_the_folder_see_whether_the_file_has_a_name(nginx, how):
+    nginx.allowed.append(AGAIN)
+    async with replicas(2) as servers:
+        site = Site(nginx, servers)
+        site.start()
+        await asyncio.to_thread(nginx.stop)
+        conf = nginx.home / "nginx.conf"
+        conf.write_text(conf.read_text().replace("user root;", "user nobody nogroup;"))
+        nginx.start_again()
+        assert oct(site.file.path.parent.stat().st_mode)[-3:] == "700"
+        await site.begin(20)
+        assert site.shown()["linked"]
+        lose(site, how)
+        # It cannot be seen that the name is another one.
+        assert site.shown()["linked"] == (how == "moved")
+        await asyncio.to_thread(nginx.stop)
+        nginx.start_again()
+        await site.all_are_known()
+
+
 async def test_file_of_somebody_else_is_not_replaced_at_the_stop(nginx):
     nginx.allowed.append("is no file of sticky_learn")
     async with replicas(2) as servers:
