@@ -331,7 +331,6 @@ impl FilePath {
         file.sync_all().map_err(failed)?;
         let there = self.identity();
         if there.is_some() && there != replaces {
-            self.remove_temporary();
             return Err(self.in_use(0));
         }
         let temporary = self.temporary();

@@ -207,7 +207,10 @@ impl Memory {
             (None, Some(_)) => Some(stored.path.of_old_binary()),
             (None, None) => None,
         };
-        stored.path.put_in_place(file, replaces, kept.as_ref())?;
+        stored
+            .path
+            .put_in_place(file, replaces, kept.as_ref())
+            .inspect_err(|_| stored.path.remove_temporary())?;
         stored.displaced.set(displaced);
         self.header().note_sync(clock().wall);
         Ok(pending.keep.zip(kept).map(|(why, kept)| {
@@ -243,9 +246,9 @@ impl Memory {
         }
     }
 
-    /// Writes the sums of all pages, and the file to its disk, if no other nginx uses it. A file that has lost its
-    /// name gets it again, or is written again. To be called by a master whose workers have ended. `is_rollback`: it is the
-    /// new binary of an upgrade, and the old one lives.
+    /// Writes the sums of all pages, and the file to its disk, if no other nginx uses it. A file that has lost
+    /// its name gets it again, or is written again. To be called by a master whose workers have ended.
+    /// `is_rollback`: it is the new binary of an upgrade, and the old one lives.
     pub fn close_file(&self, is_rollback: bool) -> Result<Option<Returned>, String> {
         let (Some(stored), Some(file)) = (&self.stored, &*self.fd.borrow()) else {
             return Ok(None);
