@@ -451,3 +451,8 @@ zone "caf\xe9" has no size, write "zone=caf\xe9:SIZE" in one of its upstreams
 --- wrong
         sticky_learn zone=sessions:1m warnings=no;
 --- emerg: invalid value "warnings=no", it must be "on" or "off"
+
+=== TEST 78: file with a variable
+--- wrong
+        sticky_learn zone=sessions:1m file=/var/lib/$host/sessions;
+--- emerg: no variables are allowed in "file=/var/lib/$host/sessions"

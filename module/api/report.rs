@@ -111,6 +111,7 @@ fn file_report(sessions: &Sessions) -> Option<FileReport<'_>> {
     let path = Text(sessions.memory().path()?.as_bytes());
     let began = match sessions.origin {
         Origin::New => Began::New,
+        Origin::Damaged => Began::Damaged,
         Origin::Attached => Began::Attached,
         Origin::Imported { taken, of, damaged_pages } => {
             Began::Imported { taken, of, damaged_pages }
@@ -120,6 +121,7 @@ fn file_report(sessions: &Sessions) -> Option<FileReport<'_>> {
         path,
         size: sessions.memory().file_len() as u64,
         began,
+        linked: sessions.memory().is_linked(),
         synced: sessions.memory().header().synced().map(|wall| Utc::from_millis(wall, 0)),
         oldest_ms: sessions.table.oldest(nginx::now()).map(Span::as_millis),
     })

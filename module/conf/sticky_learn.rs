@@ -205,6 +205,7 @@ impl Parameters {
 fn read_file(cf: &mut Conf<'_>, text: Word) -> Result<Word, Logged> {
     match text.as_bytes() {
         [] | [.., b'/'] => fail!(cf, "invalid file \"{text}\""),
+        path if path.contains(&b'$') => fail!(cf, "no variables are allowed in \"file={text}\""),
         _ => cf.full_name(text),
     }
 }

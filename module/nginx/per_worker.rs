@@ -8,7 +8,7 @@ use std::os::fd::RawFd;
 
 use nginx_sys::{
     ngx_add_timer, ngx_connection_t, ngx_event_handler_pt, ngx_event_t, ngx_exiting,
-    ngx_free_connection, ngx_get_connection, ngx_log_t, ngx_msec_t, ngx_parent,
+    ngx_free_connection, ngx_get_connection, ngx_inherited, ngx_log_t, ngx_msec_t, ngx_parent,
     ngx_posted_next_events, ngx_process, ngx_queue_insert_before, ngx_test_config, ngx_worker,
     NGX_PROCESS_HELPER, NGX_PROCESS_MASTER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
 };
@@ -52,6 +52,12 @@ pub fn is_test() -> bool {
 pub fn is_master() -> bool {
     // SAFETY: a plain word, written when the process starts.
     unsafe { ngx_process as u32 == NGX_PROCESS_MASTER }
+}
+
+/// Whether this is the binary of an upgrade (USR2), and the old one lives: nginx's own test before it starts another.
+pub fn old_binary_lives() -> bool {
+    // SAFETY: plain words, written when the process starts; reads a number of this process.
+    unsafe { ngx_inherited != 0 && ngx_parent == libc::getppid() }
 }
 
 /// The process id of the master; of a single process its own.

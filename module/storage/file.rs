@@ -1,24 +1,23 @@
 //! The file of a zone: found, made, locked, and put in its place.
 //!
-//! Two locks say who uses a file. Every nginx that uses it holds a shared `flock`, which ends with its last
-//! process, also if its master has been killed: workers inherit the descriptor. The workers that accept
-//! connections hold a record lock besides, each its own, until they quit. So a starting nginx knows whether
-//! nobody uses the file, an nginx that quits, or one that serves clients.
-//!
 //! A new file has another name at first. It gets its own when the configuration is complete.
 
-use core::ffi::{c_int, CStr};
-use core::mem::zeroed;
+use core::ffi::c_int;
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
-use affinity::file::{Description, Header, Lives};
+use affinity::file::{Description, Header, Inode, Lives};
 use affinity::table::Table;
+
+use super::folder;
+use super::locks::{accepting, flock};
+use super::message::{self, owned_by_another, user};
 
 /// Device and inode: the same for all names and descriptors of a file.
 pub type Identity = (u64, u64);
@@ -42,9 +41,24 @@ impl Found {
     }
 }
 
+/// What a master finds at the path of a file that it uses, when that is not its own file any more.
+pub enum Claim {
+    Missing,
+    /// Nobody uses this file; it is locked.
+    Free(File),
+    /// Another nginx uses it.
+    InUse,
+}
+
+pub(super) const OPEN_FLAGS: c_int = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+
 impl FilePath {
     pub fn new(path: &[u8]) -> FilePath {
         FilePath(Path::new(OsStr::from_bytes(path)).to_owned())
+    }
+
+    pub fn as_path(&self) -> &Path {
+        &self.0
     }
 
     pub fn as_bytes(&self) -> &[u8] {
@@ -62,9 +76,22 @@ impl FilePath {
         FilePath(path.into())
     }
 
+    pub(super) fn folder(&self) -> Result<&Path, String> {
+        self.0.parent().ok_or_else(|| self.refused("is no regular file"))
+    }
+
     /// What the path leads to.
     pub fn identity(&self) -> Option<Identity> {
-        fs::symlink_metadata(&self.0).ok().map(|found| identity(&found))
+        self.find().ok().flatten()
+    }
+
+    /// The same. An error if this user may not know.
+    pub fn find(&self) -> io::Result<Option<Identity>> {
+        match fs::symlink_metadata(&self.0) {
+            Ok(found) => Ok(Some(identity(&found))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether both are one file: also by symbolic links or mounts of folders, and by hard links.
@@ -78,25 +105,41 @@ impl FilePath {
     }
 
     /// A new file's name until it is complete.
-    fn temporary(&self) -> FilePath {
+    pub(super) fn temporary(&self) -> FilePath {
         self.with_suffix(".new")
     }
 
-    /// The name that a damaged file gets.
-    pub fn damaged(&self) -> FilePath {
-        self.with_suffix(".damaged")
+    /// The second name of the old binary's file in an upgrade that has replaced it: for a rollback.
+    pub(super) fn of_old_binary(&self) -> FilePath {
+        self.with_suffix(".oldbin")
+    }
+
+    /// The name that a damaged file gets. Ten of them are kept.
+    pub(super) fn damaged(&self) -> FilePath {
+        let names = (0..10).map(|number| match number {
+            0 => self.with_suffix(".damaged"),
+            _ => self.with_suffix(&format!(".damaged.{number}")),
+        });
+        let mut last = self.with_suffix(".damaged");
+        for name in names {
+            last = name;
+            if last.identity().is_none() {
+                break;
+            }
+        }
+        last
     }
 
     /// Opens and locks the file, if there is one. Processes of this nginx may use the files of `family`.
     pub fn open(&self, family: &[Identity]) -> Result<Option<Found>, String> {
-        self.prepare_folder()?;
-        let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
-        let open = || OpenOptions::new().read(true).write(true).custom_flags(flags).open(&self.0);
+        folder::prepare(self.folder()?)?;
+        let open =
+            || OpenOptions::new().read(true).write(true).custom_flags(OPEN_FLAGS).open(&self.0);
         let (file, lives) = loop {
             let file = match open() {
                 Ok(file) => file,
                 Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(self.failed("cannot be opened", &error)),
+                Err(error) => return Err(self.not_opened(&error)),
             };
             let found = self.check(&file)?;
             let lives = self.lock(&file, family.contains(&identity(&found)))?;
@@ -110,15 +153,32 @@ impl FilePath {
         Ok(Some(Found { file, lives, description }))
     }
 
-    /// The type, the owner and the mode of a file.
-    fn check(&self, file: &File) -> Result<Metadata, String> {
+    /// Why the file cannot be opened.
+    pub(super) fn not_opened(&self, error: &io::Error) -> String {
+        match fs::symlink_metadata(&self.0).map(|found| found.file_type()) {
+            Ok(kind) if kind.is_symlink() => {
+                self.refused("is a symbolic link, name the file that it leads to")
+            }
+            Ok(kind) if kind.is_dir() || kind.is_socket() => self.refused("is no regular file"),
+            _ => self.failed("cannot be opened", error),
+        }
+    }
+
+    /// The type and the owner of a file.
+    pub(super) fn check_owner(&self, file: &File) -> Result<Metadata, String> {
         let found = file.metadata().map_err(|error| self.failed("cannot be read", &error))?;
         if !found.is_file() {
             return Err(self.refused("is no regular file"));
         }
         if found.uid() != user() {
-            return Err(self.refused("belongs to another user"));
+            return Err(owned_by_another(&self.0, &found));
         }
+        Ok(found)
+    }
+
+    /// The type, the owner and the mode of a file.
+    fn check(&self, file: &File) -> Result<Metadata, String> {
+        let found = self.check_owner(file)?;
         if found.mode() & 0o077 != 0 {
             let mode = fs::Permissions::from_mode(0o600);
             file.set_permissions(mode)
@@ -127,7 +187,7 @@ impl FilePath {
         Ok(found)
     }
 
-    fn describe(&self, file: &File) -> Result<Option<Description>, String> {
+    pub(super) fn describe(&self, file: &File) -> Result<Option<Description>, String> {
         let mut start = [0; Header::READ];
         let mut len = 0;
         while let Some(rest) = start.get_mut(len..).filter(|rest| !rest.is_empty()) {
@@ -154,21 +214,41 @@ impl FilePath {
         match holder {
             None if take(libc::LOCK_SH)? => Ok(Lives::Family),
             None => Err(self.in_use(0)),
-            Some(process) => Err(self.in_use(master_in(file).unwrap_or(process))),
+            Some(process) => Err(self.in_use(process)),
         }
     }
 
     fn in_use(&self, process: u32) -> String {
-        match process {
-            0 => self.refused("is in use by another nginx"),
-            _ => self.refused(&format!("is in use by another nginx (process {process})")),
+        let process = match process {
+            0 => String::new(),
+            _ => format!(" (process {process})"),
+        };
+        self.refused(&format!(
+            "is in use by another nginx{process}, stop it, or give this nginx another file"
+        ))
+    }
+
+    /// What is at the path, for a master whose file was there.
+    pub fn claim(&self) -> Result<Claim, String> {
+        let file = match OpenOptions::new().read(true).custom_flags(OPEN_FLAGS).open(&self.0) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Claim::Missing),
+            Err(error) => return Err(self.not_opened(&error)),
+        };
+        self.check_owner(&file)?;
+        self.describe(&file)?;
+        match flock(&file, libc::LOCK_EX) {
+            Ok(true) => Ok(Claim::Free(file)),
+            Ok(false) => Ok(Claim::InUse),
+            Err(error) => Err(self.failed("cannot be locked", &error)),
         }
     }
 
-    /// Makes a new file of `len` bytes, all zero, locked for this nginx.
-    pub fn create(&self, len: usize) -> Result<File, String> {
+    /// Makes a new file of `len` bytes, all zero, locked for this nginx. `beside`: the old file stays until
+    /// the new one is complete.
+    pub fn create(&self, len: usize, beside: bool) -> Result<File, String> {
+        folder::prepare(self.folder()?)?;
         let temporary = self.temporary();
-        let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
         let failed = |error: io::Error| temporary.failed("cannot be made", &error);
         let file = OpenOptions::new()
             .read(true)
@@ -176,14 +256,14 @@ impl FilePath {
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .custom_flags(flags)
+            .custom_flags(OPEN_FLAGS)
             .open(&temporary.0)
             .map_err(failed)?;
         let found = temporary.check(&file)?;
         if found.nlink() > 1 {
             // Another name of the file in use: an nginx was killed when it put that in its place.
             fs::remove_file(&temporary.0).map_err(failed)?;
-            return self.create(len);
+            return self.create(len, beside);
         }
         if found.len() > 0 {
             temporary.check_left(&file)?;
@@ -197,19 +277,34 @@ impl FilePath {
         file.set_len(0).map_err(failed)?;
         if let Err(error) = allocate(&file, len) {
             temporary.remove();
-            return Err(temporary.failed(&format!("has no room for {len} bytes"), &error));
+            return Err(match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+                    temporary.no_room(len, beside, &message::reason(&error))
+                }
+                _ => temporary.failed(&format!("cannot have {len} bytes"), &error),
+            });
         }
         Ok(file)
     }
 
+    pub(super) fn no_room(&self, len: usize, beside: bool, why: &str) -> String {
+        self.refused(&match beside {
+            true => format!(
+                "has no room for {len} bytes beside the old file, {why}; free so many bytes, or remove the \
+                 old file to begin without sessions"
+            ),
+            false => format!("has no room for {len} bytes, {why}"),
+        })
+    }
+
     /// Refuses a file that is not what an nginx has left that was killed before it was complete.
-    fn check_left(&self, file: &File) -> Result<(), String> {
+    pub(super) fn check_left(&self, file: &File) -> Result<(), String> {
         let mut start = [0; 8];
         let read =
             file.read_at(&mut start, 0).map_err(|error| self.failed("cannot be read", &error))?;
         match start.iter().take(read).all(|&byte| byte == 0) || Header::is_begun(&start) {
             true => Ok(()),
-            false => Err(self.refused("is no file of sticky_learn")),
+            false => Err(self.refused("is no file of sticky_learn, remove or rename it")),
         }
     }
 
@@ -218,13 +313,13 @@ impl FilePath {
         self.temporary().remove();
     }
 
-    fn remove(&self) {
+    pub(super) fn remove(&self) {
         // Nothing else can be done if that fails.
         let _ = fs::remove_file(&self.0);
     }
 
-    /// Gives a new file its name. `replaces` is the file that has it, if any; `keep` the name that this one
-    /// gets then.
+    /// Gives a new file its name. `replaces` is the file that has it, if any; `keep` another name that this
+    /// one gets then.
     pub fn put_in_place(
         &self,
         file: &File,
@@ -236,99 +331,46 @@ impl FilePath {
         file.sync_all().map_err(failed)?;
         let there = self.identity();
         if there.is_some() && there != replaces {
-            self.remove_temporary();
             return Err(self.in_use(0));
         }
-        if let (Some(keep), true) = (keep, there.is_some()) {
-            fs::rename(&self.0, &keep.0).map_err(failed)?;
-        }
         let temporary = self.temporary();
-        match there.is_some() && keep.is_none() {
-            true => fs::rename(&temporary.0, &self.0).map_err(failed)?,
+        match there {
+            Some(_) => {
+                if let Some(keep) = keep {
+                    keep.remove();
+                    fs::hard_link(&self.0, &keep.0).map_err(failed)?;
+                }
+                fs::rename(&temporary.0, &self.0).map_err(failed)?;
+            }
             // Fails if another nginx was faster.
-            false => {
+            None => {
                 fs::hard_link(&temporary.0, &self.0).map_err(failed)?;
                 temporary.remove();
             }
         }
-        if let Some(folder) = self.0.parent() {
-            File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
-        }
-        Ok(())
+        self.sync_folder().map_err(failed)
     }
 
-    /// Makes the folder if it is missing, and checks that nobody else can put files there.
-    fn prepare_folder(&self) -> Result<(), String> {
-        let Some(folder) = self.0.parent() else {
-            return Err(self.refused("is no regular file"));
-        };
-        // Not by nginx's `ngx_create_paths`, which would give it to the user of the workers.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| FilePath(folder.into()).failed("cannot be made", &error))?;
-        let found = fs::metadata(folder)
-            .map_err(|error| FilePath(folder.into()).failed("cannot be read", &error))?;
-        let folder = FilePath(folder.into());
-        if found.uid() != user() && found.uid() != 0 {
-            return Err(folder.refused("belongs to another user"));
-        }
-        // The sticky bit: only a file's owner may rename it.
-        if found.mode() & 0o1002 == 0o0002 {
-            return Err(folder.refused("may be written by everybody"));
-        }
-        Ok(())
+    /// Gives a file of another name this one.
+    pub(super) fn take_name(&self, other: &FilePath) -> Result<(), String> {
+        fs::rename(&other.0, &self.0)
+            .and_then(|()| self.sync_folder())
+            .map_err(|error| self.failed("cannot be put in its place", &error))
     }
 
-    /// What `nginx -t` says of the file. It is opened for reading only, and no lock is taken.
-    pub fn inspect(&self) -> Result<Inspected, String> {
-        let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
-        let file = match OpenOptions::new().read(true).custom_flags(flags).open(&self.0) {
-            Ok(file) => file,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Inspected::Missing),
-            Err(error) => return Err(self.failed("cannot be opened", &error)),
-        };
-        let found = file.metadata().map_err(|error| self.failed("cannot be read", &error))?;
-        if !found.is_file() {
-            return Err(self.refused("is no regular file"));
+    fn sync_folder(&self) -> io::Result<()> {
+        match self.0.parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
         }
-        if found.uid() != user() {
-            return Err(self.refused("belongs to another user"));
-        }
-        if let Some(process) = accepting(&file) {
-            return Ok(Inspected::InUse(master_in(&file).unwrap_or(process)));
-        }
-        Ok(Inspected::Free(self.describe(&file)?))
     }
 
     pub fn refused(&self, why: &str) -> String {
-        format!("\"{}\" {why}", self.0.display())
+        message::refused(&self.0, why)
     }
 
     pub fn failed(&self, what: &str, error: &io::Error) -> String {
-        self.refused(&format!("{what} {}", Reason(error)))
-    }
-}
-
-/// What `nginx -t` has found.
-pub enum Inspected {
-    Missing,
-    /// By the nginx of this process.
-    InUse(u32),
-    /// Nobody serves clients with it.
-    Free(Option<Description>),
-}
-
-/// An error of the system as nginx writes it: `(28: No space left on device)`.
-struct Reason<'e>(&'e io::Error);
-
-impl core::fmt::Display for Reason<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let Some(code) = self.0.raw_os_error() else { return write!(f, "({})", self.0) };
-        // SAFETY: the C library returns a text that stays until the next call; nginx has one thread here.
-        let text = unsafe { CStr::from_ptr(libc::strerror(code)) };
-        write!(f, "({code}: {})", text.to_string_lossy())
+        message::failed(&self.0, what, error)
     }
 }
 
@@ -336,29 +378,17 @@ pub fn identity(file: &Metadata) -> Identity {
     (file.dev(), file.ino())
 }
 
+/// What a copy of the file has otherwise.
+pub fn inode(file: &Metadata) -> Inode {
+    let born = file.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let born = born.map_or(0, |since| since.as_nanos() as u64);
+    Inode { device: file.dev(), number: file.ino(), born }
+}
+
 /// The identity of an open file; that of memory without a file is of no use.
 pub fn identity_of(fd: BorrowedFd<'_>) -> Option<Identity> {
     let file = File::from(fd.try_clone_to_owned().ok()?);
     Some(identity(&file.metadata().ok()?))
-}
-
-/// The user of this process: at a start, who has started nginx.
-fn user() -> u32 {
-    // SAFETY: reads a number of this process.
-    unsafe { libc::geteuid() }
-}
-
-/// Takes a lock of the whole file at once, in place of one that this descriptor has. False if another
-/// process has one that is in the way.
-pub fn flock(file: &File, kind: c_int) -> io::Result<bool> {
-    // SAFETY: the descriptor is open.
-    if unsafe { libc::flock(file.as_raw_fd(), kind | libc::LOCK_NB) } == 0 {
-        return Ok(true);
-    }
-    match io::Error::last_os_error() {
-        error if error.kind() == ErrorKind::WouldBlock => Ok(false),
-        error => Err(error),
-    }
 }
 
 /// Reserves the blocks of a file, so that a full disk is found now and not by a signal later.
@@ -369,44 +399,6 @@ fn allocate(file: &File, len: usize) -> io::Result<()> {
         0 => Ok(()),
         code => Err(io::Error::from_raw_os_error(code)),
     }
-}
-
-/// The byte that workers lock while they accept connections.
-fn record(kind: c_int) -> libc::flock {
-    // SAFETY: numbers, for which zero is valid.
-    let mut record: libc::flock = unsafe { zeroed() };
-    record.l_type = kind as _;
-    record.l_whence = libc::SEEK_SET as _;
-    record.l_len = 1;
-    record
-}
-
-/// A process that serves clients with a file.
-fn accepting(file: &File) -> Option<u32> {
-    let mut record = record(libc::F_WRLCK);
-    // SAFETY: the descriptor is open, and the kernel writes to this record only.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETLK, &mut record) };
-    let is_held = result == 0 && c_int::from(record.l_type) != libc::F_UNLCK;
-    is_held.then(|| u32::try_from(record.l_pid).unwrap_or(0))
-}
-
-/// Notes that this process serves clients with a file, or does so no more.
-pub fn accept(fd: RawFd, accepts: bool) {
-    let record = record(if accepts { libc::F_RDLCK } else { libc::F_UNLCK });
-    // SAFETY: the kernel only reads the record; it checks the descriptor.
-    unsafe { libc::fcntl(fd, libc::F_SETLK, &record) };
-}
-
-/// The process id of the master in a file's header, if that process lives.
-fn master_in(file: &File) -> Option<u32> {
-    let mut word = [0; 4];
-    file.read_exact_at(&mut word, Header::MASTER_AT).ok()?;
-    let process = u32::from_ne_bytes(word);
-    let pid = libc::pid_t::try_from(process).ok().filter(|&pid| pid > 1)?;
-    // SAFETY: signal 0 is not sent.
-    let lives = unsafe { libc::kill(pid, 0) == 0 }
-        || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM);
-    lives.then_some(process)
 }
 
 /// Keeps a descriptor open in the binary of an upgrade.

@@ -1,17 +1,18 @@
 //! The memory of a zone in this process: its mapping, its descriptor, and its file, if it has one.
 
-use core::cell::RefCell;
-use core::ptr::NonNull;
+use core::cell::{Cell, RefCell};
+use core::ptr::{self, NonNull};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use affinity::file::{sums, Description, Header};
 use nginx_sys::ngx_pagesize;
 
 use super::clock::clock;
-use super::file::{self, FilePath, Identity};
+use super::file::{self, Claim, FilePath, Identity};
+use super::locks::flock;
 use super::Mapping;
 
 /// The memory of a zone.
@@ -29,14 +30,25 @@ struct Stored {
     identity: Identity,
     /// While the file has not got its name yet.
     pending: RefCell<Option<Pending>>,
+    /// The old binary's file that this one has replaced in an upgrade.
+    displaced: Cell<Option<Identity>>,
 }
 
 /// What a new file does with the one at its path.
 pub struct Pending {
     /// It stays open, and so locked, until then.
     pub replaces: Option<File>,
-    /// Whether that one is kept with another name.
-    pub keep: bool,
+    /// Why that one is kept with another name, if it is.
+    pub keep: Option<String>,
+}
+
+/// What a file has been given its name again for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Returned {
+    /// An upgrade was rolled back: the path had led to the file of the new binary.
+    RolledBack,
+    /// Somebody had removed or replaced the file.
+    Lost,
 }
 
 /// The length of the mapping of a zone of `size` bytes.
@@ -73,7 +85,8 @@ impl Memory {
         pending: Option<Pending>,
     ) -> io::Result<Memory> {
         let identity = file::identity(&file.metadata()?);
-        let stored = Stored { path, identity, pending: RefCell::new(pending) };
+        let displaced = Cell::default();
+        let stored = Stored { path, identity, pending: RefCell::new(pending), displaced };
         Memory::of(file, mapped_len(size), Some(stored))
     }
 
@@ -147,10 +160,29 @@ impl Memory {
         Some(self.stored.as_ref()?.identity)
     }
 
-    /// Whether the path of the file still leads to it: somebody may have removed or replaced it, as an upgrade
-    /// that was rolled back. True without a file.
+    /// Whether the path of the file still leads to it: somebody may have removed or replaced it. True without a
+    /// file.
     pub fn is_in_place(&self) -> bool {
         self.stored.as_ref().is_none_or(|stored| stored.path.identity() == Some(stored.identity))
+    }
+
+    /// The same for a worker, whose user may have no access to the folder: then whether the file has a name.
+    /// True while the binary of an upgrade has another file there.
+    pub fn is_linked(&self) -> bool {
+        let Some(stored) = &self.stored else { return true };
+        let is_it = |found: Option<Identity>| found == Some(stored.identity);
+        match stored.path.find() {
+            Ok(found) => is_it(found) || is_it(stored.path.of_old_binary().identity()),
+            Err(_) => self.with_file(|file| Some(file.metadata().ok()?.nlink() > 0)) != Some(false),
+        }
+    }
+
+    /// Notes in the header which file this is.
+    pub fn note_inode(&self) -> io::Result<()> {
+        if let (Some(_), Some(file)) = (&self.stored, &*self.fd.borrow()) {
+            self.header().note_inode(file::inode(&file.metadata()?));
+        }
+        Ok(())
     }
 
     /// The file that the memory of the old binary is in, if it is in one.
@@ -160,20 +192,40 @@ impl Memory {
         Some(file::identity(&file.metadata().ok()?))
     }
 
-    /// Gives a new file its name. To be called when the configuration is complete.
-    pub fn put_in_place(&self) -> Result<(), String> {
-        let Some(stored) = &self.stored else { return Ok(()) };
+    /// Gives a new file its name. To be called when the configuration is complete. The file of `old_binary` that
+    /// it replaces keeps another name. Returns what is to be said of an old file that is kept.
+    pub fn put_in_place(&self, old_binary: &[Identity]) -> Result<Option<String>, String> {
+        let Some(stored) = &self.stored else { return Ok(None) };
         let (Some(pending), Some(file)) = (stored.pending.take(), &*self.fd.borrow()) else {
-            return Ok(());
+            return Ok(None);
         };
-        let damaged = pending.keep.then(|| stored.path.damaged());
         let replaces = pending.replaces.and_then(|file| file.metadata().ok());
         let replaces = replaces.map(|file| file::identity(&file));
-        let placed = stored.path.put_in_place(file, replaces, damaged.as_ref());
-        if placed.is_ok() {
-            self.header().note_sync(clock().wall);
-        }
-        placed
+        let displaced = replaces.filter(|file| old_binary.contains(file));
+        let kept = match (&pending.keep, displaced) {
+            (Some(_), _) => Some(stored.path.damaged()),
+            (None, Some(_)) => Some(stored.path.of_old_binary()),
+            (None, None) => None,
+        };
+        stored
+            .path
+            .put_in_place(file, replaces, kept.as_ref())
+            .inspect_err(|_| stored.path.remove_temporary())?;
+        stored.displaced.set(displaced);
+        self.header().note_sync(clock().wall);
+        Ok(pending.keep.zip(kept).map(|(why, kept)| {
+            format!("{}; the old file is \"{}\"", stored.path.refused(&why), kept.as_text())
+        }))
+    }
+
+    /// Gives the file its name again if an upgrade has taken that and was rolled back. Returns whether the
+    /// path leads to the file then.
+    pub fn take_back(&self) -> bool {
+        let Some(stored) = &self.stored else { return true };
+        let old = stored.path.of_old_binary();
+        old.identity() == Some(stored.identity)
+            && matches!(stored.path.claim(), Ok(Claim::Missing | Claim::Free(_)))
+            && stored.path.take_name(&old).is_ok()
     }
 
     /// Keeps the descriptor open in the binary of an upgrade.
@@ -194,13 +246,72 @@ impl Memory {
         }
     }
 
-    /// Writes the sums of all pages, and the file to its disk, if no other nginx uses it. To be called by a
-    /// master whose workers have ended.
-    pub fn close_file(&self) -> Result<(), String> {
-        let (Some(stored), Some(file)) = (&self.stored, &*self.fd.borrow()) else { return Ok(()) };
-        if !file::flock(file, libc::LOCK_EX).unwrap_or(false) {
-            return Ok(());
+    /// Writes the sums of all pages, and the file to its disk, if no other nginx uses it. A file that has lost
+    /// its name gets it again, or is written again. To be called by a master whose workers have ended.
+    /// `is_rollback`: it is the new binary of an upgrade, and the old one lives.
+    pub fn close_file(&self, is_rollback: bool) -> Result<Option<Returned>, String> {
+        let (Some(stored), Some(file)) = (&self.stored, &*self.fd.borrow()) else {
+            return Ok(None);
+        };
+        let old = stored.path.of_old_binary();
+        if let Some(displaced) = stored.displaced.get().filter(|_| self.is_in_place()) {
+            if old.identity() == Some(displaced) {
+                if is_rollback {
+                    return stored.path.take_name(&old).map(|()| Some(Returned::RolledBack));
+                }
+                // The old binary was killed.
+                old.remove();
+            }
         }
+        if !flock(file, libc::LOCK_EX).unwrap_or(false) {
+            return Ok(None);
+        }
+        if self.is_in_place() {
+            return self.close(&stored.path, file).map(|()| None);
+        }
+        let is_old = old.identity() == Some(stored.identity);
+        match stored.path.claim()? {
+            // The binary of an upgrade has a file of its own here.
+            Claim::InUse => {
+                if is_old {
+                    old.remove();
+                }
+                Ok(None)
+            }
+            Claim::Missing | Claim::Free(_) if is_old => {
+                stored.path.take_name(&old)?;
+                self.close(&stored.path, file).map(|()| Some(Returned::RolledBack))
+            }
+            Claim::Missing => self.write_again(&stored.path, None),
+            Claim::Free(there) => self.write_again(&stored.path, Some(there)),
+        }
+    }
+
+    /// Writes a file that has no name any more to a new one.
+    fn write_again(
+        &self,
+        path: &FilePath,
+        replaces: Option<File>,
+    ) -> Result<Option<Returned>, String> {
+        let failed = |error| path.failed("cannot be written again", &error);
+        let file = path.create(file_len(self.pages.len()), replaces.is_some())?;
+        let pending = Some(Pending { replaces, keep: None });
+        let new = Memory::stored(path.clone(), file, self.pages.len(), pending).map_err(failed)?;
+        // SAFETY: both are mapped with this length, and nobody else writes to them.
+        unsafe {
+            let (from, to) = (self.pages.address().as_ptr(), new.pages.address().as_ptr());
+            ptr::copy_nonoverlapping(from, to, self.pages.len());
+        }
+        new.note_inode().map_err(failed)?;
+        new.put_in_place(&[])?;
+        if let Some(file) = &*new.fd.borrow() {
+            new.close(path, file)?;
+        }
+        Ok(Some(Returned::Lost))
+    }
+
+    /// Writes the sums of all pages, and the file to its disk. No process writes to it any more.
+    fn close(&self, path: &FilePath, file: &File) -> Result<(), String> {
         let header = self.header();
         header.note_clock(clock());
         header.note_sync(clock().wall);
@@ -210,10 +321,10 @@ impl Memory {
         let sums: Vec<u8> = sums::of(bytes).collect();
         let written =
             file.write_all_at(&sums, self.pages.len() as u64).and_then(|()| file.sync_data());
-        written.map_err(|error| stored.path.failed("cannot be written", &error))?;
+        written.map_err(|error| path.failed("cannot be written", &error))?;
         // After the sums: if the machine stops between the two, the file counts as not closed.
         header.close();
-        file.sync_data().map_err(|error| stored.path.failed("cannot be written", &error))
+        file.sync_data().map_err(|error| path.failed("cannot be written", &error))
     }
 }
 

@@ -2,8 +2,12 @@
 
 pub mod clock;
 pub mod file;
+mod folder;
 pub mod handover;
+pub mod inspect;
+pub mod locks;
 mod mapping;
 pub mod memory;
+mod message;
 
 pub use mapping::Mapping;

@@ -6,7 +6,7 @@ use crate::conf::zones;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::{self, serves_requests};
 use crate::storage::clock::clock;
-use crate::storage::file;
+use crate::storage::locks;
 use crate::storage::memory::Memory;
 use crate::zone::Zone;
 
@@ -19,7 +19,7 @@ pub(super) fn start(cycle: Cycle<'_>) {
         let (Some(_), Some(fd)) = (memory.path(), memory.fd()) else { continue };
         if serves_requests() {
             memory.header().note_master(per_worker::master_id());
-            file::accept(fd, true);
+            locks::accept(fd, true);
             per_worker::when_exiting(fd, Some(on_exit), cycle.log());
         }
     }
@@ -29,7 +29,7 @@ pub(super) fn start(cycle: Cycle<'_>) {
 /// meanwhile.
 unsafe extern "C" fn on_exit(event: *mut ngx_event_t) {
     // SAFETY: nginx passes the event of `when_exiting`.
-    file::accept(unsafe { per_worker::exiting(event) }, false);
+    locks::accept(unsafe { per_worker::exiting(event) }, false);
 }
 
 /// Notes the time of day in the files.

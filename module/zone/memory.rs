@@ -52,6 +52,7 @@ pub(super) unsafe fn map(
         }
     };
     let inherited = handover::take(name);
+    let mut origin = Origin::New;
     let (memory, source) = match file.filter(|_| !tests) {
         Some(path) => {
             // SAFETY: condition 2.
@@ -83,10 +84,11 @@ pub(super) unsafe fn map(
                     );
                     return Ok(sessions);
                 }
-                Source::New(memory, source) => {
+                Source::New { memory, left, begins } => {
+                    origin = begins;
                     // What runs is newer than a file.
                     let running = running.map(|(former, _)| former);
-                    (memory, running.map(Old::Former).or(source))
+                    (memory, running.map(Old::Former).or(left))
                 }
             }
         }
@@ -118,6 +120,7 @@ pub(super) unsafe fn map(
     };
     // SAFETY: the memory is new, and only this process has it.
     let mut sessions = unsafe { begin(memory, shm.shm.size, key)? };
+    sessions.origin = origin;
     match source {
         Some(Old::Former(former)) => sessions.take_over(former, shm, limits),
         Some(Old::Left(left)) => sessions.restore(&left, shm, limits),
@@ -190,6 +193,7 @@ fn attached(memory: Memory, table: Table) -> Option<Sessions> {
     let notes = notes_at(memory.pages(), len)?;
     // A reload of the old binary that was to give the zone new memory may have failed.
     table.reinstate();
+    memory.note_inode().ok()?;
     Some(Sessions { origin: Origin::Attached, ..sessions(memory, table, notes) })
 }
 
@@ -223,6 +227,7 @@ unsafe fn begin(memory: Memory, size: usize, former: Option<&Table>) -> Result<S
             tallies: [const { Counters([const { AtomicU64::new(0) }; Tally::LEN]) }; TALLIES],
         });
         memory.header().describe(&mine.description(), &table.identity(), clock());
+        memory.note_inode().map_err(|error| format!("its file cannot be read: {error}"))?;
         table
     };
     Ok(sessions(memory, table, notes))
@@ -245,16 +250,21 @@ impl Sessions {
         let table = &former.table;
         table.supersede();
         let live = table.stats().live;
-        let taken = self.table.import(table, nginx::now(), limits);
+        self.table.import(table, nginx::now(), limits);
+        // Without those that were evicted for later ones.
+        let taken = self.table.stats().live;
         self.copy_draining(table, nginx::now());
         self.note_trouble();
         ngx::ngx_log_error!(
             NGX_LOG_NOTICE,
             shm.shm.log,
-            "zone \"{}\" has new memory, {taken} of {live} sessions moved there",
-            shm.shm.name
+            "zone \"{}\" has new memory{}, {taken} of {live} sessions moved there",
+            shm.shm.name,
+            self.memory()
+                .path()
+                .map_or_else(String::new, |path| format!(" in \"{}\"", path.as_text()))
         );
-        self.origin = Origin::Imported { taken: taken as u64, of: live, damaged_pages: 0 };
+        self.origin = Origin::Imported { taken, of: live, damaged_pages: 0 };
         self.former.push(Rc::new(former));
     }
 

@@ -26,16 +26,17 @@ use affinity::status::Text;
 use affinity::table::{Limits, Span, Table, Tick};
 use nginx_sys::{
     ngx_int_t, ngx_log_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_str_t, NGX_LOG_EMERG,
-    NGX_LOG_ERR, NGX_LOG_NOTICE,
+    NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN,
 };
 
 use crate::nginx::conf::{fail, Conf, Logged, Word};
 use crate::nginx::cycle::Cycle;
-use crate::nginx::per_worker::{is_master, is_test};
+use crate::nginx::per_worker::{is_master, is_test, old_binary_lives};
 use crate::nginx::pool::string;
 use crate::nginx::{self, ERROR, OK};
 use crate::storage::file::FilePath;
 use crate::storage::handover;
+use crate::storage::memory::{Memory, Returned};
 use crate::zone::memory::map;
 use crate::zone::notes::is_time_to_report;
 use crate::zone::sessions::Sessions;
@@ -281,14 +282,22 @@ pub fn commit(cycle: Cycle<'_>, zones: &[&Zone]) -> Result<(), Logged> {
     if is_test() {
         return Ok(());
     }
+    let old_binary = handover::files();
     for zone in zones {
         let Some(sessions) = zone.sessions() else { continue };
         // SAFETY: `shm` is an element of nginx's list of zones, mapped, and its configuration is about to run.
         unsafe { region::note_place(&*zone.shm, sessions.memory()) };
-        if let Err(why) = sessions.memory().put_in_place() {
-            ngx::ngx_log_error!(NGX_LOG_EMERG, cycle.log(), "zone \"{}\": {why}", zone.log_name());
-            if !is_master() {
-                return Err(Logged);
+        let (log, name) = (cycle.log(), zone.log_name());
+        match sessions.memory().put_in_place(&old_binary) {
+            Ok(None) => (),
+            Ok(Some(kept)) => {
+                ngx::ngx_log_error!(NGX_LOG_WARN, log, "zone \"{name}\": {kept}");
+            }
+            Err(why) => {
+                ngx::ngx_log_error!(NGX_LOG_EMERG, log, "zone \"{name}\": {why}");
+                if !is_master() {
+                    return Err(Logged);
+                }
             }
         }
     }
@@ -300,12 +309,30 @@ pub fn commit(cycle: Cycle<'_>, zones: &[&Zone]) -> Result<(), Logged> {
 
 /// Closes the files of the zones. To be called by a master whose workers have ended.
 pub fn close(cycle: Cycle<'_>, zones: &[&Zone]) {
+    let is_rollback = old_binary_lives();
     for zone in zones {
-        let closed = zone.sessions().map_or(Ok(()), |sessions| sessions.memory().close_file());
-        if let Err(why) = closed {
-            ngx::ngx_log_error!(NGX_LOG_ERR, cycle.log(), "zone \"{}\": {why}", zone.log_name());
+        let Some(memory) = zone.sessions().map(Sessions::memory) else { continue };
+        let (log, name) = (cycle.log(), zone.log_name());
+        match memory.close_file(is_rollback) {
+            Ok(None) => (),
+            Ok(Some(how)) => report_return(log, &name, memory, how),
+            Err(why) => {
+                ngx::ngx_log_error!(NGX_LOG_ERR, log, "zone \"{name}\": {why}");
+            }
         }
     }
+}
+
+/// Says that the file of a zone has been given its name again.
+fn report_return(log: *mut ngx_log_t, name: &ngx_str_t, memory: &Memory, how: Returned) {
+    let Some(path) = memory.path() else { return };
+    let why = match how {
+        Returned::RolledBack => {
+            "is the file of the old binary again, since the upgrade is rolled back"
+        }
+        Returned::Lost => "was removed or replaced while nginx used it, it is written again",
+    };
+    ngx::ngx_log_error!(NGX_LOG_WARN, log, "zone \"{name}\": {}", path.refused(why));
 }
 
 /// Called when nginx has mapped the zone, or has kept it over a reload (`old` is then the former [`Zone`]).
@@ -317,7 +344,16 @@ unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int
     let file = zone.file.borrow();
     let kept = old.and_then(Zone::sessions).filter(|sessions| {
         let memory = sessions.memory();
-        memory.path() == file.as_ref() && memory.is_in_place()
+        if memory.path() != file.as_ref() {
+            return false;
+        }
+        if memory.is_in_place() {
+            return true;
+        }
+        let is_back = memory.take_back();
+        let how = if is_back { Returned::RolledBack } else { Returned::Lost };
+        report_return(shm.shm.log, &shm.shm.name, memory, how);
+        is_back
     });
     let mapped = match kept {
         Some(sessions) => {

@@ -34,6 +34,8 @@ pub struct Sessions {
 pub enum Origin {
     /// Nothing.
     New,
+    /// Nothing: its file was damaged.
+    Damaged,
     /// The memory of an nginx before, as it was.
     Attached,
     /// Sessions of another memory, without its damaged pages.

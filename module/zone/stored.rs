@@ -4,25 +4,28 @@ use core::fmt;
 
 use affinity::file::{classify, sums, Description, Lives, Mine, Verdict};
 use affinity::table::{Table, Tick};
-use nginx_sys::{ngx_log_t, NGX_LOG_WARN};
+use nginx_sys::{ngx_log_t, NGX_LOG_NOTICE};
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use crate::nginx;
 use crate::storage::clock::clock;
-use crate::storage::file::{self, FilePath, Found, Identity, Inspected};
+use crate::storage::file::{self, FilePath, Found, Identity};
+use crate::storage::inspect::Inspected;
+use crate::storage::locks::flock;
 use crate::storage::memory::{file_len, mapped_len, Memory, Pending};
 use crate::storage::Mapping;
 use crate::zone::former::Former;
 use crate::zone::region::{header_of, table_in, table_place};
+use crate::zone::sessions::Origin;
 
 /// What a zone begins with.
 pub(super) enum Source {
     /// The memory of the file as it is, with its table.
     Attached(Memory, Table),
-    /// A new file, and where sessions come from.
-    New(Memory, Option<Old>),
+    /// A new file, where sessions come from, and how it is called if they come from nowhere.
+    New { memory: Memory, left: Option<Old>, begins: Origin },
 }
 
 /// Where the sessions of a new file come from.
@@ -39,6 +42,8 @@ pub(super) struct Left {
     /// This moment by the clock of the table.
     pub(super) then: Tick,
     pub(super) damaged_pages: usize,
+    /// Whether the file is a copy of one that was in use.
+    is_copy: bool,
     _pages: Mapping,
 }
 
@@ -53,7 +58,7 @@ pub(super) fn open(
 ) -> Result<Source, String> {
     let size = mine.size as usize;
     let Some(found) = path.open(family)? else {
-        return Ok(Source::New(create(path, size, Pending { replaces: None, keep: false })?, None));
+        return create(path, size, Pending { replaces: None, keep: None }, None);
     };
     let metadata = found.file.metadata().map_err(|error| path.failed("cannot be read", &error))?;
     let is_whole = metadata.len() == file_len(size) as u64;
@@ -61,8 +66,8 @@ pub(super) fn open(
         .map_err(|refusal| path.refused(&refusal.to_string()))?;
     let is_older = runs_in.is_some_and(|running| running != Some(file::identity(&metadata)));
     if is_older && verdict != Verdict::Begin {
-        let pending = Pending { replaces: Some(found.file), keep: false };
-        return Ok(Source::New(create(path, size, pending)?, None));
+        let pending = Pending { replaces: Some(found.file), keep: None };
+        return create(path, size, pending, None);
     }
     let old = match verdict {
         Verdict::Attach if is_whole => match attach(path, &found, size)? {
@@ -79,26 +84,44 @@ pub(super) fn open(
         }
         Verdict::Attach | Verdict::Begin => None,
     };
-    if old.is_none() {
-        let damaged = path.damaged();
-        report(
-            log,
-            NGX_LOG_WARN,
-            format_args!(
-                "{}, the zone begins without sessions; \"{}\" is the old file",
-                path.refused("is damaged or of another format"),
-                damaged.as_text()
-            ),
-        );
+    // After a reboot a device may have another number.
+    if matches!((&old, verdict), (Some(Old::Left(left)), Verdict::Attach) if left.is_copy) {
+        let why = path.refused(COPY);
+        ngx::ngx_log_error!(NGX_LOG_NOTICE, log, "{why}: its sessions are imported");
     }
-    let pending = Pending { replaces: Some(found.file), keep: old.is_none() };
-    Ok(Source::New(create(path, size, pending)?, old))
+    let is_damaged = old.is_none().then(|| DAMAGED.to_owned());
+    let keep = cut(metadata.len(), found.description).or(is_damaged).map(|why| {
+        let then = match (runs_in, &old) {
+            (Some(_), _) => "the sessions of the running zone replace it",
+            (None, Some(_)) => "what is left of it is imported",
+            (None, None) => "the zone begins without sessions",
+        };
+        format!("{why}, {then}")
+    });
+    create(path, size, Pending { replaces: Some(found.file), keep }, old)
 }
 
-fn create(path: &FilePath, size: usize, pending: Pending) -> Result<Memory, String> {
-    let file = path.create(file_len(size))?;
-    Memory::stored(path.clone(), file, size, Some(pending))
-        .map_err(|error| path.failed("cannot be mapped", &error))
+const COPY: &str = "is a copy of a file that was in use";
+
+const DAMAGED: &str = "is damaged or of another format";
+
+/// What is to be said of a file that is shorter than it says.
+fn cut(len: u64, description: Option<Description>) -> Option<String> {
+    let whole = file_len(usize::try_from(description?.size).ok()?) as u64;
+    (len < whole).then(|| format!("is cut: {len} of {whole} bytes"))
+}
+
+fn create(
+    path: &FilePath,
+    size: usize,
+    pending: Pending,
+    left: Option<Old>,
+) -> Result<Source, String> {
+    let file = path.create(file_len(size), pending.replaces.is_some())?;
+    let begins = if pending.keep.is_some() { Origin::Damaged } else { Origin::New };
+    let memory = Memory::stored(path.clone(), file, size, Some(pending))
+        .map_err(|error| path.failed("cannot be mapped", &error))?;
+    Ok(Source::New { memory, left, begins })
 }
 
 /// Attaches to a file that is whole in length and description. If its sums say that it is damaged, what is
@@ -116,8 +139,15 @@ fn attach(
         let table = unsafe { table_in(memory.pages()) };
         return Ok(table.map(|table| (memory, table)).ok_or(None));
     }
-    // The sums of a file that was not closed are old. No machine has stopped since: then its pages are whole.
-    if memory.header().open() {
+    // The sums of a file that was not closed are old. No machine has stopped since: then its pages are whole, but for
+    // those of a copy that was made while the file was in use.
+    let inode = found.file.metadata().map(|metadata| file::inode(&metadata));
+    let is_same = inode.is_ok_and(|inode| memory.header().is_in(inode));
+    let is_closed = memory.header().open();
+    if !is_closed && !is_same {
+        return Ok(Err(Left::of(&found.file, size, nginx::now())));
+    }
+    if is_closed {
         let mut sums = vec![0; sums::len(mapped_len(size))];
         found
             .file
@@ -135,7 +165,7 @@ fn attach(
     let Some((start, len)) = table_place(memory.pages()) else { return Ok(Err(None)) };
     // SAFETY: so many bytes are mapped there, and nobody else uses the file.
     let Ok(table) = (unsafe { Table::reopen(start, len) }) else { return Ok(Err(None)) };
-    if !file::flock(&found.file, libc::LOCK_SH).unwrap_or(false) {
+    if !flock(&found.file, libc::LOCK_SH).unwrap_or(false) {
         return Err(path.refused("is in use by another nginx"));
     }
     Ok(Ok((memory, table)))
@@ -167,13 +197,15 @@ impl Left {
     /// Reads a file of a zone of `size` bytes, as much as there is of it. It is not mapped: somebody might
     /// cut it meanwhile.
     fn of(file: &File, size: usize, then: Tick) -> Option<Left> {
+        let metadata = file.metadata().ok()?;
         let pages = Mapping::anonymous(mapped_len(size)).ok()?;
         // SAFETY: new memory, which is used by this reference only.
         let bytes =
             unsafe { core::slice::from_raw_parts_mut(pages.address().as_ptr(), pages.len()) };
-        read(file, bytes, 0)?;
-        let mut damaged_pages = 0;
-        if header_of(&pages).open() {
+        let missing = bytes.len() - read(file, bytes, 0)?;
+        let mut damaged_pages = missing.div_ceil(sums::PAGE);
+        let is_closed = header_of(&pages).open();
+        if is_closed {
             let mut sums = vec![0; sums::len(bytes.len())];
             // Without all sums each session is checked by itself, as in a file that was not closed.
             if read(file, &mut sums, bytes.len() as u64)? == sums.len() {
@@ -183,7 +215,8 @@ impl Left {
         let (start, len) = table_place(&pages)?;
         // SAFETY: so many bytes are mapped there, and nobody else uses them.
         let table = unsafe { Table::reopen(start, len) }.ok()?;
-        Some(Left { table, then, damaged_pages, _pages: pages })
+        let is_copy = !is_closed && !header_of(&pages).is_in(file::inode(&metadata));
+        Some(Left { table, then, damaged_pages, is_copy, _pages: pages })
     }
 }
 
@@ -199,33 +232,60 @@ fn read(file: &File, bytes: &mut [u8], from: u64) -> Option<usize> {
     Some(len)
 }
 
-/// Says on the standard error what a start would find, as `nginx -t` says its result. Changes nothing.
+/// Says on the standard error what a start would find, as `nginx -t` says its result. An error if a start would
+/// fail. Changes nothing.
 pub(super) fn inspect(path: &FilePath, mine: &Mine, name: &[u8]) -> Result<(), String> {
-    let found = path.inspect()?;
     let name = nginx::pool::string(name);
-    let says = |what: fmt::Arguments<'_>| {
-        nginx::say(format_args!("zone \"{name}\": \"{}\" {what}", path.as_text()));
-    };
-    match found {
-        Inspected::Missing => says(format_args!("would be made")),
-        Inspected::InUse(0) => says(format_args!("is in use by another nginx")),
-        Inspected::InUse(process) => says(format_args!("is in use by process {process}")),
-        Inspected::Free(description) => {
+    let says = |what: &str| nginx::say(format_args!("zone \"{name}\": {}", path.refused(what)));
+    let len = file_len(mine.size as usize);
+    match path.inspect()? {
+        Inspected::Missing => {
+            path.inspect_room(len, false)?;
+            says("would be made");
+        }
+        Inspected::InUse(process, description) => {
+            // Its reload would make a new file.
+            if description.is_some_and(|found| found.size != mine.size) {
+                path.inspect_room(len, true)?;
+            }
+            match process {
+                0 => says("is in use by another nginx"),
+                _ => says(&format!("is in use by process {process}")),
+            }
+        }
+        Inspected::Free(file, description) => {
             let verdict = classify(description.as_ref(), mine, Lives::Nobody)
                 .map_err(|refusal| path.refused(&refusal.to_string()))?;
-            says(format_args!(
-                "{}",
-                match verdict {
-                    Verdict::Attach => "would be used as it is",
-                    Verdict::Import => "would be imported",
-                    Verdict::Begin =>
-                        "is damaged or of another format, the zone would begin without sessions",
+            let found =
+                file.metadata().map_err(|error| path.failed("cannot be read", &error))?.len();
+            let left = Left::copy(&file, description, mine);
+            let what = match (cut(found, description), &left, verdict) {
+                (Some(cut), Some(_), _) => format!("{cut}, what is left of it would be imported"),
+                (Some(cut), None, _) => format!("{cut}, the zone would begin without sessions"),
+                (None, None, _) | (None, _, Verdict::Begin) => {
+                    format!("{DAMAGED}, the zone would begin without sessions")
                 }
-            ));
+                (None, Some(Left { damaged_pages: pages @ 1.., .. }), _) => {
+                    format!("has {pages} damaged pages, the rest would be imported")
+                }
+                (None, Some(Left { is_copy: true, .. }), Verdict::Attach) => {
+                    format!("{COPY}, its sessions would be imported")
+                }
+                (None, Some(_), Verdict::Attach) if found == len as u64 => {
+                    says(&format!("would be used as it is by a start{RELOAD}"));
+                    return Ok(());
+                }
+                (None, Some(_), _) => "would be imported by a start".to_owned() + RELOAD,
+            };
+            path.inspect_room(len, true)?;
+            says(&what);
         }
     }
     Ok(())
 }
+
+/// What runs cannot be seen by `nginx -t`.
+const RELOAD: &str = "; a reload that gives it to a running zone replaces it";
 
 pub(super) fn report(log: *mut ngx_log_t, level: u32, message: fmt::Arguments<'_>) {
     ngx::ngx_log_error!(level, log, "{message}");

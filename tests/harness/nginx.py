@@ -174,6 +174,13 @@ http {{
         process, self._process = self._process, None
         return process if isinstance(process, Master) else Master(process.pid, process)
 
+    def take(self, master: "Master") -> None:
+        """The master of another generation is the one of this nginx."""
+        self._process = master
+
+    def workers_of(self, master: "Master") -> set[int]:
+        return self._workers_of(master.pid)
+
     def forget(self) -> None:
         """The master is dead."""
         self._process = None

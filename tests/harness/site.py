@@ -2,6 +2,7 @@
 
 import asyncio
 
+from harness.clients.api import check, report_of
 from harness.clients.http import Response, send
 from harness.conf import LEARN, listen, upstream
 from harness.ports import free_ports
@@ -50,6 +51,12 @@ class Site:
                 assert response.replica == first.replica
                 known += 1
         return known
+
+    def shown(self) -> dict | None:
+        """The file, as sticky_api shows it."""
+        report = report_of(self.nginx)
+        check("report", report)
+        return report["zones"]["sessions"]["file"]
 
     def said(self, text: str) -> int:
         return sum(text in line for line in self.nginx.errors())

@@ -86,10 +86,19 @@ class ZoneFile:
                 case "cut":
                     # In the last third are the summaries and the servers' counters; the list of servers is at the end.
                     del data[len(data) - 6 * 1024 :]
+                case "cut_much":
+                    # Without the list of servers no session is whole.
+                    del data[len(data) // 2 :]
                 case "longer":
                     data += bytes(5000)
 
         self._edit(change)
+
+    def restore(self, copy: bytes) -> None:
+        """As from a backup, to a new file."""
+        path = self.path.with_name("copied")
+        path.write_bytes(copy)
+        path.rename(self.path)
 
     def hold_all_locks(self) -> int:
         """Writes an owner that does not live into each mutex; returns how many there are. A free mutex of glibc has no
@@ -134,3 +143,11 @@ class ZoneFile:
                 os.chown(path.parent, 12345, 12345)
             case "open_folder":
                 path.parent.chmod(0o777)
+            case "link_to_nowhere":
+                path.parent.rmdir()
+                path.parent.symlink_to("nowhere")
+            case "file_as_folder":
+                path.parent.rmdir()
+                path.parent.write_bytes(b"")
+            case "new_of_another":
+                path.with_name("sessions.new").write_text("of somebody else\n")

@@ -2,17 +2,19 @@
 
 import asyncio
 import os
+import re
 import signal
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 
-from harness.clients.api import check, report_of
+from harness.clients.api import report_of
 from harness.clients.http import send, stream
 from harness.clients.storm import Storm
 from harness.conf import listen
-from harness.nginx import KILLED
+from harness.nginx import KILLED, ROOT
 from harness.patience import until
 from harness.ports import free_ports
 from harness.servers.replica import replicas
@@ -208,6 +210,44 @@ async def test_failed_reload_changes_nothing(nginx):
         await site.all_are_known()
 
 
+@pytest.mark.parametrize("by", ["reload", "restart"])
+async def test_smaller_zone_counts_what_is_there_at_the_end(nginx, by):
+    async with replicas(2) as servers:
+        site = Site(nginx, servers)
+        nginx.allowed.append("sessions imported from its file")
+        site.start()
+        await site.begin(3000)
+        if by == "reload":
+            await asyncio.to_thread(nginx.reload, site.http("64k"))
+        else:
+            nginx.configure(site.http("64k"))
+            await asyncio.to_thread(nginx.stop)
+            nginx.start_again()
+        zone = report_of(nginx)["zones"]["sessions"]
+        assert 1000 < zone["live"] == zone["file"]["imported"] < zone["file"]["imported_of"] == 3000
+        assert site.said(f"{zone['live']} of 3000 sessions") == 1
+
+
+async def test_metrics_are_in_the_documents(nginx):
+    """All of them, with those of a file."""
+    async with replicas(1) as servers:
+        site = Site(nginx, servers)
+        site.start()
+        await site.begin(1)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(nginx.api))) as client:
+            text = client.get("http://localhost/", params={"format": "prometheus"}).text
+        named = re.findall(r"^# TYPE nginx_sticky_(\w+) ", text, re.MULTILINE)
+        files = {name for name in named if "file" in name}
+        assert len(named) > 20 and {"zone_file_linked", "zone_file_synced_seconds"} <= files
+        documents = (ROOT / "docs" / "api.md").read_text()
+        for name in named:
+            assert f"`{name}`" in documents or f"`{name}` (" in documents, name
+        sample = re.search(r'^nginx_sticky_zone_file_linked{zone="sessions"} (\d)$', text, re.MULTILINE)
+        assert sample[1] == "1"
+        synced = re.search(r'^nginx_sticky_zone_file_synced_seconds{zone="sessions"} (\d+)$', text, re.MULTILINE)
+        assert abs(int(synced[1]) - time.time()) < 3600
+
+
 async def test_configuration_test_changes_nothing(nginx):
     async with replicas(2) as servers:
         site = Site(nginx, servers)
@@ -221,7 +261,10 @@ async def test_configuration_test_changes_nothing(nginx):
         assert f'"{site.file.path}" is in use by process {process}' in nginx.run("-t")[1]
         assert site.file.state() == before
         await asyncio.to_thread(nginx.stop)
-        for size, text in (("1m", "would be used as it is"), ("2m", "would be imported")):
+        for size, text in (
+            ("1m", "would be used as it is by a start; a reload that gives it to a running zone replaces it"),
+            ("2m", "would be imported by a start"),
+        ):
             nginx.configure(site.http(size))
             before = site.file.state()
             status, said = nginx.run("-t")
@@ -233,12 +276,7 @@ async def test_api_shows_the_file(nginx):
     async with replicas(2) as servers:
         site = Site(nginx, servers)
         site.start()
-
-        def shown():
-            report = report_of(nginx)
-            check("report", report)
-            return report["zones"]["sessions"]["file"]
-
+        shown = site.shown
         file = shown()
         assert (file["path"], file["size_bytes"]) == (str(site.file.path), site.file.path.stat().st_size)
         assert (file["began"], file["oldest_ms"]) == ("new", None) and file["synced"]
@@ -250,6 +288,7 @@ async def test_api_shows_the_file(nginx):
         await asyncio.to_thread(nginx.reload, site.http("2m"))
         file = shown()
         assert (file["began"], file["imported"], file["imported_of"], file["damaged_pages"]) == ("imported", 20, 20, 0)
+        assert site.said(f'has new memory in "{site.file.path}", 20 of 20 sessions moved there') == 1
         await asyncio.to_thread(nginx.reload, site.http("2m", file=None))
         assert shown() is None
 
@@ -310,10 +349,14 @@ async def test_format_before_over_an_upgrade(nginx):
         await site.all_are_known()
 
 
+CUT = r"is cut: \d+ of \d+ bytes"
+
+
 @pytest.mark.parametrize("boot", ["same", "other"])
-@pytest.mark.parametrize("how", ["flips", "zeros", "cut", "longer"])
+@pytest.mark.parametrize("how", ["flips", "zeros", "cut", "cut_much", "longer"])
 async def test_damage_after_a_stop(nginx, report, how, boot):
-    nginx.allowed += ["imported from its file"]
+    nginx.allowed += ["imported from its file", CUT]
+    is_cut = how.startswith("cut")
     async with replicas(3) as servers:
         site = Site(nginx, servers)
         site.start(size="512k")
@@ -322,12 +365,25 @@ async def test_damage_after_a_stop(nginx, report, how, boot):
         site.file.damage(how)
         if boot == "other":
             site.file.set_boot(b"another boot....")
+        damaged = site.file.path.read_bytes()
+        before = site.file.state()
+        status, said = nginx.run("-t")
+        assert status == 0 and site.file.state() == before
+        expected = {"longer": "would be imported by a start", "flips": "damaged pages, the rest would be imported"}
+        assert expected.get(how, "what is left of it would be imported" if is_cut else "damaged pages") in said
         nginx.start_again()
         known = await site.none_is_wrong()
         report(f"{how}: {known} of {SESSIONS} known")
-        assert site.said("imported from its file") == 1
-        assert site.said("; 0 damaged pages") == (how in ("cut", "longer"))
-        assert known >= (SESSIONS if how == "longer" else SESSIONS // 4)
+        assert site.said(f"{known} of {SESSIONS} sessions imported from its file") == 1
+        pages = site.shown()["damaged_pages"]
+        assert site.said(f"; {pages} damaged pages") == 1 and (pages == 0) == (how == "longer")
+        assert known >= {"longer": SESSIONS, "cut_much": 0}.get(how, SESSIONS // 4)
+        # What is cut can be looked at.
+        kept = site.file.path.with_name("sessions.damaged")
+        assert kept.exists() == is_cut and site.said('sessions.damaged"') == int(is_cut)
+        if is_cut:
+            assert kept.read_bytes() == damaged
+            assert any(re.search(CUT, line) for line in nginx.errors())
 
 
 async def test_damage_without_a_stop(nginx, report):
@@ -346,35 +402,74 @@ async def test_damage_without_a_stop(nginx, report):
         assert known > SESSIONS // 2
 
 
-@pytest.mark.parametrize("what", ["header", "secret"])
+NO_SESSIONS = "is damaged or of another format, the zone begins without sessions"
+
+
+@pytest.mark.parametrize("what", ["mark", "header", "secret"])
 async def test_damaged_header_begins_anew_and_keeps_the_file(nginx, what):
-    nginx.allowed.append("is damaged or of another format, the zone begins without sessions")
+    nginx.allowed.append(NO_SESSIONS)
     async with replicas(2) as servers:
         site = Site(nginx, servers)
         site.start()
+        kept = []
+        for name in ("sessions.damaged", "sessions.damaged.1"):
+            await site.begin(20)
+            await asyncio.to_thread(nginx.stop)
+            site.file.flip({"mark": 3, "header": 70, "secret": 4096 + 40}[what])
+            kept.append((site.file.path.with_name(name), site.file.path.read_bytes()))
+            assert "the zone would begin without sessions" in nginx.run("-t")[1]
+            nginx.start_again()
+            assert await site.none_is_wrong() == 0
+            assert site.shown()["began"] == "damaged"
+            assert site.said(f'{NO_SESSIONS}; the old file is "{kept[-1][0]}"') == 1
+        for path, damaged in kept:
+            assert path.read_bytes() == damaged
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["killed", "stopped"])
+async def test_copy_of_a_file_in_use_is_checked(nginx, ended):
+    """It may have pages of different moments. A copy of a file that nobody uses is as good as that."""
+    async with replicas(2) as servers:
+        site = Site(nginx, servers)
+        site.start()
+        await site.begin()
+        copy = site.file.path.read_bytes()
+        known = len(site.firsts)
         await site.begin(20)
-        await asyncio.to_thread(nginx.stop)
-        site.file.flip({"header": 70, "secret": 4096 + 40}[what])
-        damaged = site.file.path.read_bytes()
+        await asyncio.to_thread(nginx.stop if ended else nginx.kill_all)
+        if ended:
+            copy, known = site.file.path.read_bytes(), len(site.firsts)
+        site.file.restore(copy)
+        said = nginx.run("-t")[1]
         nginx.start_again()
-        assert await site.none_is_wrong() == 0
-        assert site.file.path.with_name("sessions.damaged").read_bytes() == damaged
+        await site.all_are_known(known)
+        assert site.shown()["began"] == ("attached" if ended else "imported")
+        assert site.said("is a copy of a file that was in use: its sessions are imported") == (not ended)
+        assert ("is a copy of a file that was in use, its sessions would be imported" in said) == (not ended)
+        # It is this nginx's now.
+        await asyncio.to_thread(nginx.kill_all)
+        nginx.start_again()
+        await site.all_are_known(known)
+        assert site.shown()["began"] == "attached"
 
 
 @pytest.mark.parametrize(
     "what, text",
     [
-        ("foreign", "is no file of sticky_learn"),
-        ("empty", "is no file of sticky_learn"),
-        ("zeros", "is no file of sticky_learn"),
-        ("folder", ""),
+        ("foreign", "is no file of sticky_learn, name another path or remove it"),
+        ("empty", "is no file of sticky_learn, name another path or remove it"),
+        ("zeros", "is no file of sticky_learn, name another path or remove it"),
+        ("folder", "is no regular file"),
         ("fifo", "is no regular file"),
-        ("link", "Too many levels of symbolic links"),
+        ("link", "is a symbolic link, name the file that it leads to"),
         ("big_endian", "was written on a machine of another architecture"),
         ("newer", "was written by a newer version of this module (format 9)"),
-        ("owner", "belongs to another user"),
-        ("folder_owner", "belongs to another user"),
-        ("open_folder", "may be written by everybody"),
+        ("owner", "belongs to user 12345, it must belong to user 0, who starts nginx"),
+        ("folder_owner", "belongs to user 12345, it must belong to user 0, who starts nginx"),
+        ("open_folder", "may be written by everybody: chmod o-w it, or name a folder in it, which nginx makes"),
+        ("link_to_nowhere", "is a symbolic link that leads nowhere"),
+        ("file_as_folder", "is no folder"),
+        ("new_of_another", '.new" is no file of sticky_learn, remove or rename it'),
     ],
 )
 async def test_other_things_are_refused_by_name(nginx, what, text):
@@ -389,7 +484,7 @@ async def test_other_things_are_refused_by_name(nginx, what, text):
         before = site.file.state()
         await refused(site, text)
         status, said = nginx.run("-t")
-        assert status != 0 or what in ("folder_owner", "open_folder"), said
+        assert status != 0 and text in said, said
         assert site.file.state() == before
 
 
@@ -415,10 +510,37 @@ async def test_small_tmpfs_is_refused_at_the_start(nginx, tmp_path):
     try:
         async with replicas(2) as servers:
             site = Site(nginx, servers, f"{folder}/sessions")
-            await refused(site, "(28: No space left on device)")
+            await refused(site, "bytes, (28: No space left on device)")
+            status, said = nginx.run("-t")
+            assert status != 0 and re.search(r"has no room for 10\d{5} bytes, only 2\d{5} are free", said)
             assert not list(folder.iterdir())
             site.start(size="128k")
             await site.begin(20)
+            # Another size, and another boot, take the room of a second file.
+            await asyncio.to_thread(nginx.stop)
+            site.file.set_boot(b"another boot....")
+            text = "; free so many bytes, or remove the old file to begin without sessions"
+            await refused(site, f"beside the old file, (28: No space left on device){text}", size="160k")
+            status, said = nginx.run("-t")
+            assert status != 0 and f"are free{text}" in said
+            # A damaged file is not said to be kept when it is not.
+            whole = site.file.path.read_bytes()
+            site.file.flip(70)
+            await refused(site, text, size="160k")
+            assert site.said(".damaged") == 0 and [path.name for path in folder.iterdir()] == ["sessions"]
+            site.file.path.write_bytes(whole)
+            nginx.allowed.append("sessions imported from its file")
+            site.start(size="64k")
+            await site.all_are_known()
+            await asyncio.to_thread(nginx.stop)
+            nginx.configure(site.http("128k"))
+            # A read-only file system is found by a test of the configuration as well.
+            os.system(f"mount -o remount,ro {folder}")
+            await refused(site, "(30: Read-only file system)", size="128k")
+            status, said = nginx.run("-t")
+            assert status != 0 and "(30: Read-only file system)" in said
+            os.system(f"mount -o remount,rw {folder}")
+            site.start(size="128k")
             # A file system that is full later does no harm.
             with (folder / "more").open("wb", buffering=0) as filler, pytest.raises(OSError):
                 while True:

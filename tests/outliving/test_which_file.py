@@ -27,6 +27,23 @@ async def test_what_runs_is_newer_than_a_file(nginx):
         await site.all_are_known()
 
 
+async def test_what_runs_replaces_a_damaged_file(nginx):
+    text = "is damaged or of another format, the sessions of the running zone replace it; the old file is"
+    nginx.allowed.append(text)
+    async with replicas(2) as servers:
+        site = Site(nginx, servers)
+        site.start()
+        await asyncio.to_thread(nginx.stop)
+        site.file.flip(70)
+        damaged = site.file.path.read_bytes()
+        site.start(file=None)
+        await site.begin(20)
+        await asyncio.to_thread(nginx.reload, site.http())
+        await site.all_are_known()
+        assert site.said(text) == 1 and site.shown()["began"] == "imported"
+        assert site.file.path.with_name("sessions.damaged").read_bytes() == damaged
+
+
 async def test_what_the_old_binary_has_is_newer_than_a_file(nginx):
     async with replicas(3) as servers:
         site = Site(nginx, servers)
@@ -71,43 +88,6 @@ async def test_two_zones_change_their_files(nginx, by):
             await two.all_are_known()
             await asyncio.to_thread(nginx.kill_all)
             nginx.start_again()
-
-
-@pytest.mark.parametrize("how", ["removed", "replaced"])
-async def test_file_that_lost_its_name_gets_it_again(nginx, how):
-    async with replicas(2) as servers:
-        site = Site(nginx, servers)
-        site.start()
-        await site.begin(20)
-        if how == "removed":
-            site.file.path.unlink()
-        else:
-            copy = site.file.path.with_name("copy")
-            copy.write_bytes(site.file.path.read_bytes())
-            copy.rename(site.file.path)
-        await site.begin()
-        await asyncio.to_thread(nginx.reload)
-        await site.all_are_known()
-        await asyncio.to_thread(nginx.kill_all)
-        nginx.start_again()
-        await site.all_are_known()
-
-
-async def test_upgrade_to_another_size_that_is_rolled_back(nginx):
-    async with replicas(2) as servers:
-        site = Site(nginx, servers)
-        site.start(daemon=True)
-        await site.begin()
-        nginx.configure(site.http("2m"))
-        old = await asyncio.to_thread(nginx.upgrade)
-        await asyncio.to_thread(nginx.roll_back, old)
-        nginx.configure(site.http())
-        await site.begin()
-        await asyncio.to_thread(nginx.reload)
-        await site.all_are_known()
-        await asyncio.to_thread(nginx.kill_all)
-        nginx.start_again()
-        await site.all_are_known()
 
 
 @pytest.mark.parametrize("how", ["folder", "hard_link"])

@@ -34,8 +34,10 @@ def manifests() -> dict[str, dict]:
 
 def test_kubernetes_takes_the_manifests():
     version = kubernetes_validate.latest_version()
-    stateful = yaml.safe_load((ROOT / "contrib" / "kubernetes-statefulset.yaml").read_text())
-    for manifest in (*manifests().values(), stateful):
+    stateful = list(yaml.safe_load_all((ROOT / "contrib" / "kubernetes-statefulset.yaml").read_text()))
+    assert [manifest["kind"] for manifest in stateful] == ["Service", "StatefulSet"]
+    assert stateful[0]["metadata"]["name"] == stateful[1]["spec"]["serviceName"]
+    for manifest in (*manifests().values(), *stateful):
         kubernetes_validate.validate(manifest, version, strict=True)
         wrong = copy.deepcopy(manifest)
         wrong["spec"]["selectors"] = wrong["spec"].pop("selector")

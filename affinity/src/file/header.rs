@@ -62,13 +62,13 @@ pub struct Description {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// It has no header of this module.
-    #[error("is no file of sticky_learn")]
+    #[error("is no file of sticky_learn, name another path or remove it")]
     NotOurs,
     /// It was written by another processor.
-    #[error("was written on a machine of another architecture")]
+    #[error("was written on a machine of another architecture, name another path or remove it")]
     OtherMachine,
     /// It was written by a later version of this module.
-    #[error("was written by a newer version of this module (format {0})")]
+    #[error("was written by a newer version of this module (format {0}), name another path or remove it")]
     Newer(u32),
 }
 
@@ -86,6 +86,17 @@ impl Clock {
     fn offset(self) -> u64 {
         self.wall.wrapping_sub(self.monotonic)
     }
+}
+
+/// A file of a file system: a copy of it has another one, but for a copy into the same file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inode {
+    /// Of the file system.
+    pub device: u64,
+    /// Of the file there.
+    pub number: u64,
+    /// When it was made (nanoseconds since 1970); zero where the system does not know. Numbers are used again.
+    pub born: u64,
 }
 
 /// The first page of a zone's memory. All numbers are in the byte order of the machine.
@@ -113,6 +124,8 @@ pub struct Header {
     synced: AtomicU64,
     /// The process id of the latest master.
     master: AtomicU32,
+    /// The file that the memory is in.
+    inode: [AtomicU64; 3],
 }
 
 /// Where `check` is: the words before it are what it covers.
@@ -195,6 +208,18 @@ impl Header {
         self.master.load(Ordering::Relaxed)
     }
 
+    /// Notes the file that the memory is in.
+    pub fn note_inode(&self, inode: Inode) {
+        let words = [inode.device, inode.number, inode.born];
+        self.inode.iter().zip(words).for_each(|(at, word)| at.store(word, Ordering::Relaxed));
+    }
+
+    /// Whether the memory was used in this file. False in a copy that was made in between.
+    pub fn is_in(&self, inode: Inode) -> bool {
+        let words = [inode.device, inode.number, inode.born];
+        self.inode.iter().zip(words).all(|(at, word)| at.load(Ordering::Relaxed) == word)
+    }
+
     /// Notes that no process uses the memory any more, and that the sums of its pages are written.
     pub fn close(&self) {
         self.closed.store(Self::closed(self.clock.load(Ordering::Relaxed)), Ordering::Relaxed);
@@ -257,7 +282,14 @@ impl Description {
     pub fn read(start: &[u8]) -> Result<Option<Description>, Refusal> {
         let mut left = start;
         if take(&mut left) != Some(MAGIC) {
-            return Err(Refusal::NotOurs);
+            // The table behind the header has a mark of its own.
+            return match start
+                .get(Header::LEN..)
+                .is_some_and(|table| table.starts_with(&Table::MARK))
+            {
+                true => Ok(None),
+                false => Err(Refusal::NotOurs),
+            };
         }
         match take(&mut left).map(u32::from_ne_bytes) {
             Some(BYTE_ORDER) => (),

@@ -11,5 +11,5 @@ pub mod sums;
 mod tests;
 mod verdict;
 
-pub use header::{Clock, Description, Header, Machine, Refusal};
+pub use header::{Clock, Description, Header, Inode, Machine, Refusal};
 pub use verdict::{classify, Lives, Mine, Verdict};

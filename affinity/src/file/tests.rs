@@ -83,6 +83,32 @@ fn a_short_or_foreign_memory_is_refused_or_damaged() {
 }
 
 #[test]
+fn a_header_whose_mark_is_damaged_is_known_by_the_table_behind_it() {
+    let mut memory = Memory::new();
+    memory.bytes()[Header::LEN..][..8].copy_from_slice(&Table::MARK);
+    memory.bytes()[..8].fill(0);
+    assert_eq!(memory.read(), Ok(None));
+    memory.bytes()[..Header::LEN].fill(0);
+    assert_eq!(memory.read(), Ok(None));
+    memory.bytes()[Header::LEN] ^= 1;
+    assert_eq!(memory.read(), Err(Refusal::NotOurs));
+}
+
+#[test]
+fn a_copy_is_no_memory_in_its_file() {
+    let memory = Memory::new();
+    let inode = Inode { device: 1, number: 2, born: 3 };
+    assert!(!memory.header().is_in(inode), "nothing is noted");
+    memory.header().note_inode(inode);
+    assert!(memory.header().is_in(inode));
+    for copy in
+        [Inode { device: 9, ..inode }, Inode { number: 9, ..inode }, Inode { born: 9, ..inode }]
+    {
+        assert!(!memory.header().is_in(copy), "{copy:?}");
+    }
+}
+
+#[test]
 fn other_byte_orders_and_newer_formats_are_named() {
     let mut memory = Memory::new();
     memory.bytes()[8..12].reverse();

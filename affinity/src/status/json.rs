@@ -147,6 +147,7 @@ impl Serialize for FileReport<'_> {
             imported: u64,
             imported_of: u64,
             damaged_pages: u64,
+            linked: bool,
             synced: Option<Utc>,
             oldest_ms: Option<u64>,
         }
@@ -158,6 +159,7 @@ impl Serialize for FileReport<'_> {
             imported,
             imported_of,
             damaged_pages,
+            linked: self.linked,
             synced: self.synced,
             oldest_ms: self.oldest_ms,
         }

@@ -128,7 +128,8 @@ impl Report<'_> {
             let labels = [("zone", zone), ("path", file.path), ("began", began)];
             sample(out, "zone_file_info", &labels, 1)?;
         }
-        let metrics: [FileMetric; 4] = [
+        let metrics: [FileMetric; 7] = [
+            ("zone_file_size_bytes", "Size of the file.", |file| Some(file.size)),
             ("zone_file_imported_sessions", "Sessions taken from another memory.", |file| {
                 Some(file.began.numbers().0)
             }),
@@ -139,6 +140,14 @@ impl Report<'_> {
             ("zone_file_damaged_pages", "Pages of the file that were left out.", |file| {
                 Some(file.began.numbers().2)
             }),
+            ("zone_file_linked", "0 if the file was removed or replaced.", |file| {
+                Some(u64::from(file.linked))
+            }),
+            (
+                "zone_file_synced_seconds",
+                "When nginx had it written to its disk (Unix time).",
+                |file| file.synced.map(|Utc(synced)| synced),
+            ),
             ("zone_oldest_session_seconds", "Age of the oldest session, if any.", |file| {
                 file.oldest_ms.map(|age| age / 1000)
             }),

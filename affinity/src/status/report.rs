@@ -53,6 +53,8 @@ pub struct FileReport<'a> {
     pub size: u64,
     /// How the zone began.
     pub began: Began,
+    /// False if the file was removed or replaced.
+    pub linked: bool,
     /// When nginx last had the file written to its disk.
     pub synced: Option<Utc>,
     /// Milliseconds since the oldest session began; none if there is no session.
@@ -64,6 +66,8 @@ pub struct FileReport<'a> {
 pub enum Began {
     /// Without sessions.
     New,
+    /// Without sessions: its file was damaged.
+    Damaged,
     /// With the memory of an nginx before, as it was.
     Attached,
     /// With sessions of another memory.
@@ -82,6 +86,7 @@ impl Began {
     pub const fn as_str(self) -> &'static str {
         match self {
             Began::New => "new",
+            Began::Damaged => "damaged",
             Began::Attached => "attached",
             Began::Imported { .. } => "imported",
         }
@@ -90,7 +95,7 @@ impl Began {
     /// Sessions copied, sessions that there were, pages left out.
     pub(super) fn numbers(self) -> (u64, u64, u64) {
         match self {
-            Began::New | Began::Attached => (0, 0, 0),
+            Began::New | Began::Damaged | Began::Attached => (0, 0, 0),
             Began::Imported { taken, of, damaged_pages } => (taken, of, damaged_pages),
         }
     }

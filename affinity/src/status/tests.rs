@@ -55,7 +55,8 @@ fn report() -> Report<'static> {
                 path: Text(b"/var/lib/nginx/sticky/zone"),
                 size: 1 << 21,
                 began: Began::Imported { taken: 7, of: 9, damaged_pages: 2 },
-                synced: None,
+                linked: true,
+                synced: Some(Utc(60)),
                 oldest_ms: Some(61_000),
             }),
             stats,
@@ -99,7 +100,8 @@ fn the_whole_report_is_one_object() {
     assert_eq!(zone["lifetime_ms"], serde_json::Value::Null);
     let file = &zone["file"];
     assert_eq!(file["path"], "/var/lib/nginx/sticky/zone");
-    assert_eq!((&file["began"], &file["synced"]), (&"imported".into(), &serde_json::Value::Null));
+    assert_eq!((&file["began"], &file["linked"]), (&"imported".into(), &true.into()));
+    assert_eq!(file["synced"], "1970-01-01T00:01:00Z");
     let numbers = ["size_bytes", "imported", "imported_of", "damaged_pages", "oldest_ms"];
     assert_eq!(numbers.map(|name| file[name].as_u64().unwrap()), [1 << 21, 7, 9, 2, 61_000]);
     assert_eq!(

@@ -6,7 +6,7 @@ use super::hash::{Algorithm, Hasher};
 use super::key::{Key, Kind, ADDRESS};
 use super::memory::bucket::Bucket;
 use super::memory::entry::Meta;
-use super::memory::layout::{TableError, ALIGN, FORMAT, IDENTITY, MIN_SIZE, OLDER_FORMATS};
+use super::memory::layout::{TableError, ALIGN, FORMAT, IDENTITY, MAGIC, MIN_SIZE, OLDER_FORMATS};
 use super::memory::place::Place;
 use super::memory::region::Region;
 use super::memory::writer::Writer;
@@ -34,6 +34,9 @@ impl Table {
     pub fn reads(format: u32) -> bool {
         format == FORMAT || OLDER_FORMATS.contains(&format)
     }
+
+    /// The first bytes of a region.
+    pub const MARK: [u8; 8] = MAGIC.to_ne_bytes();
 
     /// Bytes at the start of a region that never change: its layout and the key of its hashes.
     pub const IDENTITY: usize = IDENTITY;

@@ -13,13 +13,14 @@ use crate::time::{Limits, Tick};
 /// What `Table::restore` has found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
-    /// Sessions that were added.
+    /// Sessions that were added, and are there at the end.
     pub taken: u64,
     /// Sessions that have expired meanwhile.
     pub expired: u64,
-    /// Sessions that could not be right, or whose server is not on the list.
+    /// Sessions that could not be right, or whose server is not on the list; and those that the old table had
+    /// counted and that are not there.
     pub damaged: u64,
-    /// Sessions for which there was no room.
+    /// Sessions for which there was no room, or that were evicted for later ones.
     pub left: u64,
 }
 
@@ -45,6 +46,7 @@ impl Table {
         if !self.hashes_as(from) {
             return restored;
         }
+        let before = self.stats().live;
         let moved = |at: Tick| Tick(now.0.wrapping_sub(then.since(at).0));
         let mut servers = Translation::restored(self, from, now);
         for (number, bucket) in (0..).zip(from.region.buckets().iter()) {
@@ -77,6 +79,13 @@ impl Table {
                 }
             }
         }
+        let added = self.stats().live.saturating_sub(before).min(restored.taken);
+        restored.left += restored.taken - added;
+        restored.taken = added;
+        // More than fit in is no count.
+        let counted = Some(from.stats()).filter(|there| there.live <= there.capacity);
+        let counted = counted.map_or(0, |there| there.live);
+        restored.damaged += counted.saturating_sub(restored.all());
         restored
     }
 

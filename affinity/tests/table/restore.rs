@@ -55,8 +55,29 @@ fn a_smaller_table_takes_what_fits() {
     let tiny = Mapping::new(Table::MIN_SIZE);
     let copy = tiny.table();
     let restored = copy.restore(&table, now, now, &LIMITS);
-    assert!(restored.taken + restored.left == 900 && restored.taken >= copy.stats().live);
+    // Those that were evicted for later ones are not taken.
+    assert!(copy.stats().evicted > 0);
+    assert_eq!(restored.taken, copy.stats().live);
+    assert_eq!(restored, Restored { left: 900 - restored.taken, ..restored });
+    assert_eq!(restored.all(), 900);
     adds_up(&copy);
+}
+
+/// What the table has counted and does not have: its pages were damaged.
+#[test]
+fn sessions_of_damaged_pages_are_counted() {
+    let (old, new) = (Mapping::new(MEGABYTE), Mapping::new(MEGABYTE));
+    let (_, copy) = (stored(&old, 900), new.table());
+    // SAFETY: nobody uses the old table now.
+    let bytes = unsafe { core::slice::from_raw_parts_mut(old.start.as_ptr(), old.len) };
+    bytes[old.len / 2..][..64 * 1024].fill(0);
+    // SAFETY: mapped as long as the table is used; nobody else writes.
+    let table = unsafe { Table::attach(old.start, old.len) }.unwrap();
+    let now = Tick(NOW.0 + 900);
+    let restored = copy.restore(&table, now, now, &LIMITS);
+    assert!(restored.damaged > 10, "{restored:?}");
+    assert_eq!(restored, Restored { taken: 900 - restored.damaged, ..restored });
+    assert_eq!(restored.all(), 900);
 }
 
 /// No session of a damaged table gets another server than its own.
