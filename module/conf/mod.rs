@@ -3,9 +3,11 @@
 pub mod cookie;
 pub mod foreign;
 pub mod header;
+pub mod judge;
 pub mod location;
 #[cfg(not(nginx_own_sticky))]
 pub mod method;
+pub mod revive;
 pub mod source;
 pub mod sticky_learn;
 pub mod value;
@@ -19,6 +21,8 @@ use affinity::policy::{Policy, Rules};
 use affinity::table::Limits;
 use nginx_sys::{ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt, ngx_int_t};
 
+use crate::conf::judge::Judge;
+use crate::conf::revive::Revive;
 use crate::conf::source::Source;
 use crate::conf::value::Value;
 use crate::nginx;
@@ -53,6 +57,10 @@ pub struct Filters {
     pub body: bool,
     /// The filter of request bodies.
     pub request_body: bool,
+    /// The filters that hold answers.
+    pub hold: bool,
+    /// The filter of answers in revived sessions.
+    pub revive: bool,
 }
 
 /// The configuration of one `upstream {}`. (nginx makes an empty one for each `server {}`, too.)
@@ -139,6 +147,10 @@ pub struct Affinity {
     pub last_handler: Cell<ngx_int_t>,
     /// Who is asked for an id that the zone does not have.
     pub source: Option<Box<dyn Source>>,
+    /// Who decides what becomes of an answer before it is sent.
+    pub judge: Option<Box<dyn Judge>>,
+    /// `gone=revive`.
+    pub revive: Option<Revive>,
 }
 
 /// No index in the phase engine.
@@ -153,6 +165,8 @@ pub struct LocationConf {
     /// The upstream that the location leads to, if its directive names it; only if any upstream has a source of
     /// answers.
     pub upstream: Cell<Option<Block<'static>>>,
+    /// Whether the answers of the location's servers are no evidence that a session is lost. Each worker has its own.
+    pub trusts_no_answer: Cell<bool>,
 }
 
 /// The parameters of `sticky_api`.

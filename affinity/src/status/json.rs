@@ -181,7 +181,7 @@ impl Serialize for ZoneReport<'_> {
             expired: u64,
             evicted: u64,
             forgotten: u64,
-            requests: Pairs<u64, 7>,
+            requests: Pairs<u64, 8>,
             rejected: Pairs<u64, 3>,
             recovered_workers: u64,
             servers: Named<'a, ZoneServer<'a>>,

@@ -174,7 +174,7 @@ impl Admin {
 
 impl ZoneReport<'_> {
     /// The number of requests of each status.
-    pub(super) fn requests(&self) -> [(&'static str, u64); 7] {
+    pub(super) fn requests(&self) -> [(&'static str, u64); 8] {
         let of = |status| self.tally.requests(status);
         [
             ("none", of(Status::None)),
@@ -184,6 +184,7 @@ impl ZoneReport<'_> {
             ("unavailable", of(Status::Unavailable)),
             ("gone", of(Status::Gone)),
             ("rebound", of(Status::Rebound)),
+            ("revived", of(Status::Revived)),
         ]
     }
 
@@ -199,7 +200,7 @@ impl ZoneReport<'_> {
 
     /// Requests that have found their session and refreshed it.
     pub(super) fn refreshed(&self) -> u64 {
-        [Status::Unavailable, Status::Rebound]
+        [Status::Unavailable, Status::Rebound, Status::Revived]
             .into_iter()
             .fold(self.stats.hits, |sum, status| sum.saturating_add(self.tally.requests(status)))
     }

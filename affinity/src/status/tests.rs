@@ -16,6 +16,7 @@ fn report() -> Report<'static> {
     count(&mut tally, Tally::of_status(Status::Unavailable).unwrap(), 4);
     count(&mut tally, Tally::of_status(Status::Gone).unwrap(), 5);
     count(&mut tally, Tally::of_status(Status::Rebound).unwrap(), 6);
+    count(&mut tally, Tally::of_status(Status::Revived).unwrap(), 10);
     count(&mut tally, Tally::of_rejection(Rejection::NotFound), 7);
     count(&mut tally, Tally::of_rejection(Rejection::Gone), 8);
     count(&mut tally, Tally::of_rejection(Rejection::Unavailable), 9);
@@ -95,7 +96,7 @@ fn the_whole_report_is_one_object() {
     let zone = &shown["zones"]["a \"zone\"\\\n"];
     assert_eq!(shown["version"], "0.1.0");
     assert_eq!(zone["created"], 20);
-    assert_eq!(zone["refreshed"], 100 + 4 + 6);
+    assert_eq!(zone["refreshed"], 100 + 4 + 6 + 10);
     assert_eq!(zone["lifetime_ms"], serde_json::Value::Null);
     let file = &zone["file"];
     assert_eq!(file["path"], "/var/lib/nginx/sticky/zone");
@@ -105,7 +106,8 @@ fn the_whole_report_is_one_object() {
     assert_eq!(
         zone["requests"],
         serde_json::json!({
-            "none": 1, "new": 2, "hit": 100, "unknown": 3, "unavailable": 4, "gone": 5, "rebound": 6
+            "none": 1, "new": 2, "hit": 100, "unknown": 3, "unavailable": 4, "gone": 5, "rebound": 6,
+            "revived": 10
         })
     );
     assert_eq!(zone["rejected"], serde_json::json!({"unknown": 7, "gone": 8, "unavailable": 9}));
@@ -208,6 +210,7 @@ fn each_counter_has_a_place_of_its_own() {
         Status::Unavailable,
         Status::Gone,
         Status::Rebound,
+        Status::Revived,
     ];
     let rejections = [Rejection::NotFound, Rejection::Gone, Rejection::Unavailable];
     let mut places: Vec<usize> = statuses.into_iter().filter_map(Tally::of_status).collect();

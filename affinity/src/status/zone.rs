@@ -10,7 +10,7 @@ pub struct Tally(pub [u64; Tally::LEN]);
 
 impl Tally {
     /// How many counters there are.
-    pub const LEN: usize = 9;
+    pub const LEN: usize = 10;
 
     /// The counter of a status; none for hits.
     pub const fn of_status(status: Status) -> Option<usize> {
@@ -22,6 +22,7 @@ impl Tally {
             Status::Unavailable => 3,
             Status::Gone => 4,
             Status::Rebound => 5,
+            Status::Revived => 9,
         })
     }
 

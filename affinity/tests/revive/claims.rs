@@ -99,7 +99,7 @@ fn a_claim_that_is_given_back_leaves_no_trace() {
     assert!(scene.store.alive(scene.key, ticket, Tick(100)));
     let ticket = scene.mine(Cause::Gone, 0, 100);
     assert!(scene.store.give_back(scene.key, ticket, Tick(100)));
-    assert!(matches!(scene.claim(Cause::Answer, 0, 101), Claim::Resting(_)));
+    assert!(matches!(scene.claim(Cause::Answer, 0, 101), Claim::Alive(_)));
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn one_ping_is_asked_in_ten_seconds() {
     let scene = scene();
     let ticket = scene.mine(Cause::Answer, 0, 100);
     assert!(scene.store.alive(scene.key, ticket, Tick(110)));
-    let Claim::Resting(until) = scene.claim(Cause::Answer, 0, 111) else { panic!() };
+    let Claim::Alive(until) = scene.claim(Cause::Answer, 0, 111) else { panic!() };
     assert!((110 + 9 * SECOND..=110 + 10 * SECOND).contains(&until.0), "{until:?}");
-    assert_eq!(scene.claim(Cause::Answer, 0, until.0 - 1), Claim::Resting(until));
+    assert_eq!(scene.claim(Cause::Answer, 0, until.0 - 1), Claim::Alive(until));
     // Its server is gone: no ping is needed.
     let ticket = scene.mine(Cause::Gone, 0, 111);
     assert!(scene.store.alive(scene.key, ticket, Tick(110)));

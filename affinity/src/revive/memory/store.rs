@@ -4,7 +4,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::Ordering;
 
 use super::claim::{Cause, Claim, Release, Ticket};
-use super::layout::{StoreError, ALIGN, CHUNK_SIZE, MIN_SIZE};
+use super::layout::{StoreError, ALIGN, CHUNK_SIZE, FORMAT, MIN_SIZE};
 use super::region::Region;
 use super::shard::{filter_bit, Shard};
 use super::slot::{Copied, Place, Slot};
@@ -51,6 +51,9 @@ pub struct StoreStats {
 }
 
 impl Store {
+    /// The format of the region. A store of another one is of no use.
+    pub const FORMAT: u32 = FORMAT;
+
     /// Smallest region (bytes) that holds a store.
     pub const MIN_SIZE: usize = MIN_SIZE;
 
@@ -88,6 +91,25 @@ impl Store {
     pub unsafe fn attach(region: NonNull<u8>, len: usize) -> Result<Store, StoreError> {
         // SAFETY: conditions 1 to 3 are those of `Region::attach`.
         unsafe { Region::attach(region, len) }.map(|region| Store { region })
+    }
+
+    /// Finds a store as `attach` does, of which nobody knows what its processes have left: all locks are made
+    /// again, and the free memory is found again. A claim of an ended process ends at its deadline.
+    ///
+    /// # Safety
+    /// 1. The conditions of `attach`.
+    /// 2. No process uses the region until this returns.
+    pub unsafe fn reopen(region: NonNull<u8>, len: usize) -> Result<Store, StoreError> {
+        // SAFETY: condition 1.
+        let region = unsafe { Region::attach(region, len) }?;
+        // SAFETY: condition 2: no process uses or holds a lock.
+        unsafe { region.init_locks() }?;
+        for shard in 0..region.geometry().shards as usize {
+            if let Some(shard) = Shard::lock(&region, shard) {
+                shard.repair();
+            }
+        }
+        Ok(Store { region })
     }
 
     /// Keeps the record of a session that begins now, in place of an older one of the same key. `used` says when
@@ -228,10 +250,12 @@ impl Store {
         copied.is_some_and(|copied| self.insert(&copied, now, used))
     }
 
-    /// Copies all records, as far as there is room, as `import_record` does. Returns their number.
+    /// Copies all records, as far as there is room, as `import_record` does. `then` is this moment by the clock of
+    /// the other store: it may be of another boot. Returns the number of copied records.
     pub fn import(
         &self,
         from: &Store,
+        then: Tick,
         now: Tick,
         mut used: impl FnMut(Key) -> Option<Tick>,
     ) -> usize {
@@ -244,6 +268,7 @@ impl Store {
                     let place = slot.place()?;
                     Some(slot.copied(place, shard.read(place)?))
                 });
+                let copied = copied.map(|copied| copied.at(then, now));
                 count +=
                     usize::from(copied.is_some_and(|copied| self.insert(&copied, now, &mut used)));
             }

@@ -1,0 +1,248 @@
+"""Answers that are no evidence: they are passed on as they came, and nothing is revived. And servers that do not fit."""
+
+import asyncio
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+
+from harness.clients.mcp import Session
+from harness.patience import until
+from harness.ports import free_ports
+from harness.reviving import ALICE, REVIVE, lines, revived, start
+
+Reply = tuple[int, dict | None, dict[str, str]]
+VERSION = "2025-06-18"
+
+
+class Fake:
+    """A server of MCP by hand: what it says to each method is a function."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.address = f"127.0.0.1:{port}"
+        self.name = str(port)
+        self.sessions: set[str] = set()
+        self.seen: list[tuple[str, str]] = []  # method, session
+        self.version = VERSION
+        self.capabilities: dict = {"tools": {"listChanged": True}}
+        self.say: Callable[[str, dict, str], Reply | None] = lambda *_: None
+        self.prefix = f"s{port}-"
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                size = re.search(r"(?i)^content-length: (\d+)", head, re.M)
+                body = await reader.readexactly(int(size[1])) if size else b""
+                session = re.search(r"(?i)^mcp-session-id: (.*)\r", head, re.M)
+                message = json.loads(body) if body else {"method": head.split(" ")[0]}
+                status, answer, headers = self.answer(message, session[1] if session else "")
+                text = json.dumps(answer).encode() if answer is not None else b""
+                lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(text)}", "Content-Type: application/json"]
+                lines += [f"{name}: {value}" for name, value in headers.items()]
+                writer.write("\r\n".join([*lines, "", ""]).encode() + text)
+        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError):
+            pass
+        finally:
+            writer.close()
+
+    def answer(self, message: dict, session: str) -> Reply:
+        method = message.get("method", "answer")
+        self.seen.append((method, session))
+        said = self.say(method, message, session)
+        if said is not None:
+            return said
+        id = message.get("id")
+        if method == "initialize":
+            session = f"{self.prefix}{len(self.seen)}"
+            self.sessions.add(session)
+            result = {"protocolVersion": self.version, "capabilities": self.capabilities, "serverInfo": {}}
+            return 200, {"jsonrpc": "2.0", "id": id, "result": result}, {"Mcp-Session-Id": session}
+        if session not in self.sessions:
+            return self.lost(id)
+        if method == "DELETE":
+            self.sessions.discard(session)
+            return 200, None, {}
+        if id is None:
+            return 202, None, {}
+        return 200, {"jsonrpc": "2.0", "id": id, "result": {"server": self.port}}, {"Mcp-Session-Id": session}
+
+    def lost(self, id) -> Reply:
+        return 404, {"jsonrpc": "2.0", "id": id, "error": {"code": -32001, "message": "Session not found"}}, {}
+
+    def pings(self) -> int:
+        return sum(method == "ping" for method, _ in self.seen)
+
+
+def error(status: int, code: int) -> Callable[[dict], Reply]:
+    return lambda message: (status, {"jsonrpc": "2.0", "id": message.get("id"), "error": {"code": code, "message": "x"}}, {})
+
+
+@pytest.fixture
+def two() -> tuple[Fake, Fake]:
+    return tuple(Fake(port) for port in free_ports(2))
+
+
+async def serve(*fakes: Fake) -> list[asyncio.Server]:
+    return [await asyncio.start_server(fake.handle, "127.0.0.1", fake.port) for fake in fakes]
+
+
+def home_of(session: Session, fakes: tuple[Fake, ...]) -> tuple[Fake, Fake]:
+    """The session's server, and the other one."""
+    return tuple(sorted(fakes, key=lambda fake: session.id.decode() not in fake.sessions))
+
+
+NO_EVIDENCE = {
+    "unknown method": lambda method, message, _: error(404, -32601)(message) if method == "x" else None,
+    "tool's own 400": lambda method, message, _: error(400, -32602)(message) if method == "x" else None,
+    "tool's own 422": lambda method, message, _: error(422, -32602)(message) if method == "x" else None,
+    "no GET": lambda method, *_: (404, None, {}) if method == "GET" else None,
+    "another code": lambda method, message, _: error(404, -1 if method == "x" else -2)(message)
+    if method in ("x", "ping")
+    else None,
+    "another status": lambda method, message, _: error(404 if method == "x" else 400, -1)(message)
+    if method in ("x", "ping")
+    else None,
+}
+
+
+@pytest.mark.parametrize("case", NO_EVIDENCE)
+async def test_an_answer_that_is_no_evidence(nginx, two, case):
+    serving = await serve(*two)
+    port = start(nginx, two)
+    session = await Session(port, ALICE).open()
+    home, other = home_of(session, two)
+    home.say = NO_EVIDENCE[case]
+    if case == "no GET":
+        response = await session.send(None, method="GET")
+        expected = (404, b"")
+    else:
+        response = await session.post("x")
+        status, answer, _ = home.say("x", {"id": session.number}, "")
+        expected = (status, json.dumps(answer).encode())
+    assert (response.status, response.body) == expected
+    assert home.pings() == 1 and other.pings() == 0
+    # No other ping for ten seconds, and the session is as before.
+    assert (await session.post("x") if case != "no GET" else await session.send(None, method="GET")).status == expected[0]
+    assert home.pings() == 1
+    assert (await session.post("y")).status == 200
+    assert revived(nginx) == 0
+    [server.close() for server in serving]
+
+
+async def test_other_statuses_are_not_asked_about(nginx, two):
+    serving = await serve(*two)
+    port = start(nginx, two)
+    session = await Session(port, ALICE).open()
+    home, _ = home_of(session, two)
+    for status in (401, 403, 405, 409, 429, 500, 503):
+        home.say = lambda method, message, _, status=status: error(status, -1)(message) if method == "x" else None
+        assert (await session.post("x")).status == status
+    assert home.pings() == 0
+    [server.close() for server in serving]
+
+
+MISFITS = {
+    "newer version": lambda fake: setattr(fake, "version", "2025-11-25"),
+    "no tools": lambda fake: setattr(fake, "capabilities", {"prompts": {}}),
+    "an error": lambda fake: setattr(fake, "say", lambda method, message, _: error(200, -1)(message) if method == "initialize" else None),
+    "500": lambda fake: setattr(fake, "say", lambda method, *_: (500, None, {}) if method == "initialize" else None),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+async def test_a_server_that_does_not_fit(nginx, two, case):
+    """The answer of the session's server is passed on, and what was opened in vain is deleted."""
+    serving = await serve(*two)
+    port = start(nginx, two)
+    session = await Session(port, ALICE).open()
+    home, _ = home_of(session, two)
+    home.sessions.clear()
+    for fake in two:
+        MISFITS[case](fake)
+    response = await session.post("x")
+    assert response.status == 404
+    assert json.loads(response.body)["error"]["message"] == "Session not found"
+    await until(lambda: not home.sessions and not two[1].sessions and not two[0].sessions)
+    assert revived(nginx) == 0
+    assert lines(nginx, "session could not be revived") == 1
+    assert sum(method == "initialize" for fake in two for method, _ in fake.seen) == 3
+    [server.close() for server in serving]
+
+
+async def test_a_server_that_refuses_pings_disables_the_evidence(nginx, two):
+    """Else its sessions would be moved for ever."""
+    serving = await serve(*two)
+    port = start(nginx, two, workers=1)
+    session = await Session(port, ALICE).open()
+    for fake in two:
+        fake.say = lambda method, message, _: error(404, -1)(message) if method in ("x", "ping") else None
+    assert (await session.post("x")).status == 404
+    assert lines(nginx, "a new session refuses a ping") == 1
+    pings = sum(fake.pings() for fake in two)
+    assert pings == 2
+    other = await Session(port, ALICE).open()
+    assert (await other.post("x")).status == 404
+    assert sum(fake.pings() for fake in two) == pings
+    assert revived(nginx) == 0
+    [server.close() for server in serving]
+
+
+async def test_late_answers_of_the_client(nginx, two):
+    """Servers number their requests from zero: an answer to the lost session must not reach a question of the new one."""
+    serving = await serve(*two)
+    port = start(nginx, two)
+    session = await Session(port, ALICE).open()
+    home, _ = home_of(session, two)
+    home.sessions.clear()
+    # In the lost session: dropped, and nothing is revived.
+    response = await session.send({"jsonrpc": "2.0", "id": 0, "result": {"action": "accept"}})
+    assert (response.status, response.body) == (202, b"")
+    assert revived(nginx) == 0
+    assert (await session.post("x")).status == 200
+    assert revived(nginx) == 1
+    before = [method for fake in two for method, _ in fake.seen].count("answer")
+    response = await session.send({"jsonrpc": "2.0", "id": 0, "result": {"action": "accept"}})
+    assert (response.status, response.body) == (202, b"")
+    assert [method for fake in two for method, _ in fake.seen].count("answer") == before
+    assert revived(nginx) == 1
+    [server.close() for server in serving]
+
+
+async def test_the_headers_of_a_revival(nginx, two):
+    """Credentials as the location passes them on; nothing of the request itself."""
+    heads = []
+
+    class Noting(Fake):
+        async def handle(self, reader, writer):
+            original = reader.readuntil
+
+            async def noting(separator):
+                head = await original(separator)
+                heads.append(head.decode("latin-1").lower())
+                return head
+
+            reader.readuntil = noting
+            await super().handle(reader, writer)
+
+    fakes = tuple(Noting(fake.port) for fake in two)
+    serving = await serve(*fakes)
+    port = start(nginx, fakes, more='proxy_set_header X-Gateway secret; proxy_set_header Authorization "$http_authorization";')
+    session = await Session(port, [*ALICE, ("Cookie", "c=1"), ("Last-Event-ID", "7")]).open()
+    home, _ = home_of(session, fakes)
+    home.sessions.clear()
+    heads.clear()
+    assert (await session.post("x")).status == 200
+    own = [head for head in heads if "last-event-id" not in head]
+    ping, initialize, initialized, last_ping = own
+    for head in own:
+        assert head.startswith("post /mcp http/1.1\r\nhost: localhost:1\r\n")
+        for line in ("authorization: bearer alice", "cookie: c=1", "content-type: application/json", "connection: close"):
+            assert head.count(f"\r\n{line}\r\n") == 1, (line, head)
+    assert f"\r\nmcp-session-id: {session.id.decode()}\r\n" in ping
+    assert "mcp-session-id" not in initialize and "mcp-protocol-version" not in initialize
+    assert f"\r\nmcp-protocol-version: {VERSION}\r\n" in initialized
+    assert "\r\nmcp-session-id: " in last_ping
+    [server.close() for server in serving]
