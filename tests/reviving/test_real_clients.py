@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -71,7 +73,9 @@ async def test_after_a_restart_of_all_servers_clients_go_on(nginx, report, tmp_p
         again = await asked.ask(asked.names)
         report(f"{len(names)} clients, {revived(nginx)} revived: {went_wrong(during) | went_wrong(after)}")
         assert [went_wrong(results) for results in (during, after, again)] == [{}, {}, {}]
-        assert revived(nginx) == len(names)
+        # Some clients have more than one session.
+        sessions = Counter(re.findall(r"session revived at server \S+ \(hash (\w+)\)", "\n".join(nginx.errors())))
+        assert len(sessions) >= len(names) and set(sessions.values()) == {1}
 
 
 @pytest.mark.skipif(not LONG, reason="takes long")
