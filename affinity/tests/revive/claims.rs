@@ -182,7 +182,7 @@ fn the_latest_requests_of_a_server_are_known() {
         assert!(scene.store.note_request(scene.key, 1, ids[number]));
         let known: Vec<bool> =
             ids.iter().map(|id| scene.store.has_request(scene.key, *id)).collect();
-        let expected: Vec<bool> = (0..=number).map(|older| older + 15 > number).collect();
+        let expected: Vec<bool> = (0..=number).map(|older| older + 14 > number).collect();
         assert_eq!(known, expected);
     }
     let free = scene.store.stats().free;
