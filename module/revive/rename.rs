@@ -10,11 +10,12 @@ use affinity::revive::{EventId, EventIds, ServerRequests};
 use affinity::table::Key;
 use nginx_sys::{
     ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
-    ngx_palloc,
+    ngx_palloc, NGX_HTTP_GET,
 };
 
 use super::head;
 use super::session::{id_of, may_be_sent, with_record, Place};
+use super::streams;
 use crate::conf::MainConf;
 use crate::hold::{self, read_body, BodyReader};
 use crate::nginx::conf::Conf;
@@ -159,8 +160,9 @@ pub fn install(cf: &mut Conf<'_>) {
 }
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    if COUNT.get() > 0 {
-        // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
+    if COUNT.get() > 0 || unsafe { (*r).method as u32 == NGX_HTTP_GET } {
+        // SAFETY: as above.
         return unsafe { restore_and_pass(r) };
     }
     // SAFETY: the same request.
@@ -188,7 +190,9 @@ unsafe fn pass(r: *mut ngx_http_request_t) -> ngx_int_t {
 unsafe fn restore_and_pass(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: the caller's promise.
     unsafe {
-        restore(Request::<'static>::new(r));
+        let request = Request::<'static>::new(r);
+        restore(request);
+        streams::watch(request);
         pass(r)
     }
 }
