@@ -6,6 +6,7 @@
 //!    (`hold/`), and the rules of `affinity/src/revive/` decide.
 //! 3. `course.rs`: the calls to the old and the new server (`rpc/`).
 //! 4. `rename.rs`: from then on the id is replaced, in requests to the server and in its answers.
+//! 5. `streams.rs`: a stream whose server dies ends so that its client opens it again.
 
 mod choose;
 mod course;
@@ -14,5 +15,6 @@ mod judge;
 pub mod keep;
 pub mod rename;
 mod session;
+mod streams;
 
 pub use judge::{arrange, is_kept, refuses_absence};

@@ -4,16 +4,18 @@
 
 use core::cell::Cell;
 
-use affinity::http::with_value;
-use affinity::revive::ServerRequests;
+use affinity::http::{with_value, without};
+use affinity::mcp::trim;
+use affinity::revive::{EventId, EventIds, ServerRequests};
 use affinity::table::Key;
 use nginx_sys::{
     ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
-    ngx_palloc,
+    ngx_palloc, NGX_HTTP_GET,
 };
 
 use super::head;
 use super::session::{id_of, may_be_sent, with_record, Place};
+use super::streams;
 use crate::conf::MainConf;
 use crate::hold::{self, read_body, BodyReader};
 use crate::nginx::conf::Conf;
@@ -40,6 +42,9 @@ impl Recycled for Renamed {
         &SPARE
     }
 }
+
+/// The header by which a client resumes a stream.
+const LAST_EVENT_ID: &str = "last-event-id";
 
 /// How many of them this worker has.
 static COUNT: PerWorker<Cell<usize>> = PerWorker::new(Cell::new(0));
@@ -96,7 +101,7 @@ fn rename(r: Request<'static>, key: Key) -> Sent {
         return Sent::Dropped;
     }
     let before = find(r).map(|renamed| renamed.revivals);
-    if replace(r, &server_id).is_none() {
+    if replace(r, &place, key, &server_id).is_none() {
         return Sent::Failed;
     }
     let revivals = kept.revivals;
@@ -109,9 +114,15 @@ fn rename(r: Request<'static>, key: Key) -> Sent {
     Sent::Renamed { for_this }
 }
 
-/// Replaces the id in the request that nginx has made.
-fn replace(r: Request<'static>, id: &[u8]) -> Option<()> {
-    let bytes = with_value(head::sent(r)?, "mcp-session-id", id)?;
+/// Replaces the id in the request that nginx has made, and removes the id of an event of the lost session.
+fn replace(r: Request<'static>, place: &Place, key: Key, id: &[u8]) -> Option<()> {
+    let mut bytes = with_value(head::sent(r)?, "mcp-session-id", id)?;
+    let last = r.headers_in().find(|it| it.name().eq_ignore_ascii_case(LAST_EVENT_ID.as_bytes()));
+    let resumes = |last: &[u8]| place.store.may_have_event(key, EventId::of(last));
+    if last.is_some_and(|last| !resumes(trim(last.value()))) {
+        // The event died with the lost session.
+        bytes = without(&bytes, LAST_EVENT_ID).unwrap_or(bytes);
+    }
     // SAFETY: the pool returns memory for as many bytes, or null. The buffer is that of `head::sent`, of this request
     // alone; nothing of it has been sent, and nginx sends what lies between `pos` and `last`.
     unsafe {
@@ -149,8 +160,9 @@ pub fn install(cf: &mut Conf<'_>) {
 }
 
 unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    if COUNT.get() > 0 {
-        // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
+    if COUNT.get() > 0 || unsafe { (*r).method as u32 == NGX_HTTP_GET } {
+        // SAFETY: as above.
         return unsafe { restore_and_pass(r) };
     }
     // SAFETY: the same request.
@@ -178,7 +190,9 @@ unsafe fn pass(r: *mut ngx_http_request_t) -> ngx_int_t {
 unsafe fn restore_and_pass(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: the caller's promise.
     unsafe {
-        restore(Request::<'static>::new(r));
+        let request = Request::<'static>::new(r);
+        restore(request);
+        streams::watch(request);
         pass(r)
     }
 }
@@ -196,16 +210,18 @@ fn restore(r: Request<'static>) {
     }
     if r.response_content_type().starts_with(b"text/event-stream") {
         let (place, key, revivals) = (renamed.place, renamed.key, renamed.revivals);
-        read_body(r, Box::new(Stream { place, key, revivals, requests: ServerRequests::new() }));
+        let (requests, events) = (ServerRequests::new(), EventIds::new());
+        read_body(r, Box::new(Stream { place, key, revivals, requests, events }));
     }
 }
 
-/// The stream of a revived session: what its server asks may be answered.
+/// The stream of a revived session: what its server asks may be answered, and its events can be resumed after.
 struct Stream {
     place: Place,
     key: Key,
     revivals: u16,
     requests: ServerRequests,
+    events: EventIds,
 }
 
 impl BodyReader for Stream {
@@ -214,6 +230,7 @@ impl BodyReader for Stream {
         self.requests.feed(bytes, |id| {
             store.note_request(key, revivals, id);
         });
+        self.events.feed(bytes, |id| store.note_event(key, revivals, id));
         true
     }
 

@@ -51,6 +51,24 @@ pub fn with_value(bytes: &[u8], name: &str, value: &[u8]) -> Option<Vec<u8>> {
     (!old.is_empty()).then_some(out)
 }
 
+/// The bytes of a request without the lines of one name. None if there is no such line, or no memory.
+pub fn without(bytes: &[u8], name: &str) -> Option<Vec<u8>> {
+    let head = SentHead::parse(bytes)?;
+    let mut out = Vec::new();
+    out.try_reserve_exact(bytes.len()).ok()?;
+    let mut rest = bytes;
+    for (line, value) in head.lines.iter().filter(|(line, _)| line.eq_ignore_ascii_case(name)) {
+        // Name and value are parts of the bytes that were parsed.
+        let begin = line.as_ptr().addr().checked_sub(rest.as_ptr().addr())?;
+        let value = value.as_ptr().addr().checked_sub(rest.as_ptr().addr())? + value.len();
+        let end = value + rest.get(value..)?.iter().position(|byte| *byte == b'\n')? + 1;
+        out.extend_from_slice(rest.get(..begin)?);
+        rest = rest.get(end..)?;
+    }
+    out.extend_from_slice(rest);
+    (out.len() < bytes.len()).then_some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +96,18 @@ mod tests {
             assert_eq!(String::from_utf8(replaced).unwrap(), expected);
         }
         assert_eq!(with_value(SENT, "mcp-session", b"x"), None);
+    }
+
+    #[test]
+    fn all_lines_of_the_name_are_removed() {
+        let expected = String::from_utf8(SENT.to_vec())
+            .unwrap()
+            .replace("MCP-Session-Id: old\r\nX", "X")
+            .replace("Mcp-Session-Id:old\r\n", "");
+        assert_eq!(without(SENT, "mcp-session-id").unwrap(), expected.as_bytes());
+        let empty = b"GET / HTTP/1.1\r\nHost: x\r\nY: \r\n\r\n";
+        assert_eq!(without(empty, "y").unwrap(), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(without(SENT, "mcp-session"), None);
     }
 
     #[test]

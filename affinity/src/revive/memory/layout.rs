@@ -14,7 +14,7 @@ use crate::table::memory::lock::RobustMutex;
 /// "revivals" in ASCII.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"revivals");
 /// Counted up when the meaning of any byte of the region changes.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 /// Alignment of every part, in bytes.
 pub(super) const ALIGN: usize = 128;
 /// Room for several of the longest records.

@@ -8,6 +8,7 @@ use super::layout::{StoreError, ALIGN, CHUNK_SIZE, FORMAT, MIN_SIZE};
 use super::region::Region;
 use super::shard::{filter_bit, Shard};
 use super::slot::{Copied, Place, Slot};
+use crate::revive::rpc_ids::events::EventId;
 use crate::revive::rpc_ids::message::RpcId;
 use crate::table::Key;
 use crate::time::Tick;
@@ -201,7 +202,7 @@ impl Store {
     }
 
     /// Notes the id of a server's request in a stream of a revived session, before the client gets it.
-    /// `revivals`: [`Kept::revivals`] when the stream began. The latest 15 are known. False if none is
+    /// `revivals`: [`Kept::revivals`] when the stream began. The latest 14 are known. False if none is
     /// noted: the session was not revived, or once more since then.
     pub fn note_request(&self, key: Key, revivals: u16, id: RpcId) -> bool {
         let note = |shard: Shard| {
@@ -217,6 +218,22 @@ impl Store {
             let (slot, place) = shard.find(key.fingerprint())?;
             Some(shard.has_request(slot, place, id))
         };
+        self.with(key, has).unwrap_or(false)
+    }
+
+    /// Notes the id of an event in a stream of a revived session, before the client gets it. `revivals` as in
+    /// [`note_request`](Store::note_request).
+    pub fn note_event(&self, key: Key, revivals: u16, id: EventId) {
+        self.with(key, |shard| {
+            let (slot, place) = shard.find(key.fingerprint())?;
+            (place.revivals == revivals).then(|| shard.note_event(slot, id))
+        });
+    }
+
+    /// Whether an event may have been noted since the session was revived last: true for each one that was, and
+    /// after a few events for some others.
+    pub fn may_have_event(&self, key: Key, id: EventId) -> bool {
+        let has = |shard: Shard| Some(shard.may_have_event(shard.find(key.fingerprint())?.0, id));
         self.with(key, has).unwrap_or(false)
     }
 
