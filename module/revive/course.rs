@@ -11,6 +11,7 @@ use affinity::revive::{
     Revival, Send, Standing, Step, Ticket as Claimed, INITIALIZED, PING_TIMEOUT,
 };
 use affinity::rpc::{Call, RpcAnswer};
+use affinity::status::{Loss, Refused};
 use affinity::table::{End, Existing, Key};
 use nginx_sys::{ngx_random, NGX_LOG_INFO};
 
@@ -53,6 +54,8 @@ pub(super) struct Course {
     tried: Vec<Vec<u8>>,
     server: Option<Server>,
     new_id: Vec<u8>,
+    /// Why the last server that was tried was none for this session; none if the claim is lost.
+    why: Option<Refused>,
 }
 
 impl Course {
@@ -89,11 +92,35 @@ impl Course {
             tried: Vec::new(),
             server: None,
             new_id: Vec::new(),
+            why: Some(Refused::NoServer),
         }))
+    }
+
+    /// The session is lost: it has to be opened again.
+    pub(super) fn note_loss(&self) {
+        self.count(Loss::Lost);
+        self.log("session is lost", &[]);
+    }
+
+    fn count(&self, loss: Loss) {
+        if let Some(sessions) = self.place.affinity.zone.sessions() {
+            sessions.count_loss(loss);
+        }
     }
 
     /// Ends the course without a new session.
     fn give_up(self) {
+        if let Some(why) = self.why {
+            self.count(Loss::NotRevived(why));
+            let text = match why {
+                Refused::NoServer => "session could not be revived, no server has answered",
+                Refused::Misfit => {
+                    "session could not be revived, the version or a capability is missing"
+                }
+                Refused::Error => "session could not be revived, an error was the answer",
+            };
+            self.log(text, self.server.as_ref().map_or(&[], |server| &server.name));
+        }
         self.place.store.failed(self.key, self.claimed, nginx::now());
         let verdict = match self.first {
             Some(_) => Verdict::PassOn,
@@ -104,7 +131,12 @@ impl Course {
 
     fn log(&self, text: &str, server: &[u8]) {
         let (zone, hash) = (self.place.affinity.zone.log_name(), self.key.fingerprint());
-        let (log, server) = (Cycle::running_log(), string(server));
+        let log = Cycle::running_log();
+        if server.is_empty() {
+            ngx::ngx_log_error!(NGX_LOG_INFO, log, "zone \"{zone}\": {text} (hash {hash:016x})");
+            return;
+        }
+        let server = string(server);
         ngx::ngx_log_error!(
             NGX_LOG_INFO,
             log,
@@ -159,10 +191,12 @@ pub(super) fn ping_old(course: Box<Course>) -> Verdict {
     let sessions = place.affinity.zone.sessions();
     let found = sessions.and_then(|it| it.lookup(course.key, nginx::now(), &place.affinity.limits));
     let server = found.and_then(|found| choose::state(&place, found.server)?.1);
-    let Some(Server { address, .. }) = server else {
+    let Some(Server { address, name }) = server else {
         place.store.give_back(course.key, course.claimed, nginx::now());
         return Verdict::PassOn;
     };
+    course.count(Loss::Pinged);
+    course.log("session may be lost, a ping is asked", &name);
     let (id, body) = ping(random());
     let session = course.old_id.clone();
     let message = Message {
@@ -183,8 +217,12 @@ fn after_ping(course: Box<Course>, result: Result<Call, CallError>) {
     let evidence = Evidence::Pinged { first, ping: reply };
     let (store, now) = (course.place.store, nginx::now());
     match decide(evidence, course.kind, Standing::Owner) {
-        Step::Revive => open(course),
+        Step::Revive => {
+            course.note_loss();
+            open(course);
+        }
         Step::End => {
+            course.note_loss();
             if let Some(sessions) = course.place.affinity.zone.sessions() {
                 sessions.forget(course.key, End::Deleted);
             }
@@ -198,23 +236,24 @@ fn after_ping(course: Box<Course>, result: Result<Call, CallError>) {
         }
         _ => {
             store.alive(course.key, course.claimed, now);
+            course.log("session is not lost", &[]);
             hold::settle(course.case, Verdict::PassOn);
         }
     }
 }
 
 /// Opens the session at a server, when the pace of all revivals allows it.
-pub(super) fn open(course: Box<Course>) {
+pub(super) fn open(mut course: Box<Course>) {
     match course.place.store.may_begin(nginx::millis()) {
         Ok(()) => open_at_next(course),
-        Err(_) if !renews(&course) => course.give_up(),
+        Err(_) if !renews(&mut course) => course.give_up(),
         Err(millis) => later::run(millis, move || open(course)),
     }
 }
 
 fn open_at_next(mut course: Box<Course>) {
     let server = choose::server(&course.place, &course.tried);
-    let Some(server) = server.filter(|_| renews(&course)) else { return course.give_up() };
+    let Some(server) = server.filter(|_| renews(&mut course)) else { return course.give_up() };
     let record = with_record(&course.record_key, &course.sealed, |record| {
         initialize(record.initialize, record.version)
     });
@@ -233,8 +272,13 @@ fn open_at_next(mut course: Box<Course>) {
     send(course, &message, after_initialize);
 }
 
-fn renews(course: &Course) -> bool {
-    course.place.store.renew(course.key, course.claimed, nginx::now())
+/// Whether the claim is still that of the course.
+fn renews(course: &mut Course) -> bool {
+    let renews = course.place.store.renew(course.key, course.claimed, nginx::now());
+    if !renews {
+        course.why = None;
+    }
+    renews
 }
 
 fn after_initialize(mut course: Box<Course>, result: Result<Call, CallError>) {
@@ -274,6 +318,11 @@ fn after_message(course: Box<Course>, result: Result<Call, CallError>) {
 }
 
 fn go_on(mut course: Box<Course>, heard: Heard) {
+    course.why = Some(match heard {
+        Heard::Opened(Err(_)) => Refused::Misfit,
+        Heard::Refused => Refused::Error,
+        Heard::Opened(Ok(())) | Heard::Accepted | Heard::Nothing => Refused::NoServer,
+    });
     match course.revival.on(heard) {
         Next::Send(message) => send_message(course, message),
         Next::OtherServer { deletes } => {
@@ -297,17 +346,15 @@ fn go_on(mut course: Box<Course>, heard: Heard) {
                 if let Some(location) = course.location {
                     location.trusts_no_answer.set(true);
                 }
-            } else {
-                course.log("session could not be revived", name);
             }
             course.give_up();
         }
     }
 }
 
-fn send_message(course: Box<Course>, message: Send) {
+fn send_message(mut course: Box<Course>, message: Send) {
     let to = course.server.as_ref().map(|server| server.address);
-    let Some(to) = to.filter(|_| renews(&course)) else {
+    let Some(to) = to.filter(|_| renews(&mut course)) else {
         delete(&course);
         return course.give_up();
     };
@@ -329,7 +376,7 @@ fn send_message(course: Box<Course>, message: Send) {
 }
 
 /// The new session answers: the client's requests go there from now on.
-fn finish(course: Box<Course>) {
+fn finish(mut course: Box<Course>) {
     let (place, now) = (course.place, nginx::now());
     let Some(server) = &course.server else { return course.give_up() };
     let sealed = nonce().and_then(|nonce| {
@@ -346,8 +393,11 @@ fn finish(course: Box<Course>) {
     });
     if number.is_none() {
         delete(&course);
+        // Another request has it, or there is no memory.
+        course.why = None;
         return course.give_up();
     }
+    course.count(Loss::Revived);
     course.log("session revived", &server.name);
     hold::settle(course.case, Verdict::Again);
 }

@@ -4,6 +4,7 @@ use affinity::policy::{Absence, Rejection};
 use affinity::revive::{decide, is_suspect, Cause, Claim, Evidence, Reply, RequestKind, Step};
 use affinity::rpc::any_answer;
 use affinity::servers::Known;
+use affinity::status::Loss;
 use affinity::table::{End, Kind, Span, Tick};
 
 use super::course::{self, Course};
@@ -147,6 +148,7 @@ fn without_server(case: &Case<'_>, session: OwnSession) -> Verdict {
         Step::Wait => Verdict::Later(NEXT_LOOK),
         Step::End => {
             if let Some(sessions) = sessions {
+                sessions.count_loss(Loss::Lost);
                 sessions.forget(session.key, End::Deleted);
             }
             place.store.remove(session.key);
@@ -164,6 +166,7 @@ fn revive(case: &Case<'_>, session: OwnSession) -> Verdict {
     match store.claim(key, Cause::Gone, revivals, nginx::now()) {
         Claim::Mine(claimed) => match Course::new(case, session, claimed, None) {
             Some(course) => {
+                course.note_loss();
                 course::open(course);
                 Verdict::Wait
             }

@@ -61,8 +61,10 @@ async def test_a_worker_that_is_killed_in_mid_revival(nginx):
                 await asyncio.to_thread(nginx.kill_worker, pid)
                 break
         results = await asyncio.gather(first, *others, return_exceptions=True)
-    answered = [result.status for result in results if not isinstance(result, Exception)]
-    assert answered and set(answered) == {200}
+        answered = [result.status for result in results if not isinstance(result, Exception)]
+        assert set(answered) <= {200}
+        # Those of the killed worker have lost their connection; this one waits for the end of its claim, if it has to.
+        assert (await session.post("z")).status == 200
     assert revived(nginx) == 1 and len(opened) == 3
 
 

@@ -183,8 +183,18 @@ impl Serialize for ZoneReport<'_> {
             forgotten: u64,
             requests: Pairs<u64, 8>,
             rejected: Pairs<u64, 3>,
+            records: Option<Records>,
             recovered_workers: u64,
             servers: Named<'a, ZoneServer<'a>>,
+        }
+        #[derive(Serialize)]
+        struct Records {
+            size_bytes: u64,
+            kept: u64,
+            evicted: u64,
+            #[serde(flatten)]
+            losses: Pairs<u64, 3>,
+            not_revived: Pairs<u64, 3>,
         }
         Fields {
             size_bytes: self.size,
@@ -201,6 +211,13 @@ impl Serialize for ZoneReport<'_> {
             forgotten: self.stats.forgotten,
             requests: Pairs(self.requests()),
             rejected: Pairs(self.rejected()),
+            records: self.records.map(|records| Records {
+                size_bytes: records.size,
+                kept: records.kept,
+                evicted: records.evicted,
+                losses: Pairs(self.losses()),
+                not_revived: Pairs(self.not_revived()),
+            }),
             recovered_workers: self.stats.deaths,
             servers: Named(&self.servers),
         }

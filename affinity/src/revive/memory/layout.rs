@@ -76,6 +76,8 @@ pub(super) struct ShardHead {
     /// The first free chunk, plus one; its link leads to the next.
     pub(super) free: AtomicU32,
     pub(super) free_count: AtomicU32,
+    /// Records in the slots.
+    pub(super) kept: AtomicU32,
     /// Records that made room for others.
     pub(super) evicted: AtomicU64,
     /// How often a holder of the lock has died.

@@ -76,6 +76,8 @@ impl<'a> Shard<'a> {
             }
         }
         self.chunks.rebuild(&marks);
+        let kept = self.slots.iter().filter(|slot| slot.place().is_some()).count();
+        self.chunks.head.kept.store(kept as u32, Ordering::Relaxed);
     }
 
     pub(super) fn find(&self, fingerprint: u64) -> Option<(&'a Slot, Place)> {
@@ -218,9 +220,15 @@ impl<'a> Shard<'a> {
                 self.set_filter(fingerprint);
             }
             slot.set_place(Some(place));
+            self.count(1);
             Some(())
         };
         filled().is_some()
+    }
+
+    fn count(&self, change: i32) {
+        let kept = &self.chunks.head.kept;
+        kept.store(kept.load(Ordering::Relaxed).wrapping_add_signed(change), Ordering::Relaxed);
     }
 
     fn write(&self, sealed: &[u8], revivals: u16) -> Option<Place> {
@@ -231,6 +239,7 @@ impl<'a> Shard<'a> {
     fn empty(&self, slot: &Slot) {
         let Some(place) = slot.place() else { return };
         slot.set_place(None);
+        self.count(-1);
         self.chunks.give_back(place.first, place.len.into());
         if let Some(chunk) = slot.requests.swap(0, Ordering::Relaxed).checked_sub(1) {
             self.chunks.give_back_one(chunk);

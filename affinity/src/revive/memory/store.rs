@@ -242,6 +242,16 @@ impl Store {
         self.with(key, |shard| Some(shard.remove(key.fingerprint()))).unwrap_or(false)
     }
 
+    /// How many shards a [`sweep`](Store::sweep) of all records has.
+    pub fn shards(&self) -> usize {
+        self.region.geometry().shards as usize
+    }
+
+    /// Bytes of memory.
+    pub fn size(&self) -> u64 {
+        self.region.geometry().size as u64
+    }
+
     /// Removes the records of sessions that have ended, from one shard, and moves `next` to the following one.
     /// Returns their number. `used` as in [`put`](Store::put).
     pub fn sweep(&self, next: &mut usize, mut used: impl FnMut(Key) -> Option<Tick>) -> usize {
@@ -303,9 +313,8 @@ impl Store {
     /// Statistics.
     pub fn stats(&self) -> StoreStats {
         let mut stats = StoreStats::default();
-        for (number, head) in self.region.heads().iter().enumerate() {
-            let slots = self.region.slots(number).iter();
-            stats.kept += slots.filter(|slot| slot.place().is_some()).count() as u64;
+        for head in self.region.heads() {
+            stats.kept += u64::from(head.kept.load(Ordering::Relaxed));
             let free = head.free_count.load(Ordering::Relaxed);
             stats.free += u64::from(free) * CHUNK_SIZE as u64;
             stats.evicted += head.evicted.load(Ordering::Relaxed);
