@@ -194,7 +194,7 @@ fn attached(found: Attached, shm: &ngx_shm_zone_t) -> Option<Sessions> {
     let notes = notes_at(memory.pages(), len)?;
     // A reload of the old binary that was to give the zone new memory may have failed.
     table.reinstate();
-    if let Records::Unusable(error) = records {
+    if let Records::Renewed(_, error) | Records::Unusable(error) = records {
         records::report_lost((shm.shm.name, shm.shm.log), error);
     }
     let records = records.store();

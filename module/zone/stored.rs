@@ -146,7 +146,7 @@ fn attach(
     // SAFETY: so many bytes are mapped there, and nobody else uses the file.
     let Ok(table) = (unsafe { Table::reopen(start, len) }) else { return Ok(Err(None)) };
     // SAFETY: nobody else uses the file, and its memory is kept beside the records.
-    let records = unsafe { records::reopen(memory.pages()) };
+    let records = unsafe { records::renew(memory.pages()) };
     if !file::flock(&found.file, libc::LOCK_SH).unwrap_or(false) {
         return Err(path.refused("is in use by another nginx"));
     }

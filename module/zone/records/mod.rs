@@ -18,6 +18,8 @@ pub(super) enum Records {
     /// The memory has no place for records.
     None,
     Store(Store),
+    /// A new store, in place of what could not be used.
+    Renewed(Store, StoreError),
     /// What is there cannot be used.
     Unusable(StoreError),
 }
@@ -25,7 +27,7 @@ pub(super) enum Records {
 impl Records {
     pub(super) fn store(self) -> Option<Store> {
         match self {
-            Records::Store(store) => Some(store),
+            Records::Store(store) | Records::Renewed(store, _) => Some(store),
             Records::None | Records::Unusable(_) => None,
         }
     }
@@ -56,6 +58,24 @@ pub(super) unsafe fn attach(pages: &Mapping) -> Records {
 pub(super) unsafe fn reopen(pages: &Mapping) -> Records {
     // SAFETY: so many bytes are mapped there, and nobody else uses them.
     open(pages, |start, len| unsafe { Store::reopen(start, len) })
+}
+
+/// As [`reopen`], with a new store in place of one that cannot be used.
+///
+/// # Safety
+/// The same.
+pub(super) unsafe fn renew(pages: &Mapping) -> Records {
+    // SAFETY: the condition of this function.
+    unsafe {
+        match (reopen(pages), place(pages)) {
+            (Records::Unusable(error), Some((start, len))) => {
+                start.write_bytes(0, len);
+                Store::create(start, len)
+                    .map_or_else(Records::Unusable, |store| Records::Renewed(store, error))
+            }
+            (records, _) => records,
+        }
+    }
 }
 
 fn open(
@@ -103,7 +123,9 @@ pub(super) fn copy(
                 "zone \"{name}\": {taken} of {kept} records for a revival moved to its new memory"
             );
         }
-        (Some(_), Records::Unusable(error)) => report_lost((name, log), error),
+        (Some(_), Records::Renewed(_, error) | Records::Unusable(error)) => {
+            report_lost((name, log), error);
+        }
         (Some(_), Records::None) | (None, _) => (),
     }
 }
