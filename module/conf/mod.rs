@@ -165,8 +165,6 @@ pub struct LocationConf {
     /// The upstream that the location leads to, if its directive names it; only if any upstream has a source of
     /// answers.
     pub upstream: Cell<Option<Block<'static>>>,
-    /// Whether the answers of the location's servers are no evidence that a session is lost. Each worker has its own.
-    pub trusts_no_answer: Cell<bool>,
 }
 
 /// The parameters of `sticky_api`.

@@ -10,7 +10,7 @@ use nginx_sys::{
     ngx_post_event, ngx_posted_events, NGX_HTTP_CLIENT_CLOSED_REQUEST,
 };
 
-use super::active::Active;
+use super::active::{self, Active};
 use super::counts::COUNTS;
 use super::kept::{self, Kept};
 use super::next;
@@ -144,7 +144,13 @@ pub fn leave(r: Request<'static>, refuse: Refuse) -> Option<ngx_int_t> {
 }
 
 /// Whether a request has begun again.
+#[inline(always)]
 pub fn has_begun_again(r: Request<'_>) -> bool {
+    active::is_any() && is_again(r)
+}
+
+#[cold]
+fn is_again(r: Request<'_>) -> bool {
     let is_again = |held: &Held| held.request == r && held.stage.get() == Stage::Again;
     recycled::find::<Held>(r.pool(), is_again).is_some()
 }

@@ -43,11 +43,8 @@ pub(super) fn read(r: Request<'_>, part: Buffers<'_>) {
     let Some(reading) = recycled::find::<Reading>(r.pool(), is_reading) else { return };
     let Some(mut reader) = reading.reader.take() else { return };
     for buffer in part {
-        // What is in a file only is not read.
-        if buffer.is_in_file_only() {
-            return;
-        }
-        if !reader.feed(buffer.in_memory()) || buffer.is_last() {
+        let goes_on = buffer.each_part(|part| reader.feed(part));
+        if !goes_on || buffer.is_last() {
             return reader.finish();
         }
     }

@@ -13,6 +13,7 @@ use nginx_sys::{
 };
 
 use super::pool::string;
+use super::request::body::each_part_of;
 use super::request::Request;
 use super::{ERROR, OK};
 
@@ -145,6 +146,13 @@ impl<'r> Buffer<'r> {
             && buffer.temporary() == 0
             && buffer.memory() == 0
             && buffer.mmap() == 0
+    }
+
+    /// Calls `f` with each part of the buffer, also of one in a file, until `f` returns false. Returns what `f` has
+    /// returned last, and false if the file cannot be read.
+    pub fn each_part(self, mut f: impl FnMut(&[u8]) -> bool) -> bool {
+        // SAFETY: a live buffer, which nginx does not change while a filter has it.
+        unsafe { each_part_of(&*self.raw, &mut f) }
     }
 
     /// The bytes of a buffer in memory; empty for one in a file.

@@ -8,6 +8,7 @@ use nginx_sys::{ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
 use super::id::RequestId;
 use super::{message, precontent, reject, Next, PeerData};
 use crate::conf::{foreign, Affinity, Lookup, UpstreamConf};
+use crate::hold;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::{Block, Upstream};
@@ -54,13 +55,19 @@ pub unsafe extern "C" fn init_reviving(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
+    let request = unsafe { Request::<'static>::new(r) };
+    if hold::has_begun_again(request) {
+        if let Some(former) = PeerData::last(request) {
+            former.leave_uncounted();
+        }
+    }
     // SAFETY: the arguments of this hook.
     let rc = unsafe { init_peer(r, us) };
     if rc != OK {
         return rc;
     }
-    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
-    let r = unsafe { Request::<'static>::new(r) };
+    let r = request;
     let Some(data) = PeerData::in_context(r) else { return OK };
     let Some(key) = data.id.get().key.filter(|_| data.id.get().kind == Kind::Session) else {
         return OK;
@@ -137,6 +144,14 @@ fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_
 }
 
 impl PeerData {
+    /// The request begins again, and is counted by its next data.
+    #[cold]
+    fn leave_uncounted(&self) {
+        // A hit of no server is not counted.
+        self.status.set(Status::Hit);
+        self.session.set(None);
+    }
+
     /// The request has waited for the revival of its session.
     #[cold]
     fn note_revived(&self) {

@@ -20,7 +20,6 @@ use super::head::Head;
 use super::keep::nonce;
 use super::session::{with_record, OwnSession, Place};
 use crate::conf::judge::{Case, Verdict};
-use crate::conf::LocationConf;
 use crate::hold;
 use crate::net::address::Address;
 use crate::net::connection::To;
@@ -35,7 +34,8 @@ const DEADLINE: u64 = 4_000;
 
 pub(super) struct Course {
     place: Place,
-    location: Option<&'static LocationConf>,
+    /// Stands for the location of the request.
+    location: Key,
     /// The request that has begun it.
     case: Ticket,
     claimed: Claimed,
@@ -65,7 +65,7 @@ impl Course {
         claimed: Claimed,
         first: Option<Reply>,
     ) -> Option<Box<Course>> {
-        let OwnSession { place, id, key, kept, kind, .. } = session;
+        let OwnSession { place, id, key, kept, kind, location, .. } = session;
         let record_key = place.record_key(id, key)?;
         let (uri, version, old_id) = with_record(&record_key, &kept.sealed, |record| {
             (
@@ -76,7 +76,7 @@ impl Course {
         })?;
         Some(Box::new(Course {
             place,
-            location: LocationConf::of(case.request),
+            location,
             case: case.ticket,
             claimed,
             key,
@@ -338,14 +338,11 @@ fn go_on(mut course: Box<Course>, heard: Heard) {
                 delete(&course);
             }
             let name = course.server.as_ref().map_or(&[][..], |server| &server.name);
-            if disables {
+            if disables && course.place.store.distrust(course.location) {
                 course.log(
                     "a new session refuses a ping, answers of this location are passed on",
                     name,
                 );
-                if let Some(location) = course.location {
-                    location.trusts_no_answer.set(true);
-                }
             }
             course.give_up();
         }

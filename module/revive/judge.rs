@@ -11,7 +11,7 @@ use super::course::{self, Course};
 use super::session::{is_dropped, OwnSession};
 use super::{choose, rename};
 use crate::conf::judge::{Case, Judge, Verdict};
-use crate::conf::{LocationConf, MainConf, UpstreamConf};
+use crate::conf::{MainConf, UpstreamConf};
 use crate::nginx;
 use crate::nginx::conf::Conf;
 use crate::nginx::request::Request;
@@ -74,12 +74,11 @@ pub fn is_kept(r: Request<'static>) -> bool {
 
 impl Judge for ReviveJudge {
     fn holds(&self, r: Request<'static>, status: u16) -> bool {
-        let is_off = || LocationConf::of(r).is_none_or(|location| location.trusts_no_answer.get());
         is_suspect(status)
-            && !is_off()
             && OwnSession::of(r).is_some_and(|session| {
                 let evidence = Evidence::Answered(status);
                 decide(evidence, session.kind, session.standing) == Step::Ping
+                    && !session.place.store.distrusts(session.location)
             })
     }
 

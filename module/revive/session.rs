@@ -94,6 +94,9 @@ pub(super) fn opener(r: Request<'static>, block: Block<'static>) -> Option<Vec<u
     Some([name, b"\n", server_name, b"\n", place.as_bytes(), b"\n", block.name()].concat())
 }
 
+/// Beside what opens a session, in the key of a location: no other key has it.
+const LOCATION: &[u8] = b"\nlocation";
+
 /// A session of which a record is kept, and a request of it.
 pub(super) struct OwnSession {
     pub(super) place: Place,
@@ -102,6 +105,8 @@ pub(super) struct OwnSession {
     pub(super) kept: Kept,
     pub(super) kind: RequestKind,
     pub(super) standing: Standing,
+    /// Stands for the location that the request came through.
+    pub(super) location: Key,
 }
 
 impl OwnSession {
@@ -121,7 +126,9 @@ impl OwnSession {
         let sealed = kept.sealed.clone();
         let standing = Standing::of(&record_key.open(&mut kept.sealed)?, &presented);
         kept.sealed = sealed;
-        Some(OwnSession { place, id, key, kept, kind: kind_of(r), standing })
+        let table = &place.affinity.zone.sessions()?.table;
+        let location = table.key(Kind::Session, &opener, LOCATION);
+        Some(OwnSession { place, id, key, kept, kind: kind_of(r), standing, location })
     }
 
     pub(super) fn is_owner(&self) -> bool {

@@ -303,6 +303,10 @@ pub fn commit(cycle: Cycle<'_>, zones: &[&Zone]) -> Result<(), Logged> {
     }
     for zone in zones {
         let Some(sessions) = zone.sessions() else { continue };
+        if let Some(records) = &sessions.records {
+            // The servers may be others now.
+            records.trust_all();
+        }
         // SAFETY: `shm` is an element of nginx's list of zones, mapped, and its configuration is about to run.
         unsafe { region::note_place(&*zone.shm, sessions.memory()) };
         if let Err(why) = sessions.memory().put_in_place() {

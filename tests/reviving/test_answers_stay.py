@@ -1,10 +1,11 @@
 """Answers that are no evidence: they are passed on as they came, and nothing is revived. And servers that do not fit."""
 
+import asyncio
 import json
 
 import pytest
 
-from harness.clients.mcp import Session
+from harness.clients.mcp import Session, sessions
 from harness.patience import until
 from harness.ports import free_ports
 from harness.reviving import ALICE, lines, revived, start
@@ -96,7 +97,7 @@ async def test_a_server_that_does_not_fit(nginx, two, case):
 async def test_a_server_that_refuses_pings_disables_the_evidence(nginx, two):
     """Else its sessions would be moved for ever."""
     serving = await serve(*two)
-    port = start(nginx, two, workers=1)
+    port = start(nginx, two, workers=4)
     session = await Session(port, ALICE).open()
     for fake in two:
         fake.say = lambda method, message, _: error(404, -1)(message) if method in ("x", "ping") else None
@@ -104,10 +105,18 @@ async def test_a_server_that_refuses_pings_disables_the_evidence(nginx, two):
     assert lines(nginx, "a new session refuses a ping") == 1
     pings = sum(fake.pings() for fake in two)
     assert pings == 2
-    other = await Session(port, ALICE).open()
-    assert (await other.post("x")).status == 404
+    # In all workers, and the line is logged once.
+    others = await sessions(port, 20, ALICE)
+    assert {(await other.post("x")).status for other in others} == {404}
+    assert len({other.answers[-1].headers["x-worker"] for other in others}) > 1
     assert sum(fake.pings() for fake in two) == pings
+    assert lines(nginx, "a new session refuses a ping") == 1
     assert revived(nginx) == 0
+    # A reload asks again: the servers may be others.
+    conf = (nginx.home / "nginx.conf").read_text()
+    await asyncio.to_thread(nginx.reload, conf[conf.index("upstream mcp") : conf.rindex("}")])
+    assert (await others[0].post("x")).status == 404
+    assert sum(fake.pings() for fake in two) == pings + 2
     [server.close() for server in serving]
 
 

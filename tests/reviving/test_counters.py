@@ -94,6 +94,34 @@ async def test_records_of_sessions_that_have_ended_are_freed(nginx, two):
     [server.close() for server in serving]
 
 
+async def test_a_request_that_waits_is_counted_once(nginx, two):
+    serving = await serve(*two)
+    port = start(nginx, two)
+    session = await Session(port, ALICE).open()
+    home, _ = home_of(session, two)
+
+    def requests() -> dict:
+        return report_of(nginx)["zones"]["sessions"]["requests"]
+
+    # nginx counts a request when it has ended, after its client has the answer.
+    await until(lambda: sum(requests().values()) == 2)
+    # In place, and after its server has gone.
+    home.sessions.clear()
+    assert (await session.post("x")).status == 200
+    home = next(fake for fake in two if fake.sessions)
+    serving[two.index(home)].close()
+
+    async def is_revived() -> bool:
+        # The first may be cut off with its server.
+        return (await session.post("x")).sticky == "REVIVED"
+
+    await until(is_revived)
+    await until(lambda: sum(requests().values()) >= len(session.answers))
+    assert sum(requests().values()) == len(session.answers)
+    assert requests()["revived"] == 2, (requests(), session.answers)
+    [server.close() for server in serving]
+
+
 async def test_without_revive_there_is_nothing_to_show(nginx, two):
     serving = await serve(*two)
     start(nginx, two, REVIVE.replace("gone=revive", "gone=reject"))

@@ -355,3 +355,21 @@ fn records_of_another_boot_keep_their_age() {
         assert!(to.put(keys.key(&id(number)), &[1; 384], now, |_| None));
     }
 }
+
+#[test]
+fn places_whose_answers_are_no_evidence_are_known_to_all_processes() {
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
+    let store = mapping.store();
+    // SAFETY: the store that `mapping` holds, as long as this test uses it.
+    let other = unsafe { Store::attach(mapping.start, mapping.len) }.unwrap();
+    let places: Vec<Key> = (0..20).map(|number| keys.key(&id(number))).collect();
+    assert!(!places.iter().any(|place| other.distrusts(*place)));
+    assert!(store.distrust(places[0]) && !other.distrust(places[0]) && other.distrusts(places[0]));
+    assert!(!other.distrusts(places[1]));
+    for place in &places[1..] {
+        assert!(store.distrust(*place) && other.distrusts(*place));
+    }
+    assert_eq!(places.iter().filter(|place| other.distrusts(**place)).count(), 8);
+    other.trust_all();
+    assert!(!places.iter().any(|place| store.distrusts(*place)));
+}

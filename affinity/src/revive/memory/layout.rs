@@ -22,6 +22,8 @@ pub(super) const MIN_SIZE: usize = 64 * 1024;
 /// Bytes of region for each shard: a shard is searched from end to end.
 const SHARD_SIZE: usize = 256 * 1024;
 const MAX_SHARDS: u32 = 4096;
+/// Places whose answers are no evidence.
+const MAX_DISTRUSTED: usize = 8;
 /// Bytes of a chunk; a record takes as many as it needs.
 pub(super) const CHUNK_SIZE: usize = 128;
 pub(super) const CHUNK_WORDS: usize = CHUNK_SIZE / size_of::<u64>();
@@ -67,6 +69,8 @@ pub(super) struct StoreHeader {
     /// Bytes in use.
     pub(super) size: AtomicU64,
     pub(super) pace: Pace,
+    /// Fingerprints of the places whose answers are no evidence; zeros are free.
+    pub(super) distrusted: [AtomicU64; MAX_DISTRUSTED],
 }
 
 /// Written under the lock.

@@ -1,7 +1,7 @@
 //! The handle of a store: what a process does with the records of sessions.
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::claim::{Cause, Claim, Release, Ticket};
 use super::layout::{StoreError, ALIGN, CHUNK_SIZE, FORMAT, MIN_SIZE};
@@ -16,7 +16,7 @@ use crate::time::Tick;
 /// The sealed records of sessions, in a region of shared memory of its own. Each process that uses the store has
 /// a handle. Copies are cheap and equal.
 ///
-/// All functions but [`is_revived`](Store::is_revived) and [`may_begin`](Store::may_begin) take the lock of a
+/// The functions that work on the record of a session, but for [`is_revived`](Store::is_revived), take the lock of a
 /// shard, which takes a few microseconds at most. It is a robust mutex: if its holder dies, the next one finds
 /// out again which memory is free. A record is published by one word when all of it is written.
 ///
@@ -308,6 +308,35 @@ impl Store {
     /// by who has the claim, when the session is known to be lost.
     pub fn may_begin(&self, now_millis: u64) -> Result<(), u64> {
         self.region.header().pace.take(now_millis)
+    }
+
+    /// Notes that answers from a place (a key that stands for it) are no evidence of a lost session. True if that is
+    /// new. Eight places are known; another one takes the place of one of them.
+    pub fn distrust(&self, place: Key) -> bool {
+        let (print, known) = (place.fingerprint(), &self.region.header().distrusted);
+        if self.distrusts(place) {
+            return false;
+        }
+        let order = Ordering::Relaxed;
+        let took = |word: &AtomicU64| word.compare_exchange(0, print, order, order).is_ok();
+        if !known.iter().any(took) {
+            if let Some(word) = known.get(print as usize % known.len()) {
+                word.store(print, order);
+            }
+        }
+        true
+    }
+
+    /// Whether answers from a place are no evidence.
+    pub fn distrusts(&self, place: Key) -> bool {
+        let known = &self.region.header().distrusted;
+        known.iter().any(|word| word.load(Ordering::Relaxed) == place.fingerprint())
+    }
+
+    /// Answers from all places are evidence again.
+    pub fn trust_all(&self) {
+        let known = &self.region.header().distrusted;
+        known.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
     /// Statistics.
