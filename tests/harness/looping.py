@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
@@ -88,4 +89,6 @@ class Looping:
         return [client for name, client in self.clients.items() if name.startswith(f"{kind} ")]
 
     def errors(self) -> Counter[str]:
-        return Counter(error for client in self.clients.values() for error in client.errors)
+        """What the SDKs say, without pages of HTML."""
+        every = (error for client in self.clients.values() for error in client.errors)
+        return Counter(re.sub(r"<.*?>|\s+", " ", error)[:120] for error in every)

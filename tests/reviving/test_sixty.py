@@ -87,7 +87,7 @@ def begin(nginx: Nginx, three: list[Server], gone: str) -> int:
     return port
 
 
-def numbers(looping: Looping, logged: list[Logged], kind: str) -> str:
+def numbers(looping: Looping, kind: str) -> str:
     clients = looping.of(kind)
     failed = sum(len(client.errors) for client in clients)
     calls = sum(client.answered for client in clients) + failed
@@ -98,23 +98,35 @@ def numbers(looping: Looping, logged: list[Logged], kind: str) -> str:
     )
 
 
-async def test_clients_go_on_while_servers_die(nginx, report):
+async def live(nginx: Nginx, report, gone: str) -> tuple[Looping, list[Death]]:
     with servers("python-1") as three:
-        port = begin(nginx, three, "revive")
+        port = begin(nginx, three, gone)
         async with Looping(port, CLIENTS, PAUSE, CALL_TIMEOUT) as looping:
             deaths = await kill_in_turn(three, looping)
             await looping.end()
-    logged = requests(nginx)
     for kind in CLIENTS:
-        report(numbers(looping, logged, kind))
-    report(f"{revived(nginx)} sessions revived, errors {dict(looping.errors())}")
+        report(numbers(looping, kind))
+    report(f"{revived(nginx)} sessions revived, errors {looping.errors()}")
+    return looping, deaths
+
+
+async def test_clients_go_on_while_servers_die(nginx, report):
+    looping, deaths = await live(nginx, report, "revive")
     clients = looping.clients.values()
     assert not any(client.died for client in clients)
     assert not any(client.last_failed for client in clients)
-    failed = [request for request in logged if request.status >= 400]
+    assert {client.announced for client in clients} == {True}
+    failed = [request for request in requests(nginx) if request.status >= 400]
     assert [request for request in failed if not any(death.explains(request) for death in deaths)] == []
     assert {request.status for request in failed} <= {502}
-    # Each call that failed is one of them, or its answer was cut off.
+    # Each call that failed is one of them, or its answer was cut off. Only after that a client waits in vain.
     cut = lines(nginx, 'prematurely closed connection while reading upstream.*"POST ')
-    assert sum(len(client.errors) for client in clients) <= cut + sum(request.method == "POST" for request in failed)
-    assert {client.announced for client in clients} == {True}
+    errors = looping.errors()
+    assert errors.total() <= cut + sum(request.method == "POST" for request in failed)
+    assert sum(count for error, count in errors.items() if "timed out" in error.lower()) <= cut
+
+
+@pytest.mark.skipif(not LONG, reason="takes long")
+async def test_by_reject_they_do_not(nginx, report):
+    looping, _ = await live(nginx, report, "reject")
+    assert any(client.last_failed for client in looping.clients.values())
