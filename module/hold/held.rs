@@ -23,8 +23,8 @@ use crate::nginx::request::Request;
 use crate::nginx::ERROR;
 use crate::wait::client;
 
-/// How many answers a worker holds. Others are passed on at once.
-const MOST: usize = 1000;
+/// How many requests a worker holds. The answers of others are passed on at once.
+const MOST: usize = 10_000;
 
 /// The list of this worker.
 static HELD: PerWorker<RefCell<Slots<&'static Held>>> = PerWorker::new(RefCell::new(Slots::new()));
@@ -113,26 +113,38 @@ pub(super) fn begin(r: Request<'static>) -> bool {
     }
 }
 
+/// Why a request does not leave its upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// It is a request that cannot wait.
+    Always,
+    /// It has waited as long as it may, or too many wait.
+    Now,
+}
+
 /// Lets a request leave its upstream without an answer, and asks the judge what becomes of it. The calling hook,
 /// `peer.init` or `peer.get` with no peer taken, must return the result at once, and must not use the request or the
-/// upstream after the call. `None` if the request cannot wait (any more).
-pub fn leave(r: Request<'static>, refuse: Refuse) -> Option<ngx_int_t> {
-    let judge = judge(r)?;
+/// upstream after the call.
+pub fn leave(r: Request<'static>, refuse: Refuse) -> Result<ngx_int_t, Stays> {
+    let judge = judge(r).ok_or(Stays::Always)?;
     let is_past = |held: &Held| {
         held.request == r && held.deadline.get().is_some_and(|deadline| deadline <= nginx::millis())
     };
-    let may_leave = r.is_main()
-        && r.body().is_none_or(|body| body.is_complete() && !body.is_unbuffered())
-        && recycled::find::<Held>(r.pool(), is_past).is_none();
+    let may_leave =
+        r.is_main() && r.body().is_none_or(|body| body.is_complete() && !body.is_unbuffered());
     if !may_leave {
-        return None;
+        return Err(Stays::Always);
+    }
+    if recycled::find::<Held>(r.pool(), is_past).is_some() {
+        return Err(Stays::Now);
     }
     // SAFETY: a live request at its upstream.
-    let end_upstream = unsafe { (*r.upstream()?.raw()).cleanup.as_ref().copied().flatten()? };
+    let end_upstream = r.upstream().and_then(|u| unsafe { (*u.raw()).cleanup.as_ref().copied()? });
+    let end_upstream = end_upstream.ok_or(Stays::Always)?;
     // All waits of a request without an answer end together.
     let first = recycled::find::<Held>(r.pool(), |held| held.request == r && held.refuse.is_some());
     let deadline = first.and_then(|held| held.deadline.get());
-    let held = make(r, judge, Stage::Leaving, Some(refuse))?;
+    let held = make(r, judge, Stage::Leaving, Some(refuse)).ok_or(Stays::Now)?;
     held.deadline.set(deadline);
     // One is given back by the end of the upstream, one by the caller of the hook.
     r.hold();
@@ -140,7 +152,7 @@ pub fn leave(r: Request<'static>, refuse: Refuse) -> Option<ngx_int_t> {
     // SAFETY: the request is alive, and stays so: a reference to it is left when the hook's caller returns.
     unsafe { end_upstream(r.raw().cast()) };
     held.post();
-    Some(ERROR)
+    Ok(ERROR)
 }
 
 /// Whether a request has begun again.
@@ -390,8 +402,13 @@ impl Drop for Held {
     }
 }
 
+/// How many requests this worker holds.
+pub fn holding() -> usize {
+    HELD.borrow().len()
+}
+
 /// What this worker has counted.
 #[cfg(feature = "testing")]
 pub fn totals() -> String {
-    COUNTS.totals(HELD.borrow().len())
+    COUNTS.totals(holding())
 }

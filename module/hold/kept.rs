@@ -1,14 +1,22 @@
 //! The body of a held answer.
 
+use core::cell::Cell;
 use core::ptr;
 
 use nginx_sys::{ngx_buf_t, ngx_chain_t, ngx_pcalloc};
 
+use crate::nginx::per_worker::PerWorker;
 use crate::nginx::request::Request;
 use crate::nginx::send::Buffers;
 
 /// The longest body that is held, in bytes.
 pub const MOST: usize = 16 * 1024;
+
+/// How many bytes a worker holds.
+const MOST_OF_ALL: usize = 32 * 1024 * 1024;
+
+/// The bytes that this worker holds.
+static ALL: PerWorker<Cell<usize>> = PerWorker::new(Cell::new(0));
 
 /// A body, as far as it has come.
 pub struct Kept {
@@ -37,9 +45,11 @@ impl Kept {
     pub fn append(&mut self, part: Buffers<'_>) -> Result<(), Full> {
         let len: usize = part.map(|buffer| buffer.in_memory().len()).sum();
         let is_in_file = part.into_iter().any(|buffer| buffer.is_in_file_only());
-        if is_in_file || self.bytes.len() + len > MOST || self.bytes.try_reserve(len).is_err() {
+        let is_full = self.bytes.len() + len > MOST || ALL.get() + len > MOST_OF_ALL;
+        if is_in_file || is_full || self.bytes.try_reserve(len).is_err() {
             return Err(Full);
         }
+        ALL.set(ALL.get() + len);
         for buffer in part {
             self.bytes.extend_from_slice(buffer.in_memory());
             self.is_whole |= buffer.is_last();
@@ -61,5 +71,11 @@ impl Kept {
         buf.set_last_in_chain(u32::from(self.is_whole));
         buf.set_flush(u32::from(!self.is_whole));
         Some(ngx_chain_t { buf, next: ptr::null_mut() })
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        ALL.set(ALL.get().saturating_sub(self.bytes.len()));
     }
 }

@@ -8,6 +8,6 @@ mod reading;
 
 #[cfg(feature = "testing")]
 pub use held::totals;
-pub use held::{has_begun_again, leave, settle};
+pub use held::{has_begun_again, holding, leave, settle, Stays};
 pub use next::send_status;
 pub use reading::{read_body, BodyReader};

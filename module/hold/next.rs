@@ -4,11 +4,12 @@ use nginx_sys::{
     ngx_chain_t, ngx_http_block_reading, ngx_http_finalize_request, ngx_http_log_ctx_t,
     ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_run_posted_requests,
     ngx_http_send_header, ngx_http_send_special, ngx_http_top_body_filter,
-    ngx_http_top_header_filter, ngx_int_t, ngx_uint_t, NGX_HTTP_LAST,
+    ngx_http_top_header_filter, ngx_int_t, ngx_uint_t, NGX_HTTP_LAST, NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
+use crate::nginx::pool::string;
 use crate::nginx::request::Request;
-use crate::nginx::{ERROR, OK};
+use crate::nginx::{send, ERROR, OK};
 
 static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
@@ -62,6 +63,10 @@ pub(super) fn pass_on(r: Request<'_>, chain: Option<ngx_chain_t>) -> ngx_int_t {
 
 /// Answers by a status without a body. Returns what finalises the request.
 pub fn send_status(r: Request<'_>, status: u16) -> ngx_int_t {
+    if u32::from(status) == NGX_HTTP_SERVICE_UNAVAILABLE {
+        // If memory is short, the response has no `Retry-After`.
+        let _ = send::add_header(r, "Retry-After", string(b"1"));
+    }
     // SAFETY: a live request, of whose answer nothing has been sent.
     unsafe {
         (*r.raw()).headers_out.status = status.into();

@@ -7,7 +7,7 @@ use affinity::table::{End, ServerId};
 use nginx_sys::{ngx_int_t, ngx_uint_t, NGX_PEER_FAILED, NGX_PEER_NEXT};
 
 use super::{reject, Away, Held, Next, PeerData};
-use crate::hold;
+use crate::hold::{self, Stays};
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Peer;
 use crate::nginx::{BUSY, DONE, OK};
@@ -66,7 +66,7 @@ impl PeerData {
         };
         if let Some(absence) = absence {
             if self.affinity.revive.is_some() {
-                if let Some(left) = self.wait_for_server(absence) {
+                if let Some(left) = self.wait_for_server(pc, absence) {
                     return left;
                 }
             }
@@ -193,7 +193,7 @@ impl PeerData {
 
     /// Lets the request wait until its session's server is reachable, or the session is revived.
     #[cold]
-    fn wait_for_server(&self, absence: Absence) -> Option<ngx_int_t> {
+    fn wait_for_server(&self, pc: Peer<'_>, absence: Absence) -> Option<ngx_int_t> {
         /// Finds the data again: the request may be at no upstream any more.
         fn refuse(r: Request<'static>, why: Rejection) -> ngx_int_t {
             let data = PeerData::last(r);
@@ -205,9 +205,18 @@ impl PeerData {
         }
 
         let is_waiting = revive::refuses_absence(self.request, self.id.get().kind, absence);
-        let left = is_waiting.then(|| hold::leave(self.request, refuse))??;
-        self.in_flight.drop_hold();
-        Some(left)
+        match is_waiting.then(|| hold::leave(self.request, refuse))? {
+            Ok(left) => {
+                self.in_flight.drop_hold();
+                Some(left)
+            }
+            // The session may be revived later.
+            Err(Stays::Now) => {
+                self.status.set(Status::Unavailable);
+                Some(self.reject(pc, Rejection::Unavailable))
+            }
+            Err(Stays::Always) => None,
+        }
     }
 
     /// Decides what to do without the session's server.

@@ -1,6 +1,6 @@
 //! The calls of one revival. They go on if the client of the request leaves: others may wait for the session.
 
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use affinity::ask::Ticket;
@@ -8,7 +8,7 @@ use affinity::http::HttpHead;
 use affinity::policy::Rejection;
 use affinity::revive::{
     decide, initialize, ping, Evidence, Heard, Negotiated, Next, RecordKey, Reply, RequestKind,
-    Revival, Send, Standing, Step, Ticket as Claimed, INITIALIZED, PING_TIMEOUT,
+    Revival, Send, Standing, Step, Ticket as Claimed, INITIALIZED, PER_SECOND, PING_TIMEOUT,
 };
 use affinity::rpc::{Call, RpcAnswer};
 use affinity::status::{Loss, Refused};
@@ -25,12 +25,18 @@ use crate::net::address::Address;
 use crate::net::connection::To;
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
+use crate::nginx::per_worker::PerWorker;
 use crate::nginx::pool::string;
 use crate::rpc::{self, CallError, Expected};
 use crate::wait::later;
 
 /// How long the answer to each message of a revival may take (milliseconds): less than a claim holds.
 const DEADLINE: u64 = 4_000;
+
+/// How long a course waits for its turn, and how long between two looks at most (milliseconds). The claim, and the request
+/// that has begun it, last longer.
+const LONGEST_TURN: u64 = 15_000;
+const LONGEST_PAUSE: u64 = 3_000;
 
 pub(super) struct Course {
     place: Place,
@@ -54,6 +60,8 @@ pub(super) struct Course {
     tried: Vec<Vec<u8>>,
     server: Option<Server>,
     new_id: Vec<u8>,
+    /// When the course began, in nginx's milliseconds.
+    begun: u64,
     /// Why the last server that was tried was none for this session; none if the claim is lost.
     why: Option<Refused>,
 }
@@ -92,12 +100,13 @@ impl Course {
             tried: Vec::new(),
             server: None,
             new_id: Vec::new(),
+            begun: nginx::millis(),
             why: Some(Refused::NoServer),
         }))
     }
 
     /// The session is lost: it has to be opened again.
-    pub(super) fn note_loss(&self) {
+    fn note_loss(&self) {
         self.count(Loss::Lost);
         self.log("session is lost", &[]);
     }
@@ -129,6 +138,21 @@ impl Course {
         hold::settle(self.case, verdict);
     }
 
+    /// Whether the request that has begun the course will not wait much longer.
+    fn has_waited_long(&self) -> bool {
+        nginx::millis() >= self.begun + LONGEST_TURN
+    }
+
+    /// Ends the course before anything was sent: too many sessions are revived now.
+    fn postpone(self) {
+        self.place.store.give_back(self.key, self.claimed, nginx::now());
+        let verdict = match self.first {
+            Some(_) => Verdict::Status(503),
+            None => Verdict::Reject(Rejection::Unavailable),
+        };
+        hold::settle(self.case, verdict);
+    }
+
     fn log(&self, text: &str, server: &[u8]) {
         let (zone, hash) = (self.place.affinity.zone.log_name(), self.key.fingerprint());
         let log = Cycle::running_log();
@@ -144,6 +168,9 @@ impl Course {
         );
     }
 }
+
+/// How many courses of this worker wait for their turn.
+static WAITING: PerWorker<Cell<usize>> = PerWorker::new(Cell::new(0));
 
 type Then = fn(Box<Course>, Result<Call, CallError>);
 
@@ -217,10 +244,7 @@ fn after_ping(course: Box<Course>, result: Result<Call, CallError>) {
     let evidence = Evidence::Pinged { first, ping: reply };
     let (store, now) = (course.place.store, nginx::now());
     match decide(evidence, course.kind, Standing::Owner) {
-        Step::Revive => {
-            course.note_loss();
-            open(course);
-        }
+        Step::Revive => open(course),
         Step::End => {
             course.note_loss();
             if let Some(sessions) = course.place.affinity.zone.sessions() {
@@ -245,9 +269,21 @@ fn after_ping(course: Box<Course>, result: Result<Call, CallError>) {
 /// Opens the session at a server, when the pace of all revivals allows it.
 pub(super) fn open(mut course: Box<Course>) {
     match course.place.store.may_begin(nginx::millis()) {
-        Ok(()) => open_at_next(course),
+        Ok(()) => {
+            course.note_loss();
+            open_at_next(course);
+        }
         Err(_) if !renews(&mut course) => course.give_up(),
-        Err(millis) => later::run(millis, move || open(course)),
+        Err(_) if course.has_waited_long() => course.postpone(),
+        Err(millis) => {
+            // All that wait here get their turn by chance: one that asks at each turn would keep the worker busy.
+            WAITING.set(WAITING.get() + 1);
+            let turns = millis.max(WAITING.get() as u64 * 1000 / PER_SECOND).min(LONGEST_PAUSE);
+            later::run(millis + u64::from(random()) % turns, move || {
+                WAITING.set(WAITING.get().saturating_sub(1));
+                open(course);
+            });
+        }
     }
 }
 

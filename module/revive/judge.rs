@@ -12,12 +12,15 @@ use super::session::{is_dropped, OwnSession};
 use super::{choose, rename};
 use crate::conf::judge::{Case, Judge, Verdict};
 use crate::conf::{MainConf, UpstreamConf};
+use crate::hold;
 use crate::nginx;
 use crate::nginx::conf::Conf;
 use crate::nginx::request::Request;
 
-/// Milliseconds after which a request asks again: for the revival that another one does, and for its server.
+/// Milliseconds after which a request asks again: for the revival that another one does, and for its server. If many
+/// wait, each asks more seldom.
 const NEXT_LOOK: u64 = 50;
+const MORE_SELDOM: usize = 10;
 /// How long an answer is held at most: a ping, and a revival with two servers (milliseconds).
 const LONGEST_HOLD: u64 = 30_000;
 /// How long a request waits for its server beyond the `gone_after` of its upstream, and at most (milliseconds).
@@ -100,6 +103,11 @@ impl Judge for ReviveJudge {
     }
 }
 
+/// The request asks again.
+fn again_later() -> Verdict {
+    Verdict::Later(NEXT_LOOK + (hold::holding() / MORE_SELDOM) as u64)
+}
+
 /// A request waits for the end of the rest after a revival, unless that is far.
 fn after_rest(until: Tick, otherwise: Verdict) -> Verdict {
     let left = until.since(nginx::now());
@@ -125,7 +133,7 @@ fn after_answer(case: &Case<'_>, session: OwnSession, body: &[u8]) -> Verdict {
                 }
             }
         }
-        Claim::Taken(_) => Verdict::Later(NEXT_LOOK),
+        Claim::Taken(_) => again_later(),
         Claim::Revived => Verdict::Again,
         Claim::Resting(until) if session_was_revived => after_rest(until, Verdict::PassOn),
         Claim::Alive(_) | Claim::Resting(_) | Claim::Absent => Verdict::PassOn,
@@ -144,7 +152,7 @@ fn without_server(case: &Case<'_>, session: OwnSession) -> Verdict {
     let known = choose::state(&place, found.server).map_or(Known::Gone, |(known, _)| known);
     match decide(Evidence::Server(known), session.kind, session.standing) {
         Step::Send => Verdict::Again,
-        Step::Wait => Verdict::Later(NEXT_LOOK),
+        Step::Wait => again_later(),
         Step::End => {
             if let Some(sessions) = sessions {
                 sessions.count_loss(Loss::Lost);
@@ -165,7 +173,6 @@ fn revive(case: &Case<'_>, session: OwnSession) -> Verdict {
     match store.claim(key, Cause::Gone, revivals, nginx::now()) {
         Claim::Mine(claimed) => match Course::new(case, session, claimed, None) {
             Some(course) => {
-                course.note_loss();
                 course::open(course);
                 Verdict::Wait
             }
@@ -174,7 +181,7 @@ fn revive(case: &Case<'_>, session: OwnSession) -> Verdict {
                 Verdict::Reject(Rejection::Gone)
             }
         },
-        Claim::Taken(_) => Verdict::Later(NEXT_LOOK),
+        Claim::Taken(_) => again_later(),
         Claim::Revived => Verdict::Again,
         Claim::Alive(until) | Claim::Resting(until) => {
             after_rest(until, Verdict::Reject(Rejection::Unavailable))

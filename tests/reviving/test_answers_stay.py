@@ -94,6 +94,59 @@ async def test_a_server_that_does_not_fit(nginx, two, case):
     [server.close() for server in serving]
 
 
+@pytest.mark.parametrize("how", ["events", "slowly"])
+async def test_how_a_new_server_may_answer(nginx, two, how):
+    serving = await serve(*two)
+    port = start(nginx, two)
+    for fake in two:
+        fake.streams = how == "events"
+    session = await Session(port, ALICE).open()
+    home_of(session, two)[0].sessions.clear()
+    opened = asyncio.Event()
+    for fake in two:
+        fake.waits = {"initialize": opened} if how == "slowly" else {}
+    call = asyncio.create_task(session.post("x"))
+    await until(lambda: sum(method == "initialize" for fake in two for method, _ in fake.seen) == 2)
+    if how == "slowly":
+        # Another session is served meanwhile, and the call waits.
+        other = Session(port, ALICE)
+        other.id = session.id
+        waiting = asyncio.create_task(other.post("y"))
+        await until(lambda: lines(nginx, "session is lost"))
+        assert not call.done() and not waiting.done()
+        opened.set()
+        assert (await waiting).status == 200
+    assert (await call).status == 200
+    assert session.answers[-1].sticky == "REVIVED" and revived(nginx) == 1
+    [server.close() for server in serving]
+
+
+@pytest.mark.parametrize("silent", [1, 2])
+async def test_a_new_server_that_never_answers(nginx, two, silent):
+    serving = await serve(*two)
+    port = start(nginx, two)
+    session = await Session(port, ALICE).open()
+    home_of(session, two)[0].sessions.clear()
+    first = asyncio.Event()
+
+    def say(fake: Fake):
+        # The first one that is asked, or both.
+        if silent == 2 or not first.is_set():
+            first.set()
+            fake.waits["initialize"] = asyncio.Event()
+
+    for fake in two:
+        fake.say = lambda method, message, _, fake=fake: say(fake) if method == "initialize" else None
+    response = await session.post("x")
+    if silent == 1:
+        assert response.status == 200 and response.sticky == "REVIVED"
+    else:
+        assert response.status == 404 and b"Session not found" in response.body
+        assert lines(nginx, "session could not be revived, no server has answered") == 1
+    assert revived(nginx) == 2 - silent
+    [server.close() for server in serving]
+
+
 async def test_a_server_that_refuses_pings_disables_the_evidence(nginx, two):
     """Else its sessions would be moved for ever."""
     serving = await serve(*two)

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 from harness.clients.http import Headers, Response, send
+from harness.patience import PATIENCE
 
 VERSION = "2025-06-18"
 INITIALIZE = {
@@ -51,7 +52,9 @@ class Session:
     async def notify(self, method: str) -> Response:
         return await self.send({"jsonrpc": "2.0", "method": method})
 
-    async def send(self, body: object, *, method: str = "POST", headers: Headers | None = None) -> Response:
+    async def send(
+        self, body: object, *, method: str = "POST", headers: Headers | None = None, timeout: float = PATIENCE
+    ) -> Response:
         own = [
             ("Content-Type", "application/json"),
             ("Accept", "application/json, text/event-stream"),
@@ -59,7 +62,7 @@ class Session:
         ]
         text = json.dumps(body).encode() if body is not None else b""
         lines = [*own, *(self.headers if headers is None else headers)]
-        response = await send(self.port, self.id, method=method, path=self.path, headers=lines, body=text)
+        response = await send(self.port, self.id, method=method, path=self.path, headers=lines, body=text, timeout=timeout)
         self.answers.append(response)
         return response
 

@@ -22,6 +22,8 @@ class Fake:
         self.capabilities: dict = {"tools": {"listChanged": True}}
         self.say: Callable[[str, dict, str], Reply | None] = lambda *_: None
         self.prefix = f"s{port}-"
+        self.streams = False  # an initialize is answered by events, the first of which is empty
+        self.waits: dict[str, asyncio.Event] = {}  # the answer to a method waits for it
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -32,8 +34,14 @@ class Fake:
                 session = re.search(r"(?i)^mcp-session-id: (.*)\r", head, re.M)
                 message = json.loads(body) if body else {"method": head.split(" ")[0]}
                 status, answer, headers = self.answer(message, session[1] if session else "")
+                if (event := self.waits.get(message.get("method", ""))) is not None:
+                    await event.wait()
                 text = json.dumps(answer).encode() if answer is not None else b""
-                lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(text)}", "Content-Type: application/json"]
+                kind = "application/json"
+                if self.streams and message.get("method") == "initialize":
+                    kind = "text/event-stream"
+                    text = b"id: 0\nretry: 50\ndata: \n\nevent: message\nid: 1\ndata: " + text + b"\n\n"
+                lines = [f"HTTP/1.1 {status} X", f"Content-Length: {len(text)}", f"Content-Type: {kind}"]
                 lines += [f"{name}: {value}" for name, value in headers.items()]
                 writer.write("\r\n".join([*lines, "", ""]).encode() + text)
         except (asyncio.IncompleteReadError, ConnectionError, RuntimeError):
