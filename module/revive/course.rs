@@ -35,7 +35,7 @@ const DEADLINE: u64 = 4_000;
 
 /// How long a course waits for its turn, and how long between two looks at most (milliseconds). The claim, and the request
 /// that has begun it, last longer.
-const LONGEST_TURN: u64 = 15_000;
+const LONGEST_TURN: u64 = 8_000;
 const LONGEST_PAUSE: u64 = 3_000;
 
 pub(super) struct Course {
@@ -269,10 +269,11 @@ fn after_ping(course: Box<Course>, result: Result<Call, CallError>) {
 /// Opens the session at a server, when the pace of all revivals allows it.
 pub(super) fn open(mut course: Box<Course>) {
     match course.place.store.may_begin(nginx::millis()) {
-        Ok(()) => {
+        Ok(()) if renews(&mut course) => {
             course.note_loss();
             open_at_next(course);
         }
+        Ok(()) => course.give_up(),
         Err(_) if !renews(&mut course) => course.give_up(),
         Err(_) if course.has_waited_long() => course.postpone(),
         Err(millis) => {

@@ -37,10 +37,13 @@ class Session:
     id: bytes = b""
     number: int = 0
     answers: list[Response] = field(default_factory=list)
+    capabilities: dict = field(default_factory=dict)
+    home: str = ""  # the name of the server that has opened it, if that says it
 
     async def open(self) -> "Session":
-        response = await self.post("initialize", INITIALIZE)
+        response = await self.post("initialize", INITIALIZE | {"capabilities": self.capabilities})
         assert response.status == 200, response
+        self.home = message(response)["result"].get("serverInfo", {}).get("name", "")
         self.id = response.id
         assert (await self.notify("notifications/initialized")).status == 202
         return self
