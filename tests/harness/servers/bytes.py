@@ -90,6 +90,8 @@ class Bytes:
                     writer.write(segment)
                     await writer.drain()
                     await asyncio.sleep(0)
+                if got.header("connection") == "close":
+                    return
         except (asyncio.IncompleteReadError, ConnectionError, RuntimeError):
             pass
         finally:
