@@ -1,5 +1,5 @@
-"""Mallory has the id of alice's session. Whatever tells them apart, whatever state the server is in, and whatever he asks
-for: he starts no ping, revives nothing, ends nothing and waits for nothing, and alice goes on by her next request."""
+"""Mallory has the id of alice's session, as in test_strangers.py. Whatever tells them apart, whatever state the server is
+in, and whatever he asks for: he starts, revives and ends nothing, and alice goes on by her next request."""
 
 import asyncio
 import json
@@ -108,9 +108,8 @@ class Scene:
         self.case = case
         self.two = [Bytes(port) for port in free_ports(2)]
         self.tls = [context(certificates, name) for name in case.tls] if case.tls else [None, None]
-        self.port = (
-            start_tls(nginx, self.two, case.directives, certificates) if case.tls else start(nginx, self.two, case.directives)
-        )
+        more = (certificates,) if case.tls else ()
+        self.port = (start_tls if case.tls else start)(nginx, self.two, case.directives, *more)
 
     async def __aenter__(self) -> "Scene":
         self.serving = {server: await server.serve() for server in self.two}

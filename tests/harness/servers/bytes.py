@@ -53,8 +53,8 @@ def chunk(text: bytes) -> bytes:
 
 
 class Bytes:
-    """`say` gives the segments of an answer, or none for the usual one; after `CUT` the connection is closed, after `OPEN`
-    nothing follows."""
+    """`say` gives the segments of an answer, or none for the usual one. After `CUT` the connection is closed, after
+    `OPEN` nothing follows."""
 
     CUT = b"cut"
     OPEN = b"open"
