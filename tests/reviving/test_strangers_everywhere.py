@@ -20,9 +20,8 @@ from harness.sdk import FRONT
 from harness.servers.bytes import Bytes, plain
 from harness.tls import Authority
 
-REVIVING = REVIVE.replace("gone_after=1s", "gone_after=2s")
-BIND = REVIVING.replace("gone=revive", "gone=revive bind=$http_authorization")
-TENANT = REVIVING.replace("gone=revive", "gone=revive credential=X-Tenant")
+BIND = REVIVE.replace("gone=revive", "gone=revive bind=$http_authorization")
+TENANT = REVIVE.replace("gone=revive", "gone=revive credential=X-Tenant")
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,15 @@ class Case:
 
 
 CASES = {
-    "another token": Case(REVIVING, ALICE, [("Authorization", "Bearer mallory")]),
-    "another key": Case(REVIVING, [("X-Api-Key", "alice")], [("X-Api-Key", "mallory")]),
-    "another cookie": Case(REVIVING, [("Cookie", "s=alice")], [("Cookie", "s=mallory")]),
-    "another proxy authorization": Case(REVIVING, [("Proxy-Authorization", "a")], [("Proxy-Authorization", "b")]),
-    "none": Case(REVIVING, ALICE, []),
+    "another token": Case(REVIVE, ALICE, [("Authorization", "Bearer mallory")]),
+    "another key": Case(REVIVE, [("X-Api-Key", "alice")], [("X-Api-Key", "mallory")]),
+    "another cookie": Case(REVIVE, [("Cookie", "s=alice")], [("Cookie", "s=mallory")]),
+    "another proxy authorization": Case(REVIVE, [("Proxy-Authorization", "a")], [("Proxy-Authorization", "b")]),
+    "none": Case(REVIVE, ALICE, []),
     "of a named header": Case(TENANT, [("X-Tenant", "alice")], [("X-Tenant", "mallory")]),
     "bind": Case(BIND, ALICE, [("Authorization", "Bearer mallory")]),
-    "another certificate": Case(REVIVING, [], [], ("alice", "mallory")),
-    "no certificate": Case(REVIVING, [], [], ("alice", "")),
+    "another certificate": Case(REVIVE, [], [], ("alice", "mallory")),
+    "no certificate": Case(REVIVE, [], [], ("alice", "")),
     "another certificate, named header": Case(TENANT, [("X-Tenant", "a")], [("X-Tenant", "a")], ("alice", "mallory")),
 }
 
@@ -179,7 +178,7 @@ async def test_a_server_that_is_gone(nginx, certificates, case):
 
 
 async def test_a_server_that_is_unreachable(nginx, certificates, case):
-    case = Case(case.directives.replace("gone_after=2s", "gone_after=60s"), case.alice, case.mallory, case.tls)
+    case = Case(case.directives.replace("gone_after=1s", "gone_after=60s"), case.alice, case.mallory, case.tls)
     async with Scene(nginx, case, certificates) as scene:
         await scene.stop_home()
         waiting = asyncio.create_task(scene.alice.post("tools/list"))
