@@ -21,6 +21,9 @@ struct Keeper {
     uri: Vec<u8>,
     owner: Owner,
     answer: NegotiatedReader,
+    /// Bytes of the answer's body that have not passed yet, if it has a length. The record is kept before the last
+    /// of them is sent: the next request may come to another worker at once.
+    left: Option<u64>,
 }
 
 /// Keeps the record of the session that an answer has opened, once its body has passed. Without effect if the session
@@ -64,6 +67,7 @@ impl Keeper {
             uri: head.target.to_vec(),
             owner: place.owner(r)?,
             answer: NegotiatedReader::new(response.format()?),
+            left: r.response_length(),
         })
     }
 
@@ -83,7 +87,8 @@ impl Keeper {
 
 impl BodyReader for Keeper {
     fn feed(&mut self, bytes: &[u8]) -> bool {
-        self.answer.feed(bytes)
+        self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
+        self.answer.feed(bytes) && self.left != Some(0)
     }
 
     fn finish(mut self: Box<Self>) {

@@ -52,10 +52,14 @@ class Asked:
     def __init__(self, clients: dict[str, str], port: int, tool: str, home: Path):
         self.names = list(clients)
         url = f"http://127.0.0.1:{port}/mcp"
-        node = {name: BRIDGE[kind](url) if kind in BRIDGE else url for name, kind in clients.items() if kind != "python-1"}
-        python = {name: url for name, kind in clients.items() if kind == "python-1"}
-        commands = [([*NODE, script("asked.mjs")], node), ([*PYTHON_1, script("asked.py")], python)]
-        self._commands = [([*command, tool, json.dumps(wanted)], list(wanted)) for command, wanted in commands if wanted]
+        to = {name: BRIDGE[kind](url) if kind in BRIDGE else url for name, kind in clients.items()}
+        python = {name: to.pop(name) for name, kind in clients.items() if kind == "python-1"}
+        # A command, and the clients that it runs.
+        self._commands = [
+            ([*command, tool, json.dumps(wanted)], list(wanted))
+            for command, wanted in [([*NODE, script("asked.mjs")], to), ([*PYTHON_1, script("asked.py")], python)]
+            if wanted
+        ]
         # What mcp-remote keeps of servers that ask for a login.
         self._environment = os.environ | {"MCP_REMOTE_CONFIG_DIR": str(home)}
         self._processes: dict[str, asyncio.subprocess.Process] = {}

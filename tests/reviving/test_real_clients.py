@@ -89,3 +89,4 @@ async def test_by_reject_no_client_goes_on(nginx, report, tmp_path, two, kind):
         after = went_wrong(await asked.ask(asked.names))
         again = went_wrong(await asked.ask(asked.names))
         report(f"{len(names)} clients, {len(again)} still fail at the second call: {after}")
+        assert again.keys() == names.keys()

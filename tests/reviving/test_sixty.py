@@ -24,7 +24,7 @@ LONG = bool(os.environ.get("STICKY_LONG"))
 # With STICKY_LONG=1 60 clients, and a server is killed every 20 s for 5 minutes.
 CLIENTS = {"typescript": 30, "python-2": 30} if LONG else {"typescript": 6, "python-2": 6}
 KILLS, PERIOD = (15, 20) if LONG else (3, 0)  # seconds
-PAUSE = 0.2  # seconds between a client's calls
+PAUSE = 1 if LONG else 0.2  # seconds between a client's calls: servers and clients share the machine
 CALL_TIMEOUT = 10  # seconds
 CLOCKS = 0.1  # seconds: nginx reads its clock once in a turn of its event loop
 
@@ -92,9 +92,10 @@ def numbers(looping: Looping, kind: str) -> str:
     failed = sum(len(client.errors) for client in clients)
     calls = sum(client.answered for client in clients) + failed
     return (
-        f"{len(clients)} clients of {kind}: {failed} of {calls} calls failed; at the end {sum(c.last_failed for c in clients)} "
-        f"still fail, {sum(bool(c.died) for c in clients)} have died, {sum(c.announced is True for c in clients)} hear "
-        f"notifications; longest call answered {max(client.longest for client in clients):.1f} s"
+        f"{len(clients)} clients of {kind}: {failed} of {calls} calls failed; at the end "
+        f"{sum(client.last_failed for client in clients)} still fail, {sum(bool(client.died) for client in clients)} have "
+        f"died, {sum(client.announced is True for client in clients)} hear notifications; longest call answered "
+        f"{max(client.longest for client in clients):.1f} s"
     )
 
 
@@ -117,6 +118,8 @@ async def test_clients_go_on_while_servers_die(nginx, report):
     assert not any(client.last_failed for client in clients)
     assert {client.announced for client in clients} == {True}
     failed = [request for request in requests(nginx) if request.status >= 400]
+    # A client that resumes the stream of a call that died has two streams of a session: the server refuses one.
+    failed = [request for request in failed if (request.method, request.status) != ("GET", 409)]
     assert [request for request in failed if not any(death.explains(request) for death in deaths)] == []
     assert {request.status for request in failed} <= {502}
     # Each call that failed is one of them, or its answer was cut off. Only after that a client waits in vain.

@@ -53,8 +53,8 @@ def chunk(text: bytes) -> bytes:
 
 
 class Bytes:
-    """`say` gives the segments of an answer, or none for the usual one; after `CUT` the connection is closed, after `OPEN`
-    nothing follows."""
+    """`say` gives the segments of an answer, or none for the usual one. After `CUT` the connection is closed, after
+    `OPEN` nothing follows."""
 
     CUT = b"cut"
     OPEN = b"open"
@@ -90,6 +90,8 @@ class Bytes:
                     writer.write(segment)
                     await writer.drain()
                     await asyncio.sleep(0)
+                if got.header("connection") == "close":
+                    return
         except (asyncio.IncompleteReadError, ConnectionError, RuntimeError):
             pass
         finally:
