@@ -36,6 +36,7 @@ use nginx_sys::{
 mod api;
 mod balancer;
 mod conf;
+mod hold;
 mod lua;
 #[cfg_attr(
     not(feature = "testing"),
@@ -46,6 +47,8 @@ mod nginx;
 mod peers;
 mod request;
 mod response;
+mod revive;
+mod rpc;
 mod servers;
 #[cfg(not(nginx_own_sticky))]
 mod sticky;
@@ -179,6 +182,7 @@ unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, _main: *mut c_void) -> *mut 
     let zones = MainConf::of(&mut cf).map(|main| main.zones.clone()).unwrap_or_default();
     let result = zone::check(&mut cf, &zones, conf::servers);
     if result.is_ok() {
+        revive::arrange(&mut cf);
         balancer::wire::wire(&mut cf);
     }
     conf_result(result)
@@ -204,7 +208,10 @@ unsafe extern "C" fn merge_location(
 unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     let mut cf = unsafe { Conf::new(cf) };
+    // The filter that is installed last runs first.
+    hold::filters::install(&mut cf);
     response::filters::install(&mut cf);
+    revive::rename::install(&mut cf);
     request::opening::install(&mut cf);
     sticky::install_filter(&mut cf);
     conf::advice::warn(&mut cf);

@@ -270,12 +270,12 @@ unknown "no_such_thing" variable
 === TEST 51: a parameter that does not exist
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session expires=1h;
---- emerg: invalid parameter "expires=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind" and "warnings" are known
+--- emerg: invalid parameter "expires=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind", "gone", "revive_zone", "credential" and "warnings" are known
 
 === TEST 52: a parameter in capitals
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session Timeout=1h;
---- emerg: invalid parameter "Timeout=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind" and "warnings" are known
+--- emerg: invalid parameter "Timeout=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind", "gone", "revive_zone", "credential" and "warnings" are known
 
 === TEST 53: a word without a value
 --- wrong
@@ -285,7 +285,7 @@ unknown "no_such_thing" variable
 === TEST 54: a value without a name
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session =reject;
---- emerg: invalid parameter "=reject", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind" and "warnings" are known
+--- emerg: invalid parameter "=reject", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind", "gone", "revive_zone", "credential" and "warnings" are known
 
 === TEST 55: header, which belongs to "sticky learn"
 --- wrong
@@ -456,3 +456,48 @@ zone "caf\xe9" has no size, write "zone=caf\xe9:SIZE" in one of its upstreams
 --- wrong
         sticky_learn zone=sessions:1m file=/var/lib/$host/sessions;
 --- emerg: no variables are allowed in "file=/var/lib/$host/sessions"
+
+=== TEST 79: gone outside MCP mode
+--- wrong
+        sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session gone=revive;
+--- emerg: "gone" is for MCP mode, without "create" and "lookup"
+
+=== TEST 80: another value of gone
+--- wrong
+        sticky_learn zone=sessions:1m gone=forget;
+--- emerg: invalid value "gone=forget", it must be "reject" or "revive"
+
+=== TEST 81: gone twice
+--- wrong
+        sticky_learn zone=sessions:1m gone=reject gone=revive;
+--- emerg: duplicate "gone" parameter
+
+=== TEST 82: revive and balance
+--- wrong
+        sticky_learn zone=sessions:1m gone=revive unavailable=balance;
+--- emerg: "gone=revive" needs "unavailable=reject", the default
+
+=== TEST 83: memory for records without revive
+--- wrong
+        sticky_learn zone=sessions:1m revive_zone=4m;
+--- emerg: "revive_zone" has no effect without "gone=revive"
+
+=== TEST 84: a credential with gone=reject
+--- wrong
+        sticky_learn zone=sessions:1m gone=reject credential=X-Tenant;
+--- emerg: "credential" has no effect without "gone=revive"
+
+=== TEST 85: too small memory for records
+--- wrong
+        sticky_learn zone=sessions:1m gone=revive revive_zone=32k;
+--- emerg: "revive_zone" is too small, it needs 64k or more
+
+=== TEST 86: no size of records
+--- wrong
+        sticky_learn zone=sessions:1m gone=revive revive_zone=many;
+--- emerg: invalid size "revive_zone=many"
+
+=== TEST 87: no header name
+--- wrong
+        sticky_learn zone=sessions:1m gone=revive credential=X:Y;
+--- emerg: invalid header name "credential=X:Y"

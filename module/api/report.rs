@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use affinity::servers::{Known, Reason, Source};
 use affinity::status::{
-    Admin, Began, Draining, FileReport, OutOfMemory, Report, ServerReport, Text, UpstreamReport,
-    Utc, ZoneReport, ZoneServer,
+    Admin, Began, Draining, FileReport, OutOfMemory, RecordsReport, Report, ServerReport, Text,
+    UpstreamReport, Utc, ZoneReport, ZoneServer,
 };
 use affinity::table::{ServerId, ServerStats, Span, Table, Tick};
 use nginx_sys::NGINX_VERSION;
@@ -88,6 +88,7 @@ fn zone_report<'a>(
         timeout_ms: limits.timeout.as_millis(),
         lifetime_ms: limits.lifetime.map(|lifetime| lifetime.as_millis()),
         file: None,
+        records: None,
         stats: Default::default(),
         tally: Default::default(),
         servers: Vec::new(),
@@ -97,6 +98,10 @@ fn zone_report<'a>(
     report.stats = sessions.table.stats();
     report.tally = sessions.tally();
     report.file = file_report(sessions);
+    report.records = sessions.records.as_ref().map(|records| {
+        let stats = records.stats();
+        RecordsReport { size: records.size(), kept: stats.kept, evicted: stats.evicted }
+    });
     for server in sessions.table.servers() {
         let address = address(pool, &sessions.table, server)?;
         if let (Some(address), Some(stats)) = (address, sessions.table.server_stats(server)) {

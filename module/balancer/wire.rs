@@ -7,7 +7,7 @@ use nginx_sys::{
     ngx_http_upstream_init_round_robin, ngx_http_upstream_srv_conf_t, ngx_int_t,
 };
 
-use crate::conf::{foreign, Asked, Lookup, UpstreamConf};
+use crate::conf::{foreign, Affinity, Asked, Lookup, UpstreamConf};
 use crate::nginx::conf::Conf;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::upstream::Block;
@@ -61,6 +61,7 @@ fn init_peer_of(conf: &UpstreamConf) -> ngx_http_upstream_init_peer_pt {
         Asked::Nothing => None,
         Asked::Sessions(..) if conf.is_by_lua() => Some(by_lua::init_peer),
         Asked::Sessions(..) if conf.foreign.get() => Some(route::init_without_session),
+        Asked::Sessions(_, Affinity { revive: Some(_), .. }) => Some(route::init_reviving),
         Asked::Sessions(..) => Some(route::init_peer),
         #[cfg(not(nginx_own_sticky))]
         Asked::Method(_) if conf.foreign.get() => None,

@@ -4,9 +4,11 @@ pub mod advice;
 pub mod cookie;
 pub mod foreign;
 pub mod header;
+pub mod judge;
 pub mod location;
 #[cfg(not(nginx_own_sticky))]
 pub mod method;
+pub mod revive;
 pub mod source;
 pub mod sticky_learn;
 pub mod value;
@@ -23,6 +25,8 @@ use nginx_sys::{
     ngx_http_upstream_init_pt, ngx_int_t, ngx_str_t,
 };
 
+use crate::conf::judge::Judge;
+use crate::conf::revive::Revive;
 use crate::conf::source::Source;
 use crate::conf::value::Value;
 use crate::nginx;
@@ -73,6 +77,10 @@ pub struct Filters {
     pub body: bool,
     /// The filter of request bodies.
     pub request_body: bool,
+    /// The filters that hold answers.
+    pub hold: bool,
+    /// The filter of answers in revived sessions.
+    pub revive: bool,
 }
 
 /// The configuration of one `upstream {}`. (nginx makes an empty one for each `server {}`, too.)
@@ -162,6 +170,10 @@ pub struct Affinity {
     /// Whether to warn of settings that are wrong for MCP. A worker that has warned of the requests' version
     /// of HTTP does not do so again.
     pub warns: Cell<bool>,
+    /// Who decides what becomes of an answer before it is sent.
+    pub judge: Option<Box<dyn Judge>>,
+    /// `gone=revive`.
+    pub revive: Option<Revive>,
 }
 
 /// No index in the phase engine.

@@ -4,9 +4,11 @@ use core::cell::Cell;
 use core::ffi::{c_char, c_void};
 
 use affinity::policy::{Moment, Policy, Rules, Unavailable, Unknown};
+use affinity::revive::Store;
 use affinity::table::{Limits, Span};
 use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_parse_size};
 
+use crate::conf::revive::Revive;
 use crate::conf::value::Value;
 use crate::conf::words::{choose, once, read_time};
 use crate::conf::{Affinity, Asked, Lookup, MainConf, UpstreamConf, NO_HANDLER};
@@ -22,6 +24,13 @@ const DEFAULT_MCP_TIMEOUT: u64 = 60 * 60 * 1000;
 /// Default of `gone_after`, the time for which a server is unreachable before it counts as gone
 /// (milliseconds).
 const DEFAULT_GONE_AFTER: u64 = 30 * 1000;
+
+/// What happens to a session whose server is gone.
+#[derive(Clone, Copy)]
+enum Gone {
+    Reject,
+    Revive,
+}
 
 /// The name of the directive.
 const NAME: &str = "sticky_learn";
@@ -81,6 +90,10 @@ pub struct Parameters {
     unknown: Option<Unknown>,
     unavailable: Option<Unavailable>,
     warnings: Option<bool>,
+    gone: Option<Gone>,
+    /// Bytes.
+    revive_zone: Option<usize>,
+    credentials: Vec<Vec<u8>>,
     /// The parameter `header` of `sticky learn`: sessions are learned from the headers of a response.
     pub header: bool,
 }
@@ -118,6 +131,11 @@ impl Parameters {
                     ],
                 )
             })?,
+            "gone" => once(cf, name, &mut self.gone, |cf| {
+                choose(cf, name, text, &[("reject", Gone::Reject), ("revive", Gone::Revive)])
+            })?,
+            "revive_zone" => once(cf, name, &mut self.revive_zone, |cf| read_records(cf, text))?,
+            "credential" => self.credentials.push(read_header_name(cf, text)?),
             "file" => once(cf, name, &mut self.file, |cf| read_file(cf, text))?,
             "bind" => once(cf, name, &mut self.bind, |cf| Value::compile(cf, name, text))?,
             "warnings" => once(cf, name, &mut self.warnings, |cf| {
@@ -126,7 +144,8 @@ impl Parameters {
             _ => fail!(
                 cf,
                 "invalid parameter \"{word}\", only \"zone\", \"file\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
-                 \"unknown\", \"unavailable\", \"gone_after\", \"bind\" and \"warnings\" are known"
+                 \"unknown\", \"unavailable\", \"gone_after\", \"bind\", \"gone\", \"revive_zone\", \"credential\" \
+                 and \"warnings\" are known"
             ),
         }
         Ok(())
@@ -165,7 +184,11 @@ impl Parameters {
             gone_after: self.gone_after.unwrap_or(Span::from_millis(DEFAULT_GONE_AFTER)),
             mcp,
         };
+        let revive = self.read_revive(cf, mcp, &policy)?;
         let (zone, is_new) = zone::join(cf, name, size, self.file, &limits, policy.gone_after)?;
+        if revive.is_some() {
+            zone.keep_records(cf, self.revive_zone)?;
+        }
         let (mut create, mut lookup) = (self.create, Lookup::Values(self.lookup));
         if mcp {
             let text = Word::fixed("$sent_http_mcp_session_id");
@@ -179,6 +202,8 @@ impl Parameters {
         let warns = mcp && self.warnings.unwrap_or(true);
         main.warns |= warns;
         main.filters.header = true;
+        main.filters.revive |= revive.is_some();
+        main.filters.hold |= revive.is_some();
         main.filters.body |= mcp || policy.learn == Moment::End;
         main.filters.request_body |= mcp && policy.unknown == Unknown::Reject;
         main.prefetches |= match &lookup {
@@ -187,6 +212,7 @@ impl Parameters {
         };
         let last_handler = Cell::new(NO_HANDLER);
         let (bind, warns) = (self.bind, Cell::new(warns));
+        let (source, judge) = (None, None);
         Ok(Affinity {
             zone,
             create,
@@ -195,9 +221,74 @@ impl Parameters {
             limits,
             policy,
             last_handler,
-            source: None,
+            source,
+            judge,
+            revive,
             warns,
         })
+    }
+
+    fn read_revive(
+        &self,
+        cf: &mut Conf<'_>,
+        mcp: bool,
+        policy: &Policy,
+    ) -> Result<Option<Revive>, Logged> {
+        match self.gone {
+            Some(_) if !mcp => {
+                fail!(cf, "\"gone\" is for MCP mode, without \"create\" and \"lookup\"")
+            }
+            Some(Gone::Revive) if policy.unavailable != Unavailable::Reject => {
+                fail!(cf, "\"gone=revive\" needs \"unavailable=reject\", the default")
+            }
+            Some(Gone::Revive) => {}
+            None | Some(Gone::Reject) => {
+                for (name, is_given) in [
+                    ("revive_zone", self.revive_zone.is_some()),
+                    ("credential", !self.credentials.is_empty()),
+                ] {
+                    if is_given {
+                        fail!(cf, "\"{name}\" has no effect without \"gone=revive\"");
+                    }
+                }
+                return Ok(None);
+            }
+        }
+        if self.bind.is_none() {
+            cf.warn(format_args!(
+                "\"gone=revive\" without \"bind\" knows the owner of a session by its credentials, \
+                 a client with a new token is another one"
+            ));
+        }
+        #[cfg(ngx_feature = "http_ssl")]
+        let certificate = {
+            let text = Word::fixed("$ssl_client_fingerprint");
+            Some(Value::compile(cf, "gone", text)?)
+        };
+        #[cfg(not(ngx_feature = "http_ssl"))]
+        let certificate = None;
+        Ok(Some(Revive { credentials: self.credentials.clone(), certificate }))
+    }
+}
+
+/// Reads the size of the records' memory.
+fn read_records(cf: &mut Conf<'_>, text: Word) -> Result<usize, Logged> {
+    // SAFETY: nginx only reads the string, which lives as long as the configuration.
+    match usize::try_from(unsafe { ngx_parse_size(&mut text.raw()) }) {
+        Ok(bytes) if bytes >= Store::MIN_SIZE => Ok(bytes),
+        Ok(_) => {
+            fail!(cf, "\"revive_zone\" is too small, it needs {}k or more", Store::MIN_SIZE / 1024)
+        }
+        Err(_) => fail!(cf, "invalid size \"revive_zone={text}\""),
+    }
+}
+
+/// Reads the name of a header, into lower case.
+fn read_header_name(cf: &mut Conf<'_>, text: Word) -> Result<Vec<u8>, Logged> {
+    let is_of_name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    match text.as_bytes() {
+        name if !name.is_empty() && name.iter().all(is_of_name) => Ok(name.to_ascii_lowercase()),
+        _ => fail!(cf, "invalid header name \"credential={text}\""),
     }
 }
 

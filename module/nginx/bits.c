@@ -288,3 +288,66 @@ sticky_learn_may_be_cached(const ngx_http_upstream_t *u)
     return 0;
 #endif
 }
+
+/*
+ * A held answer: its header has not passed the later header filters, its body
+ * is kept.  nginx knows of it by a bit of r->buffered, that of image_filter,
+ * whose module looks at no answer that it does not begin to filter.
+ */
+
+#define STICKY_LEARN_HELD  0x08
+
+unsigned
+sticky_learn_is_held(const ngx_http_request_t *r)
+{
+    return r->buffered & STICKY_LEARN_HELD;
+}
+
+/*
+ * Lets the request live on when its answer has come, with its body: nginx
+ * closes the file of a body when it passes the answer.  The answer's body
+ * arrives in memory.
+ */
+
+void
+sticky_learn_set_held(ngx_http_request_t *r)
+{
+    r->buffered |= STICKY_LEARN_HELD;
+    r->preserve_body = 1;
+    r->filter_need_in_memory = 1;
+}
+
+void
+sticky_learn_unset_held(ngx_http_request_t *r)
+{
+    r->buffered &= ~STICKY_LEARN_HELD;
+}
+
+/* Whether the location speaks TLS to its servers. */
+
+unsigned
+sticky_learn_uses_tls(const ngx_http_upstream_t *u)
+{
+    return u->ssl;
+}
+
+/* Puts the request into the state before its content handler, as ngx_http_internal_redirect() does. */
+
+void
+sticky_learn_take_answer_back(ngx_http_request_t *r)
+{
+    ngx_http_clean_header(r);
+    ngx_memzero(r->ctx, sizeof(void *) * ngx_http_max_module);
+
+    r->http_state = NGX_HTTP_PROCESS_REQUEST_STATE;
+
+    r->buffered = 0;
+    r->chunked = 0;
+    r->header_only = 0;
+    r->expect_trailers = 0;
+    r->filter_need_in_memory = 0;
+    r->filter_need_temporary = 0;
+    r->main_filter_need_in_memory = 0;
+    r->allow_ranges = 0;
+    r->single_range = 0;
+}

@@ -76,7 +76,6 @@ pub struct Header<'r> {
 
 impl<'r> Header<'r> {
     /// For changes of the header.
-    #[cfg(not(nginx_own_sticky))]
     pub fn raw(self) -> *mut ngx_table_elt_t {
         self.raw.as_ptr()
     }

@@ -4,6 +4,7 @@
 //! word; bindgen then places those behind the first word too early.
 
 pub mod body;
+pub mod held;
 
 use core::ffi::{c_uint, c_void};
 use core::marker::PhantomData;
@@ -242,6 +243,15 @@ impl<'r> Request<'r> {
     pub unsafe fn loc_conf<T>(self, module: *const ngx_module_t) -> Option<&'r T> {
         // SAFETY: `loc_conf` has an element for each http module, and this one is a `T`.
         unsafe { (*(*self.raw()).loc_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
+    }
+
+    /// Another module's configuration of the `server {}`.
+    ///
+    /// # Safety
+    /// `T` is what `module`, an http module, makes for a server.
+    pub unsafe fn srv_conf<T>(self, module: *const ngx_module_t) -> Option<&'r T> {
+        // SAFETY: `srv_conf` has an element for each http module, and this one is a `T`.
+        unsafe { (*(*self.raw()).srv_conf.add((*module).ctx_index)).cast::<T>().as_ref() }
     }
 
     /// Our configuration of the location.

@@ -13,6 +13,7 @@ use nginx_sys::{
 };
 
 use super::pool::string;
+use super::request::body::each_part_of;
 use super::request::Request;
 use super::{ERROR, OK};
 
@@ -109,6 +110,16 @@ impl<'r> Buffers<'r> {
     }
 }
 
+impl Buffers<'_> {
+    /// Marks the bytes of the buffers in memory as sent.
+    pub fn consume(self) {
+        for buffer in self {
+            // SAFETY: a live buffer; `pos` may move up to `last`, and a body filter may move it.
+            unsafe { (*buffer.raw.cast_mut()).pos = (*buffer.raw).last };
+        }
+    }
+}
+
 impl<'r> Iterator for Buffers<'r> {
     type Item = Buffer<'r>;
 
@@ -125,6 +136,23 @@ impl<'r> Buffer<'r> {
     pub fn is_last(self) -> bool {
         // SAFETY: a bit of a live buffer, where bindgen places it (asserted below).
         unsafe { (*self.raw).last_buf() != 0 }
+    }
+
+    /// Whether the buffer has bytes, all of them in a file only.
+    pub fn is_in_file_only(self) -> bool {
+        // SAFETY: a live buffer; its bits are where bindgen places them (asserted below).
+        let buffer = unsafe { &*self.raw };
+        buffer.in_file() != 0
+            && buffer.temporary() == 0
+            && buffer.memory() == 0
+            && buffer.mmap() == 0
+    }
+
+    /// Calls `f` with each part of the buffer, also of one in a file, until `f` returns false. Returns what `f` has
+    /// returned last, and false if the file cannot be read.
+    pub fn each_part(self, mut f: impl FnMut(&[u8]) -> bool) -> bool {
+        // SAFETY: a live buffer, which nginx does not change while a filter has it.
+        unsafe { each_part_of(&*self.raw, &mut f) }
     }
 
     /// The bytes of a buffer in memory; empty for one in a file.

@@ -25,6 +25,7 @@ extern "C" {
     fn sticky_learn_may_be_cached(u: *const ngx_http_upstream_t) -> c_uint;
     fn sticky_learn_is_http_1_0(u: *const ngx_http_upstream_t) -> c_uint;
     fn sticky_learn_is_shaking_hands(u: *const ngx_http_upstream_t) -> c_uint;
+    fn sticky_learn_uses_tls(u: *const ngx_http_upstream_t) -> c_uint;
 }
 
 /// The upstream of a live request (`r->upstream`).
@@ -102,6 +103,18 @@ impl<'r> Upstream<'r> {
     pub fn status(self) -> u16 {
         // SAFETY: a plain word.
         unsafe { (*self.raw()).headers_in.status_n as u16 }
+    }
+
+    /// Whether the location speaks TLS to its servers.
+    pub fn uses_tls(self) -> bool {
+        // SAFETY: C reads a bit of the live upstream.
+        unsafe { sticky_learn_uses_tls(self.raw()) != 0 }
+    }
+
+    /// Whether nginx has ended the upstream: the whole answer has come, or nothing more will.
+    pub fn has_ended(self) -> bool {
+        // SAFETY: a plain word; nginx sets it to null at the end.
+        unsafe { (*self.raw()).cleanup.is_null() }
     }
 
     /// The headers of the response.

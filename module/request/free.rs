@@ -118,7 +118,7 @@ impl PeerData {
             // from its cache.
             Next::Failed if !self.request.allow_stale() => pc.set_tries(1),
             // No other server takes a session over: the client gets the failure.
-            _ if has_failed && self.status.get() == Status::Hit => {
+            _ if has_failed && matches!(self.status.get(), Status::Hit | Status::Revived) => {
                 pc.set_tries(0);
                 pc.set_cached(false);
             }

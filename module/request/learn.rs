@@ -14,6 +14,7 @@ use super::{Away, Held, PeerData};
 use crate::conf::value::{first_value, Value};
 use crate::nginx;
 use crate::nginx::recycled;
+use crate::revive::keep;
 use crate::servers::evidence;
 
 impl PeerData {
@@ -149,6 +150,9 @@ impl PeerData {
                 (Change::BindCreated(existing), _) => {
                     if let Ok(key) = self.key(Kind::Session, created) {
                         self.bind(key, name, None, existing);
+                        if self.affinity.revive.is_some() {
+                            keep::begin(self.request, created, key);
+                        }
                     }
                 }
                 (Change::BindPresented(existing), Some(key)) => {
@@ -171,7 +175,7 @@ impl PeerData {
         let is_earlier = |data: &PeerData| {
             data.request == self.request
                 && !ptr::eq(data, self)
-                && data.status.get() == Status::Hit
+                && matches!(data.status.get(), Status::Hit | Status::Revived)
                 && data.in_flight.key() == self.in_flight.key()
         };
         recycled::find::<PeerData>(self.request.pool(), is_earlier).is_some()

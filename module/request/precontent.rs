@@ -17,19 +17,19 @@ use core::ptr;
 use affinity::status::OutOfMemory;
 use affinity::table::Table;
 use nginx_sys::{
-    ngx_array_push, ngx_chain_t, ngx_conf_t, ngx_http_core_content_phase,
-    ngx_http_core_main_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_phase_handler_t,
-    ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_http_request_body_save_filter,
-    ngx_http_request_t, ngx_int_t,
+    ngx_array_push, ngx_chain_t, ngx_conf_t, ngx_http_core_main_conf_t, ngx_http_core_module,
+    ngx_http_handler_pt, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE,
+    ngx_http_request_body_save_filter, ngx_http_request_t, ngx_int_t,
 };
 
 use super::id::RequestId;
 use super::{ask, opening, MARK};
 use crate::conf::value::Value;
-use crate::conf::{Affinity, LocationConf, MainConf, UpstreamConf, NO_HANDLER};
+use crate::conf::{Affinity, LocationConf, MainConf, UpstreamConf};
 use crate::nginx::conf::Conf;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::PerWorker;
+use crate::nginx::request::held::before_content;
 use crate::nginx::request::Request;
 use crate::nginx::{self, DECLINED, ERROR, OK};
 
@@ -153,25 +153,13 @@ fn last_handler(cycle: Cycle<'_>) -> Option<ngx_int_t> {
     let nginx_alone = opening::beneath().is_some_and(|filter| {
         ptr::fn_addr_eq(filter, ngx_http_request_body_save_filter as BodyFilter)
     });
-    // SAFETY: `ngx_http_core_module` makes this type; the list of handlers ends with one without a checker.
-    unsafe {
-        let core = cycle.main_conf::<ngx_http_core_main_conf_t>(&raw const ngx_http_core_module);
-        let mut handler = core.filter(|_| nginx_alone)?.phase_engine.handlers;
-        let mut last = NO_HANDLER;
-        while let Some(checker) = (*handler).checker {
-            if ptr::fn_addr_eq(checker, ngx_http_core_content_phase as Checker) {
-                return Some(last);
-            }
-            last += 1;
-            handler = handler.add(1);
-        }
-    }
-    None
+    // SAFETY: `ngx_http_core_module` makes this type.
+    let core =
+        unsafe { cycle.main_conf::<ngx_http_core_main_conf_t>(&raw const ngx_http_core_module) };
+    before_content(core.filter(|_| nginx_alone)?)
 }
 
 type BodyFilter = unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_chain_t) -> ngx_int_t;
-type Checker =
-    unsafe extern "C" fn(*mut ngx_http_request_t, *mut ngx_http_phase_handler_t) -> ngx_int_t;
 
 /// Whether [`last`] is the id of this request, read for this upstream.
 #[inline(always)]

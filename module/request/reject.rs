@@ -12,9 +12,10 @@ use affinity::policy::Rejection;
 use nginx_sys::{
     ngx_del_timer, ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
     ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_send_response, ngx_int_t,
-    NGX_HTTP_BAD_REQUEST, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
+    NGX_HTTP_ACCEPTED, NGX_HTTP_BAD_REQUEST, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
+use crate::hold;
 use crate::nginx::pool::string;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Upstream;
@@ -32,6 +33,11 @@ pub fn send(
     rejection: Rejection,
     body: Option<&'static str>,
 ) -> ngx_int_t {
+    end(r, u, || answer(r, rejection, body))
+}
+
+/// Ends the upstream of a request, and the request by an answer.
+fn end(r: Request<'_>, u: Upstream<'_>, answer: impl FnOnce() -> ngx_int_t) -> ngx_int_t {
     // SAFETY: the request is alive, and stays so until the hook's caller gives its reference back: each of
     // the two finalisations below gives back a reference that is added here.
     unsafe {
@@ -42,9 +48,14 @@ pub fn send(
         main.set_count(main.count() + 2);
 
         end_upstream(r.raw().cast());
-        ngx_http_finalize_request(r.raw(), answer(r, rejection, body));
+        ngx_http_finalize_request(r.raw(), answer());
     }
     ERROR
+}
+
+/// Answers the request by 202, as [`send`] rejects it.
+pub fn send_accepted(r: Request<'_>, u: Upstream<'_>) -> ngx_int_t {
+    end(r, u, || hold::send_status(r, NGX_HTTP_ACCEPTED as u16))
 }
 
 /// Answers the request. Returns what finalises it.

@@ -1,19 +1,21 @@
 //! `peer.init`: looks up the server of a request's session.
 
 use affinity::mcp::Effects;
-use affinity::policy::{Presented, Route, Rules, Unknown};
+use affinity::policy::{Presented, Route, Rules, Status, Unknown};
 use affinity::table::{Key, Kind, ServerId, Session, Tick};
 use nginx_sys::{ngx_http_request_t, ngx_http_upstream_srv_conf_t, ngx_int_t};
 
 use super::id::RequestId;
-use super::{message, precontent, Next, PeerData};
+use super::{message, precontent, reject, Next, PeerData};
 use crate::conf::{foreign, Affinity, Lookup, UpstreamConf};
+use crate::hold;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::{Block, Upstream};
 use crate::nginx::{self, ERROR, OK};
 use crate::peers::hooks;
 use crate::peers::tried::RoundRobin;
+use crate::revive::rename::{self, Sent};
 use crate::zone::sessions::Sessions;
 
 /// `peer.init` of an upstream with sessions.
@@ -45,6 +47,41 @@ pub unsafe extern "C" fn init_peer(
         // finish.
         Unknown::Balance => OK,
         Unknown::Reject => data.begin_with_lookup(),
+    }
+}
+
+/// `peer.init` of an upstream whose sessions are revived.
+pub unsafe extern "C" fn init_reviving(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> ngx_int_t {
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
+    let request = unsafe { Request::<'static>::new(r) };
+    if hold::has_begun_again(request) {
+        if let Some(former) = PeerData::last(request) {
+            former.leave_uncounted();
+        }
+    }
+    // SAFETY: the arguments of this hook.
+    let rc = unsafe { init_peer(r, us) };
+    if rc != OK {
+        return rc;
+    }
+    let r = request;
+    let Some(data) = PeerData::in_context(r) else { return OK };
+    let Some(key) = data.id.get().key.filter(|_| data.id.get().kind == Kind::Session) else {
+        return OK;
+    };
+    match rename::apply(r, key, data.affinity) {
+        Sent::Unchanged => OK,
+        Sent::Renamed { for_this } => {
+            if for_this {
+                data.note_revived();
+            }
+            OK
+        }
+        Sent::Dropped => reject::send_accepted(r, data.upstream()),
+        Sent::Failed => ERROR,
     }
 }
 
@@ -107,6 +144,26 @@ fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_
 }
 
 impl PeerData {
+    /// The request begins again, and is counted by its next data.
+    #[cold]
+    fn leave_uncounted(&self) {
+        // A hit of no server is not counted.
+        self.status.set(Status::Hit);
+        self.session.set(None);
+    }
+
+    /// The request has waited for the revival of its session.
+    #[cold]
+    fn note_revived(&self) {
+        if self.next.get() == Next::ToLookUp {
+            // The result is in the target. A later lookup would set the status again.
+            self.look_up();
+        }
+        if self.status.get() == Status::Hit {
+            self.status.set(Status::Revived);
+        }
+    }
+
     /// Looks up the request's id, and sets the target.
     #[inline(always)]
     pub(super) fn look_up(&self) -> Route {

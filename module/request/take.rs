@@ -1,17 +1,20 @@
 //! `peer.get`: takes the session's server, lets the balancer choose, or rejects the request.
 
 use affinity::mcp::Effects;
-use affinity::policy::{self, Absence, Rejection, Route, Rules, Unavailable};
+use affinity::policy::{self, Absence, Rejection, Route, Rules, Status, Unavailable};
 use affinity::servers::Avoided;
 use affinity::table::{End, ServerId};
 use nginx_sys::{ngx_int_t, ngx_uint_t, NGX_PEER_FAILED, NGX_PEER_NEXT};
 
 use super::{reject, Away, Held, Next, PeerData};
+use crate::hold::{self, Stays};
+use crate::nginx::request::Request;
 use crate::nginx::upstream::Peer;
 use crate::nginx::{BUSY, DONE, OK};
 use crate::peers::addresses;
 use crate::peers::hooks::{Hooked, Inner};
 use crate::peers::list::{Candidate, Missing};
+use crate::revive;
 
 impl Hooked for PeerData {
     fn inner(&self) -> Option<&Inner> {
@@ -62,6 +65,11 @@ impl PeerData {
             }
         };
         if let Some(absence) = absence {
+            if self.affinity.revive.is_some() {
+                if let Some(left) = self.wait_for_server(pc, absence) {
+                    return left;
+                }
+            }
             if let Route::Reject(why) = self.give_up(absence) {
                 return self.reject(pc, why);
             }
@@ -183,6 +191,34 @@ impl PeerData {
         peers.exclude(|candidate| avoided.rank(candidate) > best)
     }
 
+    /// Lets the request wait until its session's server is reachable, or the session is revived.
+    #[cold]
+    fn wait_for_server(&self, pc: Peer<'_>, absence: Absence) -> Option<ngx_int_t> {
+        /// Finds the data again: the request may be at no upstream any more.
+        fn refuse(r: Request<'static>, why: Rejection) -> ngx_int_t {
+            let data = PeerData::last(r);
+            if let Some(data) = data {
+                let gone = matches!(why, Rejection::Gone | Rejection::NotFound);
+                data.status.set(if gone { Status::Gone } else { Status::Unavailable });
+            }
+            data.map_or(crate::nginx::ERROR, |data| data.answer(why))
+        }
+
+        let is_waiting = revive::refuses_absence(self.request, self.id.get().kind, absence);
+        match is_waiting.then(|| hold::leave(self.request, refuse))? {
+            Ok(left) => {
+                self.in_flight.drop_hold();
+                Some(left)
+            }
+            // The session may be revived later.
+            Err(Stays::Now) => {
+                self.status.set(Status::Unavailable);
+                Some(self.reject(pc, Rejection::Unavailable))
+            }
+            Err(Stays::Always) => None,
+        }
+    }
+
     /// Decides what to do without the session's server.
     pub(super) fn give_up(&self, absence: Absence) -> Route {
         self.away.set(match absence {
@@ -198,7 +234,9 @@ impl PeerData {
             return Route::Balance;
         }
         let is_over = matches!(route, Route::Afresh | Route::Reject(Rejection::Gone));
-        if is_over && absence != Absence::Elsewhere {
+        // A session that its owner can revive stays, whoever asks.
+        let stays = || self.affinity.revive.is_some() && revive::is_kept(self.request);
+        if is_over && absence != Absence::Elsewhere && !stays() {
             self.forget(End::ServerGone);
         }
         route

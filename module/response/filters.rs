@@ -18,7 +18,8 @@ static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
 /// The filters that any configuration of this process has needed. A configuration that fails late leaves its
 /// filter chains in the process, and later workers of the former configuration run them.
-static mut NEEDED: Filters = Filters { header: false, body: false, request_body: false };
+static mut NEEDED: Filters =
+    Filters { header: false, body: false, request_body: false, hold: false, revive: false };
 
 /// Puts the filters that the upstreams need into nginx's chains.
 pub fn install(cf: &mut Conf<'_>) {

@@ -5,11 +5,14 @@
 //! none.
 
 mod answers;
+mod call;
 mod connect;
+mod hold;
 
 use core::ffi::{c_char, c_void};
 use core::ptr;
 
+use call::CallTest;
 use connect::Test;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
@@ -27,11 +30,18 @@ use crate::nginx::OK;
 #[derive(Default)]
 struct TestConf {
     tests: Vec<Test>,
+    calls: Vec<CallTest>,
 }
 
 /// The directives, and the nameless end of the list.
-static mut COMMANDS: [ngx_command_t; 4] = [
+static mut COMMANDS: [ngx_command_t; 7] = [
     command(c"sticky_test_answer", NGX_CONF_ANY, answers::answer),
+    command(c"sticky_test_hold", NGX_CONF_ANY, hold::hold),
+    ngx_command_t {
+        type_: (NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
+        conf: NGX_HTTP_LOC_CONF_OFFSET,
+        ..command(c"sticky_test_holding", 0, hold::holding)
+    },
     ngx_command_t {
         type_: (NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1) as ngx_uint_t,
         conf: NGX_HTTP_LOC_CONF_OFFSET,
@@ -41,6 +51,11 @@ static mut COMMANDS: [ngx_command_t; 4] = [
         type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE) as ngx_uint_t,
         conf: NGX_HTTP_MAIN_CONF_OFFSET,
         ..command(c"sticky_test_connect", 0, connect)
+    },
+    ngx_command_t {
+        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE) as ngx_uint_t,
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        ..command(c"sticky_test_call", 0, call)
     },
     END_OF_COMMANDS,
 ];
@@ -82,12 +97,23 @@ unsafe extern "C" fn connect(
     conf_result(Test::read(&mut cf).map(|test| conf.tests.push(test)))
 }
 
+unsafe extern "C" fn call(
+    cf: *mut ngx_conf_t,
+    _command: *mut ngx_command_t,
+    conf: *mut c_void,
+) -> *mut c_char {
+    // SAFETY: nginx passes the configuration that it reads, and the one that `create_main` has made.
+    let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<TestConf>()) };
+    conf_result(CallTest::read(&mut cf).map(|test| conf.calls.push(test)))
+}
+
 /// Runs when `http {}` is read.
 unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, conf: *mut c_void) -> *mut c_char {
     // SAFETY: nginx passes the configuration that it reads, and the one that `create_main` has made.
     let (mut cf, conf) = unsafe { (Conf::new(cf), &mut *conf.cast::<TestConf>()) };
-    for test in &mut conf.tests {
-        test.target.finish(&mut cf);
+    let targets = conf.tests.iter_mut().map(|test| &mut test.target);
+    for target in targets.chain(conf.calls.iter_mut().map(|test| &mut test.target)) {
+        target.finish(&mut cf);
     }
     NGX_CONF_OK
 }
@@ -100,6 +126,9 @@ unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         (cycle, cycle.main_conf::<TestConf>(&raw const ngx_http_sticky_test_module))
     };
     for test in conf.iter().flat_map(|conf| &conf.tests) {
+        test.start(cycle);
+    }
+    for test in conf.iter().flat_map(|conf| &conf.calls) {
         test.start(cycle);
     }
     OK

@@ -40,13 +40,19 @@ pub fn watch(r: Request<'static>) -> Result<(), Unwatched> {
     Ok(())
 }
 
+/// Whether the client has left, as far as nginx knows already. Over HTTP/3 no further event follows.
+pub fn has_left(r: Request<'_>) -> bool {
+    let c = r.connection();
+    // SAFETY: bits of a live connection and its event.
+    unsafe { (*c).error() != 0 || (*(*c).write).error() != 0 }
+}
+
 /// A write event of a request that waits: its stream of HTTP/2 or HTTP/3 may have been reset, which HTTP/3
 /// reports to the writing side alone (STOP_SENDING). Any other write event has no effect.
 unsafe extern "C" fn on_write(r: *mut ngx_http_request_t) {
     // SAFETY: nginx passes a live request.
     unsafe {
-        let c = (*r).connection;
-        if (*c).error() != 0 || (*(*c).write).error() != 0 {
+        if has_left(Request::new(r)) {
             ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST as ngx_int_t);
         }
     }

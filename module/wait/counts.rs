@@ -36,10 +36,15 @@ impl Count {
         clippy::declare_interior_mutable_const,
         reason = "the initial value of several statics"
     )]
-    const ZERO: Count = Count(Cell::new(0));
+    pub const ZERO: Count = Count(Cell::new(0));
 
     pub fn add(&self) {
         self.0.set(self.0.get() + 1);
+    }
+
+    #[cfg(feature = "testing")]
+    pub fn get(&self) -> u64 {
+        self.0.get()
     }
 }
 
@@ -61,7 +66,7 @@ impl Counts {
             ("gone", &self.gone),
             ("refused", &self.refused),
         ];
-        Totals { waiting, counts: counts.map(|(name, count)| (name, count.0.get())) }
+        Totals { waiting, counts: counts.map(|(name, count)| (name, count.get())) }
     }
 }
 

@@ -5,8 +5,9 @@
 //! and then the ticket names nothing. An answer is bound in the zone at once, and a posted event runs the
 //! request on, so the caller of [`answer`] never runs a request. docs/waiting.md has the traps.
 
-mod client;
-mod counts;
+pub mod client;
+pub mod counts;
+pub mod later;
 pub mod phase;
 
 use core::cell::{Cell, RefCell, UnsafeCell};

@@ -7,6 +7,7 @@
 mod changes;
 mod drain;
 pub mod in_flight;
+mod records;
 mod stored;
 mod sweep;
 
@@ -16,6 +17,7 @@ use affinity::table::{Span, Tick};
 use changes::Changes;
 use drain::Drains;
 use nginx_sys::{ngx_event_t, ngx_log_t};
+use records::Records;
 use sweep::Sweep;
 
 use crate::conf::zones;
@@ -40,6 +42,7 @@ struct Worker {
     sweep: RefCell<Sweep>,
     drains: RefCell<Drains>,
     changes: RefCell<Changes>,
+    records: RefCell<Records>,
 }
 
 static WORKER: PerWorker<Worker> = PerWorker::new(Worker {
@@ -49,6 +52,7 @@ static WORKER: PerWorker<Worker> = PerWorker::new(Worker {
     sweep: RefCell::new(Sweep::NOTHING),
     drains: RefCell::new(Drains::NOTHING),
     changes: RefCell::new(Changes::NOTHING),
+    records: RefCell::new(Records::NOTHING),
 });
 
 static TIMER: PerWorker<Timer> = PerWorker::new(Timer::new());
@@ -79,6 +83,7 @@ fn turn(cycle: Cycle<'_>) {
     WORKER.sweep.borrow_mut().again(zones);
     WORKER.drains.borrow_mut().again();
     WORKER.changes.borrow_mut().again(zones);
+    WORKER.records.borrow_mut().again();
     work(cycle);
     let evicted = zones.iter().map(|zone| evictions(zone, now, cycle.log())).sum();
     // A full zone evicts old sessions: those of open requests are refreshed at once.
@@ -105,10 +110,11 @@ unsafe extern "C" fn step(_event: *mut ngx_event_t) {
 fn work(cycle: Cycle<'_>) {
     let (now, zones) = (nginx::now(), zones(cycle));
     let sweeps = WORKER.sweep.borrow_mut().step(zones, now, WORKER.interval.get());
-    // Only the first worker does these two.
+    // Only the first worker does these three.
     let more = per_worker::number() == 0
         && (WORKER.drains.borrow_mut().step(zones, now)
-            | WORKER.changes.borrow_mut().step(zones, now));
+            | WORKER.changes.borrow_mut().step(zones, now)
+            | WORKER.records.borrow_mut().step(zones, WORKER.interval.get()));
     if more || sweeps {
         Timer::post(&STEP, Some(step), cycle.log());
     }

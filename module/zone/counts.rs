@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering;
 
 use affinity::policy::{Rejection, Status};
-use affinity::status::Tally;
+use affinity::status::{Loss, Tally};
 use affinity::table::ServerId;
 use nginx_sys::ngx_worker;
 
@@ -31,6 +31,11 @@ impl Sessions {
     /// Counts a request that was rejected.
     pub fn count_rejection(&self, rejection: Rejection) {
         self.count(Tally::of_rejection(rejection));
+    }
+
+    /// Counts what happens to a session that may be lost.
+    pub fn count_loss(&self, loss: Loss) {
+        self.count(Tally::of_loss(loss));
     }
 
     pub(super) fn count(&self, counter: usize) {

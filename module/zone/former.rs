@@ -6,6 +6,7 @@ use affinity::table::Table;
 use nginx_sys::{ngx_cycle, ngx_list_part_t, ngx_shm_zone_t};
 
 use crate::storage::Mapping;
+use crate::zone::records::{self, Records};
 use crate::zone::region::{map_again, table_in};
 
 /// The memory of a zone before a reload, or an upgrade of nginx's binary, gave it new memory. Workers of former
@@ -13,6 +14,7 @@ use crate::zone::region::{map_again, table_in};
 /// that they learn, refresh, move and remove.
 pub(super) struct Former {
     pub(super) table: Table,
+    pub(super) records: Records,
     _pages: Mapping,
 }
 
@@ -29,8 +31,11 @@ impl Former {
     /// # Safety
     /// All processes that use the memory do so by this module.
     pub(super) unsafe fn of(pages: Mapping) -> Option<Former> {
-        // SAFETY: the condition of this function. The pages are kept beside the table.
-        Some(Former { table: unsafe { table_in(&pages)? }, _pages: pages })
+        // SAFETY: the condition of this function. The pages are kept beside what is in them.
+        unsafe {
+            let (table, records) = (table_in(&pages)?, records::attach(&pages));
+            Some(Former { table, records, _pages: pages })
+        }
     }
 }
 

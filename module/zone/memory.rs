@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use affinity::file::{Header, Lives, Verdict};
+use affinity::file::{Header, Lives, Mine, Verdict};
 use affinity::mcp::SharedTargets;
 use affinity::status::{Draining, Tally};
 use affinity::table::{Flag, Limits, Span, Table, Tick};
@@ -20,15 +20,17 @@ use crate::storage::handover;
 use crate::storage::memory::{mapped_len, Memory};
 use crate::zone::former::{former_zone, running_zones, Former};
 use crate::zone::notes::{Counters, Notes, REPORT_EVERY, TALLIES};
+use crate::zone::records::{self, Records};
 use crate::zone::region::{describe, identity_of, judge, mine, notes_at, table_in, table_place};
 use crate::zone::sessions::{Origin, Sessions};
-use crate::zone::stored::{self, Left, Old, Source};
+use crate::zone::stored::{self, Attached, Left, Old, Source};
 
 /// How many former memories of a zone stay mapped.
 pub(super) const MAX_FORMER: usize = 4;
 
 /// Gives a zone its memory: at a start, if its size or its file has changed, or if the module was replaced.
-/// `is_kept`: nginx keeps its own memory of the zone, which the running configuration uses as well.
+/// `is_kept`: nginx keeps its own memory of the zone, which the running configuration uses as well. `records`: bytes for
+/// the records of sessions.
 ///
 /// # Safety
 /// 1. `shm` is mapped, and nginx has made its slab pool.
@@ -36,11 +38,11 @@ pub(super) const MAX_FORMER: usize = 4;
 pub(super) unsafe fn map(
     shm: &ngx_shm_zone_t,
     is_kept: bool,
-    file: Option<&FilePath>,
+    (file, records_len): (Option<&FilePath>, usize),
     limits: &Limits,
     former_sessions: unsafe fn(&ngx_shm_zone_t) -> Option<&Sessions>,
 ) -> Result<Sessions, String> {
-    let (mine, log) = (mine(shm.shm.size), shm.shm.log);
+    let (mine, log) = (mine(shm.shm.size, records_len), shm.shm.log);
     // SAFETY: the name lives as long as the zone; a plain word of this process.
     let (name, tests) = unsafe { (nginx::bytes(&shm.shm.name), ngx_test_config != 0) };
     // SAFETY: the running configuration's zones stay mapped until the new one is complete (2).
@@ -71,10 +73,10 @@ pub(super) unsafe fn map(
             };
             let runs_in = running.as_ref().map(|&(_, file)| file);
             match stored::open(path, &mine, &family, runs_in, log)? {
-                Source::Attached(memory, table) => {
-                    let live = table.stats().live;
+                Source::Attached(found) => {
+                    let live = found.table.stats().live;
                     let sessions =
-                        attached(memory, table).ok_or_else(|| path.refused("is damaged"))?;
+                        attached(found, shm).ok_or_else(|| path.refused("is damaged"))?;
                     ngx::ngx_log_error!(
                         NGX_LOG_NOTICE,
                         log,
@@ -96,13 +98,13 @@ pub(super) unsafe fn map(
             if let Some(path) = file {
                 stored::inspect(path, &mine, name)?;
             }
-            let former = match inherited.and_then(|fd| from_old_binary(fd, shm)) {
+            let former = match inherited.and_then(|fd| from_old_binary(fd, &mine, shm)) {
                 Some(Inherited::Attached(sessions)) => return Ok(sessions),
                 Some(Inherited::Old(old)) => Some(old),
                 // SAFETY: a zone of the running configuration.
                 None => unsafe { old.and_then(|old| Former::map(old)).map(Old::Former) },
             };
-            (new_memory(shm)?, former)
+            (new_memory(&mine)?, former)
         }
     };
     if source.is_none() && old.is_some() {
@@ -119,7 +121,7 @@ pub(super) unsafe fn map(
         None => None,
     };
     // SAFETY: the memory is new, and only this process has it.
-    let mut sessions = unsafe { begin(memory, shm.shm.size, key)? };
+    let mut sessions = unsafe { begin(memory, &mine, key)? };
     sessions.origin = origin;
     match source {
         Some(Old::Former(former)) => sessions.take_over(former, shm, limits),
@@ -143,10 +145,9 @@ enum Inherited {
     Old(Old),
 }
 
-fn from_old_binary(fd: OwnedFd, shm: &ngx_shm_zone_t) -> Option<Inherited> {
-    let mine = mine(shm.shm.size);
+fn from_old_binary(fd: OwnedFd, mine: &Mine, shm: &ngx_shm_zone_t) -> Option<Inherited> {
     let memory = Memory::inherited(fd).ok()?;
-    let verdict = judge(memory.pages(), &mine, Lives::Family).ok()?;
+    let verdict = judge(memory.pages(), mine, Lives::Family).ok()?;
     if verdict == Verdict::Begin {
         return None;
     }
@@ -154,13 +155,15 @@ fn from_old_binary(fd: OwnedFd, shm: &ngx_shm_zone_t) -> Option<Inherited> {
     let Some(table) = (unsafe { table_in(memory.pages()) }) else {
         // It has an older format.
         let description = describe(memory.pages()).ok()?;
-        let left = memory.with_file(|file| Left::copy(file, description, &mine))?;
+        let left = memory.with_file(|file| Left::copy(file, description, mine))?;
         return Some(Inherited::Old(Old::Left(left)));
     };
     // A file stays with the old binary.
     if verdict == Verdict::Attach && memory.file_identity().is_none() {
         let live = table.stats().live;
-        let sessions = attached(memory, table)?;
+        // SAFETY: the processes of the old binary use the memory by this module; it is kept beside the records.
+        let records = unsafe { records::attach(memory.pages()) };
+        let sessions = attached(Attached { memory, table, records }, shm)?;
         ngx::ngx_log_error!(
             NGX_LOG_NOTICE,
             shm.shm.log,
@@ -174,10 +177,10 @@ fn from_old_binary(fd: OwnedFd, shm: &ngx_shm_zone_t) -> Option<Inherited> {
 }
 
 /// New memory for a zone, all zero. Pages that are never written take no memory.
-fn new_memory(shm: &ngx_shm_zone_t) -> Result<Memory, String> {
+fn new_memory(mine: &Mine) -> Result<Memory, String> {
     // SAFETY: a plain word of this process, set when nginx starts.
     let tests = unsafe { ngx_test_config != 0 };
-    let len = mapped_len(shm.shm.size);
+    let len = mapped_len(mine.size as usize);
     let memory = if tests { Memory::anonymous(len) } else { Memory::new(len) };
     let memory = memory.map_err(|error| format!("no memory for the session table: {error}"))?;
     // Not when nginx only tests a configuration: it takes too long.
@@ -188,21 +191,25 @@ fn new_memory(shm: &ngx_shm_zone_t) -> Result<Memory, String> {
 }
 
 /// The sessions in a memory that is kept as it is.
-fn attached(memory: Memory, table: Table) -> Option<Sessions> {
+fn attached(found: Attached, shm: &ngx_shm_zone_t) -> Option<Sessions> {
+    let Attached { memory, table, records } = found;
     let (_, len) = table_place(memory.pages())?;
     let notes = notes_at(memory.pages(), len)?;
     // A reload of the old binary that was to give the zone new memory may have failed.
     table.reinstate();
     memory.note_inode().ok()?;
-    Some(Sessions { origin: Origin::Attached, ..sessions(memory, table, notes) })
+    if let Records::Renewed(_, error) | Records::Unusable(error) = records {
+        records::report_lost((shm.shm.name, shm.shm.log), error);
+    }
+    let records = records.store();
+    Some(Sessions { origin: Origin::Attached, records, ..sessions(memory, table, notes) })
 }
 
-/// Makes a table in new memory of a zone of `size` bytes, with the key of the former one.
+/// Makes a table in new memory, with the key of the former one, and a store of records if there is room for one.
 ///
 /// # Safety
 /// The memory is zero, and no other process uses it.
-unsafe fn begin(memory: Memory, size: usize, former: Option<&Table>) -> Result<Sessions, String> {
-    let mine = mine(size);
+unsafe fn begin(memory: Memory, mine: &Mine, former: Option<&Table>) -> Result<Sessions, String> {
     let table_len = mine.table_len as usize;
     let notes = notes_at(memory.pages(), table_len).ok_or("too small for a session table")?;
     let start = memory.at(Header::LEN).ok_or("too small for a session table")?;
@@ -230,13 +237,16 @@ unsafe fn begin(memory: Memory, size: usize, former: Option<&Table>) -> Result<S
         memory.note_inode().map_err(|error| format!("its file cannot be read: {error}"))?;
         table
     };
-    Ok(sessions(memory, table, notes))
+    // SAFETY: the memory is used by nobody yet, and stays mapped as long as the sessions.
+    let records = unsafe { records::create(memory.pages()) }.map_err(|error| error.to_string())?;
+    Ok(Sessions { records, ..sessions(memory, table, notes) })
 }
 
 fn sessions(memory: Memory, table: Table, notes: NonNull<Notes>) -> Sessions {
     Sessions {
         table,
         notes,
+        records: None,
         memory: Rc::new(memory),
         former: Vec::new(),
         addresses: RefCell::default(),
@@ -265,6 +275,14 @@ impl Sessions {
                 .map_or_else(String::new, |path| format!(" in \"{}\"", path.as_text()))
         );
         self.origin = Origin::Imported { taken, of: live, damaged_pages: 0 };
+        let whose = (shm.shm.name, shm.shm.log);
+        records::copy(
+            self.records.as_ref(),
+            former.records,
+            nginx::now(),
+            self.last_uses(*limits),
+            whose,
+        );
         self.former.push(Rc::new(former));
     }
 
@@ -302,6 +320,14 @@ impl Sessions {
                 restored.damaged,
                 left.damaged_pages
             ),
+        );
+        let whose = (shm.shm.name, shm.shm.log);
+        records::copy(
+            self.records.as_ref(),
+            left.records,
+            left.then,
+            self.last_uses(*limits),
+            whose,
         );
         self.origin = Origin::Imported {
             taken: restored.taken,

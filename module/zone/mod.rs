@@ -10,6 +10,7 @@ mod former;
 mod memory;
 mod names;
 mod notes;
+pub mod records;
 mod region;
 pub mod sessions;
 pub mod size;
@@ -42,6 +43,9 @@ use crate::zone::notes::is_time_to_report;
 use crate::zone::sessions::Sessions;
 use crate::zone::size::{is_size, size_with_cells, table_len};
 
+/// Default of the bytes for the records of sessions.
+const DEFAULT_RECORDS: usize = 4 * 1024 * 1024;
+
 /// A zone of the configuration, with its memory after that is mapped.
 ///
 /// It is in the pool of the configuration and lives as long. References to it are `'static`: only values that
@@ -57,6 +61,8 @@ pub struct Zone {
     gone_after: Cell<(Span, Span)>,
     /// The file that the memory is in.
     file: RefCell<Option<FilePath>>,
+    /// The bytes for the records of sessions, zero without any; and whether an upstream says how many.
+    records: Cell<(usize, bool)>,
     /// Set when the memory is mapped.
     sessions: OnceCell<Sessions>,
 }
@@ -105,6 +111,7 @@ pub fn join(
         shortest_timeout: Cell::new(limits.timeout),
         gone_after: Cell::new((gone_after, gone_after)),
         file: RefCell::new(file),
+        records: Cell::new((0, false)),
         sessions: OnceCell::new(),
     });
     let Some(zone) = zone else { return Err(Logged) };
@@ -192,6 +199,19 @@ impl Zone {
         let (file, line) = self.place.get();
         ngx::ngx_log_error!(NGX_LOG_EMERG, log, "{message} in {file}:{line}");
         Logged
+    }
+
+    /// Has the zone keep records of its sessions, in so many bytes; `None` if the upstream does not say how many.
+    pub fn keep_records(&self, cf: &mut Conf<'_>, bytes: Option<usize>) -> Result<(), Logged> {
+        match (self.records.get(), bytes) {
+            ((known, true), Some(bytes)) if known != bytes => {
+                fail!(cf, "zone \"{}\" has two sizes of \"revive_zone\"", self.log_name())
+            }
+            (_, Some(bytes)) => self.records.set((bytes, true)),
+            ((0, _), None) => self.records.set((DEFAULT_RECORDS, false)),
+            _ => (),
+        }
+        Ok(())
     }
 
     /// The sessions; `None` before the memory is mapped. It is mapped before the first request.
@@ -285,6 +305,10 @@ pub fn commit(cycle: Cycle<'_>, zones: &[&Zone]) -> Result<(), Logged> {
     let old_binary = handover::files();
     for zone in zones {
         let Some(sessions) = zone.sessions() else { continue };
+        if let Some(records) = &sessions.records {
+            // The servers may be others now.
+            records.trust_all();
+        }
         // SAFETY: `shm` is an element of nginx's list of zones, mapped, and its configuration is about to run.
         unsafe { region::note_place(&*zone.shm, sessions.memory()) };
         let (log, name) = (cycle.log(), zone.log_name());
@@ -344,7 +368,8 @@ unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int
     let file = zone.file.borrow();
     let kept = old.and_then(Zone::sessions).filter(|sessions| {
         let memory = sessions.memory();
-        if memory.path() != file.as_ref() {
+        let records = records::len(memory.pages());
+        if memory.path() != file.as_ref() || records != zone.records.get().0 {
             return false;
         }
         if memory.is_in_place() {
@@ -363,7 +388,10 @@ unsafe extern "C" fn init(shm: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_int
             Ok(sessions.clone())
         }
         // SAFETY: nginx has mapped `shm` and initialised its slab pool, and initialises the zones.
-        None => unsafe { map(shm, old.is_some(), file.as_ref(), &zone.limits(), former_sessions) },
+        None => unsafe {
+            let place = (file.as_ref(), zone.records.get().0);
+            map(shm, old.is_some(), place, &zone.limits(), former_sessions)
+        },
     };
     match mapped {
         Ok(sessions) => {

@@ -1,11 +1,12 @@
 //! What lies where in the memory of a zone, and how a later configuration finds it.
 //!
-//! The memory begins with a [`Header`]; behind it are the table and the [`Notes`]. nginx's own memory of the
-//! zone has only a note of where that is.
+//! The memory begins with a [`Header`]; behind it are the table, the [`Notes`], and the records of sessions if those are
+//! revived. nginx's own memory of the zone has only a note of where that is.
 
 use core::ptr::{self, NonNull};
 
 use affinity::file::{classify, Description, Header, Lives, Mine, Refusal, Verdict};
+use affinity::revive::Store;
 use affinity::table::Table;
 use nginx_sys::{ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t};
 
@@ -14,7 +15,7 @@ use crate::storage::file::Identity;
 use crate::storage::memory::Memory;
 use crate::storage::Mapping;
 use crate::zone::notes::{Notes, LAYOUT};
-use crate::zone::size::{min_size, table_len};
+use crate::zone::size::{min_size, records_at, table_len};
 
 /// In nginx's memory of a zone: the module's memory, as the master has mapped it. A configuration of the same
 /// master finds it here, also if its module was built later.
@@ -107,9 +108,33 @@ pub(super) fn header_of(pages: &Mapping) -> &Header {
     unsafe { Header::at(pages.address()) }
 }
 
-/// The memory of a zone of `size` bytes, as this process would make it.
-pub(super) fn mine(size: usize) -> Mine {
-    Mine { boot: boot(), size: size as u64, table_len: table_len(size) as u64, notes: LAYOUT }
+/// The layout of what is behind the table, in a memory with records.
+const LAYOUT_WITH_RECORDS: u64 = LAYOUT | (Store::FORMAT as u64) << 32;
+
+/// The memory of a zone of `size` bytes, as this process would make it, with so many bytes for records.
+pub(super) fn mine(size: usize, records: usize) -> Mine {
+    let table_len = table_len(size);
+    let (size, notes) = match records {
+        0 => (size, LAYOUT),
+        _ => (records_at(table_len) + records, LAYOUT_WITH_RECORDS),
+    };
+    Mine { boot: boot(), size: size as u64, table_len: table_len as u64, notes }
+}
+
+/// The start and the length of the records in a mapped memory that describes itself so. In a memory of another layout
+/// there may be something else.
+pub(super) fn records_place(
+    pages: &Mapping,
+    description: &Description,
+) -> Option<(NonNull<u8>, usize)> {
+    if description.notes != LAYOUT_WITH_RECORDS {
+        return None;
+    }
+    let at = records_at(usize::try_from(description.table_len).ok()?);
+    let len = usize::try_from(description.size).ok()?.checked_sub(at)?;
+    let fits = at.checked_add(len)? <= pages.len();
+    // SAFETY: within the mapping.
+    fits.then(|| (unsafe { pages.address().add(at) }, len))
 }
 
 /// How a mapped memory describes itself; `None` if it is damaged.

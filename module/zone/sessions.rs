@@ -6,10 +6,12 @@ use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 use std::rc::Rc;
 
+use affinity::revive::Store;
 use affinity::table::{
     Bound, End, Existing, HandOn, Key, Limits, ServerId, Session, Span, Table, Tick,
 };
 
+use crate::nginx;
 use crate::storage::memory::Memory;
 use crate::zone::former::Former;
 use crate::zone::names::KnownAddress;
@@ -20,7 +22,9 @@ use crate::zone::notes::Notes;
 pub struct Sessions {
     pub table: Table,
     pub(super) notes: NonNull<Notes>,
-    /// Where both are.
+    /// The records of sessions that can be revived, if the zone keeps some.
+    pub records: Option<Store>,
+    /// Where all three are.
     pub(super) memory: Rc<Memory>,
     /// The former memories, the newest first.
     pub(super) former: Vec<Rc<Former>>,
@@ -192,6 +196,12 @@ impl Sessions {
         if let Some(place) = known.get_mut(index) {
             *place = Some(KnownAddress { print: server.print, len, text });
         }
+    }
+
+    /// Tells when the session of a key was used last.
+    pub fn last_uses(&self, limits: Limits) -> impl FnMut(Key) -> Option<Tick> + '_ {
+        let now = nginx::now();
+        move |key| self.table.lookup(key, now, &limits).map(|session| session.used)
     }
 
     pub fn memory(&self) -> &Memory {

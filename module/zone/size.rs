@@ -37,6 +37,11 @@ pub(super) fn size_with_cells(cells: usize) -> Option<usize> {
     iter::successors(Some(enough), smaller).take_while(has_room).last()
 }
 
+/// Where the records of sessions begin in a memory whose table has so many bytes: behind the [`Notes`].
+pub(super) fn records_at(table_len: usize) -> usize {
+    (Header::LEN + table_len + size_of::<Notes>()).next_multiple_of(Header::LEN)
+}
+
 /// The length of the table in a zone of `size` bytes: all but the header and the [`Notes`].
 pub(super) fn table_len(size: usize) -> usize {
     let len = size.saturating_sub(Header::LEN + size_of::<Notes>());

@@ -17,15 +17,23 @@ use crate::storage::locks::flock;
 use crate::storage::memory::{file_len, mapped_len, Memory, Pending};
 use crate::storage::Mapping;
 use crate::zone::former::Former;
+use crate::zone::records::{self, Records};
 use crate::zone::region::{header_of, table_in, table_place};
 use crate::zone::sessions::Origin;
 
 /// What a zone begins with.
 pub(super) enum Source {
-    /// The memory of the file as it is, with its table.
-    Attached(Memory, Table),
+    /// The memory of the file as it is.
+    Attached(Attached),
     /// A new file, where sessions come from, and how it is called if they come from nowhere.
     New { memory: Memory, left: Option<Old>, begins: Origin },
+}
+
+/// A memory as it is, with its table and its records.
+pub(super) struct Attached {
+    pub(super) memory: Memory,
+    pub(super) table: Table,
+    pub(super) records: Records,
 }
 
 /// Where the sessions of a new file come from.
@@ -39,6 +47,7 @@ pub(super) enum Old {
 /// A copy of a file that nobody uses.
 pub(super) struct Left {
     pub(super) table: Table,
+    pub(super) records: Records,
     /// This moment by the clock of the table.
     pub(super) then: Tick,
     pub(super) damaged_pages: usize,
@@ -71,7 +80,7 @@ pub(super) fn open(
     }
     let old = match verdict {
         Verdict::Attach if is_whole => match attach(path, &found, size)? {
-            Ok((memory, table)) => return Ok(Source::Attached(memory, table)),
+            Ok(attached) => return Ok(Source::Attached(attached)),
             Err(left) => left.map(Old::Left),
         },
         // Old workers still use it.
@@ -130,14 +139,15 @@ fn attach(
     path: &FilePath,
     found: &Found,
     size: usize,
-) -> Result<Result<(Memory, Table), Option<Left>>, String> {
+) -> Result<Result<Attached, Option<Left>>, String> {
     let failed = |error| path.failed("cannot be mapped", &error);
     let file = found.file.try_clone().map_err(failed)?;
     let memory = Memory::stored(path.clone(), file, size, None).map_err(failed)?;
     if found.lives == Lives::Family {
         // SAFETY: only processes of this module write to the file.
-        let table = unsafe { table_in(memory.pages()) };
-        return Ok(table.map(|table| (memory, table)).ok_or(None));
+        let (table, records) =
+            unsafe { (table_in(memory.pages()), records::attach(memory.pages())) };
+        return Ok(table.map(|table| Attached { memory, table, records }).ok_or(None));
     }
     // The sums of a file that was not closed are old. No machine has stopped since: then its pages are whole, but for
     // those of a copy that was made while the file was in use.
@@ -165,10 +175,12 @@ fn attach(
     let Some((start, len)) = table_place(memory.pages()) else { return Ok(Err(None)) };
     // SAFETY: so many bytes are mapped there, and nobody else uses the file.
     let Ok(table) = (unsafe { Table::reopen(start, len) }) else { return Ok(Err(None)) };
+    // SAFETY: nobody else uses the file, and its memory is kept beside the records.
+    let records = unsafe { records::renew(memory.pages()) };
     if !flock(&found.file, libc::LOCK_SH).unwrap_or(false) {
         return Err(path.refused("is in use by another nginx"));
     }
-    Ok(Ok((memory, table)))
+    Ok(Ok(Attached { memory, table, records }))
 }
 
 /// The memory of a file that an nginx still uses, which quits.
@@ -215,8 +227,10 @@ impl Left {
         let (start, len) = table_place(&pages)?;
         // SAFETY: so many bytes are mapped there, and nobody else uses them.
         let table = unsafe { Table::reopen(start, len) }.ok()?;
+        // SAFETY: nobody else uses the pages, which are kept beside the records.
+        let records = unsafe { records::reopen(&pages) };
         let is_copy = !is_closed && !header_of(&pages).is_in(file::inode(&metadata));
-        Some(Left { table, then, damaged_pages, is_copy, _pages: pages })
+        Some(Left { table, records, then, damaged_pages, is_copy, _pages: pages })
     }
 }
 

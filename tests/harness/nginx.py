@@ -60,6 +60,7 @@ class Nginx:
         self.module = module
         self.modules = [module] if module else []  # in the order in which they are loaded
         self.version = version(binary)
+        self.connections = 4096  # of each worker
         self.allowed: list[str] = []  # patterns of log lines at warn and above that the test expects
         self._process: subprocess.Popen | Master | None = None
         home.mkdir(parents=True, exist_ok=True)
@@ -76,7 +77,7 @@ worker_processes {workers};
 worker_rlimit_nofile 16384;
 pid nginx.pid;
 error_log error.log info;
-events {{ worker_connections 4096; }}
+events {{ worker_connections {self.connections}; }}
 http {{
     client_body_temp_path tmp/body;
     proxy_temp_path tmp/proxy;

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from harness.ports import free_ports
 
 SCRIPTS = ROOT / "tests" / "sdk"
 PACKAGES = ROOT / "build" / "node"  # where node finds those of tests/sdk/node/package.json
+BRIDGES = ROOT / "build" / "node-bridges" / "node_modules"  # those of tests/sdk/bridges/package.json
 NAMES = ["amber", "birch", "cedar"]
 
 PYTHON_1 = [sys.executable]
@@ -46,6 +48,11 @@ def beside_packages(script: Path, folder: Path) -> str:
     return str(new.rename(folder / script.name))
 
 
+def by_port(command: list[str], further: list[str]) -> list[str]:
+    """A command that gets its port as an option, and no name: both follow as arguments of the shell."""
+    return ["sh", "-c", f'exec {shlex.join(command)} --port "$2" {shlex.join(further)}', "sh"]
+
+
 SERVERS = {
     "python-1": lambda: [*PYTHON_1, script("replica.py")],
     "python-2": lambda: [*PYTHON_2, script("replica.py")],
@@ -59,6 +66,15 @@ SERVERS = {
         str(PACKAGES / "node_modules/@modelcontextprotocol/server-everything/dist/index.js"),
         "streamableHttp",
     ],
+    "fastmcp": lambda: [*PYTHON_2, script("fastmcp_replica.py")],
+    # These make a server of HTTP out of one on standard input and output.
+    "supergateway": lambda: by_port(
+        [*NODE, str(BRIDGES / "supergateway/dist/index.js"), "--outputTransport", "streamableHttp", "--stateful"],
+        ["--stdio", shlex.join([*NODE, script("stdio.mjs")])],
+    ),
+    "mcp-proxy": lambda: by_port(
+        [*PYTHON_1, "-m", "mcp_proxy", "--pass-environment"], ["--", *NODE, script("stdio.mjs")]
+    ),
 }
 
 CLIENTS = {

@@ -12,23 +12,18 @@ import pytest
 from harness.clients.http import send
 from harness.clients.multiplex import http2, http3
 from harness.clients.questions import release, settled, site
-from harness.nginx import BINARY, HTTP2_ON, Nginx, was_built_with
+from harness.nginx import Nginx
 from harness.patience import until
 from harness.ports import free_ports
-from harness.tls import Authority
+from harness.versions import VERSIONS, is_missing, listen
 
 ASKED = 20
 NEVER = "after=never timeout=600000ms server={b}"
 
-VERSIONS = ["HTTP/1.1", "HTTP/2.0", "HTTP/3.0"]
-OPTIONS = {"HTTP/2.0": "--with-http_v2_module", "HTTP/3.0": "--with-http_v3_module"}
-
-
 @pytest.fixture(params=VERSIONS)
 def version(request) -> str:
-    option = OPTIONS.get(request.param)
-    if option and not was_built_with(BINARY, option):
-        pytest.skip(f"nginx is built without {option}")
+    if is_missing(request.param):
+        pytest.skip(f"nginx is built without {request.param}")
     return request.param
 
 
@@ -37,18 +32,8 @@ def start(nginx: Nginx, version: str, port: int, source: str) -> int:
     if version == "HTTP/1.1":
         nginx.start(site(port, source), workers=1)
         return port
-    authority = Authority(nginx.home, "ca")
-    authority.issue("front", "localhost")
     (front,) = free_ports(1)
-    if version == "HTTP/3.0":
-        listen = f"listen 127.0.0.1:{front} quic reuseport;"
-    elif nginx.version < HTTP2_ON:
-        listen = f"listen 127.0.0.1:{front} ssl http2;"
-    else:
-        listen = f"listen 127.0.0.1:{front} ssl; http2 on;"
-    listen += f" ssl_certificate {nginx.home}/front.pem; ssl_certificate_key {nginx.home}/front.key;"
-    listen += " ssl_protocols TLSv1.2 TLSv1.3; http2_max_concurrent_streams 1000;" if version == "HTTP/2.0" else ""
-    nginx.start(site(port, source, listen=listen), workers=1)
+    nginx.start(site(port, source, listen=listen(nginx, version, front)), workers=1)
     return front
 
 

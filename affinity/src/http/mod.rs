@@ -29,6 +29,7 @@ mod head;
 mod lines;
 mod request;
 mod response;
+mod sent;
 
 pub use buffer::LimitedBuffer;
 pub use chunked::{MAX_EXTENSIONS, MAX_TRAILER};
@@ -37,3 +38,4 @@ pub use exchange::{Exchange, MAX_BODY};
 pub use head::{HttpHead, MAX_FIELDS, MAX_HEAD};
 pub use request::{HttpRequest, RequestError};
 pub use response::{ResponsePiece, ResponseReader};
+pub use sent::{with_value, without, SentHead};

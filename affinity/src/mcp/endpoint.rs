@@ -51,6 +51,7 @@ impl<'a> Endpoint<'a> {
                     self.in_kind = false;
                     self.has_data = true;
                 }
+                SsePiece::Id => {}
                 SsePiece::Value(value) if self.in_kind => self.kind.extend(value),
                 // Nor is a tab.
                 SsePiece::Value(value) => {

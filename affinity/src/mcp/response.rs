@@ -15,6 +15,8 @@ pub struct ResponseHead<'a> {
 
 impl ResponseHead<'_> {
     /// How the body is written, if it can be read: it is not encoded.
+    // Inlined: part of the path of every response.
+    #[inline(always)]
     pub fn format(&self) -> Option<BodyFormat> {
         match () {
             () if is_encoded(self.encoding) => None,
@@ -110,6 +112,7 @@ fn is_success(status: u16) -> bool {
 
 /// Whether the body is encoded. Servers should not send `identity` (RFC 9110, section 8.4.1), and some
 /// do.
+#[inline(always)]
 fn is_encoded(encoding: &[u8]) -> bool {
     !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity")
 }

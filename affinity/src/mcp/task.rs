@@ -64,6 +64,7 @@ impl TaskSse {
                     // The line end between two lines of data. Before the first line it is white space.
                     self.message.feed(b"\n");
                 }
+                SsePiece::Id => {}
                 SsePiece::Value(value) if self.in_kind => self.kind.extend(value),
                 SsePiece::Value(value) => self.message.feed(value),
                 SsePiece::Dispatch => {

@@ -20,6 +20,8 @@ pub enum Status {
     Gone,
     /// The session has moved to the server that answered.
     Rebound,
+    /// The session was lost, and nginx has opened it again at the server that answered.
+    Revived,
 }
 
 impl Status {
@@ -33,6 +35,7 @@ impl Status {
             Status::Unavailable => "UNAVAILABLE",
             Status::Gone => "GONE",
             Status::Rebound => "REBOUND",
+            Status::Revived => "REVIVED",
         }
     }
 }

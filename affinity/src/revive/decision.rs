@@ -8,6 +8,9 @@ use crate::servers::Known;
 /// How long the answer to a `ping` may take, in milliseconds.
 pub const PING_TIMEOUT: u64 = 2_000;
 
+/// The code of a JSON-RPC error: the server does not have the method.
+const METHOD_NOT_FOUND: i64 = -32601;
+
 /// What a request presents, to be held against a record.
 #[derive(Clone, Copy, Debug)]
 pub struct Presented<'a> {
@@ -139,11 +142,21 @@ pub fn decide(evidence: Evidence, kind: RequestKind, standing: Standing) -> Step
             Call | Answer | Stream | Delete if is_suspect(status) => Step::Ping,
             _ => Step::PassOn,
         },
-        (Evidence::Pinged { first, ping }, Owner) => match ping == Some(first) {
-            true if is_suspect(first.status) => lost(kind),
+        (Evidence::Pinged { first, ping }, Owner) => match ping {
+            Some(ping) if is_suspect(first.status) && agree(kind, first, ping) => lost(kind),
             _ => Step::PassOn,
         },
     }
+}
+
+/// Whether a request and the ping after it have been answered alike.
+fn agree(kind: RequestKind, first: Reply, ping: Reply) -> bool {
+    // To a GET or DELETE, which is no JSON-RPC, a server may answer in plain text. One that knows no ping says
+    // nothing about the session.
+    let is_plain = matches!(kind, RequestKind::Stream | RequestKind::Delete)
+        && first.code.is_none()
+        && ping.code != Some(METHOD_NOT_FOUND);
+    first.status == ping.status && (first.code == ping.code || is_plain)
 }
 
 /// Whether a server may answer a session that it does not know with this status.
@@ -229,7 +242,10 @@ mod tests {
             (not_found, Some(reply(404, Some(-32601))), [PassOn; 6]),
             (not_found, Some(reply(404, None)), [PassOn; 6]),
             (not_found, Some(reply(400, Some(-32001))), [PassOn; 6]),
-            (reply(404, None), Some(not_found), [PassOn; 6]),
+            // Only GET and DELETE may be answered in plain text.
+            (reply(404, None), Some(not_found), [PassOn, PassOn, Revive, End, PassOn, PassOn]),
+            (reply(404, None), Some(reply(404, Some(-32601))), [PassOn; 6]),
+            (reply(404, None), Some(reply(400, Some(-32001))), [PassOn; 6]),
             (not_found, None, [PassOn; 6]),
             (reply(200, None), Some(reply(200, None)), [PassOn; 6]),
             (reply(500, None), Some(reply(500, None)), [PassOn; 6]),

@@ -19,6 +19,10 @@
 //! session could reach another request of the new one. [`ClientBody`] finds the answers in what the client
 //! sends, [`ServerRequests`] the requests in streams; [`Store::note_request`] and [`Store::has_request`]
 //! share them between processes.
+//!
+//! A client resumes a broken stream by the id of its last event. An id of the lost session means nothing to the new
+//! server, or another stream. [`EventIds`] finds the ids in streams of the new session, [`Store::note_event`] and
+//! [`Store::may_have_event`] share them.
 
 mod capabilities;
 mod decision;
@@ -46,6 +50,7 @@ pub use pace::PER_SECOND;
 pub use record::{NotKept, Record, MAX_INITIALIZE, MAX_OPENER, MAX_URI, MAX_VERSION};
 pub use revival::{Heard, Next, Revival, Send, MAX_SERVERS};
 pub use rpc_ids::client::ClientBody;
+pub use rpc_ids::events::{EventId, EventIds};
 pub use rpc_ids::message::RpcId;
 pub use rpc_ids::stream::ServerRequests;
 pub use seal::{RecordKey, MAX_SEALED, NONCE_LEN};

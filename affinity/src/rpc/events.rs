@@ -46,6 +46,7 @@ impl EventReader {
                     }
                     self.has_data = true;
                 }
+                SsePiece::Id => {}
                 SsePiece::Value(value) if self.in_kind => self.kind.extend(value),
                 SsePiece::Value(value) => self.data.append(value)?,
                 SsePiece::Dispatch => {

@@ -183,10 +183,20 @@ impl Serialize for ZoneReport<'_> {
             expired: u64,
             evicted: u64,
             forgotten: u64,
-            requests: Pairs<u64, 7>,
+            requests: Pairs<u64, 8>,
             rejected: Pairs<u64, 3>,
+            records: Option<Records>,
             recovered_workers: u64,
             servers: Named<'a, ZoneServer<'a>>,
+        }
+        #[derive(Serialize)]
+        struct Records {
+            size_bytes: u64,
+            kept: u64,
+            evicted: u64,
+            #[serde(flatten)]
+            losses: Pairs<u64, 3>,
+            not_revived: Pairs<u64, 3>,
         }
         Fields {
             size_bytes: self.size,
@@ -203,6 +213,13 @@ impl Serialize for ZoneReport<'_> {
             forgotten: self.stats.forgotten,
             requests: Pairs(self.requests()),
             rejected: Pairs(self.rejected()),
+            records: self.records.map(|records| Records {
+                size_bytes: records.size,
+                kept: records.kept,
+                evicted: records.evicted,
+                losses: Pairs(self.losses()),
+                not_revived: Pairs(self.not_revived()),
+            }),
             recovered_workers: self.stats.deaths,
             servers: Named(&self.servers),
         }

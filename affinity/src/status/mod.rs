@@ -26,8 +26,9 @@ pub use refusal::{
     RELOADING, TOO_LARGE,
 };
 pub use report::{
-    Admin, Began, FileReport, Report, ServerReport, UpstreamReport, ZoneReport, ZoneServer,
+    Admin, Began, FileReport, RecordsReport, Report, ServerReport, UpstreamReport, ZoneReport,
+    ZoneServer,
 };
 pub use request::{ApiRequest, Method, Resource, Task};
 pub use text::{Text, Utc};
-pub use zone::{Draining, Tally};
+pub use zone::{Draining, Loss, Refused, Tally};

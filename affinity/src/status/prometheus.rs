@@ -39,6 +39,7 @@ impl Report<'_> {
             sample(out, "zone_timeout_seconds", &[("zone", zone.name)], timeout)?;
         }
         self.of_files(out)?;
+        self.of_records(out)?;
         counter(out, "requests_total", "Requests by $upstream_sticky_status.")?;
         for zone in &self.zones {
             for (status, count) in zone.requests() {
@@ -163,6 +164,37 @@ impl Report<'_> {
         Ok(())
     }
 
+    /// Metrics of zones with records; none if no zone has some.
+    fn of_records(&self, out: &mut Output) -> fmt::Result {
+        let zones = || self.zones.iter().filter_map(|zone| Some((zone, zone.records?)));
+        if zones().next().is_none() {
+            return Ok(());
+        }
+        gauge(out, "zone_kept_records", "Sessions that can be revived.")?;
+        for (zone, records) in zones() {
+            sample(out, "zone_kept_records", &[("zone", zone.name)], records.kept)?;
+        }
+        counter(out, "records_evicted_total", "Records removed for want of room.")?;
+        for (zone, records) in zones() {
+            sample(out, "records_evicted_total", &[("zone", zone.name)], records.evicted)?;
+        }
+        for (index, (name, help)) in LOSSES.into_iter().enumerate() {
+            counter(out, name, help)?;
+            for (zone, _) in zones() {
+                let count = zone.losses().get(index).map_or(0, |(_, count)| *count);
+                sample(out, name, &[("zone", zone.name)], count)?;
+            }
+        }
+        counter(out, "sessions_not_revived_total", "Lost sessions that were not revived.")?;
+        for (zone, _) in zones() {
+            for (reason, count) in zone.not_revived() {
+                let labels = [("zone", zone.name), ("reason", Text(reason.as_bytes()))];
+                sample(out, "sessions_not_revived_total", &labels, count)?;
+            }
+        }
+        Ok(())
+    }
+
     fn of_zone_servers(
         &self,
         out: &mut Output,
@@ -231,6 +263,13 @@ const ZONE_COUNTERS: [ZoneMetric; 7] = [
     ("recovered_workers_total", "Workers that died in a change of the zone.", |zone| {
         zone.stats.deaths
     }),
+];
+
+/// In the order of `ZoneReport::losses`.
+const LOSSES: [(&str, &str); 3] = [
+    ("sessions_pinged_total", "Sessions whose server was asked a ping."),
+    ("sessions_lost_total", "Sessions that were lost by their server."),
+    ("sessions_revived_total", "Lost sessions that were opened again."),
 ];
 
 const SERVER_GAUGES: [ZoneServerMetric; 1] =

@@ -1,7 +1,7 @@
 //! The state of zones and servers, as values.
 
 use super::text::{Text, Utc};
-use super::zone::Tally;
+use super::zone::{Loss, Refused, Tally};
 use crate::policy::{Rejection, Status};
 use crate::servers::{Known, Reason, Source};
 use crate::table::{ServerStats, Stats};
@@ -36,12 +36,25 @@ pub struct ZoneReport<'a> {
     pub lifetime_ms: Option<u64>,
     /// The file of its memory, if it has one.
     pub file: Option<FileReport<'a>>,
+    /// The records of its sessions, if the zone keeps some.
+    pub records: Option<RecordsReport>,
     /// What the table has counted.
     pub stats: Stats,
     /// The requests, counted by what became of them.
     pub tally: Tally,
     /// All servers on the zone's list.
     pub servers: Vec<ZoneServer<'a>>,
+}
+
+/// The records of a zone's sessions, which can be revived.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordsReport {
+    /// Bytes of memory.
+    pub size: u64,
+    /// Sessions whose record is kept.
+    pub kept: u64,
+    /// Records that made room for others.
+    pub evicted: u64,
 }
 
 /// The file of a zone.
@@ -179,7 +192,7 @@ impl Admin {
 
 impl ZoneReport<'_> {
     /// The number of requests of each status.
-    pub(super) fn requests(&self) -> [(&'static str, u64); 7] {
+    pub(super) fn requests(&self) -> [(&'static str, u64); 8] {
         let of = |status| self.tally.requests(status);
         [
             ("none", of(Status::None)),
@@ -189,7 +202,20 @@ impl ZoneReport<'_> {
             ("unavailable", of(Status::Unavailable)),
             ("gone", of(Status::Gone)),
             ("rebound", of(Status::Rebound)),
+            ("revived", of(Status::Revived)),
         ]
+    }
+
+    /// How many sessions may have been lost, were lost, and were revived.
+    pub(super) fn losses(&self) -> [(&'static str, u64); 3] {
+        let of = |loss| self.tally.losses(loss);
+        [("pinged", of(Loss::Pinged)), ("lost", of(Loss::Lost)), ("revived", of(Loss::Revived))]
+    }
+
+    /// How many could not be revived, for each reason.
+    pub(super) fn not_revived(&self) -> [(&'static str, u64); 3] {
+        [Refused::NoServer, Refused::Misfit, Refused::Error]
+            .map(|why| (why.as_str(), self.tally.losses(Loss::NotRevived(why))))
     }
 
     /// The number of rejected requests for each reason.
@@ -204,7 +230,7 @@ impl ZoneReport<'_> {
 
     /// Requests that have found their session and refreshed it.
     pub(super) fn refreshed(&self) -> u64 {
-        [Status::Unavailable, Status::Rebound]
+        [Status::Unavailable, Status::Rebound, Status::Revived]
             .into_iter()
             .fold(self.stats.hits, |sum, status| sum.saturating_add(self.tally.requests(status)))
     }

@@ -7,6 +7,15 @@ use crate::time::Tick;
 /// Addresses need no quotes in JSON, names may.
 const ADDRESS: Text<'static> = Text(b"127.0.0.1:8001");
 
+const LOSSES: [Loss; 6] = [
+    Loss::Pinged,
+    Loss::Lost,
+    Loss::Revived,
+    Loss::NotRevived(Refused::NoServer),
+    Loss::NotRevived(Refused::Misfit),
+    Loss::NotRevived(Refused::Error),
+];
+
 fn report() -> Report<'static> {
     let mut tally = Tally::default();
     let count = |tally: &mut Tally, index: usize, n: u64| tally.0[index] = n;
@@ -16,9 +25,13 @@ fn report() -> Report<'static> {
     count(&mut tally, Tally::of_status(Status::Unavailable).unwrap(), 4);
     count(&mut tally, Tally::of_status(Status::Gone).unwrap(), 5);
     count(&mut tally, Tally::of_status(Status::Rebound).unwrap(), 6);
+    count(&mut tally, Tally::of_status(Status::Revived).unwrap(), 10);
     count(&mut tally, Tally::of_rejection(Rejection::NotFound), 7);
     count(&mut tally, Tally::of_rejection(Rejection::Gone), 8);
     count(&mut tally, Tally::of_rejection(Rejection::Unavailable), 9);
+    for (number, loss) in (11..).zip(LOSSES) {
+        count(&mut tally, Tally::of_loss(loss), number);
+    }
     let stats = Stats {
         capacity: 32_000,
         live: 10,
@@ -59,6 +72,7 @@ fn report() -> Report<'static> {
                 synced: Some(Utc(60)),
                 oldest_ms: Some(61_000),
             }),
+            records: Some(RecordsReport { size: 1 << 22, kept: 9, evicted: 1 }),
             stats,
             tally,
             servers: vec![ZoneServer { address: ADDRESS, stats: holder }],
@@ -96,7 +110,7 @@ fn the_whole_report_is_one_object() {
     let zone = &shown["zones"]["a \"zone\"\\\n"];
     assert_eq!(shown["version"], "0.1.0");
     assert_eq!(zone["created"], 20);
-    assert_eq!(zone["refreshed"], 100 + 4 + 6);
+    assert_eq!(zone["refreshed"], 100 + 4 + 6 + 10);
     assert_eq!(zone["lifetime_ms"], serde_json::Value::Null);
     let file = &zone["file"];
     assert_eq!(file["path"], "/var/lib/nginx/sticky/zone");
@@ -107,10 +121,18 @@ fn the_whole_report_is_one_object() {
     assert_eq!(
         zone["requests"],
         serde_json::json!({
-            "none": 1, "new": 2, "hit": 100, "unknown": 3, "unavailable": 4, "gone": 5, "rebound": 6
+            "none": 1, "new": 2, "hit": 100, "unknown": 3, "unavailable": 4, "gone": 5, "rebound": 6,
+            "revived": 10
         })
     );
     assert_eq!(zone["rejected"], serde_json::json!({"unknown": 7, "gone": 8, "unavailable": 9}));
+    assert_eq!(
+        zone["records"],
+        serde_json::json!({
+            "size_bytes": 1 << 22, "kept": 9, "evicted": 1, "pinged": 11, "lost": 12, "revived": 13,
+            "not_revived": {"no_server": 14, "misfit": 15, "error": 16}
+        })
+    );
     assert_eq!(zone["servers"]["127.0.0.1:8001"]["moved_in"], 1);
     let server = &shown["upstreams"]["mcp"]["servers"]["127.0.0.1:8001"];
     assert_eq!((&server["state"], &server["admin"]), (&"unreachable".into(), &"draining".into()));
@@ -183,6 +205,12 @@ fn prometheus_gets_a_line_for_each_number() {
         r#"nginx_sticky_zone_timeout_seconds{zone="a \"zone\"\\\n"} 600.000"#,
         r#"nginx_sticky_requests_total{zone="a \"zone\"\\\n",status="hit"} 100"#,
         r#"nginx_sticky_rejected_requests_total{zone="a \"zone\"\\\n",reason="gone"} 8"#,
+        r#"nginx_sticky_zone_kept_records{zone="a \"zone\"\\\n"} 9"#,
+        r#"nginx_sticky_records_evicted_total{zone="a \"zone\"\\\n"} 1"#,
+        r#"nginx_sticky_sessions_pinged_total{zone="a \"zone\"\\\n"} 11"#,
+        r#"nginx_sticky_sessions_lost_total{zone="a \"zone\"\\\n"} 12"#,
+        r#"nginx_sticky_sessions_revived_total{zone="a \"zone\"\\\n"} 13"#,
+        r#"nginx_sticky_sessions_not_revived_total{zone="a \"zone\"\\\n",reason="misfit"} 15"#,
         r#"nginx_sticky_server_live_sessions{zone="a \"zone\"\\\n",server="127.0.0.1:8001"} 10"#,
     ] {
         assert!(text.lines().any(|shown| shown == line), "{line} in\n{text}");
@@ -210,9 +238,11 @@ fn each_counter_has_a_place_of_its_own() {
         Status::Unavailable,
         Status::Gone,
         Status::Rebound,
+        Status::Revived,
     ];
     let rejections = [Rejection::NotFound, Rejection::Gone, Rejection::Unavailable];
     let mut places: Vec<usize> = statuses.into_iter().filter_map(Tally::of_status).collect();
+    places.extend(LOSSES.map(Tally::of_loss));
     places.extend(rejections.map(Tally::of_rejection));
     places.sort_unstable();
     assert_eq!(places, (0..Tally::LEN).collect::<Vec<_>>());

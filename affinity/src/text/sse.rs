@@ -16,6 +16,8 @@ pub(crate) enum SsePiece<'b> {
     Type,
     /// A field `data` begins: its value is one more line of the event's data.
     Data,
+    /// A field `id` begins: its value is the id of the event. Only of a stream `with_ids`.
+    Id,
     /// More of the field's value.
     Value(&'b [u8]),
     /// The event ends. Without a field `data` it is no event.
@@ -29,6 +31,7 @@ pub(crate) struct Stream {
     name: Bounded<5>,
     /// A carriage return has ended the line; a line feed that follows belongs to the same line end.
     after_return: bool,
+    has_ids: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -45,7 +48,13 @@ enum State {
 
 impl Stream {
     pub(crate) fn new() -> Self {
-        Stream { state: State::Mark(0), name: Bounded::new(), after_return: false }
+        let name = Bounded::new();
+        Stream { state: State::Mark(0), name, after_return: false, has_ids: false }
+    }
+
+    /// A stream whose fields `id` matter.
+    pub(crate) fn with_ids() -> Self {
+        Stream { has_ids: true, ..Stream::new() }
     }
 
     /// The next piece. Removes what it has read from `bytes`, and all of it if there is no piece.
@@ -106,6 +115,7 @@ impl Stream {
         let piece = match self.name.get() {
             Some(b"event") => Some(SsePiece::Type),
             Some(b"data") => Some(SsePiece::Data),
+            Some(b"id") if self.has_ids => Some(SsePiece::Id),
             Some(b"") if byte != b':' => Some(SsePiece::Dispatch),
             _ => None,
         };
@@ -151,6 +161,7 @@ mod tests {
                         in_type = false;
                         data.push(Vec::new());
                     }
+                    SsePiece::Id => unreachable!("only of a stream with ids"),
                     SsePiece::Value(value) if in_type => kind.extend(value),
                     SsePiece::Value(value) => data.last_mut().unwrap().extend(value),
                     SsePiece::Dispatch => {

@@ -1,6 +1,6 @@
 //! One of many requests revives a session.
 
-use affinity::revive::{Cause, Claim, ClientBody, ServerRequests, Ticket};
+use affinity::revive::{Cause, Claim, ClientBody, EventId, ServerRequests, Ticket};
 
 use super::*;
 
@@ -99,7 +99,7 @@ fn a_claim_that_is_given_back_leaves_no_trace() {
     assert!(scene.store.alive(scene.key, ticket, Tick(100)));
     let ticket = scene.mine(Cause::Gone, 0, 100);
     assert!(scene.store.give_back(scene.key, ticket, Tick(100)));
-    assert!(matches!(scene.claim(Cause::Answer, 0, 101), Claim::Resting(_)));
+    assert!(matches!(scene.claim(Cause::Answer, 0, 101), Claim::Alive(_)));
 }
 
 #[test]
@@ -107,9 +107,9 @@ fn one_ping_is_asked_in_ten_seconds() {
     let scene = scene();
     let ticket = scene.mine(Cause::Answer, 0, 100);
     assert!(scene.store.alive(scene.key, ticket, Tick(110)));
-    let Claim::Resting(until) = scene.claim(Cause::Answer, 0, 111) else { panic!() };
+    let Claim::Alive(until) = scene.claim(Cause::Answer, 0, 111) else { panic!() };
     assert!((110 + 9 * SECOND..=110 + 10 * SECOND).contains(&until.0), "{until:?}");
-    assert_eq!(scene.claim(Cause::Answer, 0, until.0 - 1), Claim::Resting(until));
+    assert_eq!(scene.claim(Cause::Answer, 0, until.0 - 1), Claim::Alive(until));
     // Its server is gone: no ping is needed.
     let ticket = scene.mine(Cause::Gone, 0, 111);
     assert!(scene.store.alive(scene.key, ticket, Tick(110)));
@@ -171,6 +171,26 @@ fn an_answer_of_the_client_is_sent_only_if_its_question_was_asked_since_the_revi
 }
 
 #[test]
+fn an_event_is_known_if_it_was_seen_since_the_revival() {
+    let scene = scene();
+    let events = ["a", "b", "c"].map(|id| EventId::of(id.as_bytes()));
+    let known = || events.map(|id| scene.store.may_have_event(scene.key, id));
+    scene.store.note_event(scene.key, 0, events[0]);
+    assert_eq!(known(), [false; 3]);
+    let ticket = scene.mine(Cause::Gone, 0, 100);
+    assert_eq!(scene.revived(ticket, 100), Some(1));
+    // A stream of the lost session, and one of the new one.
+    scene.store.note_event(scene.key, 0, events[0]);
+    scene.store.note_event(scene.key, 1, events[1]);
+    assert_eq!(known(), [false, true, false]);
+    scene.store.note_event(scene.key, 1, events[0]);
+    assert_eq!(known(), [true, true, false]);
+    let ticket = scene.mine(Cause::Gone, 1, 1_000);
+    assert_eq!(scene.revived(ticket, 1_000), Some(2));
+    assert_eq!(known(), [false; 3]);
+}
+
+#[test]
 fn the_latest_requests_of_a_server_are_known() {
     let scene = scene();
     let ticket = scene.mine(Cause::Gone, 0, 100);
@@ -182,7 +202,7 @@ fn the_latest_requests_of_a_server_are_known() {
         assert!(scene.store.note_request(scene.key, 1, ids[number]));
         let known: Vec<bool> =
             ids.iter().map(|id| scene.store.has_request(scene.key, *id)).collect();
-        let expected: Vec<bool> = (0..=number).map(|older| older + 15 > number).collect();
+        let expected: Vec<bool> = (0..=number).map(|older| older + 14 > number).collect();
         assert_eq!(known, expected);
     }
     let free = scene.store.stats().free;

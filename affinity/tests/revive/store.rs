@@ -250,8 +250,8 @@ fn all_that_fits_is_copied_to_a_store_of_another_size() {
     let revived = from.revived(known[7].0, ticket, b"revived", Tick(5), used_of(&known));
     assert_eq!(revived, Some(1));
     let now = Tick(MINUTE * 3);
-    assert_eq!(to.import(&from, now, used_of(&known)), 100);
-    assert_eq!(to.import(&from, now, used_of(&known)), 0);
+    assert_eq!(to.import(&from, now, now, used_of(&known)), 100);
+    assert_eq!(to.import(&from, now, now, used_of(&known)), 0);
     for (number, (key, _)) in known.iter().enumerate() {
         let expected = match number {
             7 => (b"revived".to_vec(), 1),
@@ -265,7 +265,7 @@ fn all_that_fits_is_copied_to_a_store_of_another_size() {
     let smaller = Mapping::new(Store::MIN_SIZE);
     let back = smaller.store();
     assert!(back.put(keys.key("new"), &vec![1; MAX_SEALED], now, used_of(&known)));
-    let copied = back.import(&to, now, used_of(&known));
+    let copied = back.import(&to, now, now, used_of(&known));
     assert!(copied >= 100);
     let missing = known.iter().filter(|(key, _)| back.get(*key).is_none()).count();
     let first = known.iter().take(missing).filter(|(key, _)| back.get(*key).is_none()).count();
@@ -308,4 +308,68 @@ fn any_size_is_used_well() {
         let free = mapping.store().stats().free as usize;
         assert!(free > len * 3 / 4, "{free} of {len} bytes");
     }
+}
+
+#[test]
+fn a_store_that_nobody_uses_is_opened_again_with_new_locks_and_all_its_free_memory() {
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
+    let store = mapping.store();
+    let free = store.stats().free;
+    let (first, second) = (keys.key("a"), keys.key("b"));
+    assert!(store.put(first, &bytes_of(1, 300), Tick(5), all_used(Tick(5))));
+    assert!(store.put(second, &bytes_of(2, 300), Tick(5), all_used(Tick(5))));
+    let Claim::Mine(ticket) = store.claim(first, Cause::Gone, 0, Tick(5)) else { panic!() };
+    assert_eq!(store.revived(first, ticket, b"new", Tick(5), all_used(Tick(5))), Some(1));
+    let left = store.stats();
+    // A process that died in the middle of a change has left another count and list of free chunks, and a lock that is
+    // held: its shard's head, all but zeros, is behind the header.
+    // SAFETY: within the mapping, which no other thread uses.
+    unsafe { mapping.start.add(128).write_bytes(0x5a, 64 + 8) };
+    // SAFETY: the store that `mapping` holds, as long as this test uses it; nobody else uses it.
+    let opened = unsafe { Store::reopen(mapping.start, mapping.len) }.unwrap();
+    assert_eq!(opened.stats(), left);
+    assert_eq!(opened.get(second).unwrap().sealed, bytes_of(2, 300));
+    let kept = opened.get(first).unwrap();
+    assert!((kept.sealed.as_slice(), kept.revivals) == (b"new", 1) && opened.is_revived(first));
+    assert!(opened.remove(first) && opened.remove(second));
+    assert_eq!(opened.stats().free, free);
+}
+
+#[test]
+fn records_of_another_boot_keep_their_age() {
+    let keys = Keys::fresh();
+    let (old, new) = (Mapping::new(Store::MIN_SIZE), Mapping::new(Store::MIN_SIZE));
+    let (from, to) = (old.store(), new.store());
+    // By the clock of the other boot: three minutes ago, and just now.
+    let then = Tick(1_000_000);
+    let [aged, fresh] = ["aged", "fresh"].map(|name| keys.key(name));
+    assert!(from.put(fresh, &[1; 384], then, all_used(then)));
+    assert!(from.put(aged, &[1; 384], Tick(then.0 - 3 * MINUTE), all_used(then)));
+    let now = Tick(500);
+    assert_eq!(to.import(&from, then, now, all_used(now)), 2);
+    // Both were used never later than a minute after they began: the older one makes room first.
+    let mut number = 0;
+    while to.get(aged).is_some() {
+        assert!(to.get(fresh).is_some(), "the younger one was given away first");
+        number += 1;
+        assert!(to.put(keys.key(&id(number)), &[1; 384], now, |_| None));
+    }
+}
+
+#[test]
+fn places_whose_answers_are_no_evidence_are_known_to_all_processes() {
+    let (keys, mapping) = (Keys::fresh(), Mapping::new(Store::MIN_SIZE));
+    let store = mapping.store();
+    // SAFETY: the store that `mapping` holds, as long as this test uses it.
+    let other = unsafe { Store::attach(mapping.start, mapping.len) }.unwrap();
+    let places: Vec<Key> = (0..20).map(|number| keys.key(&id(number))).collect();
+    assert!(!places.iter().any(|place| other.distrusts(*place)));
+    assert!(store.distrust(places[0]) && !other.distrust(places[0]) && other.distrusts(places[0]));
+    assert!(!other.distrusts(places[1]));
+    for place in &places[1..] {
+        assert!(store.distrust(*place) && other.distrusts(*place));
+    }
+    assert_eq!(places.iter().filter(|place| other.distrusts(**place)).count(), 8);
+    other.trust_all();
+    assert!(!places.iter().any(|place| store.distrusts(*place)));
 }

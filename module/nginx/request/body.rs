@@ -144,9 +144,11 @@ pub unsafe fn consume(chain: *const ngx_chain_t) {
     }
 }
 
+/// Calls `f` with each part of a buffer, in order, as [`RequestBody::each_part`] does.
+///
 /// # Safety
 /// A live buffer in memory or in a file, which nobody changes during the call.
-unsafe fn each_part_of(buf: &ngx_buf_t, f: &mut impl FnMut(&[u8]) -> bool) -> bool {
+pub unsafe fn each_part_of(buf: &ngx_buf_t, f: &mut impl FnMut(&[u8]) -> bool) -> bool {
     // SAFETY: the bytes of a buffer in memory are from `pos` to `last`, those of one in a file from
     // `file_pos` to `file_last`.
     unsafe {

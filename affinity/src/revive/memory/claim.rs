@@ -42,7 +42,9 @@ pub enum Claim {
     Taken(Tick),
     /// The session was revived since. The request is sent again, with the new id: the record has it.
     Revived,
-    /// Nothing is tried until this moment: a ping has shown the session to be alive, or a revival was tried.
+    /// A ping has shown the session to be alive. None is asked until this moment.
+    Alive(Tick),
+    /// A revival was tried, with success or without. None is tried until this moment.
     Resting(Tick),
     /// Nothing is kept of the session.
     Absent,
@@ -80,7 +82,7 @@ impl Slot {
         }
         let next_ping = Tick(self.pinged.load(Ordering::Relaxed).wrapping_add(PING_REST.0));
         if cause == Cause::Answer && state & PINGED != 0 && is_before(now, next_ping) {
-            return Claim::Resting(next_ping);
+            return Claim::Alive(next_ping);
         }
         let ticket = self.ticket.load(Ordering::Relaxed).wrapping_add(1);
         self.ticket.store(ticket, Ordering::Relaxed);

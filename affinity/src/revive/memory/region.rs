@@ -38,10 +38,8 @@ impl Region {
         check_place(base, len)?;
         let geometry = Geometry::fitting(len)?;
         let region = Region { base, geometry };
-        for head in region.heads() {
-            // SAFETY: condition 3: nothing uses the region, and so its locks, yet.
-            unsafe { head.lock.init() }.map_err(StoreError::Lock)?;
-        }
+        // SAFETY: condition 3: nothing uses the region, and so its locks, yet.
+        unsafe { region.init_locks() }?;
         let header = region.header();
         header.format.store(FORMAT, Ordering::Relaxed);
         header.shards.store(geometry.shards, Ordering::Relaxed);
@@ -49,6 +47,16 @@ impl Region {
         header.chunks.store(geometry.chunks, Ordering::Relaxed);
         header.size.store(geometry.size as u64, Ordering::Relaxed);
         Ok(region)
+    }
+
+    /// Makes the locks of all shards.
+    ///
+    /// # Safety
+    /// No process uses or holds one of them until this returns.
+    pub(super) unsafe fn init_locks(&self) -> Result<(), StoreError> {
+        // SAFETY: the condition of this function.
+        let mut made = self.heads().iter().map(|head| unsafe { head.lock.init() });
+        made.try_for_each(|made| made).map_err(StoreError::Lock)
     }
 
     /// Says that the region holds a store. After `create` and the lists of free chunks.

@@ -6,13 +6,14 @@ use super::chunks::{chunks_for, Chunks, Marks};
 use super::layout::{CHUNK_WORDS, MAX_CHUNKS};
 use super::region::Region;
 use super::slot::{one_more, Copied, Place, Rank, Slot};
+use crate::revive::rpc_ids::events::EventId;
 use crate::revive::rpc_ids::message::RpcId;
 use crate::table::memory::lock::{Guard, Locked};
 use crate::time::Tick;
 
 /// Request ids that a chunk holds behind its first word, which has the number of revivals, and how many
-/// ids were noted since.
-const MAX_REQUESTS: usize = CHUNK_WORDS - 1;
+/// ids were noted since. Its last word is a Bloom filter of the ids of events since then.
+const MAX_REQUESTS: usize = CHUNK_WORDS - 2;
 
 /// A shard whose lock is held.
 pub(super) struct Shard<'a> {
@@ -75,6 +76,8 @@ impl<'a> Shard<'a> {
             }
         }
         self.chunks.rebuild(&marks);
+        let kept = self.slots.iter().filter(|slot| slot.place().is_some()).count();
+        self.chunks.head.kept.store(kept as u32, Ordering::Relaxed);
     }
 
     pub(super) fn find(&self, fingerprint: u64) -> Option<(&'a Slot, Place)> {
@@ -158,7 +161,7 @@ impl<'a> Shard<'a> {
 
     /// Notes the id of a request of the server.
     pub(super) fn note_request(&self, slot: &Slot, place: Place, id: RpcId) -> bool {
-        let Some([head, ids @ ..]) = self.requests(slot) else { return false };
+        let Some([head, ids @ .., _]) = self.requests(slot) else { return false };
         let noted = noted_of(head, place);
         if ids.iter().take(noted).any(|noted| noted.load(Ordering::Relaxed) == id.0) {
             return true;
@@ -171,8 +174,21 @@ impl<'a> Shard<'a> {
 
     /// Whether the id of a request was noted since the last revival.
     pub(super) fn has_request(&self, slot: &Slot, place: Place, id: RpcId) -> bool {
-        let Some([head, ids @ ..]) = self.requests(slot) else { return false };
+        let Some([head, ids @ .., _]) = self.requests(slot) else { return false };
         ids.iter().take(noted_of(head, place)).any(|noted| noted.load(Ordering::Relaxed) == id.0)
+    }
+
+    /// Notes the id of an event.
+    pub(super) fn note_event(&self, slot: &Slot, id: EventId) {
+        if let Some([.., events]) = self.requests(slot) {
+            events.fetch_or(bits_of(id), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the id of an event may have been noted since the last revival.
+    pub(super) fn may_have_event(&self, slot: &Slot, id: EventId) -> bool {
+        let bits = bits_of(id);
+        matches!(self.requests(slot), Some([.., events]) if events.load(Ordering::Relaxed) & bits == bits)
     }
 
     fn requests(&self, slot: &Slot) -> Option<&'a [AtomicU64; CHUNK_WORDS]> {
@@ -186,6 +202,9 @@ impl<'a> Shard<'a> {
             let chunk = self.chunks.take()?;
             self.chunks.words(chunk)?.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
             slot.requests.store(chunk + 1, Ordering::Relaxed);
+        }
+        if let Some([.., events]) = self.requests(slot) {
+            events.store(0, Ordering::Relaxed);
         }
         Some(())
     }
@@ -201,9 +220,15 @@ impl<'a> Shard<'a> {
                 self.set_filter(fingerprint);
             }
             slot.set_place(Some(place));
+            self.count(1);
             Some(())
         };
         filled().is_some()
+    }
+
+    fn count(&self, change: i32) {
+        let kept = &self.chunks.head.kept;
+        kept.store(kept.load(Ordering::Relaxed).wrapping_add_signed(change), Ordering::Relaxed);
     }
 
     fn write(&self, sealed: &[u8], revivals: u16) -> Option<Place> {
@@ -214,6 +239,7 @@ impl<'a> Shard<'a> {
     fn empty(&self, slot: &Slot) {
         let Some(place) = slot.place() else { return };
         slot.set_place(None);
+        self.count(-1);
         self.chunks.give_back(place.first, place.len.into());
         if let Some(chunk) = slot.requests.swap(0, Ordering::Relaxed).checked_sub(1) {
             self.chunks.give_back_one(chunk);
@@ -286,6 +312,11 @@ impl<'a> Shard<'a> {
 }
 
 /// The first word of a chunk with request ids.
+/// The two bits of an id in the filter of events.
+fn bits_of(id: EventId) -> u64 {
+    1 << (id.0 & 63) | 1 << (id.0 >> 6 & 63)
+}
+
 fn head_of(place: Place, noted: usize) -> u64 {
     u64::from(place.revivals) << 32 | noted as u64
 }

@@ -124,6 +124,14 @@ impl Slot {
     }
 }
 
+impl Copied {
+    /// The same session by another clock, which shows `now` when the clock of its times shows `then`.
+    pub(super) fn at(self, then: Tick, now: Tick) -> Copied {
+        let at = |time: Tick| Tick(now.0.wrapping_sub(then.since(time).0));
+        Copied { created: at(self.created), used: at(self.used), ..self }
+    }
+}
+
 /// A session as another store had it.
 pub(super) struct Copied {
     pub(super) fingerprint: u64,

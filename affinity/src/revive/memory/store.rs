@@ -1,13 +1,14 @@
 //! The handle of a store: what a process does with the records of sessions.
 
 use core::ptr::NonNull;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::claim::{Cause, Claim, Release, Ticket};
-use super::layout::{StoreError, ALIGN, CHUNK_SIZE, MIN_SIZE};
+use super::layout::{StoreError, ALIGN, CHUNK_SIZE, FORMAT, MIN_SIZE};
 use super::region::Region;
 use super::shard::{filter_bit, Shard};
 use super::slot::{Copied, Place, Slot};
+use crate::revive::rpc_ids::events::EventId;
 use crate::revive::rpc_ids::message::RpcId;
 use crate::table::Key;
 use crate::time::Tick;
@@ -15,7 +16,7 @@ use crate::time::Tick;
 /// The sealed records of sessions, in a region of shared memory of its own. Each process that uses the store has
 /// a handle. Copies are cheap and equal.
 ///
-/// All functions but [`is_revived`](Store::is_revived) and [`may_begin`](Store::may_begin) take the lock of a
+/// The functions that work on the record of a session, but for [`is_revived`](Store::is_revived), take the lock of a
 /// shard, which takes a few microseconds at most. It is a robust mutex: if its holder dies, the next one finds
 /// out again which memory is free. A record is published by one word when all of it is written.
 ///
@@ -51,6 +52,9 @@ pub struct StoreStats {
 }
 
 impl Store {
+    /// The format of the region. A store of another one is of no use.
+    pub const FORMAT: u32 = FORMAT;
+
     /// Smallest region (bytes) that holds a store.
     pub const MIN_SIZE: usize = MIN_SIZE;
 
@@ -88,6 +92,25 @@ impl Store {
     pub unsafe fn attach(region: NonNull<u8>, len: usize) -> Result<Store, StoreError> {
         // SAFETY: conditions 1 to 3 are those of `Region::attach`.
         unsafe { Region::attach(region, len) }.map(|region| Store { region })
+    }
+
+    /// Finds a store as `attach` does, of which nobody knows what its processes have left: all locks are made
+    /// again, and the free memory is found again. A claim of an ended process ends at its deadline.
+    ///
+    /// # Safety
+    /// 1. The conditions of `attach`.
+    /// 2. No process uses the region until this returns.
+    pub unsafe fn reopen(region: NonNull<u8>, len: usize) -> Result<Store, StoreError> {
+        // SAFETY: condition 1.
+        let region = unsafe { Region::attach(region, len) }?;
+        // SAFETY: condition 2: no process uses or holds a lock.
+        unsafe { region.init_locks() }?;
+        for shard in 0..region.geometry().shards as usize {
+            if let Some(shard) = Shard::lock(&region, shard) {
+                shard.repair();
+            }
+        }
+        Ok(Store { region })
     }
 
     /// Keeps the record of a session that begins now, in place of an older one of the same key. `used` says when
@@ -179,7 +202,7 @@ impl Store {
     }
 
     /// Notes the id of a server's request in a stream of a revived session, before the client gets it.
-    /// `revivals`: [`Kept::revivals`] when the stream began. The latest 15 are known. False if none is
+    /// `revivals`: [`Kept::revivals`] when the stream began. The latest 14 are known. False if none is
     /// noted: the session was not revived, or once more since then.
     pub fn note_request(&self, key: Key, revivals: u16, id: RpcId) -> bool {
         let note = |shard: Shard| {
@@ -198,9 +221,35 @@ impl Store {
         self.with(key, has).unwrap_or(false)
     }
 
+    /// Notes the id of an event in a stream of a revived session, before the client gets it. `revivals` as in
+    /// [`note_request`](Store::note_request).
+    pub fn note_event(&self, key: Key, revivals: u16, id: EventId) {
+        self.with(key, |shard| {
+            let (slot, place) = shard.find(key.fingerprint())?;
+            (place.revivals == revivals).then(|| shard.note_event(slot, id))
+        });
+    }
+
+    /// Whether an event may have been noted since the session was revived last: true for each one that was, and
+    /// after a few events for some others.
+    pub fn may_have_event(&self, key: Key, id: EventId) -> bool {
+        let has = |shard: Shard| Some(shard.may_have_event(shard.find(key.fingerprint())?.0, id));
+        self.with(key, has).unwrap_or(false)
+    }
+
     /// Removes the record of a session; false if there is none.
     pub fn remove(&self, key: Key) -> bool {
         self.with(key, |shard| Some(shard.remove(key.fingerprint()))).unwrap_or(false)
+    }
+
+    /// How many shards a [`sweep`](Store::sweep) of all records has.
+    pub fn shards(&self) -> usize {
+        self.region.geometry().shards as usize
+    }
+
+    /// Bytes of memory.
+    pub fn size(&self) -> u64 {
+        self.region.geometry().size as u64
     }
 
     /// Removes the records of sessions that have ended, from one shard, and moves `next` to the following one.
@@ -228,10 +277,12 @@ impl Store {
         copied.is_some_and(|copied| self.insert(&copied, now, used))
     }
 
-    /// Copies all records, as far as there is room, as `import_record` does. Returns their number.
+    /// Copies all records, as far as there is room, as `import_record` does. `then` is this moment by the clock of
+    /// the other store: it may be of another boot. Returns the number of copied records.
     pub fn import(
         &self,
         from: &Store,
+        then: Tick,
         now: Tick,
         mut used: impl FnMut(Key) -> Option<Tick>,
     ) -> usize {
@@ -244,6 +295,7 @@ impl Store {
                     let place = slot.place()?;
                     Some(slot.copied(place, shard.read(place)?))
                 });
+                let copied = copied.map(|copied| copied.at(then, now));
                 count +=
                     usize::from(copied.is_some_and(|copied| self.insert(&copied, now, &mut used)));
             }
@@ -258,12 +310,40 @@ impl Store {
         self.region.header().pace.take(now_millis)
     }
 
+    /// Notes that answers from a place (a key that stands for it) are no evidence of a lost session. True if that is
+    /// new. Eight places are known; another one takes the place of one of them.
+    pub fn distrust(&self, place: Key) -> bool {
+        let (print, known) = (place.fingerprint(), &self.region.header().distrusted);
+        if self.distrusts(place) {
+            return false;
+        }
+        let order = Ordering::Relaxed;
+        let took = |word: &AtomicU64| word.compare_exchange(0, print, order, order).is_ok();
+        if !known.iter().any(took) {
+            if let Some(word) = known.get(print as usize % known.len()) {
+                word.store(print, order);
+            }
+        }
+        true
+    }
+
+    /// Whether answers from a place are no evidence.
+    pub fn distrusts(&self, place: Key) -> bool {
+        let known = &self.region.header().distrusted;
+        known.iter().any(|word| word.load(Ordering::Relaxed) == place.fingerprint())
+    }
+
+    /// Answers from all places are evidence again.
+    pub fn trust_all(&self) {
+        let known = &self.region.header().distrusted;
+        known.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
     /// Statistics.
     pub fn stats(&self) -> StoreStats {
         let mut stats = StoreStats::default();
-        for (number, head) in self.region.heads().iter().enumerate() {
-            let slots = self.region.slots(number).iter();
-            stats.kept += slots.filter(|slot| slot.place().is_some()).count() as u64;
+        for head in self.region.heads() {
+            stats.kept += u64::from(head.kept.load(Ordering::Relaxed));
             let free = head.free_count.load(Ordering::Relaxed);
             stats.free += u64::from(free) * CHUNK_SIZE as u64;
             stats.evicted += head.evicted.load(Ordering::Relaxed);

@@ -21,7 +21,7 @@ impl ServerRequests {
     pub fn feed(&mut self, mut bytes: &[u8], mut report: impl FnMut(RpcId)) {
         while let Some(piece) = self.stream.next(&mut bytes) {
             let mut data: &[u8] = match piece {
-                SsePiece::Type => {
+                SsePiece::Type | SsePiece::Id => {
                     self.in_data = false;
                     continue;
                 }

@@ -1,0 +1,107 @@
+//! Header and body filter. They run after those of `response/`, which learn from every answer, held or not.
+
+use nginx_sys::{ngx_chain_t, ngx_http_request_t, ngx_int_t};
+
+use super::held::{begin, Held, Stage};
+use super::kept::Full;
+use super::next::{pass_body, pass_header, put_before};
+use super::{active, reading};
+use crate::conf::MainConf;
+use crate::nginx::conf::Conf;
+use crate::nginx::request::Request;
+use crate::nginx::send::Buffers;
+use crate::nginx::{AGAIN, ERROR, OK};
+
+/// Whether any configuration of this process has needed the filters. A configuration that fails late leaves its
+/// filter chains in the process, and later workers of the former configuration run them.
+static mut NEEDED: bool = false;
+
+/// Puts the filters into nginx's chains, if any upstream has a judge.
+pub fn install(cf: &mut Conf<'_>) {
+    let holds = MainConf::of(cf).is_some_and(|main| main.filters.hold);
+    // SAFETY: nginx reads its configuration in one thread, while no request runs, and builds the chains again
+    // for each configuration.
+    unsafe {
+        NEEDED |= holds;
+        if NEEDED {
+            put_before(Some(header_filter), Some(body_filter));
+        }
+    }
+}
+
+unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+    /// The least status of an answer that may be held.
+    const LEAST: u16 = 400;
+
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
+    let r = unsafe { Request::<'static>::new(r) };
+    match r.response_status() >= LEAST {
+        true => begin_or_pass(r),
+        false => pass_header(r),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn begin_or_pass(r: Request<'static>) -> ngx_int_t {
+    match begin(r) {
+        true => OK,
+        false => pass_header(r),
+    }
+}
+
+unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
+    // SAFETY: nginx passes a live request.
+    let r = unsafe { Request::new(r) };
+    match active::is_any() {
+        true => keep_or_pass(r, chain),
+        false => pass_body(r, chain),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn keep_or_pass(r: Request<'_>, chain: *mut ngx_chain_t) -> ngx_int_t {
+    // SAFETY: a chain of live buffers or null, which does not change before it is passed on below.
+    reading::read(r, unsafe { Buffers::new(chain) });
+    if !r.is_held() {
+        return pass_body(r, chain);
+    }
+    match Held::find(r).filter(|held| !matches!(held.stage.get(), Stage::Done | Stage::Again)) {
+        Some(held) => keep(held, chain),
+        None => pass_body(r, chain),
+    }
+}
+
+/// Keeps a part of a held answer. The body that is too long is passed on from now on, as it comes.
+fn keep(held: &Held, chain: *mut ngx_chain_t) -> ngx_int_t {
+    // nginx calls the filters without a part when it could send more.
+    if held.stage.get() != Stage::Filling {
+        return AGAIN;
+    }
+    // SAFETY: a chain of live buffers or null, which does not change before it is passed on or consumed.
+    let part = unsafe { Buffers::new(chain) };
+    let appended = held.kept.borrow_mut().append(part);
+    match appended {
+        Ok(()) => {
+            part.consume();
+            held.post();
+            AGAIN
+        }
+        Err(Full) => pass_on_with(held, chain),
+    }
+}
+
+/// Passes on the header, what is kept, and the part that is not.
+fn pass_on_with(held: &Held, chain: *mut ngx_chain_t) -> ngx_int_t {
+    let r = held.request;
+    held.give_up();
+    let rc = pass_header(r);
+    if rc == ERROR || rc > OK {
+        return ERROR;
+    }
+    let link = held.kept.borrow_mut().chain(r);
+    let Some(mut link) = link else { return ERROR };
+    link.next = chain;
+    pass_body(r, &mut link)
+}

@@ -1,0 +1,52 @@
+//! Readers of bodies that pass the body filter.
+
+use core::cell::RefCell;
+
+use super::active::Active;
+use crate::nginx::recycled::{self, Recycled, Spare};
+use crate::nginx::request::Request;
+use crate::nginx::send::Buffers;
+
+/// Reads the body of an answer while it passes.
+pub trait BodyReader {
+    /// Reads the next bytes; false if the rest does not matter.
+    fn feed(&mut self, bytes: &[u8]) -> bool;
+
+    /// The body has ended, or its rest does not matter. Not called if the request ends before.
+    fn finish(self: Box<Self>);
+}
+
+struct Reading {
+    request: Request<'static>,
+    reader: RefCell<Option<Box<dyn BodyReader>>>,
+    _active: Active,
+}
+
+impl Recycled for Reading {
+    fn spare() -> &'static Spare<Reading> {
+        static SPARE: Spare<Reading> = Spare::new();
+        &SPARE
+    }
+}
+
+/// Has the body of an answer read. To be called before its first byte passes.
+pub fn read_body(r: Request<'static>, reader: Box<dyn BodyReader>) {
+    let make =
+        || Reading { request: r, reader: RefCell::new(Some(reader)), _active: Active::new() };
+    // If memory is short, the body is not read.
+    let _ = recycled::make(r.pool(), make);
+}
+
+#[cold]
+pub(super) fn read(r: Request<'_>, part: Buffers<'_>) {
+    let is_reading = |it: &Reading| it.request == r && it.reader.borrow().is_some();
+    let Some(reading) = recycled::find::<Reading>(r.pool(), is_reading) else { return };
+    let Some(mut reader) = reading.reader.take() else { return };
+    for buffer in part {
+        let goes_on = buffer.each_part(|part| reader.feed(part));
+        if !goes_on || buffer.is_last() {
+            return reader.finish();
+        }
+    }
+    reading.reader.replace(Some(reader));
+}

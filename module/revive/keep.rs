@@ -1,0 +1,111 @@
+//! Keeps the record of a session that begins.
+
+use affinity::mcp::{InitializeReader, ResponseHead};
+use affinity::revive::{Negotiated, NegotiatedReader, Owner, Record, RecordKey, MAX_INITIALIZE};
+use affinity::table::Key;
+use nginx_sys::NGX_HTTP_POST;
+
+use super::head;
+use super::session::{opener, Place};
+use crate::hold::{read_body, BodyReader};
+use crate::nginx;
+use crate::nginx::request::Request;
+
+/// What is known of a session before the body of its first answer has passed.
+struct Keeper {
+    place: Place,
+    key: Key,
+    record_key: RecordKey,
+    initialize: Vec<u8>,
+    opener: Vec<u8>,
+    uri: Vec<u8>,
+    owner: Owner,
+    answer: NegotiatedReader,
+    /// Bytes of the answer's body that have not passed yet, if it has a length. The record is kept before the last
+    /// of them is sent: the next request may come to another worker at once.
+    left: Option<u64>,
+}
+
+/// Keeps the record of the session that an answer has opened, once its body has passed. Without effect if the session
+/// cannot be revived. To be called by a header filter; `id` is that of the answer.
+#[cold]
+pub fn begin(r: Request<'static>, id: &[u8], key: Key) {
+    if let Some(keeper) = Keeper::new(r, id, key) {
+        read_body(r, Box::new(keeper));
+    }
+}
+
+impl Keeper {
+    fn new(r: Request<'static>, id: &[u8], key: Key) -> Option<Keeper> {
+        let place = Place::of(r)?;
+        let body = r.body().filter(|body| body.is_complete() && !body.is_unbuffered())?;
+        if r.method() != NGX_HTTP_POST || !r.is_main() || r.upstream()?.uses_tls() {
+            return None;
+        }
+        let mut initialize = Vec::new();
+        let mut reader = InitializeReader::new();
+        let is_whole = body.each_part(|part| {
+            reader.feed(part);
+            initialize.extend_from_slice(part.get(..MAX_INITIALIZE).unwrap_or(part));
+            initialize.len() <= MAX_INITIALIZE
+        });
+        if !is_whole || !reader.is_initialize() {
+            return None;
+        }
+        let head = affinity::http::SentHead::parse(head::sent(r)?)?;
+        let response = ResponseHead {
+            status: r.response_status(),
+            content_type: r.response_content_type(),
+            encoding: r.response_encoding(),
+        };
+        Some(Keeper {
+            place,
+            key,
+            record_key: place.record_key(id, key)?,
+            initialize,
+            opener: opener(r, place.block)?,
+            uri: head.target.to_vec(),
+            owner: place.owner(r)?,
+            answer: NegotiatedReader::new(response.format()?),
+            left: r.response_length(),
+        })
+    }
+
+    fn seal(&self, negotiated: &Negotiated) -> Option<Vec<u8>> {
+        let record = Record {
+            initialize: &self.initialize,
+            opener: &self.opener,
+            uri: &self.uri,
+            version: negotiated.version(),
+            capabilities: negotiated.capabilities(),
+            owner: self.owner,
+            server_id: None,
+        };
+        self.record_key.seal(&record, nonce()?).ok()
+    }
+}
+
+impl BodyReader for Keeper {
+    fn feed(&mut self, bytes: &[u8]) -> bool {
+        self.left = self.left.map(|left| left.saturating_sub(bytes.len() as u64));
+        self.answer.feed(bytes) && self.left != Some(0)
+    }
+
+    fn finish(mut self: Box<Self>) {
+        let format = affinity::mcp::BodyFormat::Json;
+        let answer = core::mem::replace(&mut self.answer, NegotiatedReader::new(format));
+        let sealed = answer.finish().and_then(|negotiated| self.seal(&negotiated));
+        let zone = self.place.affinity.zone;
+        if let (Some(sealed), Some(sessions)) = (sealed, zone.sessions()) {
+            let used = sessions.last_uses(zone.limits());
+            self.place.store.put(self.key, &sealed, nginx::now(), used);
+        }
+    }
+}
+
+/// A random nonce; `None` if the system has none.
+pub(super) fn nonce() -> Option<[u8; affinity::revive::NONCE_LEN]> {
+    let mut nonce = [0; affinity::revive::NONCE_LEN];
+    getrandom::fill(&mut nonce).ok()?;
+    Some(nonce)
+}

@@ -1,0 +1,238 @@
+//! A revived session has another id at its new server. It is put into requests after nginx has made them, before they
+//! are sent, and taken out of answers before anything else reads them: variables, logs and the session table only
+//! know the client's id.
+
+use core::cell::Cell;
+
+use affinity::http::{with_value, without};
+use affinity::mcp::trim;
+use affinity::revive::{EventId, EventIds, ServerRequests};
+use affinity::table::Key;
+use nginx_sys::{
+    ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
+    ngx_palloc, NGX_HTTP_GET,
+};
+
+use super::head;
+use super::session::{id_of, may_be_sent, with_record, Place};
+use super::streams;
+use crate::conf::MainConf;
+use crate::hold::{self, read_body, BodyReader};
+use crate::nginx::conf::Conf;
+use crate::nginx::per_worker::PerWorker;
+use crate::nginx::pool::string;
+use crate::nginx::recycled::{self, Recycled, Spare};
+use crate::nginx::request::Request;
+use crate::nginx::OK;
+
+/// A request that is sent in a revived session.
+struct Renamed {
+    request: Request<'static>,
+    place: Place,
+    key: Key,
+    client_id: &'static [u8],
+    server_id: Vec<u8>,
+    /// How often the session was revived before.
+    revivals: u16,
+}
+
+impl Recycled for Renamed {
+    fn spare() -> &'static Spare<Renamed> {
+        static SPARE: Spare<Renamed> = Spare::new();
+        &SPARE
+    }
+}
+
+/// The header by which a client resumes a stream.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// How many of them this worker has.
+static COUNT: PerWorker<Cell<usize>> = PerWorker::new(Cell::new(0));
+
+impl Drop for Renamed {
+    fn drop(&mut self) {
+        COUNT.set(COUNT.get().saturating_sub(1));
+    }
+}
+
+/// How often the session of a request had been revived when the request was sent.
+pub(super) fn revivals(r: Request<'static>) -> u16 {
+    find(r).map_or(0, |renamed| renamed.revivals)
+}
+
+fn find(r: Request<'static>) -> Option<&'static Renamed> {
+    recycled::find::<Renamed>(r.pool(), |renamed| renamed.request == r)
+}
+
+/// What becomes of a request in `peer.init`.
+pub enum Sent {
+    /// It goes to its session's server.
+    Unchanged,
+    /// It has the id of its revived session; whether the session was revived for it.
+    Renamed { for_this: bool },
+    /// It is answered by 202: it answers a question that died with the old server.
+    Dropped,
+    /// It cannot be sent.
+    Failed,
+}
+
+/// Puts the new id of a revived session into the request to the server. To be called from `peer.init`.
+#[inline(always)]
+pub fn apply(r: Request<'static>, key: Key, place: &'static crate::conf::Affinity) -> Sent {
+    let store = place.zone.sessions().and_then(|sessions| sessions.records.as_ref());
+    match store {
+        Some(store) if store.is_revived(key) => rename(r, key),
+        _ => Sent::Unchanged,
+    }
+}
+
+#[cold]
+fn rename(r: Request<'static>, key: Key) -> Sent {
+    let Some((place, client_id)) = Place::of(r).zip(id_of(r)) else { return Sent::Unchanged };
+    if place.key(r, client_id) != Some(key) {
+        return Sent::Unchanged;
+    }
+    let Some(kept) = place.store.get(key) else { return Sent::Unchanged };
+    let opened = place.record_key(client_id, key).and_then(|record_key| {
+        with_record(&record_key, &kept.sealed, |record| record.server_id.map(<[u8]>::to_vec))
+    });
+    let Some(Some(server_id)) = opened else { return Sent::Unchanged };
+    if !may_be_sent(r, &place, key) {
+        return Sent::Dropped;
+    }
+    let before = find(r).map(|renamed| renamed.revivals);
+    if replace(r, &place, key, &server_id).is_none() {
+        return Sent::Failed;
+    }
+    let revivals = kept.revivals;
+    let make = || Renamed { request: r, place, key, client_id, server_id, revivals };
+    if recycled::make(r.pool(), make).is_none() {
+        return Sent::Failed;
+    }
+    COUNT.set(COUNT.get() + 1);
+    let for_this = hold::has_begun_again(r) && before.is_none_or(|before| before != revivals);
+    Sent::Renamed { for_this }
+}
+
+/// Replaces the id in the request that nginx has made, and removes the id of an event of the lost session.
+fn replace(r: Request<'static>, place: &Place, key: Key, id: &[u8]) -> Option<()> {
+    let mut bytes = with_value(head::sent(r)?, "mcp-session-id", id)?;
+    let last = r.headers_in().find(|it| it.name().eq_ignore_ascii_case(LAST_EVENT_ID.as_bytes()));
+    let resumes = |last: &[u8]| place.store.may_have_event(key, EventId::of(last));
+    if last.is_some_and(|last| !resumes(trim(last.value()))) {
+        // The event died with the lost session.
+        bytes = without(&bytes, LAST_EVENT_ID).unwrap_or(bytes);
+    }
+    // SAFETY: the pool returns memory for as many bytes, or null. The buffer is that of `head::sent`, of this request
+    // alone; nothing of it has been sent, and nginx sends what lies between `pos` and `last`.
+    unsafe {
+        let room = ngx_palloc(r.pool().raw(), bytes.len()).cast::<u8>();
+        if room.is_null() {
+            return None;
+        }
+        room.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        let buf = (*(*r.upstream()?.raw()).request_bufs).buf;
+        (*buf).start = room;
+        (*buf).pos = room;
+        (*buf).last = room.add(bytes.len());
+        (*buf).end = (*buf).last;
+    }
+    Some(())
+}
+
+static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
+/// As in `response/filters.rs`.
+static mut NEEDED: bool = false;
+
+/// Puts the filter of answers into nginx's chain, if sessions are revived. It has to run before all other filters of
+/// this module.
+pub fn install(cf: &mut Conf<'_>) {
+    let revives = MainConf::of(cf).is_some_and(|main| main.filters.revive);
+    // SAFETY: nginx reads its configuration in one thread, while no request runs, and builds the chains again
+    // for each configuration.
+    unsafe {
+        NEEDED |= revives;
+        if NEEDED {
+            NEXT_HEADER = ngx_http_top_header_filter;
+            ngx_http_top_header_filter = Some(header_filter);
+        }
+    }
+}
+
+unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
+    if COUNT.get() > 0 || unsafe { (*r).method as u32 == NGX_HTTP_GET } {
+        // SAFETY: as above.
+        return unsafe { restore_and_pass(r) };
+    }
+    // SAFETY: the same request.
+    unsafe { pass(r) }
+}
+
+/// # Safety
+/// `r` is a live request.
+#[inline(always)]
+unsafe fn pass(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: `install` has set the next filter, which is called with the arguments of ours; the static
+    // changes only while a configuration is read.
+    unsafe {
+        match NEXT_HEADER {
+            Some(next) => next(r),
+            None => OK,
+        }
+    }
+}
+
+/// # Safety
+/// `r` is a live request. All that keeps it is in its pool.
+#[cold]
+#[inline(never)]
+unsafe fn restore_and_pass(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let request = Request::<'static>::new(r);
+        restore(request);
+        streams::watch(request);
+        pass(r)
+    }
+}
+
+/// Puts the client's id into the answer, and has the stream of a revived session read.
+#[cold]
+fn restore(r: Request<'static>) {
+    let Some(renamed) = find(r) else { return };
+    let is_id = |name: &[u8]| name.eq_ignore_ascii_case(b"mcp-session-id");
+    for header in r.headers_out().filter(|it| !it.is_deleted() && is_id(it.name())) {
+        if header.value() == renamed.server_id {
+            // SAFETY: an element of the response's headers; the text lives as long as the request.
+            unsafe { (*header.raw()).value = string(renamed.client_id) };
+        }
+    }
+    if r.response_content_type().starts_with(b"text/event-stream") {
+        let (place, key, revivals) = (renamed.place, renamed.key, renamed.revivals);
+        let (requests, events) = (ServerRequests::new(), EventIds::new());
+        read_body(r, Box::new(Stream { place, key, revivals, requests, events }));
+    }
+}
+
+/// The stream of a revived session: what its server asks may be answered, and its events can be resumed after.
+struct Stream {
+    place: Place,
+    key: Key,
+    revivals: u16,
+    requests: ServerRequests,
+    events: EventIds,
+}
+
+impl BodyReader for Stream {
+    fn feed(&mut self, bytes: &[u8]) -> bool {
+        let (store, key, revivals) = (self.place.store, self.key, self.revivals);
+        self.requests.feed(bytes, |id| {
+            store.note_request(key, revivals, id);
+        });
+        self.events.feed(bytes, |id| store.note_event(key, revivals, id));
+        true
+    }
+
+    fn finish(self: Box<Self>) {}
+}
