@@ -199,7 +199,7 @@ unsafe extern "C" fn merge_location(
     let (mut cf, parent, conf) =
         unsafe { (Conf::new(cf), &*parent.cast::<LocationConf>(), &*conf.cast::<LocationConf>()) };
     conf::location::note_upstream(&mut cf, parent, conf);
-    conf::advice::note_location(&mut cf);
+    conf::location::advice::note_location(&mut cf);
     api::limit_bodies(&mut cf, conf);
     conf_result(Ok(()))
 }
@@ -214,7 +214,7 @@ unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
     revive::rename::install(&mut cf);
     request::opening::install(&mut cf);
     sticky::install_filter(&mut cf);
-    conf::advice::warn(&mut cf);
+    conf::location::advice::warn(&mut cf);
     nginx::OK
 }
 

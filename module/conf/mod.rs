@@ -1,6 +1,5 @@
 //! The module's configuration: what its directives are read into.
 
-pub mod advice;
 pub mod cookie;
 pub mod foreign;
 pub mod header;

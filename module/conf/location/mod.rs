@@ -1,5 +1,7 @@
 //! Which upstream a location leads to, where its directive names it (`proxy_pass http://NAME`).
 
+pub mod advice;
+
 use core::ffi::{c_uint, CStr};
 use core::mem::offset_of;
 use core::ptr;
