@@ -14,7 +14,8 @@ use crate::nginx::{send, ERROR, OK};
 static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
 
-/// Puts two filters before those that nginx has now.
+/// Puts two filters before those that nginx has now. They are called only after that, and `pass_header` and `pass_body` by
+/// nobody else.
 ///
 /// # Safety
 /// nginx reads its configuration: no request runs.
@@ -24,32 +25,27 @@ pub(super) unsafe fn put_before(
 ) {
     // SAFETY: nginx reads its configuration in one thread, and builds the chains again for each configuration.
     unsafe {
-        NEXT_HEADER = ngx_http_top_header_filter;
+        let (next_header, next_body) = (ngx_http_top_header_filter, ngx_http_top_body_filter);
+        if next_header.is_none() || next_body.is_none() {
+            return;
+        }
+        NEXT_HEADER = next_header;
         ngx_http_top_header_filter = header;
-        NEXT_BODY = ngx_http_top_body_filter;
+        NEXT_BODY = next_body;
         ngx_http_top_body_filter = body;
     }
 }
 
 pub(super) fn pass_header(r: Request<'_>) -> ngx_int_t {
-    // SAFETY: `put_before` has set the next filter; the static changes only while a configuration is read.
-    unsafe {
-        match NEXT_HEADER {
-            Some(next) => next(r.raw()),
-            None => OK,
-        }
-    }
+    // SAFETY: `put_before` has set the next filter, which is never null; the static changes only while a configuration is
+    // read.
+    unsafe { NEXT_HEADER.unwrap_unchecked()(r.raw()) }
 }
 
 pub(super) fn pass_body(r: Request<'_>, chain: *mut ngx_chain_t) -> ngx_int_t {
-    // SAFETY: `put_before` has set the next filter, which gets a chain of nginx's or of `Kept`; the static changes
-    // only while a configuration is read.
-    unsafe {
-        match NEXT_BODY {
-            Some(next) => next(r.raw(), chain),
-            None => OK,
-        }
-    }
+    // SAFETY: `put_before` has set the next filter, which is never null, and gets a chain of nginx's or of `Kept`; the
+    // static changes only while a configuration is read.
+    unsafe { NEXT_BODY.unwrap_unchecked()(r.raw(), chain) }
 }
 
 /// Passes on a held answer. Returns what finalises the request.

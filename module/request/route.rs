@@ -23,31 +23,42 @@ pub unsafe extern "C" fn init_peer(
     r: *mut ngx_http_request_t,
     us: *mut ngx_http_upstream_srv_conf_t,
 ) -> ngx_int_t {
-    // SAFETY: nginx passes a live request and its upstream.
+    // SAFETY: the arguments of this hook.
+    match unsafe { prepare(r, us) } {
+        Ok(data) => data.begin(),
+        Err(rc) => rc,
+    }
+}
+
+/// The data of a request at its upstream; the error is the result of the hook.
+///
+/// # Safety
+/// `r` is a live request, and `us` its upstream, in `peer.init`.
+#[inline(always)]
+unsafe fn prepare(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> Result<&'static PeerData, ngx_int_t> {
+    // SAFETY: the caller's promise.
     let Some((r, block, affinity, sessions)) = (unsafe { begin(r, us) }) else {
-        return ERROR;
+        return Err(ERROR);
     };
     let Some(peer) = r.upstream().map(Upstream::peer) else {
-        return ERROR;
+        return Err(ERROR);
     };
     // SAFETY: the balancer's `peer.init` has just set the data, in the request's pool. The balancer keeps a
     // list of peers: a foreign one has `init_without_session` as its hook.
     if unsafe { RoundRobin::find(block, peer.data()) }.is_none() {
-        return begin_without_session(r, block);
+        return Err(begin_without_session(r, block));
     }
     // SAFETY: this is `peer.init`. `is_read` was true or `read` has just succeeded, and since then only the
     // balancer's `peer.init` has run.
     let id = || unsafe { precontent::last() };
     let Some(data) = PeerData::create(r, affinity, sessions, id) else {
-        return ERROR;
+        return Err(ERROR);
     };
     hooks::wrap(peer, data);
-    match affinity.policy.unknown {
-        // The session is needed only in `peer.get`. The lookup waits until then, so that the prefetch can
-        // finish.
-        Unknown::Balance => OK,
-        Unknown::Reject => data.begin_with_lookup(),
-    }
+    Ok(data)
 }
 
 /// `peer.init` of an upstream whose sessions are revived.
@@ -63,16 +74,21 @@ pub unsafe extern "C" fn init_reviving(
         }
     }
     // SAFETY: the arguments of this hook.
-    let rc = unsafe { init_peer(r, us) };
+    let data = match unsafe { prepare(r, us) } {
+        Ok(data) => data,
+        Err(rc) => return rc,
+    };
+    let rc = data.begin();
     if rc != OK {
         return rc;
     }
     let r = request;
-    let Some(data) = PeerData::in_context(r) else { return OK };
-    let Some(key) = data.id.get().key.filter(|_| data.id.get().kind == Kind::Session) else {
+    let id = data.id.get();
+    let (Some(key), Kind::Session, Some(store)) = (id.key, id.kind, &data.sessions().records)
+    else {
         return OK;
     };
-    match rename::apply(r, key, data.affinity) {
+    match rename::apply(r, key, store) {
         Sent::Unchanged => OK,
         Sent::Renamed { for_this } => {
             if for_this {
@@ -144,6 +160,17 @@ fn begin_without_session(r: Request<'static>, block: Block<'static>) -> ngx_int_
 }
 
 impl PeerData {
+    /// The last part of `peer.init`.
+    #[inline(always)]
+    fn begin(&self) -> ngx_int_t {
+        match self.affinity.policy.unknown {
+            // The session is needed only in `peer.get`. The lookup waits until then, so that the prefetch can
+            // finish.
+            Unknown::Balance => OK,
+            Unknown::Reject => self.begin_with_lookup(),
+        }
+    }
+
     /// The request begins again, and is counted by its next data.
     #[cold]
     fn leave_uncounted(&self) {

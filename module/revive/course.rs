@@ -133,6 +133,8 @@ impl Course {
         self.place.store.failed(self.key, self.claimed, nginx::now());
         let verdict = match self.first {
             Some(_) => Verdict::PassOn,
+            // A server may answer later.
+            None if self.why == Some(Refused::NoServer) => Verdict::Reject(Rejection::Unavailable),
             None => Verdict::Reject(Rejection::Gone),
         };
         hold::settle(self.case, verdict);

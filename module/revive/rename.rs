@@ -6,7 +6,7 @@ use core::cell::Cell;
 
 use affinity::http::{with_value, without};
 use affinity::mcp::trim;
-use affinity::revive::{EventId, EventIds, ServerRequests};
+use affinity::revive::{EventId, EventIds, ServerRequests, Store};
 use affinity::table::Key;
 use nginx_sys::{
     ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
@@ -23,7 +23,6 @@ use crate::nginx::per_worker::PerWorker;
 use crate::nginx::pool::string;
 use crate::nginx::recycled::{self, Recycled, Spare};
 use crate::nginx::request::Request;
-use crate::nginx::OK;
 
 /// A request that is sent in a revived session.
 struct Renamed {
@@ -78,11 +77,10 @@ pub enum Sent {
 
 /// Puts the new id of a revived session into the request to the server. To be called from `peer.init`.
 #[inline(always)]
-pub fn apply(r: Request<'static>, key: Key, place: &'static crate::conf::Affinity) -> Sent {
-    let store = place.zone.sessions().and_then(|sessions| sessions.records.as_ref());
-    match store {
-        Some(store) if store.is_revived(key) => rename(r, key),
-        _ => Sent::Unchanged,
+pub fn apply(r: Request<'static>, key: Key, store: &Store) -> Sent {
+    match store.is_revived(key) {
+        true => rename(r, key),
+        false => Sent::Unchanged,
     }
 }
 
@@ -152,8 +150,9 @@ pub fn install(cf: &mut Conf<'_>) {
     // for each configuration.
     unsafe {
         NEEDED |= revives;
-        if NEEDED {
-            NEXT_HEADER = ngx_http_top_header_filter;
+        let next = ngx_http_top_header_filter;
+        if NEEDED && next.is_some() {
+            NEXT_HEADER = next;
             ngx_http_top_header_filter = Some(header_filter);
         }
     }
@@ -173,14 +172,9 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 /// `r` is a live request.
 #[inline(always)]
 unsafe fn pass(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: `install` has set the next filter, which is called with the arguments of ours; the static
+    // SAFETY: `install` has set the next filter, which is never null, and is called with the arguments of ours; the static
     // changes only while a configuration is read.
-    unsafe {
-        match NEXT_HEADER {
-            Some(next) => next(r),
-            None => OK,
-        }
-    }
+    unsafe { NEXT_HEADER.unwrap_unchecked()(r) }
 }
 
 /// # Safety

@@ -86,7 +86,7 @@ async def test_many_sessions_at_once(nginx, two, loss, wanted, report):
             statuses.append(response.status)
             if response.status == 503:
                 assert response.text("retry-after") == "1"
-                await asyncio.sleep(1)
+                await asyncio.sleep(5)
                 continue
             return statuses
 
@@ -104,10 +104,11 @@ async def test_many_sessions_at_once(nginx, two, loss, wanted, report):
     assert {status for each in statuses for status in each} <= {200, 503}
     assert {each[-1] for each in statuses} == {200}
     assert other_statuses == {200}
-    # Each was opened once, and 200 in a second, after a first hundred.
-    assert opened == len(lost)
-    assert opened <= 100 + 200 * (took + 1)
-    assert (records["lost"], records["revived"]) == (len(lost), len(lost))
+    # 200 in a second, after a first hundred.
+    assert len(lost) <= opened <= 100 + 200 * (took + 1)
+    # What the servers of this test are too slow for is tried again.
+    assert records["revived"] == len(lost)
+    assert records["lost"] == len(lost) + sum(records["not_revived"].values())
     await until(lambda: revived(nginx) == len(lost))
     for server in serving:
         server.close()
