@@ -25,7 +25,7 @@ so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
 
-.PHONY: help module demo test test-unit test-t test-process least dist deb test-deb test-configure lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
+.PHONY: help module demo test test-unit test-t test-process least dist deb test-deb test-install test-image test-configure lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
 help: ## this list
@@ -61,6 +61,12 @@ deb: ## the Debian package for this machine's nginx, in build/deb; SUITE=trixie 
 
 test-deb: ## installs, uses and removes the package in a fresh chroot of SUITE=bookworm, trixie or forky
 	@tools/test-deb $(or $(SUITE),bookworm)
+
+test-install: ## builds and installs the module as README says, in a bare chroot of SUITE=bookworm, trixie or forky
+	@tools/test-install $(or $(SUITE),bookworm)
+
+test-image: ## carries out contrib/docker/Dockerfile in a chroot, and uses the image
+	@tools/test-image
 
 test-configure: ## compiles the module in nginx's tree, dynamic and linked, and uses both; NGINX_SOURCE_DIR or nginx 1.28
 	@tools/test-configure
