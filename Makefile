@@ -25,7 +25,7 @@ so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
 
-.PHONY: help module demo test test-unit test-t test-process least dist deb test-deb test-install test-image test-configure lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
+.PHONY: help module demo test test-unit test-musl test-arm64 test-t test-process least dist deb test-deb test-install test-image test-configure lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
 help: ## this list
@@ -43,6 +43,12 @@ test: ## everything below, with the installed nginx; T=t/FILE.t or T=tests/FOLDE
 
 test-unit: ## unit and property tests of the pure crate and the load generator
 	@tools/test-unit
+
+test-musl: ## tests of the pure crate, compiled for musl (Alpine)
+	@tools/test-target musl
+
+test-arm64: ## tests of the pure crate, compiled for arm64 and run under qemu
+	@tools/test-target arm64
 
 test-t: $(of_branch) ## Test::Nginx suites in t/; V=1.26 for another nginx, T=t/FILE.t for one
 	@tools/test-t "$(nginx)" $(T)

@@ -63,7 +63,7 @@ async def test_drop_in_of_systemd_keeps_sessions_over_a_reboot(nginx):
 
 
 def test_volume_of_docker_is_where_the_zone_is():
-    compose = yaml.safe_load((ROOT / "contrib" / "docker-compose.yaml").read_text())
-    (service,) = compose["services"].values()
+    compose = yaml.safe_load((ROOT / "contrib" / "docker" / "compose.yaml").read_text())
+    service = compose["services"]["nginx"]
     (volume,) = compose["volumes"]
     assert f"{volume}:/var/lib/nginx-sticky" in service["volumes"] and service["stop_signal"] == "SIGQUIT"
