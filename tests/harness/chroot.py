@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,24 +44,43 @@ class Chroot:
         (self.root / "etc/nginx/conf.d/sticky.conf").unlink(missing_ok=True)
 
     def starts(self) -> None:
+        """nginx takes its configuration, and runs until it is told to end."""
         assert "successful" in self.done("nginx", "-t")
+        with self._nginx() as nginx:
+            pid = self.root / "run/nginx.pid"
+            self._wait(nginx, lambda: pid.exists() and pid.read_text().strip() == str(nginx.pid))
+        assert nginx.returncode == 0
 
     @contextmanager
-    def running(self, port: int) -> Iterator[subprocess.Popen]:
-        """nginx in the foreground, as an image runs it, from its first answer at `port` on."""
+    def _nginx(self) -> Iterator[subprocess.Popen]:
+        """nginx in the foreground, as an image runs it."""
         nginx = subprocess.Popen(["chroot", self.root, "/usr/sbin/nginx", "-g", "daemon off;"], env=ENVIRONMENT)
         try:
-            deadline = time.monotonic() + WHOLE_TEST
-            while True:
-                try:
-                    httpx.get(f"http://127.0.0.1:{port}/")
-                    break
-                except httpx.TransportError:
-                    assert nginx.poll() is None and time.monotonic() < deadline
             yield nginx
         finally:
             nginx.terminate()
             nginx.wait()
+
+    @staticmethod
+    def _wait(nginx: subprocess.Popen, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + WHOLE_TEST
+        while not done():
+            assert nginx.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+
+    @contextmanager
+    def running(self, port: int) -> Iterator[None]:
+        """nginx from its first answer at `port` on."""
+
+        def answers() -> bool:
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}/") is not None
+            except httpx.TransportError:
+                return False
+
+        with self._nginx() as nginx:
+            self._wait(nginx, answers)
+            yield
 
     async def an_mcp_session_works(self, sticky: str = "sticky_learn zone=sessions:1m;") -> None:
         """A client of the SDK keeps its session, at one of three servers."""

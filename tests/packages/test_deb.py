@@ -2,7 +2,9 @@
 DEB_ROOT. A chroot shares the network of this machine, so servers and clients of the SDKs run outside of it."""
 
 import os
+import re
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,6 +81,33 @@ def test_a_disabled_module_stays_disabled(chroot):
     chroot.link.unlink()
     chroot.install()
     assert not chroot.link.is_symlink()
+    chroot.starts()
+
+
+def later(package: Path, to: Path) -> None:
+    """The same package with a later version."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["dpkg-deb", "--raw-extract", package, folder], check=True)
+        control = Path(folder, "DEBIAN", "control")
+        control.write_text(re.sub(r"^(Version: .*)", r"\1+later", control.read_text(), flags=re.MULTILINE))
+        subprocess.run(["dpkg-deb", "--build", folder, to], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_upgrade_keeps_the_choice(chroot, enabled):
+    if not enabled:
+        chroot.link.unlink()
+    later(chroot.root / chroot.file[1:], chroot.root / "later.deb")
+    chroot.done("apt-get", "install", "-y", "/later.deb")
+    assert "+later" in chroot.done("dpkg-query", "-W", PACKAGE)
+    assert chroot.link.is_symlink() == enabled
+    chroot.starts()
+
+
+def test_a_purged_one_can_be_installed_again(chroot):
+    chroot.purge()
+    chroot.install()
+    assert chroot.link.is_symlink()
     chroot.starts()
 
 
