@@ -23,8 +23,7 @@ TARBALLS := $(CURDIR)/tarballs
 VPATH := $(TARBALLS)
 include src/nginx-sticky-learn/Makefile
 .sum-%: src/%/SHA512SUMS
-	cd tarballs && sha512sum --check $(CURDIR)/$<
-	touch $@
+	$(foreach file,$(filter $(TARBALLS)/%,$^),grep ' $(notdir $(file))$$' $< | (cd tarballs && sha512sum --check -) &&) touch $@
 """
 
 
@@ -96,7 +95,10 @@ def test_the_package_finds_its_sources(ours, checkout, system):
 
 def test_other_archives_are_refused(ours, checkout):
     assert add(ours, checkout).returncode == 0
-    (checkout / "contrib" / "tarballs" / f"{STEM}.orig.tar.gz").write_bytes(b"")
+    other = ours / "other"
+    other.mkdir()
+    archive(other / f"{STEM}.orig.tar.gz", "other")
+    shutil.copy(other / f"{STEM}.orig.tar.gz", checkout / "contrib" / "tarballs")
     done = subprocess.run(["make", ".sum-nginx-sticky-learn"], cwd=checkout / "contrib", capture_output=True)
     assert done.returncode != 0
 
