@@ -25,7 +25,7 @@ so = ngx_http_sticky_learn_module.so
 
 $(if $(filter-out $(branches),$(V)),$(error no branch $(V), there are $(branches)))
 
-.PHONY: help module demo test test-unit test-t test-process least dist deb test-deb test-configure lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
+.PHONY: help module demo test test-unit test-musl test-arm64 test-t test-process least dist deb test-deb test-install test-image test-configure lint audit msrv nightly matrix valgrind sanitize fuzz bench bench-table clean
 .PHONY: $(addprefix nginx-,$(branches))
 
 help: ## this list
@@ -44,6 +44,12 @@ test: ## everything below, with the installed nginx; T=t/FILE.t or T=tests/FOLDE
 test-unit: ## unit and property tests of the pure crate and the load generator
 	@tools/test-unit
 
+test-musl: ## tests of the pure crate, compiled for musl (Alpine)
+	@tools/test-target musl
+
+test-arm64: ## tests of the pure crate, compiled for arm64 and run under qemu
+	@tools/test-target arm64
+
 test-t: $(of_branch) ## Test::Nginx suites in t/; V=1.26 for another nginx, T=t/FILE.t for one
 	@tools/test-t "$(nginx)" $(T)
 
@@ -61,6 +67,12 @@ deb: ## the Debian package for this machine's nginx, in build/deb; SUITE=trixie 
 
 test-deb: ## installs, uses and removes the package in a fresh chroot of SUITE=bookworm, trixie or forky
 	@tools/test-deb $(or $(SUITE),bookworm)
+
+test-install: ## builds and installs the module as README says, in a bare chroot of SUITE=bookworm, trixie or forky
+	@tools/test-install $(or $(SUITE),bookworm)
+
+test-image: ## carries out contrib/docker/Dockerfile in a chroot, and uses the image
+	@tools/test-image
 
 test-configure: ## compiles the module in nginx's tree, dynamic and linked, and uses both; NGINX_SOURCE_DIR or nginx 1.28
 	@tools/test-configure

@@ -65,13 +65,38 @@ oldest_rust() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$top/Cargo.toml"; }
 
 version_of_module() { sed -n 's/^version = "\(.*\)"/\1/p' "$top/Cargo.toml"; }
 
+# at_least VERSION WANTED
+at_least() { [ "$(printf '%s\n' "$2" "$1" | sort -V | first 1)" = "$2" ]; }
+
+# The packages of this Debian whose Rust is new enough: Debian 12 has them under the names that its browsers are built with.
+rust_packages() {
+    local suffix candidate
+    on_debian || return 0
+    for suffix in '' -web; do
+        candidate=$(apt-cache policy "rustc$suffix" 2>/dev/null | sed -n 's/^ *Candidate: \([0-9.]*\).*/\1/p')
+        if [ -n "$candidate" ] && at_least "$candidate" "$(oldest_rust)"; then
+            printf '%s\n' "cargo$suffix rustc$suffix"
+            return
+        fi
+    done
+}
+
 need_rust() {
-    local wanted found
+    local wanted found packages instead
     wanted=$(oldest_rust)
-    have cargo || die "no cargo in PATH; install Rust $wanted or newer with rustup (Debian 12's rustc is too old)"
+    packages=$(rust_packages)
+    if ! have cargo && on_debian && is_root; then
+        # A new machine may have no lists of packages.
+        [ -n "$packages" ] || apt-get -qq update >/dev/null 2>&1 || true
+        packages=$(rust_packages)
+        # shellcheck disable=SC2086
+        [ -z "$packages" ] || need $packages
+    fi
+    instead="install Rust $wanted or newer with rustup"
+    [ -z "$packages" ] || instead="as root: apt-get install $packages"
+    { have cargo && have rustc; } || die "no cargo and rustc in PATH; $instead"
     found=$(rustc --version | cut -d' ' -f2)
-    [ "$(printf '%s\n' "$wanted" "$found" | sort -V | first 1)" = "$wanted" ] \
-        || die "rustc $found is too old, $wanted is needed; install it with rustup (Debian 12's rustc is too old)"
+    at_least "$found" "$wanted" || die "$(command -v rustc) is Rust $found, $wanted or newer is needed; $instead"
 }
 
 # cargo_tool NAME: cargo NAME, of the crate cargo-NAME.

@@ -100,7 +100,7 @@ def test_units_copy_files_of_zones_only_and_say_what_fails(tmp_path, name):
 
 
 def test_volume_of_docker_is_where_the_zone_is():
-    compose = yaml.safe_load((ROOT / "contrib" / "docker-compose.yaml").read_text())
-    (service,) = compose["services"].values()
+    compose = yaml.safe_load((ROOT / "contrib" / "docker" / "compose.yaml").read_text())
+    service = compose["services"]["nginx"]
     (volume,) = compose["volumes"]
     assert f"{volume}:/var/lib/nginx-sticky" in service["volumes"] and service["stop_signal"] == "SIGQUIT"

@@ -2,54 +2,37 @@
 DEB_ROOT. A chroot shares the network of this machine, so servers and clients of the SDKs run outside of it."""
 
 import os
+import re
 import subprocess
-import time
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 
-from harness.conf import STREAMING, upstream
-from harness.patience import WHOLE_TEST
-from harness.ports import free_ports
-from harness.sdk import live, servers
+from harness.chroot import Chroot
 
 PACKAGE = "libnginx-mod-http-sticky-learn"
+STICKY = "sticky_learn zone=sessions:1m;"
 
 pytestmark = pytest.mark.skipif("DEB_FILE" not in os.environ, reason="make test-deb makes the package and the chroot")
 
 
-class Chroot:
+class Package(Chroot):
     """A Debian without nginx, and the package in it as a file."""
 
     def __init__(self, root: Path, package: Path):
-        self.root = root
         self.file = f"/{package.name}"
         (root / package.name).write_bytes(package.read_bytes())
-
-    def run(self, *command: str) -> subprocess.CompletedProcess:
-        environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
-        return subprocess.run(
-            ["chroot", self.root, *command], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-
-    def done(self, *command: str) -> str:
-        """What a command says that has to succeed."""
-        result = self.run(*command)
-        assert result.returncode == 0, result.stdout
-        return result.stdout
+        super().__init__(root)
 
     def install(self) -> None:
         # Also what the package recommends: nginx itself.
         self.done("apt-get", "-o", "APT::Install-Recommends=1", "install", "-y", "--reinstall", self.file)
 
     def purge(self) -> None:
-        (self.root / "etc/nginx/conf.d/sticky.conf").unlink(missing_ok=True)
+        self.unconfigure()
         self.done("dpkg", "--purge", PACKAGE)
-
-    def configure(self, http: str) -> None:
-        (self.root / "etc/nginx/conf.d/sticky.conf").write_text(http)
 
     @property
     def link(self) -> Path:
@@ -61,45 +44,23 @@ class Chroot:
 
 
 @pytest.fixture
-def chroot() -> Iterator[Chroot]:
-    made = Chroot(Path(os.environ["DEB_ROOT"]), Path(os.environ["DEB_FILE"]))
+def chroot() -> Iterator[Package]:
+    made = Package(Path(os.environ["DEB_ROOT"]), Path(os.environ["DEB_FILE"]))
     made.install()
-    # nginx's default site takes port 80 of this machine.
-    (made.root / "etc/nginx/sites-enabled/default").unlink(missing_ok=True)
+    made.without_default_site()
     yield made
     made.purge()
 
 
-STICKY = "sticky_learn zone=sessions:1m;"
-
-
 def test_installation_brings_nginx_and_enables_the_module(chroot):
     assert chroot.link.is_symlink()
-    assert "successful" in chroot.done("nginx", "-t")
+    chroot.starts()
     chroot.configure(f"upstream mcp {{ {STICKY} server 127.0.0.1:1; }}")
-    assert "successful" in chroot.done("nginx", "-t")
+    chroot.starts()
 
 
 async def test_an_mcp_session_works(chroot):
-    (port,) = free_ports(1)
-    with servers("python-1") as replicas:
-        site = f"server {{ listen 127.0.0.1:{port}; location / {{ {STREAMING} proxy_set_header Host $http_host; proxy_pass http://mcp; }} }}"
-        chroot.configure(upstream("mcp", replicas, STICKY) + site)
-        nginx = subprocess.Popen(["chroot", chroot.root, "/usr/sbin/nginx", "-g", "daemon off;"])
-        try:
-            deadline = time.monotonic() + WHOLE_TEST
-            while True:
-                try:
-                    httpx.get(f"http://127.0.0.1:{port}/")
-                    break
-                except httpx.TransportError:
-                    assert nginx.poll() is None and time.monotonic() < deadline
-            lives = await live("python-1", "http", port, 12)
-        finally:
-            nginx.terminate()
-            nginx.wait()
-    assert lives.failures == []
-    assert len(lives.transcripts) == 1
+    await chroot.an_mcp_session_works()
 
 
 def test_removal_names_the_files_that_still_use_it(chroot):
@@ -107,28 +68,55 @@ def test_removal_names_the_files_that_still_use_it(chroot):
     said = chroot.done("apt-get", "remove", "-y", PACKAGE)
     assert "/etc/nginx/conf.d/sticky.conf" in said
     chroot.configure("")
-    assert "successful" in chroot.done("nginx", "-t")
+    chroot.starts()
 
 
 def test_purge_leaves_no_file(chroot):
     chroot.purge()
     assert chroot.has_files() == []
-    assert "successful" in chroot.done("nginx", "-t")
+    chroot.starts()
 
 
 def test_a_disabled_module_stays_disabled(chroot):
     chroot.link.unlink()
     chroot.install()
     assert not chroot.link.is_symlink()
-    assert "successful" in chroot.done("nginx", "-t")
+    chroot.starts()
+
+
+def later(package: Path, to: Path) -> None:
+    """The same package with a later version."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(["dpkg-deb", "--raw-extract", package, folder], check=True)
+        control = Path(folder, "DEBIAN", "control")
+        control.write_text(re.sub(r"^(Version: .*)", r"\1+later", control.read_text(), flags=re.MULTILINE))
+        subprocess.run(["dpkg-deb", "--build", folder, to], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_an_upgrade_keeps_the_choice(chroot, enabled):
+    if not enabled:
+        chroot.link.unlink()
+    later(chroot.root / chroot.file[1:], chroot.root / "later.deb")
+    chroot.done("apt-get", "install", "-y", "/later.deb")
+    assert "+later" in chroot.done("dpkg-query", "-W", PACKAGE)
+    assert chroot.link.is_symlink() == enabled
+    chroot.starts()
+
+
+def test_a_purged_one_can_be_installed_again(chroot):
+    chroot.purge()
+    chroot.install()
+    assert chroot.link.is_symlink()
+    chroot.starts()
 
 
 def test_a_removed_one_can_be_installed_again(chroot):
     chroot.done("apt-get", "remove", "-y", PACKAGE)
-    assert "successful" in chroot.done("nginx", "-t")
+    chroot.starts()
     chroot.install()
     assert chroot.link.is_symlink()
-    assert "successful" in chroot.done("nginx", "-t")
+    chroot.starts()
 
 
 def test_apt_names_the_conflict_with_an_nginx_of_another_abi(chroot, tmp_path):
@@ -155,4 +143,4 @@ def test_copyright_and_docs_are_there(chroot):
 def test_lua_finds_its_part(chroot):
     chroot.done("apt-get", "install", "-y", "libnginx-mod-http-lua")
     chroot.configure("init_by_lua_block { require 'resty.sticky_learn' }")
-    assert "successful" in chroot.done("nginx", "-t")
+    chroot.starts()
