@@ -21,6 +21,8 @@ def count(two, method: str) -> int:
     return sum(seen == method for fake in two for seen, _ in fake.seen)
 
 
+# A ping has two seconds: nothing else keeps the servers of this test busy.
+@pytest.mark.alone
 @pytest.mark.parametrize("loss", ["in place", "gone"])
 async def test_500_requests_of_one_session(nginx, two, loss):
     """Over four workers: the session is opened once."""
