@@ -144,3 +144,16 @@ def test_lua_finds_its_part(chroot):
     chroot.done("apt-get", "install", "-y", "libnginx-mod-http-lua")
     chroot.configure("init_by_lua_block { require 'resty.sticky_learn' }")
     chroot.starts()
+
+
+@pytest.mark.skipif("DEB_IMAGE" not in os.environ, reason="tools/test-deb carries out contrib/docker/Dockerfile.debian")
+async def test_an_mcp_session_works_in_an_image():
+    image = Chroot(Path(os.environ["DEB_IMAGE"]))
+    image.without_default_site()
+    for name in ("access", "error"):
+        log = image.root / f"var/log/nginx/{name}.log"
+        assert str(log.readlink()) == ("/dev/stdout" if name == "access" else "/dev/stderr")
+        # A chroot has no /proc, where these links lead to.
+        log.unlink()
+    assert not list((image.root / "tmp").glob("*.deb"))
+    await image.an_mcp_session_works()
