@@ -1,0 +1,531 @@
+//! The connection of a worker for commands: what is sent, and what each reply means.
+//!
+//! Replies come in the order of the commands. After an error or a reply that fits no command the connection is
+//! not used any more: what it had not answered is unknown.
+
+use std::collections::VecDeque;
+
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::Engine;
+
+use super::asking::{Asking, NoMemory, Place};
+use super::message::{Message, Origin};
+use super::resp::{self, Commands, Item, Reply};
+use super::secret::{Keys, Root, Stored};
+use super::value::{Held, Value};
+
+/// How the store is used.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What all keys and the channel begin with.
+    pub prefix: Vec<u8>,
+    /// The name to authenticate with; empty for the store's default user.
+    pub user: Vec<u8>,
+    /// The password, if the store wants one.
+    pub password: Option<Vec<u8>>,
+    /// The number of the database.
+    pub database: u32,
+    /// How long a request waits, in milliseconds.
+    pub timeout: u64,
+    /// The names of the zones, by their numbers.
+    pub zones: Vec<Vec<u8>>,
+    /// Whether the machines have the secret from a file.
+    pub has_file: bool,
+}
+
+/// What a reply is to.
+#[derive(Clone, Copy, Debug)]
+enum To {
+    /// A command whose reply says nothing but that it was done.
+    Plain,
+    Secret,
+    Announcing,
+    /// A question of requests.
+    Asked(Place),
+    /// A known session that was used.
+    Prolonged(Place),
+    /// The value before this worker has set it.
+    Claimed(Place),
+    /// The value, after this worker has set it if there was none.
+    Kept(Place),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Closed,
+    Joining,
+    /// The store has no secret, and this machine none either.
+    WithoutSecret,
+    Up,
+}
+
+/// The connection for commands. `T` names a request.
+#[derive(Debug)]
+pub struct Link<T> {
+    options: Options,
+    phase: Phase,
+    root: Option<Root>,
+    /// Whether `root` is new: another machine may have been faster.
+    is_offer: bool,
+    keys: Option<Keys>,
+    /// What the next replies are to, and when that was sent.
+    awaited: VecDeque<(To, u64)>,
+    output: Commands,
+    asking: Asking<T>,
+    /// Whether another machine is writing its sessions to the store.
+    others_announce: bool,
+    origin: Origin,
+    round_trip: Option<u64>,
+}
+
+/// What a reply has brought.
+#[derive(Debug)]
+pub enum Event<'i, T> {
+    /// The reply is not complete.
+    Incomplete,
+    /// Nothing.
+    Quiet,
+    /// The store can be used.
+    Joined,
+    /// The same, with the secret of the fleet, which this machine did not have.
+    JoinedWith(Root),
+    /// The store has no secret: [`Link::offer_secret`] after a while, if it is still so.
+    NoSecret,
+    /// The answer to some requests.
+    Answer(Place, Answer<'i>, Vec<T>),
+    /// What the store has of a session that this machine knows.
+    Known(Place, Known<'i>),
+}
+
+/// The answer to a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer<'i> {
+    /// The session lives.
+    Held(Held<'i>),
+    /// It has ended.
+    Ended,
+    /// The store has nothing.
+    Nothing,
+    /// The store has nothing, and another machine is writing its sessions to it.
+    Unproven,
+}
+
+/// What the store has of a known session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known<'i> {
+    /// This is the session, whatever this machine has thought.
+    Is(Value<'i>),
+    /// Nothing: the store has lost it.
+    Lost,
+    /// This was it, before this machine set it.
+    Was(Value<'i>),
+}
+
+impl<T> Link<T> {
+    /// A connection that is not open. `root` is the secret, if this machine has it.
+    pub fn new(options: Options, root: Option<Root>, sender: u64) -> Link<T> {
+        Link {
+            asking: Asking::new(options.timeout),
+            options,
+            phase: Phase::Closed,
+            keys: root.as_ref().map(Root::keys),
+            root,
+            is_offer: false,
+            awaited: VecDeque::new(),
+            output: Commands::new(),
+            others_announce: false,
+            origin: Origin { sender, number: 0 },
+            round_trip: None,
+        }
+    }
+
+    /// Takes over the secret that another worker of this machine has found.
+    pub fn set_root(&mut self, root: Root) {
+        (self.root, self.keys, self.is_offer) = (Some(root), Some(root.keys()), false);
+    }
+
+    /// The keys of MACs, if the secret is known.
+    pub fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
+    /// The options.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Whether sessions can be asked for and written.
+    pub fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+
+    /// Whether the store waits for a secret.
+    pub fn lacks_secret(&self) -> bool {
+        self.phase == Phase::WithoutSecret
+    }
+
+    /// The time of the last reply, in milliseconds since its command.
+    pub fn round_trip(&self) -> Option<u64> {
+        self.round_trip
+    }
+
+    /// The number of sessions that requests wait for.
+    pub fn questions(&self) -> usize {
+        self.asking.len()
+    }
+
+    /// The connection is open.
+    pub fn connected(&mut self, now: u64) {
+        self.phase = Phase::Joining;
+        let (user, database) = (self.options.user.clone(), self.options.database);
+        if let Some(password) = self.options.password.clone() {
+            match user.is_empty() {
+                true => self.send(To::Plain, now, &[&[b"AUTH"], &[&password]]),
+                false => self.send(To::Plain, now, &[&[b"AUTH"], &[&user], &[&password]]),
+            }
+        }
+        if database != 0 {
+            let mut digits = itoa::Buffer::new();
+            let database = digits.format(database).as_bytes();
+            self.send(To::Plain, now, &[&[b"SELECT"], &[database]]);
+        }
+        self.ask_for_secret(now);
+    }
+
+    /// The connection is closed. Returns the requests that waited.
+    pub fn closed(&mut self) -> Vec<T> {
+        self.phase = Phase::Closed;
+        self.awaited.clear();
+        self.output.clear();
+        self.others_announce = false;
+        if self.is_offer {
+            (self.root, self.keys, self.is_offer) = (None, None, false);
+        }
+        self.asking.clear()
+    }
+
+    /// The bytes to send.
+    pub fn output(&mut self) -> &mut Commands {
+        &mut self.output
+    }
+
+    /// Whether a reply is due for longer than a store may take.
+    pub fn is_overdue(&self, now: u64) -> bool {
+        self.deadline().is_some_and(|at| at <= now)
+    }
+
+    fn deadline(&self) -> Option<u64> {
+        let (_, since) = self.awaited.front()?;
+        Some(since.saturating_add(self.options.timeout.saturating_mul(3)))
+    }
+
+    /// When [`Self::ask_again`] or [`Self::is_overdue`] has something to say.
+    pub fn next_at(&self) -> Option<u64> {
+        let again_at = if self.is_up() { self.asking.next_at() } else { None };
+        [again_at, self.deadline()].into_iter().flatten().min()
+    }
+
+    /// Makes a secret for a fleet that has none.
+    pub fn offer_secret(&mut self, root: Root, now: u64) {
+        if self.lacks_secret() {
+            self.set_root(root);
+            self.is_offer = true;
+            self.phase = Phase::Joining;
+            self.set_secret(&root, now);
+        }
+    }
+
+    fn set_secret(&mut self, root: &Root, now: u64) {
+        let text = Stored::write(root, !self.options.has_file);
+        let prefix = self.options.prefix.clone();
+        self.send(
+            To::Plain,
+            now,
+            &[&[b"SET"], &[&prefix, b"secret"], &[text.as_bytes()], &[b"NX"]],
+        );
+        self.ask_for_secret(now);
+    }
+
+    fn ask_for_secret(&mut self, now: u64) {
+        let prefix = self.options.prefix.clone();
+        self.send(To::Secret, now, &[&[b"GET"], &[&prefix, b"secret"]]);
+    }
+
+    fn send(&mut self, to: To, now: u64, words: &[&[&[u8]]]) {
+        self.output.push(words);
+        self.expect(to, now);
+    }
+
+    fn expect(&mut self, to: To, now: u64) {
+        match self.awaited.try_reserve(1) {
+            Ok(()) => self.awaited.push_back((to, now)),
+            // A connection without its output is closed.
+            Err(_) => self.output.spoil(),
+        }
+    }
+
+    /// Reads the next reply. An error is for the log: the connection is to be closed.
+    pub fn receive<'i>(
+        &mut self,
+        input: &'i [u8],
+        now: u64,
+    ) -> Result<(usize, Event<'i, T>), &'static str> {
+        let reply = resp::read(input).map_err(|_| "sent an invalid reply")?;
+        let Some((reply, len)) = reply else { return Ok((0, Event::Incomplete)) };
+        let (to, since) = self.awaited.pop_front().ok_or("sent a reply to no command")?;
+        self.round_trip = Some(now.saturating_sub(since));
+        if let Some(error) = error_of(&reply) {
+            return self.refused(to, error).map(|event| (len, event));
+        }
+        self.apply(to, reply, now).map(|event| (len, event))
+    }
+
+    /// A command was refused.
+    fn refused<'i>(&mut self, to: To, error: &[u8]) -> Result<Event<'i, T>, &'static str> {
+        let code = error.split(|byte| *byte == b' ').next().unwrap_or_default();
+        Err(match code {
+            // What is not written is asked for at this machine's own clients only.
+            b"OOM" | b"EXECABORT" if !matches!(to, To::Secret | To::Asked(_)) => {
+                return Ok(Event::Quiet)
+            }
+            b"NOAUTH" => "wants a password, write \"password_file=FILE\"",
+            b"WRONGPASS" => "does not accept the user or its password",
+            b"NOPERM" => "does not allow this user what is needed",
+            b"LOADING" => "is loading its data",
+            b"READONLY" | b"MASTERDOWN" => "is a replica",
+            b"OOM" => "is out of memory",
+            b"MOVED" | b"ASK" | b"CROSSSLOT" | b"CLUSTERDOWN" => "is a node of a cluster",
+            _ => "refused a command",
+        })
+    }
+
+    fn apply<'i>(
+        &mut self,
+        to: To,
+        reply: Reply<'i>,
+        now: u64,
+    ) -> Result<Event<'i, T>, &'static str> {
+        let item = match reply {
+            Reply::One(item) => item,
+            // Of a transaction the last result counts.
+            Reply::Many(items) => items.as_slice().last().copied().unwrap_or(Item::Nil),
+        };
+        Ok(match to {
+            To::Plain => Event::Quiet,
+            To::Secret => return self.take_secret(item, now),
+            To::Announcing => {
+                self.others_announce = item == Item::Number(1);
+                Event::Quiet
+            }
+            To::Asked(place) => {
+                let (answer, waiting) = match self.open(place, item) {
+                    Some(Value::Held(held)) => (Answer::Held(held), self.asking.answered(place)),
+                    Some(Value::Ended) => (Answer::Ended, self.asking.answered(place)),
+                    None => {
+                        let answer = match self.others_announce {
+                            true => Answer::Unproven,
+                            false => Answer::Nothing,
+                        };
+                        (answer, self.asking.nothing(place))
+                    }
+                };
+                match waiting.is_empty() {
+                    true => Event::Quiet,
+                    false => Event::Answer(place, answer, waiting),
+                }
+            }
+            To::Prolonged(place) if item == Item::Number(0) => Event::Known(place, Known::Lost),
+            To::Prolonged(_) => Event::Quiet,
+            To::Kept(place) => {
+                let value = self.open(place, item);
+                Event::Known(place, value.map_or(Known::Lost, Known::Is))
+            }
+            To::Claimed(place) => match self.open(place, item) {
+                Some(value) => Event::Known(place, Known::Was(value)),
+                None => Event::Quiet,
+            },
+        })
+    }
+
+    fn open<'i>(&self, place: Place, item: Item<'i>) -> Option<Value<'i>> {
+        let Item::Bulk(bytes) = item else { return None };
+        Value::open(self.keys.as_ref()?, self.zone(place), place.fingerprint, bytes)
+    }
+
+    fn zone(&self, place: Place) -> &[u8] {
+        self.options.zones.get(usize::from(place.zone)).map_or(&[], Vec::as_slice)
+    }
+
+    fn take_secret<'i>(&mut self, item: Item<'i>, now: u64) -> Result<Event<'i, T>, &'static str> {
+        let stored = match item {
+            Item::Bulk(text) => Stored::read(text).ok_or("is used by another version")?,
+            _ => {
+                let Some(root) = self.root else {
+                    self.phase = Phase::WithoutSecret;
+                    return Ok(Event::NoSecret);
+                };
+                self.set_secret(&root, now);
+                return Ok(Event::Quiet);
+            }
+        };
+        match (self.root, stored.root) {
+            (Some(root), _) if root.check() == stored.check => {
+                self.phase = Phase::Up;
+                Ok(match core::mem::take(&mut self.is_offer) {
+                    true => Event::JoinedWith(root),
+                    false => Event::Joined,
+                })
+            }
+            (None, Some(root)) => {
+                self.set_root(root);
+                self.phase = Phase::Up;
+                Ok(Event::JoinedWith(root))
+            }
+            (Some(_), Some(root)) if self.is_offer => {
+                self.set_root(root);
+                self.phase = Phase::Up;
+                Ok(Event::JoinedWith(root))
+            }
+            (Some(_), _) => Err("is used with another secret, this machine stays alone"),
+            (None, None) => Err("is used with a file of secrets, write \"secret=FILE\""),
+        }
+    }
+}
+
+/// What is asked and written while the link is up.
+impl<T> Link<T> {
+    /// Asks for a session that this machine does not know; if the link is not up yet, as soon as it is.
+    pub fn ask(&mut self, place: Place, request: T, now: u64) -> Result<(), NoMemory> {
+        match self.asking.add(place, request, now)? {
+            true if self.is_up() => self.get(To::Asked(place), place, now),
+            true => self.asking.defer(place),
+            false => (),
+        }
+        Ok(())
+    }
+
+    /// Asks again what is due.
+    pub fn ask_again(&mut self, now: u64) {
+        while let Some(place) = self.is_up().then(|| self.asking.next_due(now)).flatten() {
+            // In this order: who announces after this reply has found the store later than this machine.
+            let prefix = self.options.prefix.clone();
+            self.send(To::Announcing, now, &[&[b"EXISTS"], &[&prefix, b"announcing"]]);
+            self.get(To::Asked(place), place, now);
+        }
+    }
+
+    /// A session was used: it lives on in the store for `ttl` milliseconds.
+    pub fn prolong(&mut self, place: Place, ttl: u64, now: u64) {
+        let mut digits = itoa::Buffer::new();
+        let ttl = digits.format(ttl.max(1)).as_bytes();
+        let key = self.key(place);
+        self.send(To::Prolonged(place), now, &[&[b"PEXPIRE"], &key.parts(), &[ttl]]);
+    }
+
+    fn get(&mut self, to: To, place: Place, now: u64) {
+        let key = self.key(place);
+        self.send(to, now, &[&[b"GET"], &key.parts()]);
+    }
+
+    /// A session that a server of this machine has created. What the store had of it is heard of.
+    pub fn claim(&mut self, place: Place, held: Held<'_>, ttl: u64, now: u64) {
+        let mut digits = itoa::Buffer::new();
+        let ttl = digits.format(ttl.max(1)).as_bytes();
+        let Some(value) = self.seal(place, Value::Held(held)) else { return };
+        let key = self.key(place);
+        let words: [&[&[u8]]; 6] =
+            [&[b"SET"], &key.parts(), &[value.as_slice()], &[b"PX"], &[ttl], &[b"GET"]];
+        self.send(To::Claimed(place), now, &words);
+    }
+
+    /// A session that the store has as this machine has it, unless it has it otherwise. That is heard of.
+    pub fn keep(&mut self, place: Place, held: Held<'_>, ttl: u64, now: u64) {
+        let mut digits = itoa::Buffer::new();
+        let ttl = digits.format(ttl.max(1)).as_bytes();
+        let Some(value) = self.seal(place, Value::Held(held)) else { return };
+        let key = self.key(place);
+        let words: [&[&[u8]]; 6] =
+            [&[b"SET"], &key.parts(), &[value.as_slice()], &[b"PX"], &[ttl], &[b"NX"]];
+        self.send(To::Plain, now, &[&[b"MULTI"]]);
+        self.send(To::Plain, now, &words);
+        self.get(To::Plain, place, now);
+        self.send(To::Kept(place), now, &[&[b"EXEC"]]);
+    }
+
+    /// A session has moved or ended: the store and all machines are told.
+    pub fn change(&mut self, place: Place, value: Value<'_>, ttl: u64, now: u64) {
+        let mut digits = itoa::Buffer::new();
+        let ttl = digits.format(ttl.max(1)).as_bytes();
+        let Some(bytes) = self.seal(place, value) else { return };
+        let key = self.key(place);
+        self.send(To::Plain, now, &[&[b"MULTI"]]);
+        let words: [&[&[u8]]; 5] = [&[b"SET"], &key.parts(), &[bytes.as_slice()], &[b"PX"], &[ttl]];
+        self.send(To::Plain, now, &words);
+        self.tell(place, value, now);
+        self.send(To::Plain, now, &[&[b"EXEC"]]);
+    }
+
+    /// All machines are told of a session.
+    pub fn tell(&mut self, place: Place, value: Value<'_>, now: u64) {
+        self.origin.number += 1;
+        let fingerprint = place.fingerprint;
+        let message = Message { zone: self.zone(place), fingerprint, value };
+        let Some(keys) = self.keys.as_ref() else { return };
+        let message = message.seal(keys, self.origin);
+        let channel = channel(&self.options);
+        self.send(To::Plain, now, &[&[b"PUBLISH"], &[&channel], &[message.as_slice()]]);
+    }
+
+    /// This machine is writing its sessions to the store.
+    pub fn announce(&mut self, for_millis: u64, now: u64) {
+        let mut digits = itoa::Buffer::new();
+        let (prefix, ttl) = (self.options.prefix.clone(), digits.format(for_millis).as_bytes());
+        self.send(
+            To::Plain,
+            now,
+            &[&[b"SET"], &[&prefix, b"announcing"], &[b"1"], &[b"PX"], &[ttl]],
+        );
+    }
+
+    fn seal(&self, place: Place, value: Value<'_>) -> Option<super::value::Bytes> {
+        Some(value.seal(self.keys.as_ref()?, self.zone(place), place.fingerprint))
+    }
+
+    fn key(&self, place: Place) -> SessionKey {
+        let mut fingerprint = [0; 11];
+        // Eight bytes always fit.
+        let _ = URL_SAFE_NO_PAD.encode_slice(place.fingerprint.to_be_bytes(), &mut fingerprint);
+        let mut start = self.options.prefix.clone();
+        start.extend_from_slice(self.zone(place));
+        start.push(b':');
+        SessionKey { start, fingerprint }
+    }
+}
+
+/// The key of a session in the store.
+struct SessionKey {
+    start: Vec<u8>,
+    fingerprint: [u8; 11],
+}
+
+impl SessionKey {
+    fn parts(&self) -> [&[u8]; 2] {
+        [&self.start, &self.fingerprint]
+    }
+}
+
+/// The channel of messages.
+pub(super) fn channel(options: &Options) -> Vec<u8> {
+    [&options.prefix[..], b"messages"].concat()
+}
+
+pub(super) fn error_of<'i>(reply: &Reply<'i>) -> Option<&'i [u8]> {
+    let errors = |item: &Item<'i>| match item {
+        Item::Error(error) => Some(*error),
+        _ => None,
+    };
+    match reply {
+        Reply::One(item) => errors(item),
+        Reply::Many(items) => items.as_slice().iter().find_map(errors),
+    }
+}
