@@ -1,6 +1,7 @@
 //! The module's configuration: what its directives are read into.
 
 pub mod cookie;
+pub mod fleet;
 pub mod foreign;
 pub mod header;
 pub mod location;
@@ -19,6 +20,7 @@ use affinity::policy::{Policy, Rules};
 use affinity::table::Limits;
 use nginx_sys::{ngx_conf_t, ngx_http_upstream_init_peer_pt, ngx_http_upstream_init_pt, ngx_int_t};
 
+use crate::conf::fleet::Fleet;
 use crate::conf::source::Source;
 use crate::conf::value::Value;
 use crate::nginx;
@@ -44,6 +46,8 @@ pub struct MainConf {
     pub prefetches: bool,
     /// Whether any upstream has a source of answers.
     pub asks: bool,
+    /// The stores that sessions are shared by, in the order of their numbers.
+    pub fleets: Vec<Box<Fleet>>,
 }
 
 /// In which of nginx's filter chains the module is.
@@ -139,6 +143,8 @@ pub struct Affinity {
     pub last_handler: Cell<ngx_int_t>,
     /// Who is asked for an id that the zone does not have.
     pub source: Option<Box<dyn Source>>,
+    /// The `sticky_share` that the sessions are shared by: its name.
+    pub share: Option<Word>,
 }
 
 /// No index in the phase engine.

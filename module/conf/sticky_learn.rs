@@ -76,6 +76,8 @@ pub struct Parameters {
     bind: Option<Value>,
     /// The file of the zone, an absolute path.
     file: Option<Word>,
+    /// The name of a `sticky_share`.
+    share: Option<Word>,
     lifetime: Option<Span>,
     gone_after: Option<Span>,
     unknown: Option<Unknown>,
@@ -118,10 +120,14 @@ impl Parameters {
                 )
             })?,
             "file" => once(cf, name, &mut self.file, |cf| read_file(cf, text))?,
+            "share" => once(cf, name, &mut self.share, |cf| match text.is_empty() {
+                true => fail!(cf, "\"share\" is empty, it must be the name of a \"sticky_share\""),
+                false => Ok(text),
+            })?,
             "bind" => once(cf, name, &mut self.bind, |cf| Value::compile(cf, name, text))?,
             _ => fail!(
                 cf,
-                "invalid parameter \"{word}\", only \"zone\", \"file\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
+                "invalid parameter \"{word}\", only \"zone\", \"file\", \"share\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
                  \"unknown\", \"unavailable\", \"gone_after\" and \"bind\" are known"
             ),
         }
@@ -180,8 +186,18 @@ impl Parameters {
             Lookup::Mcp => true,
         };
         let last_handler = Cell::new(NO_HANDLER);
-        let bind = self.bind;
-        Ok(Affinity { zone, create, lookup, bind, limits, policy, last_handler, source: None })
+        let (bind, share) = (self.bind, self.share);
+        Ok(Affinity {
+            zone,
+            create,
+            lookup,
+            bind,
+            limits,
+            policy,
+            last_handler,
+            source: None,
+            share,
+        })
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) fn begin(
 ) {
     let attempt = try_box(Attempt { zone, server, begun: nginx::now() });
     if let (Some(attempt), Some(address)) = (attempt, Address::new(address)) {
-        open(cycle, To::Address(address), Times { delay: 0, deadline }, attempt);
+        open(cycle, To::Address(address), Times { delay: 0, deadline, lasts: false }, attempt);
     }
 }
 

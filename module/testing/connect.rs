@@ -96,7 +96,7 @@ fn go_on(cycle: Cycle<'_>, mut run: Run, delay: u64) {
     let is_silent = test.send.is_empty() && test.expect.is_empty();
     run.said = (!is_silent).then(|| (line(test.send), line(test.expect)));
     if let Some(run) = try_box(run) {
-        open(cycle, To::Target(target), Times { delay, deadline: test.timeout }, run);
+        open(cycle, To::Target(target), Times { delay, deadline: test.timeout, lasts: false }, run);
     }
 }
 

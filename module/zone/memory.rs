@@ -21,7 +21,7 @@ use crate::storage::memory::{mapped_len, Memory};
 use crate::zone::former::{former_zone, running_zones, Former};
 use crate::zone::notes::{Counters, Notes, REPORT_EVERY, TALLIES};
 use crate::zone::region::{describe, identity_of, judge, mine, notes_at, table_in, table_place};
-use crate::zone::sessions::{Origin, Sessions};
+use crate::zone::sessions::{Handle, Origin, Sessions};
 use crate::zone::stored::{self, Left, Old, Source};
 
 /// How many former memories of a zone stay mapped.
@@ -230,7 +230,7 @@ unsafe fn begin(memory: Memory, size: usize, former: Option<&Table>) -> Result<S
 
 fn sessions(memory: Memory, table: Table, notes: NonNull<Notes>) -> Sessions {
     Sessions {
-        table,
+        table: Handle::new(table),
         notes,
         memory: Rc::new(memory),
         former: Vec::new(),

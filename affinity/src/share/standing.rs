@@ -4,6 +4,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
+use super::secret::Root;
 use crate::time::Tick;
 
 /// For so long after the store was found again, that it has nothing proves nothing: other machines write what
@@ -44,6 +45,9 @@ pub struct Standing {
     logged_at: AtomicU64,
     /// The failures since then.
     failures: AtomicU64,
+    /// The secret that the store has made known, and whether it is there.
+    root: [AtomicU64; 4],
+    has_root: AtomicU32,
 }
 
 /// What becomes of an id that this machine does not know.
@@ -100,11 +104,12 @@ impl Standing {
         }
     }
 
-    /// What becomes of an unknown id. `is_up`: this worker has a connection.
+    /// What becomes of an unknown id. `is_up`: this worker has a connection. A worker that has none yet asks as
+    /// soon as it has one.
     pub fn unknown(&self, is_up: bool, now: u64, gone_after: u64) -> Unknown {
         match self.away_since.load(SeqCst) {
+            0 => Unknown::Ask,
             _ if is_up => Unknown::Ask,
-            0 => Unknown::Unanswered,
             since if now.saturating_sub(since) < gone_after => Unknown::Unanswered,
             _ => Unknown::Nobody,
         }
@@ -170,6 +175,30 @@ impl Standing {
         if (seen >> 32) as u32 == process {
             // If another process has just taken it, it stays.
             let _ = self.lease.compare_exchange(seen, 0, SeqCst, SeqCst);
+        }
+    }
+
+    /// The secret of the fleet, if a worker has found it in the store.
+    pub fn root(&self) -> Option<Root> {
+        let has_root = self.has_root.load(SeqCst) != 0;
+        has_root.then(|| Root::from_words(core::array::from_fn(|at| self.word(at).load(SeqCst))))
+    }
+
+    /// A worker has found the secret. All of them find the same.
+    pub fn set_root(&self, root: Root) {
+        for (at, word) in root.to_words().into_iter().enumerate() {
+            self.word(at).store(word, SeqCst);
+        }
+        self.has_root.store(1, SeqCst);
+    }
+
+    fn word(&self, at: usize) -> &AtomicU64 {
+        let [first, second, third, fourth] = &self.root;
+        match at {
+            0 => first,
+            1 => second,
+            2 => third,
+            _ => fourth,
         }
     }
 

@@ -15,6 +15,7 @@ use crate::conf::value::Value;
 use crate::conf::{Affinity, LocationConf, UpstreamConf};
 use crate::nginx::request::Request;
 use crate::nginx::{self, DECLINED};
+use crate::share;
 use crate::wait::{self, phase};
 
 /// Asks for the id of a request, if that is needed. Returns what the handler of PRECONTENT returns now;
@@ -26,7 +27,7 @@ pub fn ask(r: Request<'static>) -> Option<ngx_int_t> {
     }
     let affinity = upstream(r)?;
     let source = affinity.source.as_deref()?;
-    let key = unknown_key(r, affinity)?;
+    let key = key_to_ask(r, affinity)?;
     let is_final = wait::ask(r, affinity, source, key).is_final();
     (!is_final).then_some(NGX_AGAIN as ngx_int_t)
 }
@@ -40,18 +41,26 @@ fn upstream(r: Request<'static>) -> Option<&'static Affinity> {
     }
 }
 
-/// The key of the request's id, if the table does not have it and its session may be elsewhere.
-fn unknown_key(r: Request<'static>, affinity: &Affinity) -> Option<Key> {
-    let sessions = affinity.zone.sessions()?;
+/// The key of the request's id, if the source has to be asked for it: the table does not have it, and its
+/// session may be elsewhere, or another machine may have changed the session.
+fn key_to_ask(r: Request<'static>, affinity: &Affinity) -> Option<Key> {
+    let (zone, sessions) = (affinity.zone, affinity.zone.sessions()?);
     let mut id = RequestId::NONE;
     // If memory is short, `peer.init` fails as well.
     id.read(r, affinity, &sessions.table, Value::eval).ok()?;
     let key = id.key?;
+    if let Some(session) = sessions.lookup(key, nginx::now(), &affinity.limits) {
+        return share::is_doubtful(zone, &session).then_some(key);
+    }
     if id.mcp.is_some() && !matches!(message::of(r).unknown(), Presented::Unknown(_)) {
         return None;
     }
-    let session = sessions.lookup(key, nginx::now(), &affinity.limits);
-    session.is_none().then_some(key)
+    let is_taken_over = share::has_own_ids(zone) && {
+        let mut own = RequestId::NONE;
+        own.read(r, affinity, &sessions.table.with_own_ids(), Value::eval).ok()?;
+        own.key.is_some_and(|own| share::take_over(zone, own, key))
+    };
+    (!is_taken_over).then_some(key)
 }
 
 impl PeerData {

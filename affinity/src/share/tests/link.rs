@@ -127,6 +127,8 @@ fn the_first_machine_makes_the_secret_and_the_others_take_it() {
     for link in &mut links {
         link.connected(0);
         assert_eq!(store.talk(link, 0), ["NoSecret"]);
+        link.ask_for_secret_again(500);
+        assert_eq!(store.talk(link, 500), ["NoSecret"]);
         assert!(link.lacks_secret());
     }
     // Both at once.
@@ -194,6 +196,8 @@ fn a_session_that_the_store_has_lost() {
     let mut link = joined(&mut store);
     link.prolong(PLACE, 1000, 0);
     assert!(store.talk(&mut link, 0)[0].ends_with("Lost)"));
+    link.ping(0);
+    assert!(store.talk(&mut link, 0).is_empty());
 }
 
 #[test]

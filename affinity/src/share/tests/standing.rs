@@ -1,3 +1,4 @@
+use crate::share::secret::Root;
 use crate::share::standing::{Standing, Unknown, PROVES_NOTHING};
 use crate::time::Tick;
 
@@ -21,10 +22,10 @@ fn one_worker_tries_and_the_pauses_grow_to_a_second() {
 #[test]
 fn an_unknown_id_while_the_store_is_away() {
     let standing = Standing::default();
-    assert_eq!(standing.unknown(true, 1, 30), Unknown::Ask);
-    // A worker that is not connected yet.
-    assert_eq!(standing.unknown(false, 1, 30), Unknown::Unanswered);
+    // A worker that is not connected yet asks when it is.
+    assert_eq!(standing.unknown(false, 1, 30), Unknown::Ask);
     standing.lost(100);
+    assert_eq!(standing.unknown(true, 129, 30), Unknown::Ask);
     assert_eq!(standing.unknown(false, 129, 30), Unknown::Unanswered);
     assert_eq!(standing.unknown(false, 130, 30), Unknown::Nobody);
     assert_eq!(standing.away_for(130), Some(30));
@@ -66,6 +67,15 @@ fn one_worker_has_the_lease_until_it_ends() {
     assert_eq!(standing.take_lease(1, Tick(16), Tick(26)), None);
     standing.drop_lease(2);
     assert_eq!(standing.take_lease(1, Tick(16), Tick(26)), Some(true));
+}
+
+#[test]
+fn the_secret_is_known_to_all_workers() {
+    let standing = Standing::default();
+    assert_eq!(standing.root(), None);
+    let root = Root::new(core::array::from_fn(|at| at as u8));
+    standing.set_root(root);
+    assert_eq!(standing.root(), Some(root));
 }
 
 #[test]

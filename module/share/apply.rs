@@ -1,0 +1,125 @@
+//! What the store and other machines say, applied to the tables.
+
+use affinity::ask::Ticket;
+use affinity::share::asking::Place;
+use affinity::share::link::{self, Event, Known};
+use affinity::share::message::Message;
+use affinity::share::value::{Held, Value};
+use affinity::table::{Bound, End, Existing, Key, Span, Tick};
+
+use super::member::Member;
+use super::write::{ttl_of, Unsent};
+use crate::conf::source::Answer;
+use crate::nginx;
+use crate::wait;
+use crate::zone::Zone;
+
+impl Member {
+    /// A reply of the store. Called within a call of the connection: what is written here is sent after it.
+    pub(super) fn hear(&self, event: Event<'_, Ticket>) {
+        match event {
+            Event::Incomplete | Event::Quiet => (),
+            Event::Joined => self.joined(),
+            Event::JoinedWith(root) => {
+                self.take_secret(root);
+                self.joined();
+            }
+            Event::NoSecret => self.note_secretless(),
+            Event::Answer(place, answer, waiting) => self.answer(place, answer, waiting),
+            Event::Known(place, known) => self.take_known(place, known),
+        }
+    }
+
+    fn answer(&self, place: Place, answer: link::Answer<'_>, waiting: Vec<Ticket>) {
+        let Some((zone, key)) = self.zone(place).zip(Key::from_fingerprint(place.fingerprint))
+        else {
+            return;
+        };
+        let now = nginx::millis();
+        let tell = |answer: fn() -> Answer<'static>| {
+            waiting.iter().for_each(|ticket| wait::answer(*ticket, answer()));
+        };
+        match answer {
+            link::Answer::Held(held) => {
+                bind(zone, key, &held);
+                let ttl = ttl_of(zone, key);
+                for ticket in &waiting {
+                    wait::answer(*ticket, Answer::Server(held.server));
+                }
+                if let Some(ttl) = ttl.filter(|_| held.ttl.is_none()) {
+                    self.link.borrow_mut().prolong(place, ttl, now);
+                }
+            }
+            link::Answer::Ended => {
+                end(zone, key);
+                tell(|| Answer::Nobody);
+            }
+            link::Answer::Nothing if self.fleet.standing.is_proof(now) => tell(|| Answer::Nobody),
+            link::Answer::Nothing | link::Answer::Unproven => tell(|| Answer::Failed),
+        }
+    }
+
+    fn take_known(&self, place: Place, known: Known<'_>) {
+        let Some((zone, key)) = self.zone(place).zip(Key::from_fingerprint(place.fingerprint))
+        else {
+            return;
+        };
+        match known {
+            Known::Is(Value::Held(held)) => {
+                if has(zone, key) {
+                    bind(zone, key, &held);
+                }
+            }
+            Known::Is(Value::Ended) => end(zone, key),
+            Known::Lost => self.write(Unsent::Kept(place)),
+            // The newest session of an id counts: others that know the old one are told.
+            Known::Was(Value::Held(held)) => {
+                let is_other = |address: &[u8]| address != held.server;
+                let sessions = zone.sessions();
+                let own = sessions.and_then(|sessions| {
+                    let server = sessions.table.held(key)?.session.server;
+                    sessions.with_address(server, is_other)
+                });
+                if own == Some(true) {
+                    self.write(Unsent::Told(place));
+                }
+            }
+            Known::Was(Value::Ended) => (),
+        }
+    }
+}
+
+/// A message of another machine, or of this one.
+pub(super) fn apply(zone: &Zone, message: &Message<'_>) {
+    let Some(key) = Key::from_fingerprint(message.fingerprint) else { return };
+    match message.value {
+        Value::Held(held) if has(zone, key) => bind(zone, key, &held),
+        // This machine asks when it needs the session.
+        Value::Held(_) => (),
+        Value::Ended => end(zone, key),
+    }
+}
+
+fn has(zone: &Zone, key: Key) -> bool {
+    zone.sessions().is_some_and(|sessions| sessions.table.held(key).is_some())
+}
+
+fn bind(zone: &Zone, key: Key, held: &Held<'_>) {
+    let (now, limits) = (nginx::now(), zone.limits());
+    let age = nginx::wall_clock_millis().saturating_sub(held.created);
+    let created = Tick(now.0.wrapping_sub(Span::from_millis(age).0));
+    let Some(sessions) = zone.sessions() else { return };
+    let bound = sessions.table.intern(held.server, now).map(|server| {
+        let ttl = (held.ttl, created);
+        sessions.bind_since(key, server, ttl, now, &limits, Existing::Move)
+    });
+    if bound.is_none_or(|bound| bound == Bound::Refused) {
+        zone.report_full_list(crate::nginx::cycle::Cycle::running_log(), now, held.server);
+    }
+}
+
+fn end(zone: &Zone, key: Key) {
+    if let Some(sessions) = zone.sessions() {
+        sessions.forget(key, End::Deleted);
+    }
+}

@@ -1,0 +1,110 @@
+//! What this machine has learned, moved or ended: told to the store.
+
+use affinity::share::asking::Place;
+use affinity::share::value::{Held, Value};
+use affinity::table::{Bound, Existing, Key};
+
+use super::member::{self, Member};
+use crate::nginx;
+use crate::zone::Zone;
+
+/// So much is kept by a worker while it has no connection. What is beyond is written with all sessions of the
+/// machine; an end is lost.
+pub(super) const MAX_UNSENT: usize = 10_000;
+
+/// What is to be written about a session. What it is, is read from the table then.
+#[derive(Clone, Copy)]
+pub(super) enum Unsent {
+    /// Its server has created it.
+    Claimed(Place),
+    /// It is in use here; what the store has counts.
+    Kept(Place),
+    Moved(Place),
+    Ended(Place),
+    /// Other machines may have it otherwise.
+    Told(Place),
+}
+
+/// A key was bound in a zone. To be called before the response goes on to the client.
+#[inline]
+pub fn bound(zone: &Zone, key: Key, bound: Bound, existing: Existing) {
+    if zone.share().is_some() {
+        match (bound, existing) {
+            (Bound::Created, Existing::Move) => tell(zone, key, Unsent::Claimed),
+            (Bound::Created, Existing::Keep) => tell(zone, key, Unsent::Kept),
+            (Bound::Moved, _) => tell(zone, key, Unsent::Moved),
+            (Bound::Refreshed | Bound::Kept | Bound::Refused, _) => (),
+        }
+    }
+}
+
+/// The session of a key has ended, for all machines.
+#[inline]
+pub fn ended(zone: &Zone, key: Key) {
+    if zone.share().is_some() {
+        tell(zone, key, Unsent::Ended);
+    }
+}
+
+#[cold]
+fn tell(zone: &Zone, key: Key, what: fn(Place) -> Unsent) {
+    if let Some((share, member)) = zone.share().and_then(|it| Some((it, member::of(it)?))) {
+        let place = Place { zone: share.zone, fingerprint: key.fingerprint() };
+        member.write(what(place));
+        member.flush();
+    }
+}
+
+impl Member {
+    /// Writes about a session, or keeps that for later. [`Member::flush`] has to follow.
+    pub(super) fn write(&self, unsent: Unsent) {
+        if !self.link.borrow().is_up() {
+            return self.keep_unsent(unsent);
+        }
+        let (Unsent::Claimed(place)
+        | Unsent::Kept(place)
+        | Unsent::Moved(place)
+        | Unsent::Ended(place)
+        | Unsent::Told(place)) = unsent;
+        let Some((zone, key)) = self.zone(place).zip(Key::from_fingerprint(place.fingerprint))
+        else {
+            return;
+        };
+        let now = nginx::millis();
+        if let Unsent::Ended(place) = unsent {
+            let ttl = idle_ttl(zone);
+            return self.link.borrow_mut().change(place, Value::Ended, ttl, now);
+        }
+        let sessions = zone.sessions();
+        let held = sessions.and_then(|it| Some((it, it.table.held(key)?, ttl_of(zone, key)?)));
+        let Some((sessions, held, ttl)) = held else { return };
+        let created = self.wall_of(held.session.created);
+        sessions.with_address(held.session.server, |server| {
+            let held = Held { server, created, ttl: held.ttl };
+            let mut link = self.link.borrow_mut();
+            match unsent {
+                Unsent::Claimed(_) => link.claim(place, held, ttl, now),
+                Unsent::Kept(_) => link.keep(place, held, ttl, now),
+                Unsent::Moved(_) => link.change(place, Value::Held(held), ttl, now),
+                Unsent::Told(_) => link.tell(place, Value::Held(held), now),
+                Unsent::Ended(_) => (),
+            }
+        });
+    }
+}
+
+/// For how long the store keeps a session that is idle (milliseconds): two passes later than the machines.
+fn idle_ttl(zone: &Zone) -> u64 {
+    let timeout = zone.limits().timeout.as_millis();
+    timeout.saturating_add(timeout / 2)
+}
+
+/// For how long the store keeps a session of this machine from now on (milliseconds).
+pub(super) fn ttl_of(zone: &Zone, key: Key) -> Option<u64> {
+    let held = zone.sessions()?.table.held(key)?;
+    let age = nginx::now().since(held.session.created).as_millis();
+    let left = |span: affinity::table::Span| span.as_millis().saturating_sub(age);
+    let ttl = held.ttl.map_or_else(|| idle_ttl(zone), left);
+    let ttl = zone.limits().lifetime.map_or(ttl, |lifetime| ttl.min(left(lifetime)));
+    (ttl > 0).then_some(ttl)
+}
