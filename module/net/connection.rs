@@ -18,6 +18,7 @@ use super::stream::{Moved, Stream};
 use super::target::{Place, Target};
 use super::timer::Timer;
 use super::tls::Tls;
+use super::to::{LiveTarget, Times, To};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::{serves_requests, PerWorker};
 use crate::nginx::try_box;
@@ -26,38 +27,6 @@ use crate::nginx::try_box;
 pub trait Exchange: Protocol {
     /// The connection is closed. Not called if the worker exits or the cycle is replaced before.
     fn ended(self: Box<Self>, cycle: Cycle<'_>, result: Result<(), Error>);
-}
-
-/// What a connection is to.
-#[derive(Clone, Copy)]
-pub enum To {
-    Address(Address),
-    Target(LiveTarget),
-}
-
-/// A target of the configuration that this process runs.
-#[derive(Clone, Copy)]
-pub struct LiveTarget(NonNull<Target>);
-
-impl LiveTarget {
-    /// # Safety
-    /// The target lives as long as the cycle that this process runs, or is about to run: [`close_all`] is
-    /// called before it ends.
-    pub unsafe fn new(target: &Target) -> LiveTarget {
-        LiveTarget(NonNull::from(target))
-    }
-}
-
-/// Times of a connection, in milliseconds.
-#[derive(Clone, Copy)]
-pub struct Times {
-    /// Until it begins.
-    pub delay: u64,
-    /// From then until it must have ended.
-    pub deadline: u64,
-    /// Whether the deadline is over when the connection is established: it then lasts until its protocol, its
-    /// user or the server ends it.
-    pub lasts: bool,
 }
 
 /// Names a connection for its user, also when it has ended.

@@ -6,11 +6,13 @@ use affinity::share::link::{self, Event, Known};
 use affinity::share::message::Message;
 use affinity::share::value::{Held, Value};
 use affinity::table::{Bound, End, Existing, Key, Span, Tick};
+use nginx_sys::NGX_LOG_NOTICE;
 
-use super::member::Member;
-use super::write::{ttl_of, Unsent};
+use super::member::{Member, Unsent};
+use super::write::ttl_of;
 use crate::conf::source::Answer;
 use crate::nginx;
+use crate::nginx::cycle::Cycle;
 use crate::wait;
 use crate::zone::Zone;
 
@@ -28,6 +30,24 @@ impl Member {
             Event::Answer(place, answer, waiting) => self.answer(place, answer, waiting),
             Event::Known(place, known) => self.take_known(place, known),
         }
+    }
+
+    /// The store can be used.
+    fn joined(&self) {
+        self.secretless_since.set(None);
+        if let Some(away) = self.fleet.standing.found(nginx::millis()) {
+            let (name, seconds) = (self.fleet.name, away / 1000);
+            Cycle::with_running(|cycle| {
+                ngx::ngx_log_error!(
+                    NGX_LOG_NOTICE,
+                    cycle.log(),
+                    "sticky_share \"{name}\": the store is back after {seconds} s"
+                );
+            });
+        }
+        let unsent = core::mem::take(&mut *self.unsent.borrow_mut());
+        unsent.into_iter().for_each(|unsent| self.write(unsent));
+        self.link.borrow_mut().ask_again(nginx::millis());
     }
 
     fn answer(&self, place: Place, answer: link::Answer<'_>, waiting: Vec<Ticket>) {
@@ -114,7 +134,7 @@ fn bind(zone: &Zone, key: Key, held: &Held<'_>) {
         sessions.bind_since(key, server, ttl, now, &limits, Existing::Move)
     });
     if bound.is_none_or(|bound| bound == Bound::Refused) {
-        zone.report_full_list(crate::nginx::cycle::Cycle::running_log(), now, held.server);
+        zone.report_full_list(Cycle::running_log(), now, held.server);
     }
 }
 

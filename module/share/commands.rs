@@ -25,6 +25,9 @@ impl Commands {
             if matches!(event, Event::Incomplete) {
                 return Ok(at);
             }
+            if let Some(millis) = self.0.link.borrow().round_trip() {
+                self.0.fleet.standing.note_reply(millis);
+            }
             self.0.hear(event);
         }
     }

@@ -1,6 +1,5 @@
 //! The connection that hears what other machines tell. One worker of the machine has it, under a lease.
 
-use core::cell::{Cell, RefCell};
 use core::sync::atomic::Ordering::Relaxed;
 use std::rc::Rc;
 
@@ -10,8 +9,9 @@ use affinity::table::{Span, Tick};
 
 use super::apply::apply;
 use super::member::{self, Member};
-use crate::net::connection::{open, Exchange, Handle, Times};
+use crate::net::connection::{open, Exchange};
 use crate::net::error::Error;
+use crate::net::to::Times;
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::is_exiting;
@@ -22,22 +22,6 @@ const LEASE: u64 = 2_000;
 
 /// Between two attempts to connect (milliseconds).
 const PAUSE: u64 = 500;
-
-/// What a worker knows of its listening.
-#[derive(Default)]
-pub(super) struct Listening {
-    handle: Cell<Option<Handle>>,
-    subscription: RefCell<Option<Subscription>>,
-    tried_at: Cell<u64>,
-    has_lease: Cell<bool>,
-}
-
-impl Listening {
-    /// Whether this worker listens for its machine, or tries to.
-    pub(super) fn has_lease(&self) -> bool {
-        self.has_lease.get()
-    }
-}
 
 /// Gives up all leases.
 pub(super) fn stop() {

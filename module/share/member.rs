@@ -5,58 +5,78 @@ use core::ptr;
 use std::rc::Rc;
 
 use affinity::ask::Ticket;
+use affinity::servers::Known;
 use affinity::share::asking::Place;
 use affinity::share::link::{Link, Options};
 use affinity::share::secret::Root;
 use affinity::share::standing::Unknown;
-use affinity::table::{Key, Session, Tick};
-use nginx_sys::{ngx_cycle_t, ngx_event_t, ngx_random, NGX_LOG_WARN};
+use affinity::share::subscription::Subscription;
+use affinity::table::{Session, Tick};
+use nginx_sys::{ngx_cycle_t, ngx_random, NGX_LOG_WARN};
 
-use super::commands::Commands;
-use super::listener::Listening;
-use super::pass::Passes;
-use super::write::{Unsent, MAX_UNSENT};
+use super::schedule;
 use crate::conf::fleet::Fleet;
 use crate::conf::source::Answer;
 use crate::conf::MainConf;
-use crate::net::connection::{open, Handle, LiveTarget, Times, To};
+use crate::net::connection::Handle;
 use crate::net::error::Error;
+use crate::net::to::{LiveTarget, To};
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
-use crate::nginx::per_worker::{serves_requests, PerWorker, Timer};
-use crate::nginx::{millis, try_box};
+use crate::nginx::millis;
+use crate::nginx::per_worker::{self, PerWorker};
 use crate::wait;
 use crate::zone::{Share, Zone};
 
-/// The longest time between two turns (milliseconds).
-const INTERVAL: u64 = 100;
+/// So much is kept by a worker while it has no connection. What is beyond is written with all sessions of the
+/// machine; an end is lost.
+const MAX_UNSENT: usize = 10_000;
 
-/// Until a connection is established (milliseconds).
-const CONNECT_WITHIN: u64 = 1_000;
+/// What is to be written about a session. What it is, is read from the table then.
+#[derive(Clone, Copy)]
+pub(super) enum Unsent {
+    /// Its server has created it.
+    Claimed(Place),
+    /// It is in use here; what the store has counts.
+    Kept(Place),
+    Moved(Place),
+    Ended(Place),
+    /// Other machines may have it otherwise.
+    Told(Place),
+}
 
-/// A store without a secret gets one after this time (milliseconds), unless another machine has one.
-const SECRET_AFTER: u64 = 3_000;
+/// What a worker knows of its listening.
+#[derive(Default)]
+pub(super) struct Listening {
+    pub(super) handle: Cell<Option<Handle>>,
+    pub(super) subscription: RefCell<Option<Subscription>>,
+    pub(super) tried_at: Cell<u64>,
+    pub(super) has_lease: Cell<bool>,
+}
 
-/// Stores close connections that are idle for long (milliseconds).
-const PING_AFTER: u64 = 20_000;
+impl Listening {
+    /// Whether this worker listens for its machine, or tries to.
+    pub(super) fn has_lease(&self) -> bool {
+        self.has_lease.get()
+    }
+}
 
 /// A worker in a fleet.
 pub(super) struct Member {
     /// Of the configuration of the cycle that runs: the members are made again with another one.
     pub(super) fleet: &'static Fleet,
     pub(super) link: RefCell<Link<Ticket>>,
-    handle: Cell<Option<Handle>>,
+    pub(super) handle: Cell<Option<Handle>>,
     /// What could not be written yet.
     pub(super) unsent: RefCell<Vec<Unsent>>,
     pub(super) listening: Listening,
-    pub(super) passes: RefCell<Passes>,
     /// Whether this worker hashes ids by the secret of the fleet, and whether there are sessions from before.
-    shares_ids: Cell<bool>,
+    pub(super) shares_ids: Cell<bool>,
     has_own_ids: Cell<bool>,
     /// When the store was found to have no secret.
-    secretless_since: Cell<Option<u64>>,
-    asked_for_secret_at: Cell<u64>,
-    sent_at: Cell<u64>,
+    pub(super) secretless_since: Cell<Option<u64>>,
+    pub(super) asked_for_secret_at: Cell<u64>,
+    pub(super) sent_at: Cell<u64>,
 }
 
 struct Members {
@@ -67,16 +87,11 @@ struct Members {
 static MEMBERS: PerWorker<RefCell<Members>> =
     PerWorker::new(RefCell::new(Members { cycle: ptr::null(), all: Vec::new() }));
 
-static TURN: PerWorker<Timer> = PerWorker::new(Timer::new());
-/// When the next turn is.
-static NEXT: PerWorker<Cell<u64>> = PerWorker::new(Cell::new(u64::MAX));
-
 /// The member for a zone.
 pub(super) fn of(share: Share) -> Option<Rc<Member>> {
-    let is_old =
-        Cycle::with_running(|cycle| !ptr::eq(MEMBERS.borrow().cycle, cycle.raw().cast_const()));
-    if is_old {
-        Cycle::with_running(begin);
+    let is_of_cycle = |cycle: Cycle<'_>| ptr::eq(MEMBERS.borrow().cycle, cycle.raw().cast_const());
+    if !Cycle::with_running(is_of_cycle) {
+        Cycle::with_running(|cycle| drop(all_of(cycle)));
     }
     MEMBERS.borrow().all.get(usize::from(share.fleet)).cloned()
 }
@@ -86,44 +101,14 @@ pub(super) fn all() -> Vec<Rc<Member>> {
     MEMBERS.borrow().all.clone()
 }
 
-/// To be called from `init_process`.
-pub(super) fn start(cycle: Cycle<'_>) {
-    if serves_requests() {
-        begin(cycle);
+/// The members of the cycle that runs.
+pub(super) fn all_of(cycle: Cycle<'_>) -> Vec<Rc<Member>> {
+    if !ptr::eq(MEMBERS.borrow().cycle, cycle.raw().cast_const()) {
+        let fleets = MainConf::of_cycle(cycle).map_or(&[][..], |main| &main.fleets);
+        let all = fleets.iter().map(|fleet| Rc::new(Member::new(fleet))).collect();
+        *MEMBERS.borrow_mut() = Members { cycle: cycle.raw(), all };
     }
-}
-
-/// Makes the members of a cycle.
-fn begin(cycle: Cycle<'_>) {
-    let fleets = MainConf::of_cycle(cycle).map_or(&[][..], |main| &main.fleets);
-    let all: Vec<_> = fleets.iter().map(|fleet| Rc::new(Member::new(fleet))).collect();
-    let is_in_use = all.iter().any(|member| member.is_in_use());
-    *MEMBERS.borrow_mut() = Members { cycle: cycle.raw(), all };
-    if is_in_use {
-        turn(cycle);
-    }
-}
-
-unsafe extern "C" fn on_turn(_event: *mut ngx_event_t) {
-    Cycle::with_running(turn);
-}
-
-fn turn(cycle: Cycle<'_>) {
-    let now = millis();
-    NEXT.set(u64::MAX);
-    let members = all().into_iter().filter(|member| member.is_in_use());
-    let next = members.map(|member| member.turn(cycle, now)).min();
-    next_turn(next.unwrap_or(u64::MAX).min(now + INTERVAL));
-}
-
-/// Has a turn at this time, or earlier.
-fn next_turn(at: u64) {
-    if at < NEXT.get() {
-        NEXT.set(at);
-        Timer::stop(&TURN);
-        let interval = at.saturating_sub(millis()).max(1);
-        Timer::start(&TURN, Some(on_turn), interval, Cycle::running_log());
-    }
+    all()
 }
 
 impl Member {
@@ -140,7 +125,6 @@ impl Member {
             handle: Cell::new(None),
             unsent: RefCell::default(),
             listening: Listening::default(),
-            passes: RefCell::default(),
             shares_ids: Cell::new(false),
             has_own_ids: Cell::new(false),
             secretless_since: Cell::new(None),
@@ -154,7 +138,7 @@ impl Member {
     }
 
     /// Whether any zone is shared by this store.
-    fn is_in_use(&self) -> bool {
+    pub(super) fn is_in_use(&self) -> bool {
         !self.fleet.zones.borrow().is_empty()
     }
 
@@ -167,7 +151,7 @@ impl Member {
     }
 
     /// From now on this worker hashes ids by the secret of the fleet.
-    fn share_ids(&self, root: &Root) {
+    pub(super) fn share_ids(&self, root: &Root) {
         if self.shares_ids.replace(true) {
             return;
         }
@@ -194,24 +178,6 @@ impl Member {
         if self.secretless_since.get().is_none() {
             self.secretless_since.set(Some(now));
         }
-    }
-
-    /// The store can be used.
-    pub(super) fn joined(&self) {
-        self.secretless_since.set(None);
-        if let Some(away) = self.fleet.standing.found(millis()) {
-            let (name, seconds) = (self.fleet.name, away / 1000);
-            Cycle::with_running(|cycle| {
-                ngx::ngx_log_error!(
-                    NGX_LOG_WARN,
-                    cycle.log(),
-                    "sticky_share \"{name}\": the store is back after {seconds} s"
-                );
-            });
-        }
-        let unsent = core::mem::take(&mut *self.unsent.borrow_mut());
-        unsent.into_iter().for_each(|unsent| self.write(unsent));
-        self.link.borrow_mut().ask_again(millis());
     }
 
     /// The connection has ended.
@@ -258,26 +224,9 @@ impl Member {
         }
         self.fleet.standing.may_be_stale(session.used)
             || zone.sessions().is_some_and(|sessions| {
-                sessions.is_troubled() && !sessions.table.record(session.server).is_plain()
+                let record = || sessions.table.record(session.server);
+                sessions.is_troubled() && matches!(record().known, Known::Unreachable | Known::Gone)
             })
-    }
-
-    /// See [`super::take_over`].
-    pub(super) fn take_over(&self, zone: &Zone, own: Key, key: Key) -> bool {
-        use affinity::table::{End, Existing};
-
-        let (Some(sessions), now, limits) = (zone.sessions(), nginx::now(), zone.limits()) else {
-            return false;
-        };
-        let held = sessions.lookup(own, now, &limits).and_then(|_| sessions.table.held(own));
-        let Some(held) = held else { return false };
-        let (ttl, created) = (held.ttl, held.session.created);
-        let existing = Existing::Keep;
-        let bound =
-            sessions.bind_since(key, held.session.server, (ttl, created), now, &limits, existing);
-        super::write::bound(zone, key, bound, existing);
-        sessions.forget(own, End::Replaced);
-        true
     }
 
     /// Sends what has to be sent. Not to be called in a call of the connection.
@@ -302,60 +251,16 @@ impl Member {
 
     /// Has the next turn in time.
     pub(super) fn schedule(&self) {
-        if let Some(at) = self.link.borrow().next_at() {
-            next_turn(at);
-        }
-    }
-
-    /// Does what is due. Returns when the next turn has to be at the latest.
-    fn turn(self: &Rc<Self>, cycle: Cycle<'_>, now: u64) -> u64 {
-        if let Some(root) = self.fleet.standing.root().filter(|_| !self.shares_ids.get()) {
-            self.share_ids(&root);
-        }
-        let mut next = now + INTERVAL;
-        match self.handle.get() {
-            None => match self.fleet.standing.may_try(now, random() as u32) {
-                Ok(()) => self.connect(cycle),
-                Err(pause) => next = now + pause,
-            },
-            Some(handle) if self.link.borrow().is_overdue(now) => {
-                handle.close("timed out");
-            }
-            Some(_) => self.serve(now),
-        }
-        self.listen(cycle, now);
-        next = next.min(self.pass(now));
-        self.flush();
-        next.min(self.link.borrow().next_at().unwrap_or(u64::MAX))
-    }
-
-    fn connect(self: &Rc<Self>, cycle: Cycle<'_>) {
-        let times = Times { delay: 0, deadline: CONNECT_WITHIN, lasts: true };
-        if let Some(user) = try_box(Commands(Rc::clone(self))) {
-            self.handle.set(open(cycle, self.target(), times, user));
+        let link = self.link.borrow();
+        self.fleet.standing.note_waiting(per_worker::number(), link.questions());
+        if let Some(at) = link.next_at() {
+            schedule::by(at);
         }
     }
 
     pub(super) fn target(&self) -> To {
         // SAFETY: the target is in the configuration of the cycle that runs.
         To::Target(unsafe { LiveTarget::new(&self.fleet.target) })
-    }
-
-    fn serve(&self, now: u64) {
-        let mut link = self.link.borrow_mut();
-        link.ask_again(now);
-        if link.is_up() && now.saturating_sub(self.sent_at.get()) >= PING_AFTER {
-            link.ping(now);
-        }
-        if link.lacks_secret() {
-            let since = self.secretless_since.get().unwrap_or(now);
-            let mut random = [0; 32];
-            if now.saturating_sub(since) >= SECRET_AFTER && getrandom::fill(&mut random).is_ok() {
-                link.offer_secret(Root::new(random), now);
-            } else if now.saturating_sub(self.asked_for_secret_at.get()) >= SECRET_AFTER / 6 {
-                link.ask_for_secret_again(now);
-            }
-        }
     }
 
     /// Notes what is to be written when the store is back.
@@ -372,7 +277,7 @@ impl Member {
     }
 }
 
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     // nginx seeds the generator in each worker.
     (ngx_random() as u64) << 31 ^ ngx_random() as u64
 }

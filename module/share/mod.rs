@@ -10,12 +10,19 @@ pub mod directive;
 mod listener;
 mod member;
 mod pass;
+mod schedule;
 mod source;
+mod turn;
 pub mod write;
 
+use core::sync::atomic::Ordering::Relaxed;
+
+use affinity::status::{ShareReport, Text};
 use affinity::table::{Key, Session};
 
+use crate::conf::fleet::Fleet;
 use crate::conf::{Asked, MainConf, UpstreamConf};
+use crate::nginx;
 use crate::nginx::conf::{Conf, Logged};
 use crate::nginx::cycle::Cycle;
 use crate::zone::{Share, Zone};
@@ -34,8 +41,7 @@ pub fn wire(cf: &mut Conf<'_>) -> Result<(), Logged> {
         let Some(name) = affinity.share else { continue };
         let (zone, log) = (affinity.zone, cf.log());
         let Some(main) = MainConf::of(cf) else { return Err(Logged) };
-        let has_name =
-            |fleet: &Box<crate::conf::fleet::Fleet>| fleet.name.as_bytes() == name.as_bytes();
+        let has_name = |fleet: &Box<Fleet>| fleet.name.as_bytes() == name.as_bytes();
         let Some(number) = main.fleets.iter().position(has_name) else {
             return Err(zone.conf_error(
                 log,
@@ -97,7 +103,7 @@ pub fn wire(cf: &mut Conf<'_>) -> Result<(), Logged> {
 
 /// Connects a worker to its stores. To be called from `init_process`.
 pub fn start(cycle: Cycle<'_>) {
-    member::start(cycle);
+    turn::start(cycle);
 }
 
 /// Lets another worker listen when this one exits. To be called from `exit_process`.
@@ -120,4 +126,27 @@ pub fn take_over(zone: &Zone, own: Key, key: Key) -> bool {
 /// Whether a zone may have sessions from before this machine knew the secret of the fleet.
 pub fn has_own_ids(zone: &Zone) -> bool {
     zone.share().and_then(member::of).is_some_and(|member| member.has_own_ids())
+}
+
+/// What this machine knows of the store of a zone, if that is shared.
+pub fn report(zone: &Zone) -> Option<ShareReport<'_>> {
+    let member = zone.share().and_then(member::of)?;
+    let (fleet, now) = (member.fleet, nginx::millis());
+    let standing = fleet.standing;
+    let since = |at: u64| (at != 0).then(|| now.saturating_sub(at));
+    let listener = standing.hears.load(Relaxed);
+    let up = member.link.borrow().is_up();
+    Some(ShareReport {
+        name: Text(fleet.name.as_bytes()),
+        store: Text(fleet.target.text.as_bytes()),
+        up,
+        away_ms: standing.away_for(now),
+        round_trip_ms: standing.round_trip(50),
+        round_trip_99_ms: standing.round_trip(99),
+        waiting: standing.waiting(),
+        listener: u32::try_from(listener).ok().filter(|&process| process != 0),
+        heard_ms: since(standing.heard_at.load(Relaxed)),
+        gaps: standing.gaps.load(Relaxed),
+        announced: !standing.has_to_announce(),
+    })
 }

@@ -6,8 +6,8 @@
 use affinity::share::asking::Place;
 use affinity::table::{Change, End, Key, Listener, Span, Tick};
 
-use super::member::Member;
-use super::write::{ttl_of, Unsent};
+use super::member::{Member, Unsent};
+use super::write::ttl_of;
 use crate::nginx;
 use crate::nginx::try_box;
 use crate::zone::Zone;
@@ -44,8 +44,7 @@ struct Pass {
 
 impl Member {
     /// Does one step. Returns when the next is due.
-    pub(super) fn pass(&self, now: u64) -> u64 {
-        let mut passes = self.passes.borrow_mut();
+    pub(super) fn pass(&self, passes: &mut Passes, now: u64) -> u64 {
         if !self.listening.has_lease() || !self.link.borrow().is_up() {
             *passes = Passes::default();
             return u64::MAX;

@@ -2,28 +2,11 @@
 
 use affinity::share::asking::Place;
 use affinity::share::value::{Held, Value};
-use affinity::table::{Bound, Existing, Key};
+use affinity::table::{Bound, End, Existing, Key};
 
-use super::member::{self, Member};
+use super::member::{self, Member, Unsent};
 use crate::nginx;
 use crate::zone::Zone;
-
-/// So much is kept by a worker while it has no connection. What is beyond is written with all sessions of the
-/// machine; an end is lost.
-pub(super) const MAX_UNSENT: usize = 10_000;
-
-/// What is to be written about a session. What it is, is read from the table then.
-#[derive(Clone, Copy)]
-pub(super) enum Unsent {
-    /// Its server has created it.
-    Claimed(Place),
-    /// It is in use here; what the store has counts.
-    Kept(Place),
-    Moved(Place),
-    Ended(Place),
-    /// Other machines may have it otherwise.
-    Told(Place),
-}
 
 /// A key was bound in a zone. To be called before the response goes on to the client.
 #[inline]
@@ -90,6 +73,22 @@ impl Member {
                 Unsent::Ended(_) => (),
             }
         });
+    }
+
+    /// See [`super::take_over`].
+    pub(super) fn take_over(&self, zone: &Zone, own: Key, key: Key) -> bool {
+        let (Some(sessions), now, limits) = (zone.sessions(), nginx::now(), zone.limits()) else {
+            return false;
+        };
+        let held = sessions.lookup(own, now, &limits).and_then(|_| sessions.table.held(own));
+        let Some(held) = held else { return false };
+        let (ttl, created) = (held.ttl, held.session.created);
+        let existing = Existing::Keep;
+        let taken =
+            sessions.bind_since(key, held.session.server, (ttl, created), now, &limits, existing);
+        bound(zone, key, taken, existing);
+        sessions.forget(own, End::Replaced);
+        true
     }
 }
 

@@ -7,9 +7,10 @@ use affinity::net::{Backoff, Next, Output, Protocol};
 use nginx_sys::{ngx_random, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
 
-use crate::net::connection::{open, Exchange, LiveTarget, Times, To};
+use crate::net::connection::{open, Exchange};
 use crate::net::error::Error;
 use crate::net::target::Target;
+use crate::net::to::{LiveTarget, Times, To};
 use crate::net::trust::Trust;
 use crate::nginx::conf::{fail, Conf, Logged, Word};
 use crate::nginx::cycle::Cycle;

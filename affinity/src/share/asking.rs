@@ -39,6 +39,17 @@ struct Question<T> {
     again_at: Option<u64>,
 }
 
+impl<T> Question<T> {
+    /// The requests; none if memory is short: then they wait until their time is over.
+    fn requests(self) -> Vec<T> {
+        let mut requests = Vec::new();
+        if requests.try_reserve_exact(self.waiting.len()).is_ok() {
+            requests.extend(self.waiting.into_iter().map(|(request, _)| request));
+        }
+        requests
+    }
+}
+
 /// Memory is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoMemory;
@@ -79,8 +90,7 @@ impl<T> Asking<T> {
     /// The store has the session, or knows that it has ended. Returns the requests that waited for that.
     pub fn answered(&mut self, place: Place) -> Vec<T> {
         let question = self.questions.remove(&place);
-        let waiting = question.map(|question| question.waiting).unwrap_or_default();
-        waiting.into_iter().map(|(request, _)| request).collect()
+        question.map(Question::requests).unwrap_or_default()
     }
 
     /// The store has nothing. Returns the requests whose time would be over before it is asked again.
@@ -93,12 +103,12 @@ impl<T> Asking<T> {
             // They wait until their time is over.
             return over;
         }
-        let waiting = core::mem::take(&mut question.waiting);
-        for (request, since) in waiting {
-            if again_at < since.saturating_add(self.timeout) {
-                question.waiting.push((request, since));
-            } else {
-                over.push(request);
+        let timeout = self.timeout;
+        let mut at = 0;
+        while let Some((_, since)) = question.waiting.get(at) {
+            match again_at < since.saturating_add(timeout) {
+                true => at += 1,
+                false => over.push(question.waiting.swap_remove(at).0),
             }
         }
         match question.waiting.is_empty() {
@@ -125,8 +135,13 @@ impl<T> Asking<T> {
     /// Removes all questions. Returns the requests that waited.
     pub fn clear(&mut self) -> Vec<T> {
         let questions = core::mem::take(&mut self.questions);
-        let waiting = questions.into_values().flat_map(|question| question.waiting);
-        waiting.map(|(request, _)| request).collect()
+        let mut all = Vec::new();
+        for question in questions.into_values() {
+            if all.try_reserve(question.waiting.len()).is_ok() {
+                all.extend(question.requests());
+            }
+        }
+        all
     }
 
     /// The number of questions.

@@ -18,9 +18,15 @@ const LONGEST_PAUSE: u64 = 1_000;
 /// The time between two lines in the log about the same.
 const LOG_EVERY: u64 = 60_000;
 
+/// Workers share a place only if there are more of them.
+const WORKERS: usize = 64;
+
+/// The classes of times.
+const TIMES: usize = 16;
+
 /// What the workers of a machine know of the store.
 #[repr(C)]
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Standing {
     /// When the store was lost; zero if it was not.
     away_since: AtomicU64,
@@ -45,6 +51,10 @@ pub struct Standing {
     logged_at: AtomicU64,
     /// The failures since then.
     failures: AtomicU64,
+    /// Sessions that requests wait for, in each worker.
+    waiting: [AtomicU32; WORKERS],
+    /// Replies by the time they took: none, below 2, 4, 8, … milliseconds.
+    replies: [AtomicU64; TIMES],
     /// The secret that the store has made known, and whether it is there.
     root: [AtomicU64; 4],
     has_root: AtomicU32,
@@ -59,6 +69,29 @@ pub enum Unknown {
     Unanswered,
     /// The store has been away for so long that the machine is alone: nobody has the session.
     Nobody,
+}
+
+impl Default for Standing {
+    fn default() -> Standing {
+        Standing {
+            away_since: AtomicU64::new(0),
+            tried_at: AtomicU64::new(0),
+            tries: AtomicU32::new(0),
+            unannounced: AtomicU32::new(0),
+            back_at: AtomicU64::new(0),
+            lease: AtomicU64::new(0),
+            gap: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            heard_at: AtomicU64::new(0),
+            hears: AtomicU64::new(0),
+            logged_at: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            waiting: [const { AtomicU32::new(0) }; WORKERS],
+            replies: [const { AtomicU64::new(0) }; TIMES],
+            root: [const { AtomicU64::new(0) }; 4],
+            has_root: AtomicU32::new(0),
+        }
+    }
 }
 
 impl Standing {
@@ -176,6 +209,39 @@ impl Standing {
             // If another process has just taken it, it stays.
             let _ = self.lease.compare_exchange(seen, 0, SeqCst, SeqCst);
         }
+    }
+
+    /// A worker has so many sessions that requests wait for.
+    pub fn note_waiting(&self, worker: usize, count: usize) {
+        if let Some(place) = self.waiting.get(worker % WORKERS) {
+            place.store(count as u32, Relaxed);
+        }
+    }
+
+    /// The sessions that requests of this machine wait for.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.iter().map(|count| u64::from(count.load(Relaxed))).sum()
+    }
+
+    /// A reply has come after so many milliseconds.
+    pub fn note_reply(&self, millis: u64) {
+        let class = (u64::BITS - millis.leading_zeros()) as usize;
+        if let Some(count) = self.replies.get(class.min(TIMES - 1)) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// The milliseconds in which so many of a hundred replies came, rounded up to the end of a class. `None`
+    /// before the first reply.
+    pub fn round_trip(&self, percent: u64) -> Option<u64> {
+        let counts = || self.replies.iter().map(|count| count.load(Relaxed));
+        let all: u64 = counts().sum();
+        let mut sum = 0;
+        let class = counts().position(|count| {
+            sum += count;
+            sum * 100 >= all * percent
+        });
+        class.filter(|_| all > 0).map(|class| (1 << class) - 1)
     }
 
     /// The secret of the fleet, if a worker has found it in the store.

@@ -2,7 +2,7 @@
 //!
 //! Managed stores refuse other commands on it: it only pings.
 
-use super::link::{channel, error_of, Options};
+use super::link::{error_of, Options};
 use super::message::{Message, Senders};
 use super::resp::{self, Commands, Item, Reply};
 use super::secret::Keys;
@@ -68,7 +68,7 @@ impl Subscription {
                 false => self.output.push(&[&[b"AUTH"], &[&self.options.user], &[password]]),
             }
         }
-        self.output.push(&[&[b"SUBSCRIBE"], &[&channel(&self.options)]]);
+        self.output.push(&[&[b"SUBSCRIBE"], &self.options.channel()]);
     }
 
     /// Whether messages are heard.

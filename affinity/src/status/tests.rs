@@ -58,6 +58,19 @@ fn report() -> Report<'static> {
                 synced: None,
                 oldest_ms: Some(61_000),
             }),
+            share: Some(ShareReport {
+                name: Text(b"mesh"),
+                store: Text(b"10.0.0.5:6379"),
+                up: false,
+                away_ms: Some(2_500),
+                round_trip_ms: Some(0),
+                round_trip_99_ms: Some(3),
+                waiting: 4,
+                listener: None,
+                heard_ms: Some(2_600),
+                gaps: 1,
+                announced: false,
+            }),
             stats,
             tally,
             servers: vec![ZoneServer { address: ADDRESS, stats: holder }],
@@ -97,6 +110,14 @@ fn the_whole_report_is_one_object() {
     assert_eq!(zone["created"], 20);
     assert_eq!(zone["refreshed"], 100 + 4 + 6);
     assert_eq!(zone["lifetime_ms"], serde_json::Value::Null);
+    assert_eq!(
+        zone["share"],
+        serde_json::json!({
+            "name": "mesh", "store": "10.0.0.5:6379", "up": false, "away_ms": 2500, "round_trip_ms": 0,
+            "round_trip_99_ms": 3, "waiting": 4, "listener": null, "heard_ms": 2600, "gaps": 1,
+            "announced": false
+        })
+    );
     let file = &zone["file"];
     assert_eq!(file["path"], "/var/lib/nginx/sticky/zone");
     assert_eq!((&file["began"], &file["synced"]), (&"imported".into(), &serde_json::Value::Null));

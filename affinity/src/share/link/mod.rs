@@ -67,14 +67,31 @@ pub struct Link<T> {
     /// Whether `root` is new: another machine may have been faster.
     is_offer: bool,
     keys: Option<Keys>,
-    /// What the next replies are to, and when that was sent.
-    awaited: VecDeque<(To, u64)>,
-    output: Commands,
+    wire: Wire,
     asking: Asking<T>,
     /// Whether another machine is writing its sessions to the store.
     others_announce: bool,
     origin: Origin,
     round_trip: Option<u64>,
+}
+
+/// The commands to send, and what their replies will be to.
+#[derive(Debug, Default)]
+struct Wire {
+    output: Commands,
+    /// What the next replies are to, and when that was sent.
+    awaited: VecDeque<(To, u64)>,
+}
+
+impl Wire {
+    fn send(&mut self, to: To, now: u64, words: &[&[&[u8]]]) {
+        self.output.push(words);
+        match self.awaited.try_reserve(1) {
+            Ok(()) => self.awaited.push_back((to, now)),
+            // A connection without its output is closed.
+            Err(_) => self.output.spoil(),
+        }
+    }
 }
 
 /// What a reply has brought.
@@ -130,8 +147,7 @@ impl<T> Link<T> {
             keys: root.as_ref().map(Root::keys),
             root,
             is_offer: false,
-            awaited: VecDeque::new(),
-            output: Commands::new(),
+            wire: Wire::default(),
             others_announce: false,
             origin: Origin { sender, number: 0 },
             round_trip: None,
@@ -176,17 +192,20 @@ impl<T> Link<T> {
     /// The connection is open.
     pub fn connected(&mut self, now: u64) {
         self.phase = Phase::Joining;
-        let (user, database) = (self.options.user.clone(), self.options.database);
-        if let Some(password) = self.options.password.clone() {
-            match user.is_empty() {
-                true => self.send(To::Plain, now, &[&[b"AUTH"], &[&password]]),
-                false => self.send(To::Plain, now, &[&[b"AUTH"], &[&user], &[&password]]),
+        let Options { user, password, database, .. } = &self.options;
+        match password {
+            Some(password) if user.is_empty() => {
+                self.wire.send(To::Plain, now, &[&[b"AUTH"], &[password]]);
             }
+            Some(password) => {
+                self.wire.send(To::Plain, now, &[&[b"AUTH"], &[user], &[password]]);
+            }
+            None => (),
         }
-        if database != 0 {
+        if *database != 0 {
             let mut digits = itoa::Buffer::new();
-            let database = digits.format(database).as_bytes();
-            self.send(To::Plain, now, &[&[b"SELECT"], &[database]]);
+            let database = digits.format(*database).as_bytes();
+            self.wire.send(To::Plain, now, &[&[b"SELECT"], &[database]]);
         }
         self.ask_for_secret(now);
     }
@@ -194,8 +213,8 @@ impl<T> Link<T> {
     /// The connection is closed. Returns the requests that waited.
     pub fn closed(&mut self) -> Vec<T> {
         self.phase = Phase::Closed;
-        self.awaited.clear();
-        self.output.clear();
+        self.wire.awaited.clear();
+        self.wire.output.clear();
         self.others_announce = false;
         if self.is_offer {
             (self.root, self.keys, self.is_offer) = (None, None, false);
@@ -205,7 +224,7 @@ impl<T> Link<T> {
 
     /// The bytes to send.
     pub fn output(&mut self) -> &mut Commands {
-        &mut self.output
+        &mut self.wire.output
     }
 
     /// Whether a reply is due for longer than a store may take.
@@ -214,7 +233,7 @@ impl<T> Link<T> {
     }
 
     fn deadline(&self) -> Option<u64> {
-        let (_, since) = self.awaited.front()?;
+        let (_, since) = self.wire.awaited.front()?;
         Some(since.saturating_add(self.options.timeout.saturating_mul(3)))
     }
 
@@ -244,31 +263,13 @@ impl<T> Link<T> {
 
     fn set_secret(&mut self, root: &Root, now: u64) {
         let text = Stored::write(root, !self.options.has_file);
-        let prefix = self.options.prefix.clone();
-        self.send(
-            To::Plain,
-            now,
-            &[&[b"SET"], &[&prefix, b"secret"], &[text.as_bytes()], &[b"NX"]],
-        );
+        let key: [&[u8]; 2] = [&self.options.prefix, b"secret"];
+        self.wire.send(To::Plain, now, &[&[b"SET"], &key, &[text.as_bytes()], &[b"NX"]]);
         self.ask_for_secret(now);
     }
 
     fn ask_for_secret(&mut self, now: u64) {
-        let prefix = self.options.prefix.clone();
-        self.send(To::Secret, now, &[&[b"GET"], &[&prefix, b"secret"]]);
-    }
-
-    fn send(&mut self, to: To, now: u64, words: &[&[&[u8]]]) {
-        self.output.push(words);
-        self.expect(to, now);
-    }
-
-    fn expect(&mut self, to: To, now: u64) {
-        match self.awaited.try_reserve(1) {
-            Ok(()) => self.awaited.push_back((to, now)),
-            // A connection without its output is closed.
-            Err(_) => self.output.spoil(),
-        }
+        self.wire.send(To::Secret, now, &[&[b"GET"], &[&self.options.prefix, b"secret"]]);
     }
 
     /// Reads the next reply. An error is for the log: the connection is to be closed.
@@ -279,7 +280,7 @@ impl<T> Link<T> {
     ) -> Result<(usize, Event<'i, T>), &'static str> {
         let reply = resp::read(input).map_err(|_| "sent an invalid reply")?;
         let Some((reply, len)) = reply else { return Ok((0, Event::Incomplete)) };
-        let (to, since) = self.awaited.pop_front().ok_or("sent a reply to no command")?;
+        let (to, since) = self.wire.awaited.pop_front().ok_or("sent a reply to no command")?;
         self.round_trip = Some(now.saturating_sub(since));
         if let Some(error) = error_of(&reply) {
             return self.refused(to, error).map(|event| (len, event));
@@ -356,11 +357,8 @@ impl<T> Link<T> {
 
     fn open<'i>(&self, place: Place, item: Item<'i>) -> Option<Value<'i>> {
         let Item::Bulk(bytes) = item else { return None };
-        Value::open(self.keys.as_ref()?, self.zone(place), place.fingerprint, bytes)
-    }
-
-    fn zone(&self, place: Place) -> &[u8] {
-        self.options.zones.get(usize::from(place.zone)).map_or(&[], Vec::as_slice)
+        let zone = self.options.zone(place);
+        Value::open(self.keys.as_ref()?, zone, place.fingerprint, bytes)
     }
 
     fn take_secret<'i>(&mut self, item: Item<'i>, now: u64) -> Result<Event<'i, T>, &'static str> {
@@ -399,9 +397,15 @@ impl<T> Link<T> {
     }
 }
 
-/// The channel of messages.
-pub(super) fn channel(options: &Options) -> Vec<u8> {
-    [&options.prefix[..], b"messages"].concat()
+impl Options {
+    /// The channel of messages, in parts.
+    pub(super) fn channel(&self) -> [&[u8]; 2] {
+        [&self.prefix, b"messages"]
+    }
+
+    fn zone(&self, place: Place) -> &[u8] {
+        self.zones.get(usize::from(place.zone)).map_or(&[], Vec::as_slice)
+    }
 }
 
 pub(super) fn error_of<'i>(reply: &Reply<'i>) -> Option<&'i [u8]> {

@@ -79,6 +79,20 @@ fn the_secret_is_known_to_all_workers() {
 }
 
 #[test]
+fn what_the_workers_show() {
+    let standing = Standing::default();
+    standing.note_waiting(0, 3);
+    standing.note_waiting(1, 4);
+    standing.note_waiting(1, 2);
+    assert_eq!(standing.waiting(), 5);
+    assert_eq!(standing.round_trip(50), None);
+    (0..98).for_each(|_| standing.note_reply(0));
+    [5, 1_000_000].map(|millis| standing.note_reply(millis));
+    let times = [50, 98, 99, 100].map(|percent| standing.round_trip(percent));
+    assert_eq!(times, [Some(0), Some(0), Some(7), Some(32_767)]);
+}
+
+#[test]
 fn one_line_a_minute() {
     let standing = Standing::default();
     let lines: Vec<_> =
