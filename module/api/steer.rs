@@ -55,6 +55,7 @@ pub fn drain(
     if !sessions.set_draining(server, draining, now) {
         return Err(NO_ROOM);
     }
+    share::write::drains(zone, server, draining);
     ngx::ngx_log_error!(
         NGX_LOG_NOTICE,
         r.log(),

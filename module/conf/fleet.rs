@@ -27,9 +27,11 @@ pub struct Fleet {
     pub gone_after: Cell<u64>,
 }
 
+/// By name and address of the store.
+type Standings = Vec<(Vec<u8>, &'static Standing)>;
+
 /// What the workers of each store know together. A reload keeps it; it is never unmapped.
-static STANDINGS: PerWorker<RefCell<Vec<(Vec<u8>, &'static Standing)>>> =
-    PerWorker::new(RefCell::new(Vec::new()));
+static STANDINGS: PerWorker<RefCell<Standings>> = PerWorker::new(RefCell::new(Vec::new()));
 
 /// What the workers know of the store with this name and address; `None` if memory is short.
 pub fn standing(name: &[u8]) -> Option<&'static Standing> {

@@ -47,7 +47,7 @@ pub struct MainConf {
     /// Whether any upstream has a source of answers.
     pub asks: bool,
     /// The stores that sessions are shared by, in the order of their numbers.
-    pub fleets: Vec<Box<Fleet>>,
+    pub fleets: Vec<Fleet>,
 }
 
 /// In which of nginx's filter chains the module is.

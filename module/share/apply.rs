@@ -5,6 +5,7 @@ use affinity::share::asking::Place;
 use affinity::share::link::{self, Event, Known};
 use affinity::share::message::Message;
 use affinity::share::value::{Held, Value};
+use affinity::status::Draining;
 use affinity::table::{Bound, End, Existing, Key, Span, Tick};
 use nginx_sys::NGX_LOG_NOTICE;
 
@@ -47,6 +48,10 @@ impl Member {
         }
         let unsent = core::mem::take(&mut *self.unsent.borrow_mut());
         unsent.into_iter().for_each(|unsent| self.write(unsent));
+        let drains = core::mem::take(&mut *self.unsent_drains.borrow_mut());
+        for (zone, server, draining) in drains {
+            self.drain(zone, &server, draining);
+        }
         self.link.borrow_mut().ask_again(nginx::millis());
     }
 
@@ -80,6 +85,9 @@ impl Member {
     }
 
     fn take_known(&self, place: Place, known: Known<'_>) {
+        if let (0, Known::Is(value), Some(zone)) = (place.fingerprint, known, self.zone(place)) {
+            return drain(zone, &value);
+        }
         let Some((zone, key)) = self.zone(place).zip(Key::from_fingerprint(place.fingerprint))
         else {
             return;
@@ -104,19 +112,39 @@ impl Member {
                     self.write(Unsent::Told(place));
                 }
             }
-            Known::Was(Value::Ended) => (),
+            Known::Was(_) | Known::Is(_) => (),
         }
     }
 }
 
 /// A message of another machine, or of this one.
 pub(super) fn apply(zone: &Zone, message: &Message<'_>) {
-    let Some(key) = Key::from_fingerprint(message.fingerprint) else { return };
+    let Some(key) = Key::from_fingerprint(message.fingerprint) else {
+        return drain(zone, &message.value);
+    };
     match message.value {
         Value::Held(held) if has(zone, key) => bind(zone, key, &held),
         // This machine asks when it needs the session.
         Value::Held(_) => (),
         Value::Ended => end(zone, key),
+        Value::Drains(..) | Value::Serves(_) => (),
+    }
+}
+
+/// Whether a server drains, by the store or a message.
+fn drain(zone: &Zone, value: &Value<'_>) {
+    let (wall, now) = (nginx::wall_clock_millis(), nginx::now());
+    let (server, draining) = match *value {
+        Value::Drains(server, 0) => (server, Draining::until(None)),
+        Value::Drains(server, until) => {
+            let left = Span::from_millis(until.saturating_sub(wall));
+            (server, Draining::until(Some(Tick(now.0.wrapping_add(left.0)))))
+        }
+        Value::Serves(server) => (server, Draining::NO),
+        Value::Held(_) | Value::Ended => return,
+    };
+    if let Some(sessions) = zone.sessions() {
+        sessions.set_draining(server, draining, now);
     }
 }
 

@@ -52,7 +52,7 @@ struct Parameters {
 fn read(cf: &mut Conf<'_>) -> Result<(), Logged> {
     let words = cf.args().to_vec();
     let (Some(&name), Some(&url)) = (words.get(1), words.get(2)) else { return Err(Logged) };
-    let has_name = |fleet: &Box<Fleet>| fleet.name.as_bytes() == name.as_bytes();
+    let has_name = |fleet: &Fleet| fleet.name.as_bytes() == name.as_bytes();
     if MainConf::of(cf).is_some_and(|main| main.fleets.iter().any(has_name)) {
         fail!(cf, "duplicate sticky_share \"{name}\"");
     }
@@ -103,7 +103,7 @@ fn read(cf: &mut Conf<'_>) -> Result<(), Logged> {
         gone_after: Cell::new(0),
     };
     let Some(main) = MainConf::of(cf) else { return Err(Logged) };
-    main.fleets.push(Box::new(fleet));
+    main.fleets.push(fleet);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! The connection that hears what other machines tell. One worker of the machine has it, under a lease.
 
+use core::ptr;
 use core::sync::atomic::Ordering::Relaxed;
 use std::rc::Rc;
 
@@ -9,6 +10,7 @@ use affinity::table::{Span, Tick};
 
 use super::apply::apply;
 use super::member::{self, Member};
+use crate::conf::UpstreamConf;
 use crate::net::connection::{open, Exchange};
 use crate::net::error::Error;
 use crate::net::to::Times;
@@ -16,6 +18,7 @@ use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::is_exiting;
 use crate::nginx::try_box;
+use crate::zone::Zone;
 
 /// Another worker listens if the one that did has not been heard of for so long (milliseconds).
 const LEASE: u64 = 2_000;
@@ -89,6 +92,27 @@ impl Member {
     }
 }
 
+impl Member {
+    /// Asks for each server of the shared zones whether it drains: that may have been told unheard.
+    fn ask_for_drains(&self, cycle: Cycle<'_>) {
+        let zones = self.fleet.zones.borrow();
+        for conf in cycle.upstreams().filter_map(UpstreamConf::of) {
+            let zone = conf.affinity().map(|affinity| affinity.zone);
+            let is_it = |shared: &&Zone| zone.is_some_and(|zone| ptr::eq(zone, *shared));
+            let (Some(number), Ok(addresses)) =
+                (zones.iter().position(|it| is_it(it)), conf.addresses.try_borrow())
+            else {
+                continue;
+            };
+            let mut link = self.link.borrow_mut();
+            for server in addresses.iter() {
+                link.ask_whether_drains(number as u16, server.name(), nginx::millis());
+            }
+        }
+        self.flush();
+    }
+}
+
 /// The user of the connection.
 struct Messages(Rc<Member>);
 
@@ -127,6 +151,7 @@ impl Protocol for Messages {
                     match heard {
                         Heard::On => {
                             standing.hears_again(nginx::now());
+                            Cycle::with_running(|cycle| self.0.ask_for_drains(cycle));
                             standing.hears.store(u64::from(std::process::id()), Relaxed);
                         }
                         Heard::Message(message) => {

@@ -11,6 +11,7 @@ use affinity::share::link::{Link, Options};
 use affinity::share::secret::Root;
 use affinity::share::standing::Unknown;
 use affinity::share::subscription::Subscription;
+use affinity::status::Draining;
 use affinity::table::{Session, Tick};
 use nginx_sys::{ngx_cycle_t, ngx_random, NGX_LOG_WARN};
 
@@ -30,7 +31,7 @@ use crate::zone::{Share, Zone};
 
 /// So much is kept by a worker while it has no connection. What is beyond is written with all sessions of the
 /// machine; an end is lost.
-const MAX_UNSENT: usize = 10_000;
+pub(super) const MAX_UNSENT: usize = 10_000;
 
 /// What is to be written about a session. What it is, is read from the table then.
 #[derive(Clone, Copy)]
@@ -69,6 +70,8 @@ pub(super) struct Member {
     pub(super) handle: Cell<Option<Handle>>,
     /// What could not be written yet.
     pub(super) unsent: RefCell<Vec<Unsent>>,
+    /// Zones, their servers, and whether those drain.
+    pub(super) unsent_drains: RefCell<Vec<(u16, Vec<u8>, Draining)>>,
     pub(super) listening: Listening,
     /// Whether this worker hashes ids by the secret of the fleet, and whether there are sessions from before.
     pub(super) shares_ids: Cell<bool>,
@@ -124,6 +127,7 @@ impl Member {
             link: RefCell::new(Link::new(options, root, random())),
             handle: Cell::new(None),
             unsent: RefCell::default(),
+            unsent_drains: RefCell::default(),
             listening: Listening::default(),
             shares_ids: Cell::new(false),
             has_own_ids: Cell::new(false),

@@ -41,7 +41,7 @@ pub fn wire(cf: &mut Conf<'_>) -> Result<(), Logged> {
         let Some(name) = affinity.share else { continue };
         let (zone, log) = (affinity.zone, cf.log());
         let Some(main) = MainConf::of(cf) else { return Err(Logged) };
-        let has_name = |fleet: &Box<Fleet>| fleet.name.as_bytes() == name.as_bytes();
+        let has_name = |fleet: &Fleet| fleet.name.as_bytes() == name.as_bytes();
         let Some(number) = main.fleets.iter().position(has_name) else {
             return Err(zone.conf_error(
                 log,

@@ -38,8 +38,9 @@ struct Pass {
     /// When the last pass began, and since when sessions count as used.
     begun: u64,
     used_since: Tick,
-    /// Hears what ends.
+    /// Hears what ends, and whether it has begun to.
     ends: Option<Box<Listener>>,
+    hears_ends: bool,
 }
 
 impl Member {
@@ -56,6 +57,7 @@ impl Member {
                 begun: now,
                 used_since: nginx::now(),
                 ends: try_box(Listener::new()),
+                hears_ends: false,
             };
             passes.zones.extend(zones.iter().map(begin));
         }
@@ -64,6 +66,16 @@ impl Member {
             standing.announces();
             (passes.announces, passes.announced_at) = (true, 0);
             passes.zones.iter_mut().for_each(|pass| pass.walk = try_box(Listener::new()));
+            for (number, sessions) in zones
+                .iter()
+                .enumerate()
+                .filter_map(|(number, zone)| Some((number, zone.sessions()?)))
+            {
+                for (server, draining) in sessions.draining() {
+                    let drain = |address: &[u8]| self.drain(number as u16, address, draining);
+                    let _ = sessions.with_address(server, drain);
+                }
+            }
         }
         if passes.announces && now.saturating_sub(passes.announced_at) >= ANNOUNCE_EVERY {
             passes.announced_at = now;
@@ -73,7 +85,7 @@ impl Member {
         let mut is_at_work = false;
         for (number, (zone, pass)) in zones.iter().zip(&mut passes.zones).enumerate() {
             let place = |key: Key| Place { zone: number as u16, fingerprint: key.fingerprint() };
-            self.tell_ends(zone, pass, place);
+            is_at_work |= self.tell_ends(zone, pass, place);
             let every = zone.limits().timeout.as_millis() / PASSES;
             if pass.walk.is_none() && now.saturating_sub(pass.begun) >= every && !announces {
                 // A tick earlier, so that none is between two passes.
@@ -84,7 +96,7 @@ impl Member {
             }
             is_at_work |= self.walk(zone, pass, announces, place);
         }
-        if passes.announces && !is_at_work {
+        if passes.zones.iter().all(|pass| pass.walk.is_none()) {
             passes.announces = false;
         }
         match is_at_work {
@@ -127,12 +139,17 @@ impl Member {
         hearing.more
     }
 
-    /// Tells of the sessions that the administrator has ended.
-    fn tell_ends(&self, zone: &Zone, pass: &mut Pass, place: impl Fn(Key) -> Place) {
-        let (Some(sessions), Some(ends)) = (zone.sessions(), pass.ends.as_mut()) else { return };
+    /// Tells of the sessions that the administrator has ended. Returns whether there is more to tell.
+    fn tell_ends(&self, zone: &Zone, pass: &mut Pass, place: impl Fn(Key) -> Place) -> bool {
+        let (Some(sessions), Some(ends)) = (zone.sessions(), pass.ends.as_mut()) else {
+            return false;
+        };
+        // The first time all of it, at once: a part of the table has no notes before its turn.
+        let slots = if pass.hears_ends { SLOTS } else { usize::MAX };
+        pass.hears_ends = true;
         let mut ended = [None; 2 * SLOTS];
         let mut places = ended.iter_mut();
-        sessions.table.hear(ends, SLOTS, |heard| {
+        let hearing = sessions.table.hear(ends, slots, |heard| {
             let is_told = matches!(heard.change, Change::Ended(End::Drained | End::Forgotten));
             if heard.held.is_none() && is_told {
                 if let Some(slot) = places.next() {
@@ -141,5 +158,6 @@ impl Member {
             }
         });
         ended.into_iter().flatten().for_each(|key| self.write(Unsent::Ended(place(key))));
+        hearing.more
     }
 }

@@ -2,11 +2,15 @@
 
 use affinity::share::asking::Place;
 use affinity::share::value::{Held, Value};
+use affinity::status::Draining;
 use affinity::table::{Bound, End, Existing, Key};
 
-use super::member::{self, Member, Unsent};
+use super::member::{self, Member, Unsent, MAX_UNSENT};
 use crate::nginx;
 use crate::zone::Zone;
+
+/// The store keeps for so long that a server drains, or did (milliseconds): thirty days.
+const DRAIN_TTL: u64 = 30 * 24 * 3600 * 1000;
 
 /// A key was bound in a zone. To be called before the response goes on to the client.
 #[inline]
@@ -29,6 +33,14 @@ pub fn ended(zone: &Zone, key: Key) {
     }
 }
 
+/// A server of a zone drains, or drains no longer, for all machines.
+pub fn drains(zone: &Zone, server: &[u8], draining: Draining) {
+    if let Some((share, member)) = zone.share().and_then(|it| Some((it, member::of(it)?))) {
+        member.drain(share.zone, server, draining);
+        member.flush();
+    }
+}
+
 #[cold]
 fn tell(zone: &Zone, key: Key, what: fn(Place) -> Unsent) {
     if let Some((share, member)) = zone.share().and_then(|it| Some((it, member::of(it)?))) {
@@ -39,6 +51,27 @@ fn tell(zone: &Zone, key: Key, what: fn(Place) -> Unsent) {
 }
 
 impl Member {
+    /// Writes whether a server drains. [`Member::flush`] has to follow.
+    pub(super) fn drain(&self, zone: u16, server: &[u8], draining: Draining) {
+        let left = draining.deadline().map(|deadline| deadline.since(nginx::now()).as_millis());
+        let until = match (draining.is_on(), left) {
+            (false, _) => None,
+            (true, None) => Some(0),
+            (true, Some(left)) => Some(nginx::wall_clock_millis() + left),
+        };
+        let mut link = self.link.borrow_mut();
+        if link.is_up() {
+            let ttl = left.unwrap_or_default().saturating_add(DRAIN_TTL);
+            return link.drain(zone, server, until, ttl, nginx::millis());
+        }
+        drop(link);
+        let mut all = self.unsent_drains.borrow_mut();
+        all.retain(|(number, known, _)| (*number, known.as_slice()) != (zone, server));
+        if all.len() < MAX_UNSENT && all.try_reserve(1).is_ok() {
+            all.push((zone, server.to_vec(), draining));
+        }
+    }
+
     /// Writes about a session, or keeps that for later. [`Member::flush`] has to follow.
     pub(super) fn write(&self, unsent: Unsent) {
         if !self.link.borrow().is_up() {

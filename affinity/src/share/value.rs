@@ -1,4 +1,4 @@
-//! What the store has of a session.
+//! What the store has of a session, or of a server that drains.
 //!
 //! A version and a kind in one byte, then for a session that lives: when it was created (6 bytes, milliseconds
 //! since 1970), its own time to live if it has one (4 bytes, ticks), its server's address; at the end a MAC. A
@@ -19,6 +19,8 @@ const TTL_LEN: usize = 4;
 const HELD: u8 = 0x11;
 const HELD_WITH_TTL: u8 = 0x12;
 const ENDED: u8 = 0x13;
+const DRAINS: u8 = 0x21;
+const SERVES: u8 = 0x22;
 
 /// A session that lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,13 +33,17 @@ pub struct Held<'a> {
     pub ttl: Option<Span>,
 }
 
-/// A session in the store.
+/// A session in the store. A server that drains has no fingerprint: zero stands for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     /// It lives.
     Held(Held<'a>),
     /// It has ended: a tombstone.
     Ended,
+    /// No session, but a server: it drains until this time (milliseconds since 1970; zero: for ever).
+    Drains(&'a [u8], u64),
+    /// It drains no longer.
+    Serves(&'a [u8]),
 }
 
 /// A value as bytes.
@@ -79,6 +85,16 @@ impl Value<'_> {
         let mut bytes = Bytes::EMPTY;
         match self {
             Value::Ended => bytes.extend(&[ENDED]),
+            Value::Drains(server, until) => {
+                bytes.extend(&[DRAINS]);
+                let [_, _, until @ ..] = until.to_be_bytes();
+                bytes.extend(&until);
+                bytes.extend(server);
+            }
+            Value::Serves(server) => {
+                bytes.extend(&[SERVES]);
+                bytes.extend(server);
+            }
             Value::Held(Held { server, created, ttl }) => {
                 bytes.extend(&[if ttl.is_some() { HELD_WITH_TTL } else { HELD }]);
                 let [_, _, created @ ..] = created.to_be_bytes();
@@ -104,22 +120,30 @@ impl<'a> Value<'a> {
     /// Without a MAC.
     pub(super) fn decode(bytes: &'a [u8]) -> Option<Value<'a>> {
         let (&kind, rest) = bytes.split_first()?;
-        let has_ttl = match kind {
-            ENDED => return rest.is_empty().then_some(Value::Ended),
-            HELD => false,
-            HELD_WITH_TTL => true,
-            _ => return None,
+        if kind == ENDED {
+            return rest.is_empty().then_some(Value::Ended);
+        }
+        let (time, rest) = match kind {
+            HELD | HELD_WITH_TTL | DRAINS => {
+                let (time, rest) = rest.split_first_chunk::<CREATED_LEN>()?;
+                (time.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)), rest)
+            }
+            _ => (0, rest),
         };
-        let (created, rest) = rest.split_first_chunk::<CREATED_LEN>()?;
-        let created = created.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        let (ttl, server) = match has_ttl {
-            false => (None, rest),
-            true => {
+        let (ttl, server) = match kind {
+            HELD_WITH_TTL => {
                 let (ttl, server) = rest.split_first_chunk::<TTL_LEN>()?;
                 (Some(Span(u32::from_be_bytes(*ttl))), server)
             }
+            _ => (None, rest),
         };
         let fits = (1..=Table::MAX_ADDRESS).contains(&server.len());
-        fits.then_some(Value::Held(Held { server, created, ttl }))
+        let value = match kind {
+            HELD | HELD_WITH_TTL => Value::Held(Held { server, created: time, ttl }),
+            DRAINS => Value::Drains(server, time),
+            SERVES => Value::Serves(server),
+            _ => return None,
+        };
+        fits.then_some(value)
     }
 }

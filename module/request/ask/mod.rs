@@ -6,7 +6,7 @@
 //! request of the location has the right guess.
 
 use affinity::policy::{Presented, Status};
-use affinity::table::Key;
+use affinity::table::{Key, Kind};
 use nginx_sys::{ngx_int_t, NGX_AGAIN};
 
 use super::id::RequestId;
@@ -52,7 +52,10 @@ fn key_to_ask(r: Request<'static>, affinity: &Affinity) -> Option<Key> {
     if let Some(session) = sessions.lookup(key, nginx::now(), &affinity.limits) {
         return share::is_doubtful(zone, &session).then_some(key);
     }
-    if id.mcp.is_some() && !matches!(message::of(r).unknown(), Presented::Unknown(_)) {
+    // A target of HTTP+SSE that looks as if it had an id may have been announced through another machine.
+    let is_target = id.kind == Kind::Sse && zone.share().is_some();
+    let is_id = || matches!(message::of(r).unknown(), Presented::Unknown(_));
+    if id.mcp.is_some() && !is_target && !is_id() {
         return None;
     }
     let is_taken_over = share::has_own_ids(zone) && {

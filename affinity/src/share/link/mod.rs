@@ -47,6 +47,8 @@ enum To {
     Claimed(Place),
     /// The value, after this worker has set it if there was none.
     Kept(Place),
+    /// A server that may drain.
+    Drains(Place),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -329,7 +331,7 @@ impl<T> Link<T> {
                 let (answer, waiting) = match self.open(place, item) {
                     Some(Value::Held(held)) => (Answer::Held(held), self.asking.answered(place)),
                     Some(Value::Ended) => (Answer::Ended, self.asking.answered(place)),
-                    None => {
+                    None | Some(Value::Drains(..) | Value::Serves(_)) => {
                         let answer = match self.others_announce {
                             true => Answer::Unproven,
                             false => Answer::Nothing,
@@ -348,6 +350,10 @@ impl<T> Link<T> {
                 let value = self.open(place, item);
                 Event::Known(place, value.map_or(Known::Lost, Known::Is))
             }
+            To::Drains(place) => match self.open(place, item) {
+                Some(value) => Event::Known(place, Known::Is(value)),
+                None => Event::Quiet,
+            },
             To::Claimed(place) => match self.open(place, item) {
                 Some(value) => Event::Known(place, Known::Was(value)),
                 None => Event::Quiet,

@@ -80,6 +80,29 @@ impl<T> Link<T> {
         self.wire.send(To::Plain, now, &[&[b"EXEC"]]);
     }
 
+    /// A server of a zone drains until this time (milliseconds since 1970; zero: for ever), or drains no longer.
+    /// The store keeps that for `ttl` milliseconds.
+    pub fn drain(&mut self, zone: u16, server: &[u8], until: Option<u64>, ttl: u64, now: u64) {
+        let mut digits = itoa::Buffer::new();
+        let ttl = digits.format(ttl.max(1)).as_bytes();
+        let place = Place { zone, fingerprint: 0 };
+        let value = until.map_or(Value::Serves(server), |until| Value::Drains(server, until));
+        let Some(bytes) = self.seal(place, value) else { return };
+        self.wire.send(To::Plain, now, &[&[b"MULTI"]]);
+        let key = drain_key(&self.options, place, server);
+        let words: [&[&[u8]]; 5] = [&[b"SET"], &key, &[bytes.as_slice()], &[b"PX"], &[ttl]];
+        self.wire.send(To::Plain, now, &words);
+        self.tell(place, value, now);
+        self.wire.send(To::Plain, now, &[&[b"EXEC"]]);
+    }
+
+    /// Asks whether a server drains.
+    pub fn ask_whether_drains(&mut self, zone: u16, server: &[u8], now: u64) {
+        let place = Place { zone, fingerprint: 0 };
+        let key = drain_key(&self.options, place, server);
+        self.wire.send(To::Drains(place), now, &[&[b"GET"], &key]);
+    }
+
     /// All machines are told of a session.
     pub fn tell(&mut self, place: Place, value: Value<'_>, now: u64) {
         self.origin.number += 1;
@@ -107,6 +130,11 @@ impl<T> Link<T> {
     fn seal(&self, place: Place, value: Value<'_>) -> Option<Bytes> {
         Some(value.seal(self.keys.as_ref()?, self.options.zone(place), place.fingerprint))
     }
+}
+
+/// The key of a server that may drain. That of a session has eleven characters behind the last colon, and no `=`.
+fn drain_key<'a>(options: &'a Options, place: Place, server: &'a [u8]) -> [&'a [u8]; 4] {
+    [&options.prefix, options.zone(place), b":drain=", server]
 }
 
 /// The key of a session in the store.

@@ -201,6 +201,25 @@ fn a_session_that_the_store_has_lost() {
 }
 
 #[test]
+fn a_server_that_drains() {
+    let mut store = Store::default();
+    let (mut one, mut two) = (joined(&mut store), joined(&mut store));
+    two.ask_whether_drains(0, b"10.0.0.1:80", 0);
+    assert!(store.talk(&mut two, 0).is_empty());
+    one.drain(0, b"10.0.0.1:80", Some(77), 1000, 0);
+    one.drain(0, b"10.0.0.2:80", None, 1000, 0);
+    assert!(store.talk(&mut one, 0).is_empty());
+    let keys = one.keys().unwrap();
+    let told = store.published.iter().map(|message| Message::open(keys, message).unwrap().1.value);
+    let expected = [Value::Drains(b"10.0.0.1:80", 77), Value::Serves(b"10.0.0.2:80")];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    two.ask_whether_drains(0, b"10.0.0.1:80", 0);
+    two.ask_whether_drains(0, b"10.0.0.2:80", 0);
+    let events = store.talk(&mut two, 0);
+    assert!(events[0].contains("Is(Drains(") && events[1].contains("Is(Serves("), "{events:?}");
+}
+
+#[test]
 fn a_question_waits_for_the_link() {
     let mut store = Store::default();
     let mut link = Link::new(options(), Some(Root::new([1; 32])), 1);

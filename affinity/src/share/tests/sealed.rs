@@ -12,7 +12,9 @@ fn held(ttl: Option<Span>) -> Value<'static> {
 #[test]
 fn a_value_is_believed_for_its_session_only() {
     let (keys, others) = (Root::new([1; 32]).keys(), Root::new([2; 32]).keys());
-    for value in [held(None), held(Some(Span(77))), Value::Ended] {
+    let drains = Value::Drains(b"127.0.0.1:8001", 1_795_000_000_123);
+    let serves = Value::Serves(b"127.0.0.1:8001");
+    for value in [held(None), held(Some(Span(77))), Value::Ended, drains, serves] {
         let bytes = value.seal(&keys, ZONE, 7);
         let bytes = bytes.as_slice();
         assert_eq!(Value::open(&keys, ZONE, 7, bytes), Some(value));
