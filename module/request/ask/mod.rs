@@ -18,16 +18,19 @@ use crate::nginx::{self, DECLINED};
 use crate::share;
 use crate::wait::{self, phase};
 
+/// How the id of a request is found out early; `None` if it may be another one later.
+type ReadEarly = fn(Request<'static>, &Affinity) -> Option<RequestId>;
+
 /// Asks for the id of a request, if that is needed. Returns what the handler of PRECONTENT returns now;
 /// `None` if the request goes on.
-pub fn ask(r: Request<'static>) -> Option<ngx_int_t> {
+pub fn ask(r: Request<'static>, read_early: ReadEarly) -> Option<ngx_int_t> {
     // Handlers behind ours may change the id.
     if phase::move_behind_others(r) {
         return Some(DECLINED);
     }
     let affinity = upstream(r)?;
     let source = affinity.source.as_deref()?;
-    let key = key_to_ask(r, affinity)?;
+    let key = key_to_ask(r, affinity, read_early)?;
     let is_final = wait::ask(r, affinity, source, key).is_final();
     (!is_final).then_some(NGX_AGAIN as ngx_int_t)
 }
@@ -43,11 +46,17 @@ fn upstream(r: Request<'static>) -> Option<&'static Affinity> {
 
 /// The key of the request's id, if the source has to be asked for it: the table does not have it, and its
 /// session may be elsewhere, or another machine may have changed the session.
-fn key_to_ask(r: Request<'static>, affinity: &Affinity) -> Option<Key> {
+fn key_to_ask(r: Request<'static>, affinity: &Affinity, read_early: ReadEarly) -> Option<Key> {
     let (zone, sessions) = (affinity.zone, affinity.zone.sessions()?);
-    let mut id = RequestId::NONE;
-    // If memory is short, `peer.init` fails as well.
-    id.read(r, affinity, &sessions.table, Value::eval).ok()?;
+    let id = match read_early(r, affinity) {
+        Some(id) => id,
+        None => {
+            let mut id = RequestId::NONE;
+            // If memory is short, `peer.init` fails as well.
+            id.read(r, affinity, &sessions.table, Value::eval).ok()?;
+            id
+        }
+    };
     let key = id.key?;
     if let Some(session) = sessions.lookup(key, nginx::now(), &affinity.limits) {
         return share::is_doubtful(zone, &session).then_some(key);
