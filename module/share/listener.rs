@@ -100,7 +100,7 @@ impl Member {
             let zone = conf.affinity().map(|affinity| affinity.zone);
             let is_it = |shared: &&Zone| zone.is_some_and(|zone| ptr::eq(zone, *shared));
             let (Some(number), Ok(addresses)) =
-                (zones.iter().position(|it| is_it(it)), conf.addresses.try_borrow())
+                (zones.iter().position(is_it), conf.addresses.try_borrow())
             else {
                 continue;
             };
