@@ -7,7 +7,7 @@ use std::rc::Rc;
 use affinity::ask::Ticket;
 use affinity::servers::Known;
 use affinity::share::asking::Place;
-use affinity::share::link::{Link, Options};
+use affinity::share::link::{Link, Options, Unconfirmed};
 use affinity::share::secret::Root;
 use affinity::share::standing::Unknown;
 use affinity::share::subscription::Subscription;
@@ -188,7 +188,13 @@ impl Member {
     pub(super) fn lost(&self, cycle: Cycle<'_>, why: Option<Error>) {
         let now = millis();
         self.handle.set(None);
-        let waiting = self.link.borrow_mut().closed();
+        let (waiting, unconfirmed) = self.link.borrow_mut().closed();
+        for change in unconfirmed {
+            self.keep_unsent(match change {
+                Unconfirmed::Moved(place) => Unsent::Moved(place),
+                Unconfirmed::Ended(place) => Unsent::Ended(place),
+            });
+        }
         waiting.into_iter().for_each(|ticket| wait::answer(ticket, Answer::Failed));
         self.fleet.standing.lost(now);
         if let (Some(why), Some(failures)) = (why, self.fleet.standing.log_failure(now)) {

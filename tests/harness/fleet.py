@@ -36,11 +36,11 @@ def http(port: int, servers: list[Replica], url: str, *, learn: str = "", share:
     return f"sticky_share mesh {url} {share};\n{shared}" + listen(port, "mcp", STREAMING + location(write=True))
 
 
-async def start(make, servers, url: str, **more) -> Machine:
+async def start(make, servers, url: str, *, daemon: bool = False, **more) -> Machine:
     (port,) = free_ports(1)
     machine = Machine(make(), port)
     machine.nginx.allowed.append(AWAY)
-    await asyncio.to_thread(machine.nginx.start, http(port, servers, url, **more))
+    await asyncio.to_thread(machine.nginx.start, http(port, servers, url, **more), daemon=daemon)
     return machine
 
 

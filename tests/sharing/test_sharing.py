@@ -2,11 +2,14 @@
 
 import asyncio
 import os
+import random
 import re
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from harness.clients.api import JSON, report_of
-from harness.clients.http import crowd
+from harness.clients.http import Response, crowd
 from harness.fleet import Machine, fleet, hears, is_same, servers_are_up, start
 from harness.nginx import KILLED, UNREACHABLE
 from harness.patience import until
@@ -162,21 +165,92 @@ async def test_a_flood_of_ids_that_nobody_has(new_nginx, tmp_path, secret):
 
 
 async def test_reloads_and_killed_workers(new_nginx, tmp_path, secret):
+    """Under load through both machines; the worker that listens is killed as well."""
+    times = 20 if os.environ.get("STICKY_LONG") else 4
     async with fleet(new_nginx, tmp_path, secret) as (a, b, _, _):
         for machine in (a, b):
             machine.nginx.allowed.append(KILLED)
-        known = [await a.send() for _ in range(50)]
-        for turn in range(6):
-            machine = (a, b)[turn % 2]
-            if turn % 3 == 2:
-                await asyncio.to_thread(machine.nginx.kill_worker, machine.nginx.workers[0])
-            else:
+        load = Load([a, b])
+        async with load.running():
+            for turn in range(times):
+                machine = (a, b)[turn % 2]
                 await asyncio.to_thread(machine.nginx.reload)
-            for response in known:
-                for either in (a, b):
-                    assert is_same(response, await either.send(response.id))
-            first = await machine.send()
-            assert is_same(first, await (b if machine is a else a).send(first.id))
+                workers = machine.nginx.workers[-2:]  # those of before may still quit
+                await until(lambda machine=machine, workers=workers: share_of(machine)["listener"] in workers)
+                listener = share_of(machine)["listener"]
+                victim = listener if turn % 3 == 0 else random.choice(workers)
+                await asyncio.to_thread(machine.nginx.kill_worker, victim)
+                await until(lambda machine=machine: share_of(machine)["listener"] in machine.nginx.workers)
+                await load.goes_on()
+        for machine in (a, b):
+            await until(lambda machine=machine: len(machine.nginx.workers) == 2)
+            descriptors = [len(os.listdir(f"/proc/{pid}/fd")) for pid in machine.nginx.workers]
+            assert max(descriptors) < 60, descriptors
+        assert load.requests > 100 * times and load.lost == [], load.lost[:5]
+
+
+def share_of(machine: Machine) -> dict:
+    return report_of(machine.nginx)["zones"]["sessions"]["share"]
+
+
+class Load:
+    """Clients that go on with all sessions, at any machine. A request whose connection breaks is repeated."""
+
+    def __init__(self, machines: list[Machine]):
+        self.machines = machines
+        self.known: list[Response] = []
+        self.requests = 0
+        self.lost: list[tuple[int, str]] = []
+        self._over = False
+
+    async def _send(self, id: bytes = b"") -> Response:
+        while True:
+            try:
+                answer = await random.choice(self.machines).send(id)
+            except (OSError, asyncio.IncompleteReadError):
+                await asyncio.sleep(0.01)
+                continue
+            self.requests += 1
+            return answer
+
+    async def _client(self) -> None:
+        while not self._over:
+            if not self.known or random.random() < 0.1:
+                self.known.append(await self._send())
+            else:
+                first = random.choice(self.known)
+                answer = await self._send(first.id)
+                if not is_same(first, answer):
+                    self.lost.append((answer.status, answer.sticky))
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(10):
+                group.create_task(self._client())
+            try:
+                yield
+            finally:
+                self._over = True
+
+    async def goes_on(self) -> None:
+        enough = self.requests + 200
+        await until(lambda: self.requests >= enough)
+
+
+async def test_an_upgrade_of_the_binary(new_nginx, tmp_path, secret):
+    async with replicas(3) as servers, store(tmp_path / "store") as kept:
+        share = f"secret={secret}"
+        a = await start(new_nginx, servers, kept.url, share=share, daemon=True)
+        b = await start(new_nginx, servers, kept.url, share=share)
+        known = [await a.send() for _ in range(50)]
+        old = await asyncio.to_thread(a.nginx.upgrade)
+        known += [await a.send() for _ in range(50)]
+        await asyncio.to_thread(a.nginx.end, old)
+        for first in known:
+            for machine in (a, b):
+                assert is_same(first, await machine.send(first.id))
+        await until(lambda: share_of(a)["listener"] in a.nginx.workers)
 
 
 async def test_a_drain_at_one_machine(new_nginx, tmp_path, secret):

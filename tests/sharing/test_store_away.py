@@ -142,3 +142,39 @@ async def test_another_secret(new_nginx, tmp_path, secret):
             await kept.command("SET", key, b"\x13" + bytes(10))
         await kept.command("PUBLISH", "sticky:messages", b"\x01" + bytes(60))
         assert is_same(first, await a.send(first.id))
+
+
+async def test_changes_on_both_sides_of_a_cut(new_nginx, tmp_path, secret):
+    """Ends and new sessions at a machine that is cut off, and at one that is not: afterwards both know the same."""
+    async with replicas(3) as servers, store(tmp_path / "store") as kept, way(kept) as cut:
+        share = f"secret={secret}"
+        a = await start(new_nginx, servers, kept.url, share=share)
+        b = await start(new_nginx, servers, cut.url, share=share)
+        await until(lambda: hears(kept, 2))
+        known = [await a.send() for _ in range(30)]
+        for first in known:
+            assert is_same(first, await b.send(first.id))
+        cut.is_cut = True
+        # The first ones before B has noticed.
+        ended_here, ended_there = known[:10], known[10:20]
+        for here, there in zip(ended_here, ended_there, strict=True):
+            assert (await a.send(here.id, method="DELETE")).status == 200
+            assert (await b.send(there.id, method="DELETE")).status == 200
+        begun = [await b.send() for _ in range(10)]
+        for first in known[20:]:
+            assert is_same(first, await b.send(first.id))
+        await until(lambda: any("timed out" in line for line in b.nginx.errors()))
+        cut.is_cut = False
+        cut.reset()
+        await until(lambda: a.live == 10 and b.live == 20)
+        for machine in (a, b):
+            for first in ended_here + ended_there:
+                assert (await machine.send(first.id)).status == 404
+            for first in known[20:] + begun:
+
+                async def is_found(first=first, machine=machine) -> bool:
+                    answer = await machine.send(first.id)
+                    assert answer.status in (200, 503)
+                    return is_same(first, answer)
+
+                await until(is_found)

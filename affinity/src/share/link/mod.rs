@@ -49,6 +49,8 @@ enum To {
     Kept(Place),
     /// A server that may drain.
     Drains(Place),
+    /// A change that was told to all machines.
+    Changed(Unconfirmed),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,15 @@ enum Phase {
     /// The store has no secret, and this machine none either.
     WithoutSecret,
     Up,
+}
+
+/// A change that may not have reached the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unconfirmed {
+    /// The session has moved.
+    Moved(Place),
+    /// It has ended.
+    Ended(Place),
 }
 
 /// The connection for commands. `T` names a request.
@@ -212,16 +223,24 @@ impl<T> Link<T> {
         self.ask_for_secret(now);
     }
 
-    /// The connection is closed. Returns the requests that waited.
-    pub fn closed(&mut self) -> Vec<T> {
+    /// The connection is closed. Returns the requests that waited, and the changes without a reply.
+    pub fn closed(&mut self) -> (Vec<T>, Vec<Unconfirmed>) {
         self.phase = Phase::Closed;
-        self.wire.awaited.clear();
+        let mut unconfirmed = Vec::new();
+        for (to, _) in self.wire.awaited.drain(..) {
+            match to {
+                To::Changed(change) if unconfirmed.try_reserve(1).is_ok() => {
+                    unconfirmed.push(change)
+                }
+                _ => (),
+            }
+        }
         self.wire.output.clear();
         self.others_announce = false;
         if self.is_offer {
             (self.root, self.keys, self.is_offer) = (None, None, false);
         }
-        self.asking.clear()
+        (self.asking.clear(), unconfirmed)
     }
 
     /// The bytes to send.
@@ -321,7 +340,7 @@ impl<T> Link<T> {
             Reply::Many(items) => items.as_slice().last().copied().unwrap_or(Item::Nil),
         };
         Ok(match to {
-            To::Plain => Event::Quiet,
+            To::Plain | To::Changed(_) => Event::Quiet,
             To::Secret => return self.take_secret(item, now),
             To::Announcing => {
                 self.others_announce = item == Item::Number(1);

@@ -3,7 +3,7 @@
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::Engine;
 
-use super::{Link, Options, To};
+use super::{Link, Options, To, Unconfirmed};
 use crate::share::asking::{NoMemory, Place};
 use crate::share::message::Message;
 use crate::share::value::{Bytes, Held, Value};
@@ -77,7 +77,11 @@ impl<T> Link<T> {
         let words: [&[&[u8]]; 5] = [&[b"SET"], &key.parts(), &[bytes.as_slice()], &[b"PX"], &[ttl]];
         self.wire.send(To::Plain, now, &words);
         self.tell(place, value, now);
-        self.wire.send(To::Plain, now, &[&[b"EXEC"]]);
+        let change = match value {
+            Value::Ended => Unconfirmed::Ended(place),
+            _ => Unconfirmed::Moved(place),
+        };
+        self.wire.send(To::Changed(change), now, &[&[b"EXEC"]]);
     }
 
     /// A server of a zone drains until this time (milliseconds since 1970; zero: for ever), or drains no longer.

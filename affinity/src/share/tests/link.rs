@@ -1,6 +1,6 @@
 use super::store::Store;
 use crate::share::asking::Place;
-use crate::share::link::{Event, Link, Options};
+use crate::share::link::{Event, Link, Options, Unconfirmed};
 use crate::share::message::Message;
 use crate::share::secret::Root;
 use crate::share::value::{Held, Value};
@@ -242,7 +242,10 @@ fn a_connection_that_ends_gives_back_its_requests() {
     link.ask(PLACE, 'x', 0).unwrap();
     assert_eq!(link.next_at(), Some(600));
     assert!(!link.is_overdue(599) && link.is_overdue(600));
-    assert_eq!(link.closed(), ['x']);
+    link.change(PLACE, Value::Ended, 1000, 0);
+    link.change(PLACE, Value::Held(A), 1000, 0);
+    let changes = vec![Unconfirmed::Ended(PLACE), Unconfirmed::Moved(PLACE)];
+    assert_eq!(link.closed(), (vec!['x'], changes));
     assert!(!link.is_up() && link.next_at().is_none());
     assert!(link.receive(b"+OK\r\n", 0).is_err());
 }
