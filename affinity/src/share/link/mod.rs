@@ -5,6 +5,7 @@
 
 mod written;
 
+use core::fmt;
 use std::collections::VecDeque;
 
 use super::asking::{Asking, Place};
@@ -14,7 +15,7 @@ use super::secret::{Keys, Root, Stored};
 use super::value::{Held, Value};
 
 /// How the store is used.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// What all keys and the channel begin with.
     pub prefix: Vec<u8>,
@@ -30,6 +31,13 @@ pub struct Options {
     pub zones: Vec<Vec<u8>>,
     /// Whether the machines have the secret from a file.
     pub has_file: bool,
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the password.
+        f.debug_struct("Options").field("timeout", &self.timeout).finish_non_exhaustive()
+    }
 }
 
 /// What a reply is to.
