@@ -159,6 +159,11 @@ impl Member {
         if self.shares_ids.replace(true) {
             return;
         }
+        // They were asked by keys of the other hash.
+        let waiting = self.link.borrow_mut().drop_questions();
+        waiting.into_iter().for_each(|ticket| wait::answer(ticket, Answer::Failed));
+        // Without a file, another worker may learn by the other hash for a moment longer.
+        self.has_own_ids.set(self.fleet.root.is_none());
         for sessions in self.fleet.zones.borrow().iter().filter_map(|zone| zone.sessions()) {
             // SAFETY: a turn, an event of a connection or the start of the worker, none of which has a
             // reference to a table.

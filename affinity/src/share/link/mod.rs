@@ -180,6 +180,11 @@ impl<T> Link<T> {
         (self.root, self.keys, self.is_offer) = (Some(root), Some(root.keys()), false);
     }
 
+    /// Drops all questions. Returns the requests that waited.
+    pub fn drop_questions(&mut self) -> Vec<T> {
+        self.asking.clear()
+    }
+
     /// The keys of MACs, if the secret is known.
     pub fn keys(&self) -> Option<&Keys> {
         self.keys.as_ref()
