@@ -26,6 +26,8 @@ pub struct Asking<T> {
     questions: HashMap<Place, Question<T>>,
     /// Milliseconds that a request waits.
     timeout: u64,
+    /// No question is due earlier.
+    earliest: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,10 @@ struct Question<T> {
     asked: u32,
     /// When it is asked again; `None` while its answer is awaited.
     again_at: Option<u64>,
+}
+
+fn earlier(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
 }
 
 impl<T> Question<T> {
@@ -57,7 +63,7 @@ pub struct NoMemory;
 impl<T> Asking<T> {
     /// No questions. A request waits for `timeout` milliseconds.
     pub fn new(timeout: u64) -> Asking<T> {
-        Asking { questions: HashMap::new(), timeout }
+        Asking { questions: HashMap::new(), timeout, earliest: None }
     }
 
     /// Adds a request to the question about a session. Returns whether the store is to be asked now.
@@ -84,6 +90,7 @@ impl<T> Asking<T> {
     pub fn defer(&mut self, place: Place) {
         if let Some(question) = self.questions.get_mut(&place) {
             (question.asked, question.again_at) = (0, Some(question.first_at));
+            self.earliest = earlier(self.earliest, question.again_at);
         }
     }
 
@@ -113,28 +120,45 @@ impl<T> Asking<T> {
         }
         match question.waiting.is_empty() {
             true => drop(self.questions.remove(&place)),
-            false => question.again_at = Some(again_at),
+            false => {
+                question.again_at = Some(again_at);
+                self.earliest = earlier(self.earliest, question.again_at);
+            }
         }
         over
     }
 
-    /// A question that is due to be asked again.
-    pub fn next_due(&mut self, now: u64) -> Option<Place> {
-        let is_due = |question: &Question<T>| question.again_at.is_some_and(|at| at <= now);
-        let (place, question) = self.questions.iter_mut().find(|(_, it)| is_due(it))?;
-        question.again_at = None;
-        question.asked = question.asked.saturating_add(1);
-        Some(*place)
+    /// The questions that are due to be asked again.
+    pub fn due(&mut self, now: u64) -> Vec<Place> {
+        let mut due = Vec::new();
+        let is_due = self.earliest.is_some_and(|at| at <= now);
+        // If memory is short, they are due at the next turn.
+        if !is_due || due.try_reserve(self.questions.len()).is_err() {
+            return due;
+        }
+        self.earliest = None;
+        for (place, question) in &mut self.questions {
+            match question.again_at {
+                Some(at) if at <= now => {
+                    question.again_at = None;
+                    question.asked = question.asked.saturating_add(1);
+                    due.push(*place);
+                }
+                again_at => self.earliest = earlier(self.earliest, again_at),
+            }
+        }
+        due
     }
 
-    /// When the next question is due.
+    /// When the next question is due, or earlier.
     pub fn next_at(&self) -> Option<u64> {
-        self.questions.values().filter_map(|question| question.again_at).min()
+        self.earliest
     }
 
     /// Removes all questions. Returns the requests that waited.
     pub fn clear(&mut self) -> Vec<T> {
         let questions = core::mem::take(&mut self.questions);
+        self.earliest = None;
         let mut all = Vec::new();
         for question in questions.into_values() {
             if all.try_reserve(question.waiting.len()).is_ok() {

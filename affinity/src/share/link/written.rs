@@ -21,7 +21,8 @@ impl<T> Link<T> {
 
     /// Asks again what is due.
     pub fn ask_again(&mut self, now: u64) {
-        while let Some(place) = self.is_up().then(|| self.asking.next_due(now)).flatten() {
+        let due = if self.is_up() { self.asking.due(now) } else { Vec::new() };
+        for place in due {
             // In this order: who announces after this reply has found the store later than this machine.
             let key: [&[u8]; 2] = [&self.options.prefix, b"announcing"];
             self.wire.send(To::Announcing, now, &[&[b"EXISTS"], &key]);
