@@ -286,7 +286,7 @@ impl Member {
         }
     }
 
-    /// This moment, for the store.
+    /// A moment of the past as milliseconds since 1970, as the store has it.
     pub(super) fn wall_of(&self, tick: Tick) -> u64 {
         nginx::wall_clock_millis().saturating_sub(nginx::now().since(tick).as_millis())
     }

@@ -161,7 +161,7 @@ impl Report<'_> {
         if shares().next().is_none() {
             return Ok(());
         }
-        let metrics: [ShareMetric; 6] = [
+        let metrics: [ShareMetric; 5] = [
             ("share_up", "1 if the store can be used.", |share| Some(share.up.into())),
             ("share_away_seconds", "Time since the store was lost.", |share| {
                 Some(share.away_ms.unwrap_or_default() / 1000)
@@ -175,9 +175,6 @@ impl Report<'_> {
             ("share_gaps_total", "How often messages may have been missed.", |share| {
                 Some(share.gaps)
             }),
-            ("share_round_trip_99_milliseconds", "99 of 100 replies came in this.", |share| {
-                share.round_trip_99_ms
-            }),
         ];
         for (name, help, value) in metrics {
             let head: Head = if name.ends_with("_total") { counter } else { gauge };
@@ -186,6 +183,13 @@ impl Report<'_> {
                 if let Some(value) = value(&share) {
                     sample(out, name, &[("zone", zone), ("share", share.name)], value)?;
                 }
+            }
+        }
+        gauge(out, "share_round_trip_99_seconds", "99 of 100 replies came in this.")?;
+        for (zone, share) in shares() {
+            if let Some(millis) = share.round_trip_99_ms {
+                let labels = [("zone", zone), ("share", share.name)];
+                sample(out, "share_round_trip_99_seconds", &labels, Millis(millis))?;
             }
         }
         Ok(())
