@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import re
+import statistics
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,7 +36,7 @@ async def test_the_next_request_goes_to_another_machine(new_nginx, tmp_path, sec
         assert a.live == b.live == SESSIONS
 
 
-async def test_a_store_that_is_far_from_one_machine(new_nginx, tmp_path, secret):
+async def test_a_store_that_is_far_from_one_machine(new_nginx, tmp_path, secret, report):
     async with replicas(3) as servers, store(tmp_path / "store") as kept, way(kept) as slow:
         share = f"secret={secret} timeout=2s"
         a = await start(new_nginx, servers, slow.url, share=share)
@@ -54,8 +55,10 @@ async def test_a_store_that_is_far_from_one_machine(new_nginx, tmp_path, secret)
         for line in monitor.commands("GET"):
             key = line.split(b'"')[3]
             asked[key] = asked.get(key, 0) + 1
-        # At once, and again after 5, 15 and 35 ms.
-        assert len(asked) >= SESSIONS // 3 and max(asked.values()) <= 5, asked
+        # At once, and again after 5, 15 and 35 ms; later only where the machine is slow.
+        report(f"asked {statistics.median(asked.values()):.0f} times, {max(asked.values())} at most, for {len(asked):,} sessions")
+        # In two seconds there is no time for more.
+        assert len(asked) >= SESSIONS // 3 and max(asked.values()) <= 9, asked
 
 
 async def test_many_requests_for_one_unknown_session(new_nginx, tmp_path, secret):
