@@ -29,8 +29,9 @@ use nginx::conf::{command, conf_result, Conf, Logged, END_OF_COMMANDS};
 use nginx::cycle::Cycle;
 use nginx_sys::{
     ngx_command_t, ngx_conf_t, ngx_cycle_t, ngx_http_module_t, ngx_int_t, ngx_module_t, ngx_uint_t,
-    NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_HTTP_LOC_CONF,
-    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MODULE,
+    NGX_CONF_2MORE, NGX_CONF_ANY, NGX_CONF_BLOCK, NGX_CONF_NOARGS, NGX_CONF_TAKE1,
+    NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET,
+    NGX_HTTP_MODULE,
 };
 
 mod api;
@@ -38,10 +39,6 @@ mod balancer;
 mod conf;
 mod hold;
 mod lua;
-#[cfg_attr(
-    not(feature = "testing"),
-    expect(dead_code, reason = "the store will use names, TLS and times; today's attempts do not")
-)]
 mod net;
 mod nginx;
 mod peers;
@@ -50,6 +47,7 @@ mod response;
 mod revive;
 mod rpc;
 mod servers;
+mod share;
 #[cfg(not(nginx_own_sticky))]
 mod sticky;
 #[cfg(nginx_own_sticky)]
@@ -100,7 +98,7 @@ pub static mut ngx_module_order: [*const c_char; 5] = [
 ];
 
 /// The directives of every version, those for an nginx without `sticky`, and the nameless end of the list.
-const COMMANDS_LEN: usize = 6 + if cfg!(nginx_own_sticky) { 0 } else { 2 };
+const COMMANDS_LEN: usize = 7 + if cfg!(nginx_own_sticky) { 0 } else { 2 };
 
 pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let mut commands = [const { END_OF_COMMANDS }; COMMANDS_LEN];
@@ -114,10 +112,15 @@ pub static mut COMMANDS: [ngx_command_t; COMMANDS_LEN] = {
     let balancer_by_lua: nginx::conf::Handler = conf::foreign::balancer_by_lua;
     commands[3] = command(c"balancer_by_lua_block", NGX_CONF_BLOCK | NGX_CONF_ANY, balancer_by_lua);
     commands[4] = command(c"balancer_by_lua_file", NGX_CONF_ANY, balancer_by_lua);
+    commands[5] = ngx_command_t {
+        type_: (NGX_HTTP_MAIN_CONF | NGX_CONF_2MORE) as ngx_uint_t,
+        conf: NGX_HTTP_MAIN_CONF_OFFSET,
+        ..command(c"sticky_share", 0, share::directive::sticky_share)
+    };
     #[cfg(not(nginx_own_sticky))]
     {
-        commands[5] = command(c"sticky", nginx_sys::NGX_CONF_2MORE, sticky::directive::sticky);
-        commands[6] = command(c"server", nginx_sys::NGX_CONF_1MORE, balancer::server::server);
+        commands[6] = command(c"sticky", NGX_CONF_2MORE, sticky::directive::sticky);
+        commands[7] = command(c"server", nginx_sys::NGX_CONF_1MORE, balancer::server::server);
     }
     commands
 };
@@ -180,7 +183,7 @@ unsafe extern "C" fn init_main(cf: *mut ngx_conf_t, _main: *mut c_void) -> *mut 
     // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     let mut cf = unsafe { Conf::new(cf) };
     let zones = MainConf::of(&mut cf).map(|main| main.zones.clone()).unwrap_or_default();
-    let result = zone::check(&mut cf, &zones, conf::servers);
+    let result = zone::check(&mut cf, &zones, conf::servers).and_then(|()| share::wire(&mut cf));
     if result.is_ok() {
         revive::arrange(&mut cf);
         balancer::wire::wire(&mut cf);
@@ -239,6 +242,7 @@ unsafe extern "C" fn init_worker(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     request::precontent::begin_worker(cycle);
     servers::attempts::start(cycle);
     worker::start(cycle);
+    share::start(cycle);
     nginx::OK
 }
 
@@ -252,5 +256,6 @@ unsafe extern "C" fn exit_master(cycle: *mut ngx_cycle_t) {
 unsafe extern "C" fn exit_worker(cycle: *mut ngx_cycle_t) {
     // SAFETY: nginx passes the cycle that the worker runs.
     servers::attempts::stop(unsafe { Cycle::new(cycle) });
+    share::stop();
     net::connection::close_all();
 }

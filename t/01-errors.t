@@ -270,12 +270,12 @@ unknown "no_such_thing" variable
 === TEST 51: a parameter that does not exist
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session expires=1h;
---- emerg: invalid parameter "expires=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind", "gone", "revive_zone", "credential" and "warnings" are known
+--- emerg: invalid parameter "expires=1h", only "zone", "file", "share", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind", "gone", "revive_zone", "credential" and "warnings" are known
 
 === TEST 52: a parameter in capitals
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session Timeout=1h;
---- emerg: invalid parameter "Timeout=1h", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind", "gone", "revive_zone", "credential" and "warnings" are known
+--- emerg: invalid parameter "Timeout=1h", only "zone", "file", "share", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind", "gone", "revive_zone", "credential" and "warnings" are known
 
 === TEST 53: a word without a value
 --- wrong
@@ -285,7 +285,7 @@ unknown "no_such_thing" variable
 === TEST 54: a value without a name
 --- wrong
         sticky_learn zone=sessions:1m create=$sent_http_x_session lookup=$http_x_session =reject;
---- emerg: invalid parameter "=reject", only "zone", "file", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind", "gone", "revive_zone", "credential" and "warnings" are known
+--- emerg: invalid parameter "=reject", only "zone", "file", "share", "create", "lookup", "timeout", "lifetime", "unknown", "unavailable", "gone_after", "bind", "gone", "revive_zone", "credential" and "warnings" are known
 
 === TEST 55: header, which belongs to "sticky learn"
 --- wrong
@@ -501,3 +501,106 @@ zone "caf\xe9" has no size, write "zone=caf\xe9:SIZE" in one of its upstreams
 --- wrong
         sticky_learn zone=sessions:1m gone=revive credential=X:Y;
 --- emerg: invalid header name "credential=X:Y"
+
+=== TEST 88: share without a name
+--- wrong
+        sticky_learn zone=sessions:1m share=;
+--- emerg: "share" is empty, it must be the name of a "sticky_share"
+
+=== TEST 89: share with a name that no sticky_share has
+--- wrong
+        sticky_learn zone=sessions:1m share=mesh;
+--- emerg: no sticky_share "mesh" for zone "sessions"
+
+=== TEST 90: a zone that is shared in one upstream only
+--- http_config
+    sticky_share mesh redis://127.0.0.1:1;
+    upstream u {
+        sticky_learn zone=sessions:1m share=mesh;
+        server 127.0.0.1:1;
+    }
+    upstream v {
+        sticky_learn zone=sessions;
+        server 127.0.0.1:1;
+    }
+--- emerg: zone "sessions" is shared in one upstream and not in another, write "share" in both
+
+=== TEST 91: a zone that is shared by two stores
+--- http_config
+    sticky_share one redis://127.0.0.1:1;
+    sticky_share two redis://127.0.0.1:2;
+    upstream u {
+        sticky_learn zone=sessions:1m share=one;
+        server 127.0.0.1:1;
+    }
+    upstream v {
+        sticky_learn zone=sessions share=two;
+        server 127.0.0.1:1;
+    }
+--- emerg: zone "sessions" is shared by two stores
+
+=== TEST 92: two stores of one name
+--- http_config
+    sticky_share mesh redis://127.0.0.1:1;
+    sticky_share mesh redis://127.0.0.1:2;
+--- emerg: duplicate sticky_share "mesh"
+
+=== TEST 93: another scheme
+--- http_config
+    sticky_share mesh http://127.0.0.1:1;
+--- emerg: invalid URL, it must begin with "redis://", "rediss://" or "unix:"
+
+=== TEST 94: a password in the URL
+--- http_config
+    sticky_share mesh redis://nginx:secret@127.0.0.1:1;
+--- emerg: "nginx -T" would show the password of a URL, write "user=NAME" and "password_file=FILE" instead
+
+=== TEST 95: a password as a parameter
+--- http_config
+    sticky_share mesh redis://127.0.0.1:1 password=secret;
+--- emerg: "nginx -T" would show the password, write it to a file and "password_file=FILE"
+
+=== TEST 96: no such file of a password
+--- http_config
+    sticky_share mesh redis://127.0.0.1:1 password_file=/nowhere/password;
+--- emerg: cannot read "/nowhere/password": No such file or directory (os error 2)
+
+=== TEST 97: a secret of another length
+--- http_config
+    sticky_share mesh redis://127.0.0.1:1 secret=/dev/null;
+--- emerg: "/dev/null" must be 48 or 80 bytes, write "openssl rand 80 > /dev/null"
+
+=== TEST 98: a user without a password
+--- http_config
+    sticky_share mesh redis://127.0.0.1:1 user=nginx;
+--- emerg: "user" needs "password_file"
+
+=== TEST 99: TLS without a CA
+--- http_config
+    sticky_share mesh rediss://127.0.0.1:1;
+--- emerg: "rediss://" needs "ca=FILE", the CA of the store's certificate
+
+=== TEST 100: a CA without TLS
+--- http_config
+    sticky_share mesh redis://127.0.0.1:1 ca=/nowhere/ca.pem;
+--- emerg: "ca", "cert" and "key" are for "rediss://"
+
+=== TEST 101: a certificate without its key
+--- http_config
+    sticky_share mesh rediss://127.0.0.1:1 ca=/nowhere/ca.pem cert=/nowhere/cert.pem;
+--- emerg: "cert" and "key" need each other
+
+=== TEST 102: a database that is no number
+--- http_config
+    sticky_share mesh redis://127.0.0.1:1/one;
+--- emerg: invalid number of a database in "redis://127.0.0.1:1/one"
+
+=== TEST 103: a parameter of sticky_share that does not exist
+--- http_config
+    sticky_share mesh redis://127.0.0.1:1 cluster;
+--- emerg: invalid parameter "cluster", only "user", "password_file", "ca", "cert", "key", "secret", "prefix" and "timeout" are known
+
+=== TEST 104: a prefix that is too long
+--- http_config eval
+    "sticky_share mesh redis://127.0.0.1:1 prefix=" . "p" x 65 . ";"
+--- emerg: "prefix" is too long, at most 64 bytes are possible

@@ -264,3 +264,10 @@ __DATA__
 --- http_config
     sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m;
 --- emerg: "sticky" directive is not allowed here
+
+
+
+=== TEST 34: share, which belongs to sticky_learn
+--- wrong
+        sticky learn create=$upstream_http_x_session lookup=$http_x_session zone=sessions:1m share=mesh;
+--- emerg: "sticky learn" learns when a response has ended, too late for other machines; "share" is a parameter of "sticky_learn"

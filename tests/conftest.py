@@ -122,6 +122,14 @@ def own_nginx(new_nginx: Callable[..., Nginx]) -> Nginx:
     return new_nginx(binary=binary, module=None)
 
 
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    """The file with the secret of machines that share sessions."""
+    path = tmp_path / "secret"
+    path.write_bytes(os.urandom(48))
+    return path
+
+
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Compiles a module of tests/modules/ against the sources of the nginx under test."""

@@ -1,6 +1,6 @@
 //! The parts that need no nginx: session table, files of a zone, policy, the course of a question to others,
-//! states of servers, MCP messages, sessions that outlive their server, cookies, `sticky_api`, connections to
-//! others and what is said over them.
+//! states of servers, MCP messages, sessions that outlive their server, sessions of several machines, cookies,
+//! `sticky_api`, connections to others and what is said over them.
 
 #![deny(unsafe_op_in_unsafe_fn)]
 #![warn(missing_docs)]
@@ -25,6 +25,8 @@ pub mod revive;
 pub mod rpc;
 #[cfg(not(loom))]
 pub mod servers;
+#[cfg(not(loom))]
+pub mod share;
 #[cfg(not(loom))]
 pub mod status;
 pub mod table;

@@ -19,6 +19,7 @@ use crate::nginx::pool::Pool;
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Block;
 use crate::servers::{evidence, upstreams};
+use crate::share;
 use crate::zone::sessions::{Origin, Sessions};
 use crate::zone::Zone;
 
@@ -89,6 +90,7 @@ fn zone_report<'a>(
         lifetime_ms: limits.lifetime.map(|lifetime| lifetime.as_millis()),
         file: None,
         records: None,
+        share: share::report(zone),
         stats: Default::default(),
         tally: Default::default(),
         servers: Vec::new(),

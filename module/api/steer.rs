@@ -4,14 +4,14 @@ use affinity::status::{
     Document, Drain, Draining, Format, Outcome, Refusal, Resource, SessionId, Text, FOREIGN,
     NO_ROOM, NO_SERVER, NO_SESSION, NO_UPSTREAM, NO_ZONE,
 };
-use affinity::table::{End, Key, Limits, Span, Tick};
+use affinity::table::{End, Key, Span, Tick};
 use nginx_sys::NGX_LOG_NOTICE;
 
 use super::{answer, report};
 use crate::nginx::request::Request;
 use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
-use crate::{conf, nginx};
+use crate::{conf, nginx, share};
 
 /// The zone of an upstream that has, or had, a server with that address.
 pub fn find_server(
@@ -55,6 +55,7 @@ pub fn drain(
     if !sessions.set_draining(server, draining, now) {
         return Err(NO_ROOM);
     }
+    share::write::drains(zone, server, draining);
     ngx::ngx_log_error!(
         NGX_LOG_NOTICE,
         r.log(),
@@ -66,7 +67,7 @@ pub fn drain(
     answer::show(r, &Resource::Server(upstream, server), Format::Json)
 }
 
-type WithSession = fn(&Sessions, Key, &Limits) -> Result<Vec<u8>, Refusal>;
+type WithSession = fn(&Zone, &Sessions, Key) -> Result<Vec<u8>, Refusal>;
 
 /// Calls `f` with the session that the body names, or, without a body, the header `Mcp-Session-Id`.
 pub fn with_session(
@@ -79,13 +80,13 @@ pub fn with_session(
     let zone = named.ok_or(NO_ZONE)?;
     let id = SessionId::read(body, r.last_header(b"mcp-session-id"))?;
     let sessions = zone.sessions().ok_or(NO_SESSION)?;
-    f(sessions, sessions.table.key(id.kind, &id.id, &id.bind), &zone.limits())
+    f(zone, sessions, sessions.table.key(id.kind, &id.id, &id.bind))
 }
 
 /// The state of a session.
-pub fn found(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Refusal> {
+pub fn found(zone: &Zone, sessions: &Sessions, key: Key) -> Result<Vec<u8>, Refusal> {
     let now = nginx::now();
-    let session = sessions.lookup(key, now, limits).ok_or(NO_SESSION)?;
+    let session = sessions.lookup(key, now, &zone.limits()).ok_or(NO_SESSION)?;
     let shown = sessions.with_address(session.server, |address| {
         let answer = Outcome::Session {
             server: Text(address),
@@ -98,8 +99,9 @@ pub fn found(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, 
 }
 
 /// Forgets a session.
-pub fn forget(sessions: &Sessions, key: Key, limits: &Limits) -> Result<Vec<u8>, Refusal> {
-    sessions.lookup(key, nginx::now(), limits).ok_or(NO_SESSION)?;
+pub fn forget(zone: &Zone, sessions: &Sessions, key: Key) -> Result<Vec<u8>, Refusal> {
+    sessions.lookup(key, nginx::now(), &zone.limits()).ok_or(NO_SESSION)?;
     sessions.forget(key, End::Forgotten);
+    share::write::ended(zone, key);
     Ok(Document::Outcome(Outcome::Forgotten { forgotten: 1 }).to_json()?)
 }

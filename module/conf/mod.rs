@@ -1,6 +1,7 @@
 //! The module's configuration: what its directives are read into.
 
 pub mod cookie;
+pub mod fleet;
 pub mod foreign;
 pub mod header;
 pub mod judge;
@@ -24,6 +25,7 @@ use nginx_sys::{
     ngx_http_upstream_init_pt, ngx_int_t, ngx_str_t,
 };
 
+use crate::conf::fleet::Fleet;
 use crate::conf::judge::Judge;
 use crate::conf::revive::Revive;
 use crate::conf::source::Source;
@@ -55,6 +57,8 @@ pub struct MainConf {
     pub warns: bool,
     /// Those locations, until they are looked at.
     pub noted: Vec<Passing>,
+    /// The stores that sessions are shared by, in the order of their numbers.
+    pub fleets: Vec<Fleet>,
 }
 
 /// A directive of a location that names an upstream, such as `proxy_pass http://NAME`.
@@ -173,6 +177,8 @@ pub struct Affinity {
     pub judge: Option<Box<dyn Judge>>,
     /// `gone=revive`.
     pub revive: Option<Revive>,
+    /// The `sticky_share` that the sessions are shared by: its name.
+    pub share: Option<Word>,
 }
 
 /// No index in the phase engine.

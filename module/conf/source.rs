@@ -6,10 +6,6 @@ use affinity::table::{Key, Span};
 use crate::zone::Zone;
 
 /// Which server has the session of a key.
-#[cfg_attr(
-    not(feature = "testing"),
-    expect(dead_code, reason = "the first source of the product is the store of shared sessions")
-)]
 pub struct Question {
     /// The zone of the sessions. The answer is bound there.
     pub zone: &'static Zone,
@@ -19,10 +15,6 @@ pub struct Question {
 }
 
 /// The answer to a question.
-#[cfg_attr(
-    not(feature = "testing"),
-    expect(dead_code, reason = "the first source of the product is the store of shared sessions")
-)]
 pub enum Answer<'a> {
     /// The server with this address, as nginx prints it, has the session.
     Server(&'a [u8]),

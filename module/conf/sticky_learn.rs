@@ -85,6 +85,8 @@ pub struct Parameters {
     bind: Option<Value>,
     /// The file of the zone, an absolute path.
     file: Option<Word>,
+    /// The name of a `sticky_share`.
+    share: Option<Word>,
     lifetime: Option<Span>,
     gone_after: Option<Span>,
     unknown: Option<Unknown>,
@@ -137,13 +139,17 @@ impl Parameters {
             "revive_zone" => once(cf, name, &mut self.revive_zone, |cf| read_records(cf, text))?,
             "credential" => self.credentials.push(read_header_name(cf, text)?),
             "file" => once(cf, name, &mut self.file, |cf| read_file(cf, text))?,
+            "share" => once(cf, name, &mut self.share, |cf| match text.is_empty() {
+                true => fail!(cf, "\"share\" is empty, it must be the name of a \"sticky_share\""),
+                false => Ok(text),
+            })?,
             "bind" => once(cf, name, &mut self.bind, |cf| Value::compile(cf, name, text))?,
             "warnings" => once(cf, name, &mut self.warnings, |cf| {
                 choose(cf, name, text, &[("on", true), ("off", false)])
             })?,
             _ => fail!(
                 cf,
-                "invalid parameter \"{word}\", only \"zone\", \"file\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
+                "invalid parameter \"{word}\", only \"zone\", \"file\", \"share\", \"create\", \"lookup\", \"timeout\", \"lifetime\", \
                  \"unknown\", \"unavailable\", \"gone_after\", \"bind\", \"gone\", \"revive_zone\", \"credential\" \
                  and \"warnings\" are known"
             ),
@@ -211,7 +217,7 @@ impl Parameters {
             Lookup::Mcp => true,
         };
         let last_handler = Cell::new(NO_HANDLER);
-        let (bind, warns) = (self.bind, Cell::new(warns));
+        let (bind, share, warns) = (self.bind, self.share, Cell::new(warns));
         let (source, judge) = (None, None);
         Ok(Affinity {
             zone,
@@ -225,6 +231,7 @@ impl Parameters {
             judge,
             revive,
             warns,
+            share,
         })
     }
 

@@ -21,7 +21,7 @@ pub(super) fn only_variable(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Reads a parameter into its slot; a second one is an error.
-pub(super) fn once<T>(
+pub fn once<T>(
     cf: &mut Conf<'_>,
     name: &str,
     slot: &mut Option<T>,
@@ -35,7 +35,7 @@ pub(super) fn once<T>(
 }
 
 /// Reads a time in nginx's units, longer than zero.
-pub(super) fn read_time(cf: &mut Conf<'_>, name: &str, text: Word) -> Result<Span, Logged> {
+pub fn read_time(cf: &mut Conf<'_>, name: &str, text: Word) -> Result<Span, Logged> {
     // SAFETY: nginx only reads the string, which lives as long as the configuration.
     let milliseconds = unsafe { ngx_parse_time(&mut text.raw(), 0) };
     match u64::try_from(milliseconds) {

@@ -18,6 +18,7 @@ use crate::nginx::cycle::Cycle;
 use crate::nginx::request::Request;
 use crate::request::by_lua::NoServer;
 use crate::request::PeerData;
+use crate::share;
 use crate::zone::sessions::Sessions;
 use crate::zone::Zone;
 
@@ -167,7 +168,10 @@ pub unsafe extern "C" fn ngx_http_sticky_learn_lua_bind(
         }
         let (now, limits) = (nginx::now(), zone.limits());
         let server = sessions.table.intern(server, now).ok_or(Failure::NoRoom)?;
-        match sessions.bind(key, server, None, now, &limits, Existing::Move) {
+        let existing = Existing::Move;
+        let bound = sessions.bind(key, server, None, now, &limits, existing);
+        share::write::bound(zone, key, bound, existing);
+        match bound {
             Bound::Refused => Err(Failure::NoRoom),
             _ => Ok(0),
         }
@@ -218,6 +222,7 @@ pub unsafe extern "C" fn ngx_http_sticky_learn_lua_forget(
         let session = sessions.lookup(key, nginx::now(), &zone.limits());
         session.ok_or(Failure::UnknownSession)?;
         sessions.forget(key, End::Forgotten);
+        share::write::ended(zone, key);
         Ok(0)
     }))
 }

@@ -18,6 +18,7 @@ use super::stream::{Moved, Stream};
 use super::target::{Place, Target};
 use super::timer::Timer;
 use super::tls::Tls;
+use super::to::{LiveTarget, Times, To};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::{serves_requests, PerWorker};
 use crate::nginx::try_box;
@@ -28,33 +29,38 @@ pub trait Exchange: Protocol {
     fn ended(self: Box<Self>, cycle: Cycle<'_>, result: Result<(), Error>);
 }
 
-/// What a connection is to.
-#[derive(Clone, Copy)]
-pub enum To {
-    Address(Address),
-    Target(LiveTarget),
-}
+/// Names a connection for its user, also when it has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Handle(u64);
 
-/// A target of the configuration that this process runs.
-#[derive(Clone, Copy)]
-pub struct LiveTarget(NonNull<Target>);
-
-impl LiveTarget {
-    /// # Safety
-    /// The target lives as long as the cycle that this process runs, or is about to run: [`close_all`] is
-    /// called before it ends.
-    pub unsafe fn new(target: &Target) -> LiveTarget {
-        LiveTarget(NonNull::from(target))
+impl Handle {
+    /// Sends bytes in the order of the calls, as many as possible at once. False if the connection is not
+    /// established, or has just failed: then [`Exchange::ended`] follows. Not to be called by its protocol, which
+    /// has an [`Output`].
+    pub fn send(self, bytes: &[u8]) -> bool {
+        let connection = self.find();
+        connection.is_some_and(|it| match it.send_from_outside(bytes) {
+            Ok(is_sent) => is_sent,
+            Err(error) => {
+                it.fail_later(error);
+                false
+            }
+        })
     }
-}
 
-/// Times of a connection, in milliseconds.
-#[derive(Clone, Copy)]
-pub struct Times {
-    /// Until it begins.
-    pub delay: u64,
-    /// From then until it must have ended.
-    pub deadline: u64,
+    /// Ends the connection with a reason, in the next round of the event loop.
+    pub fn close(self, why: &'static str) {
+        if let Some(connection) = self.find() {
+            connection.fail_later(Error::Protocol(why));
+        }
+    }
+
+    fn find<'c>(self) -> Option<&'c Connection> {
+        let open = OPEN.borrow();
+        // SAFETY: what is in the list is not freed yet, and the caller's use of it ends before the next turn of
+        // the event loop, in which alone a connection ends.
+        open.iter().map(|it| unsafe { it.as_ref() }).find(|it| it.handle == self)
+    }
 }
 
 /// What a connection does.
@@ -70,12 +76,14 @@ enum Stage {
 }
 
 struct Connection {
+    handle: Handle,
     /// Its index in the list.
     place: Cell<usize>,
     stage: Cell<Stage>,
     /// The error that the posted timer ends it with: an error in a call of the user's is not told in that call.
     failed: Cell<Option<Error>>,
     deadline: u64,
+    lasts: bool,
     target: Option<LiveTarget>,
     addresses: RefCell<Vec<Address>>,
     /// The index of the next address.
@@ -94,8 +102,11 @@ struct Connection {
 static OPEN: PerWorker<RefCell<Vec<NonNull<Connection>>>> =
     PerWorker::new(RefCell::new(Vec::new()));
 
-/// Opens a connection, if this process serves requests. False if it cannot, because memory is short.
-pub fn open(cycle: Cycle<'_>, to: To, times: Times, user: Box<dyn Exchange>) -> bool {
+/// The number of the next connection.
+static NEXT: PerWorker<Cell<u64>> = PerWorker::new(Cell::new(1));
+
+/// Opens a connection, if this process serves requests. `None` if it cannot, because memory is short.
+pub fn open(cycle: Cycle<'_>, to: To, times: Times, user: Box<dyn Exchange>) -> Option<Handle> {
     let (target, address) = match to {
         To::Address(address) => (None, Some(address)),
         To::Target(target) => (Some(target), None),
@@ -103,14 +114,17 @@ pub fn open(cycle: Cycle<'_>, to: To, times: Times, user: Box<dyn Exchange>) -> 
     let mut addresses = Vec::new();
     let mut open = OPEN.borrow_mut();
     if !serves_requests() || addresses.try_reserve(1).is_err() || open.try_reserve(1).is_err() {
-        return false;
+        return None;
     }
     addresses.extend(address);
+    let handle = Handle(NEXT.replace(NEXT.get() + 1));
     let made = try_box(Connection {
+        handle,
         place: Cell::new(open.len()),
         stage: Cell::new(Stage::Waiting),
         failed: Cell::new(None),
         deadline: times.deadline,
+        lasts: times.lasts,
         target,
         addresses: RefCell::new(addresses),
         next: Cell::new(0),
@@ -122,8 +136,7 @@ pub fn open(cycle: Cycle<'_>, to: To, times: Times, user: Box<dyn Exchange>) -> 
         timer: Timer::new(),
         log: UnsafeCell::new(cycle.quiet_log()),
     });
-    let Some(made) = made else { return false };
-    let connection = NonNull::from(Box::leak(made));
+    let connection = NonNull::from(Box::leak(made?));
     open.push(connection);
     drop(open);
     // SAFETY: the connection stays where it is until `remove` frees it, and its timer with it.
@@ -136,7 +149,7 @@ pub fn open(cycle: Cycle<'_>, to: To, times: Times, user: Box<dyn Exchange>) -> 
         0 => connection.begin(),
         delay => connection.timer.start(delay),
     }
-    true
+    Some(handle)
 }
 
 /// Closes all connections of this process. To be called when the worker exits, and before a cycle is replaced.
@@ -370,9 +383,25 @@ impl Connection {
         unsafe { stream.set_handler(Some(on_event)) };
         self.log_from(NGX_LOG_ALERT as usize);
         self.stage.set(Stage::Exchanging);
+        if self.lasts {
+            self.timer.stop();
+        }
         let next = self.user.borrow_mut().connected(&mut self.output.borrow_mut());
         self.apply(next)?;
         self.exchange(stream)
+    }
+
+    /// Sends bytes of the user's. True if they are sent or wait for that.
+    fn send_from_outside(&self, bytes: &[u8]) -> Result<bool, Error> {
+        let stream = self.stream.borrow();
+        let Some(stream) = stream.as_ref().filter(|_| self.stage.get() == Stage::Exchanging) else {
+            return Ok(false);
+        };
+        self.output.borrow_mut().push(bytes).map_err(|_| Error::TooMuch)?;
+        if !self.send(stream)? {
+            stream.wait()?;
+        }
+        Ok(true)
     }
 
     /// Sets which lines of nginx are logged.

@@ -32,6 +32,8 @@ pub enum Error {
     Closed,
     /// The server has sent more than the protocol can consume.
     TooLong,
+    /// More is to be sent than the connection keeps, or than there is memory for.
+    TooMuch,
     /// The protocol's own reason.
     Protocol(&'static str),
 }
@@ -71,6 +73,7 @@ impl fmt::Display for Error {
             Error::Lost(error) => write!(f, "connection lost {}", System(*error)),
             Error::Closed => f.write_str("server closed the connection too early"),
             Error::TooLong => f.write_str("server sent too long answer"),
+            Error::TooMuch => f.write_str("server does not read what is sent"),
             Error::Protocol(reason) => f.write_str(reason),
         }
     }

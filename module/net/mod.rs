@@ -15,4 +15,5 @@ mod tls;
 #[cfg(not(ngx_feature = "http_ssl"))]
 #[path = "no_tls.rs"]
 mod tls;
+pub mod to;
 pub mod trust;

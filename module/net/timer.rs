@@ -73,6 +73,16 @@ impl Timer {
         }
     }
 
+    /// Stops the timer, if it runs.
+    pub(super) fn stop(&self) {
+        // SAFETY: `set` has filled the event; an event is in nginx's tree if its flag says so.
+        unsafe {
+            if (*self.event.get()).timer_set() != 0 {
+                ngx_del_timer(self.event.get());
+            }
+        }
+    }
+
     /// Calls the handler in the next round of the event loop, whether or not the timer runs.
     pub(super) fn post(&self) {
         // SAFETY: `set` has filled the event, which stays where it is; nginx has initialised the queue.

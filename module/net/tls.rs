@@ -4,10 +4,10 @@ use core::ffi::{c_char, c_long, c_uint, CStr};
 use std::ffi::CString;
 
 use nginx_sys::{
-    ngx_connection_handler_pt, ngx_connection_t, ngx_create_pool, ngx_int_t, ngx_ssl_check_host,
-    ngx_ssl_cleanup_ctx, ngx_ssl_create, ngx_ssl_create_connection, ngx_ssl_handshake, ngx_ssl_t,
-    ngx_ssl_trusted_certificate, ngx_uint_t, NGX_SSL_TLSv1_2, NGX_SSL_TLSv1_3, NGX_SSL_BUFFER,
-    NGX_SSL_CLIENT,
+    ngx_connection_handler_pt, ngx_connection_t, ngx_create_pool, ngx_int_t, ngx_ssl_certificate,
+    ngx_ssl_check_host, ngx_ssl_cleanup_ctx, ngx_ssl_create, ngx_ssl_create_connection,
+    ngx_ssl_handshake, ngx_ssl_t, ngx_ssl_trusted_certificate, ngx_uint_t, NGX_SSL_TLSv1_2,
+    NGX_SSL_TLSv1_3, NGX_SSL_BUFFER, NGX_SSL_CLIENT,
 };
 
 use super::error::Error;
@@ -66,6 +66,17 @@ impl Tls {
                 fail!(cf, "no trusted certificate to verify \"{name}\" with")
             }
             None => {}
+        }
+        if let Some((certificate, key)) = trust.certificate {
+            // SAFETY: nginx reads the files during the call, and may complete the strings' paths.
+            let rc = unsafe {
+                let (mut certificate, mut key) = (certificate.raw(), key.raw());
+                let passwords = core::ptr::null_mut();
+                ngx_ssl_certificate(cf.raw(), &mut *tls.ssl, &mut certificate, &mut key, passwords)
+            };
+            if rc != OK {
+                return Err(Logged);
+            }
         }
         Ok(tls)
     }

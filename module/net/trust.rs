@@ -10,10 +10,12 @@ pub struct Trust {
     pub verify: bool,
     /// The name of the server, if it is not that of the target.
     pub name: Option<Word>,
+    /// The files of the certificate and of its key that this machine shows.
+    pub certificate: Option<(Word, Word)>,
 }
 
 impl Default for Trust {
     fn default() -> Trust {
-        Trust { trusted_certificate: None, verify: true, name: None }
+        Trust { trusted_certificate: None, verify: true, name: None, certificate: None }
     }
 }

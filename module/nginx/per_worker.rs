@@ -7,7 +7,7 @@ use core::ops::Deref;
 use std::os::fd::RawFd;
 
 use nginx_sys::{
-    ngx_add_timer, ngx_connection_t, ngx_event_handler_pt, ngx_event_t, ngx_exiting,
+    ngx_add_timer, ngx_connection_t, ngx_del_timer, ngx_event_handler_pt, ngx_event_t, ngx_exiting,
     ngx_free_connection, ngx_get_connection, ngx_inherited, ngx_log_t, ngx_msec_t, ngx_parent,
     ngx_posted_next_events, ngx_process, ngx_queue_insert_before, ngx_test_config, ngx_worker,
     NGX_PROCESS_HELPER, NGX_PROCESS_MASTER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER,
@@ -149,6 +149,18 @@ impl Timer {
             (*event).set_cancelable(1);
         }
         Timer::again(timer, interval, log);
+    }
+
+    /// Stops the timer, if it runs. nginx keeps the time of a timer that runs if the new one is close to it.
+    pub fn stop(timer: &'static PerWorker<Timer>) {
+        // SAFETY: an event is valid when zeroed, and lives as long as the process; it is in nginx's tree if its
+        // flag says so.
+        unsafe {
+            let event = (*timer.event.get()).as_mut_ptr();
+            if (*event).timer_set() != 0 {
+                ngx_del_timer(event);
+            }
+        }
     }
 
     /// Starts the timer again, from its handler.

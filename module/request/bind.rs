@@ -9,6 +9,7 @@ use super::notices::{self, Notice};
 use super::PeerData;
 use crate::nginx;
 use crate::peers::addresses::Address;
+use crate::share;
 
 impl PeerData {
     /// Learns an id from the response's body.
@@ -57,6 +58,7 @@ impl PeerData {
                 target.into_iter().for_each(|target| sessions.shared_targets().note(target));
                 if session.is_some() {
                     sessions.forget(key, End::Shared);
+                    share::write::ended(self.affinity.zone, key);
                 }
                 return self.log_notice(server, Notice::Shared(key));
             }
@@ -108,7 +110,9 @@ impl PeerData {
     ) -> Option<()> {
         let now = nginx::now();
         let claimed = self.affinity.policy.mcp && self.session.get().is_none();
-        match self.sessions().bind(key, server, ttl, now, &self.affinity.limits, existing) {
+        let bound = self.sessions().bind(key, server, ttl, now, &self.affinity.limits, existing);
+        share::write::bound(self.affinity.zone, key, bound, existing);
+        match bound {
             Bound::Created => {
                 self.status.set(Status::New);
                 if self.affinity.warns.get() && self.upstream().is_http_1_0() {

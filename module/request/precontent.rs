@@ -85,11 +85,19 @@ type HttpHandler = unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t;
 /// The handler where an upstream has a source of answers.
 unsafe extern "C" fn asking_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request. What keeps it is in its pool and is dropped with that.
-    match ask::ask(unsafe { Request::<'static>::new(r) }) {
+    let request = unsafe { Request::<'static>::new(r) };
+    match ask::ask(request, prefetched) {
         Some(result) => result,
+        None if request.context(&nginx::MODULE) == MARK => DECLINED,
         // SAFETY: the same request.
         None => unsafe { handler(r) },
     }
+}
+
+/// Prefetches the session of a request. Returns its id if `peer.init` will have the same.
+fn prefetched(r: Request<'static>, affinity: &Affinity) -> Option<RequestId> {
+    prefetch(r, affinity)?;
+    is_read(r, affinity).then(|| LAST.id.get())
 }
 
 unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {

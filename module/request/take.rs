@@ -15,6 +15,7 @@ use crate::peers::addresses;
 use crate::peers::hooks::{Hooked, Inner};
 use crate::peers::list::{Candidate, Missing};
 use crate::revive;
+use crate::share;
 
 impl Hooked for PeerData {
     fn inner(&self) -> Option<&Inner> {
@@ -247,6 +248,10 @@ impl PeerData {
         self.in_flight.drop_hold();
         if let Some(key) = self.in_flight.key() {
             self.sessions().forget(key, end);
+            // That its server is gone is what this machine thinks.
+            if end == End::Deleted {
+                share::write::ended(self.affinity.zone, key);
+            }
         }
     }
 

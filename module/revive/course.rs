@@ -22,7 +22,7 @@ use super::session::{with_record, OwnSession, Place};
 use crate::conf::judge::{Case, Verdict};
 use crate::hold;
 use crate::net::address::Address;
-use crate::net::connection::To;
+use crate::net::to::To;
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::PerWorker;

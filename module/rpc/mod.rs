@@ -8,8 +8,9 @@ use affinity::http::{HttpError, HttpRequest, RequestError};
 use affinity::net::{Next, Output, Protocol};
 use affinity::rpc::{Call, CallProgress};
 
-use crate::net::connection::{open, Exchange, Times, To};
+use crate::net::connection::{open, Exchange};
 use crate::net::error::Error;
+use crate::net::to::{Times, To};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::try_box;
 
@@ -67,10 +68,8 @@ where
     };
     let pending = Pending { bytes, call, error: None, then };
     let pending = try_box(pending).ok_or(CallError::Local)?;
-    match open(cycle, to, Times { delay: 0, deadline }, pending) {
-        true => Ok(()),
-        false => Err(CallError::Local),
-    }
+    let times = Times { delay: 0, deadline, lasts: false };
+    open(cycle, to, times, pending).map(|_| ()).ok_or(CallError::Local)
 }
 
 /// A call without its answer.

@@ -9,8 +9,9 @@ use super::socket::reason_of;
 use super::upstreams::{lacks_company, Upstreams};
 use crate::conf::zones;
 use crate::net::address::Address;
-use crate::net::connection::{open, Exchange, Times, To};
+use crate::net::connection::{open, Exchange};
 use crate::net::error::Error;
+use crate::net::to::{Times, To};
 use crate::nginx;
 use crate::nginx::cycle::Cycle;
 use crate::nginx::try_box;
@@ -32,7 +33,7 @@ pub(super) fn begin(
 ) {
     let attempt = try_box(Attempt { zone, server, begun: nginx::now() });
     if let (Some(attempt), Some(address)) = (attempt, Address::new(address)) {
-        open(cycle, To::Address(address), Times { delay: 0, deadline }, attempt);
+        open(cycle, To::Address(address), Times { delay: 0, deadline, lasts: false }, attempt);
     }
 }
 

@@ -142,6 +142,11 @@ fn read_learn(cf: &mut Conf<'_>, words: &[Word]) -> Result<Parameters, Logged> {
                 }
                 parameters.timeout = Some(read_timeout(cf, text)?);
             }
+            (_, Some(("share", _))) => fail!(
+                cf,
+                "\"sticky learn\" learns when a response has ended, too late for other machines; \
+                 \"share\" is a parameter of \"sticky_learn\""
+            ),
             _ => fail!(cf, "unknown parameter \"{word}\""),
         }
     }

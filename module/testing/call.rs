@@ -8,8 +8,8 @@ use affinity::rpc::{Call, RpcAnswer};
 use nginx_sys::NGX_LOG_NOTICE;
 use ngx::ngx_log_error;
 
-use crate::net::connection::{LiveTarget, To};
 use crate::net::target::Target;
+use crate::net::to::{LiveTarget, To};
 use crate::nginx::conf::{fail, Conf, Logged, Word};
 use crate::nginx::cycle::Cycle;
 use crate::rpc::{self, CallError, Expected};

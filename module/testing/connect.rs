@@ -7,9 +7,10 @@ use affinity::net::{Backoff, Next, Output, Protocol};
 use nginx_sys::{ngx_random, NGX_LOG_NOTICE};
 use ngx::ngx_log_error;
 
-use crate::net::connection::{open, Exchange, LiveTarget, Times, To};
+use crate::net::connection::{open, Exchange};
 use crate::net::error::Error;
 use crate::net::target::Target;
+use crate::net::to::{LiveTarget, Times, To};
 use crate::net::trust::Trust;
 use crate::nginx::conf::{fail, Conf, Logged, Word};
 use crate::nginx::cycle::Cycle;
@@ -96,7 +97,7 @@ fn go_on(cycle: Cycle<'_>, mut run: Run, delay: u64) {
     let is_silent = test.send.is_empty() && test.expect.is_empty();
     run.said = (!is_silent).then(|| (line(test.send), line(test.expect)));
     if let Some(run) = try_box(run) {
-        open(cycle, To::Target(target), Times { delay, deadline: test.timeout }, run);
+        open(cycle, To::Target(target), Times { delay, deadline: test.timeout, lasts: false }, run);
     }
 }
 

@@ -93,10 +93,6 @@ pub fn outcome(r: Request<'static>, affinity: &Affinity, key: Key) -> State {
 
 /// Answers a question. Without effect if the request has left, or the question is answered already. The
 /// request runs on when the caller has returned to nginx's event loop.
-#[cfg_attr(
-    not(feature = "testing"),
-    expect(dead_code, reason = "the first source of the product is the store of shared sessions")
-)]
 pub fn answer(ticket: Ticket, answer: Answer<'_>) {
     let Some(waiter) = WAITING.borrow().get(ticket).copied() else { return };
     if let Some(source) = waiter.affinity.source.as_deref() {

@@ -22,7 +22,7 @@ use crate::zone::former::{former_zone, running_zones, Former};
 use crate::zone::notes::{Counters, Notes, REPORT_EVERY, TALLIES};
 use crate::zone::records::{self, Records};
 use crate::zone::region::{describe, identity_of, judge, mine, notes_at, table_in, table_place};
-use crate::zone::sessions::{Origin, Sessions};
+use crate::zone::sessions::{Handle, Origin, Sessions};
 use crate::zone::stored::{self, Attached, Left, Old, Source};
 
 /// How many former memories of a zone stay mapped.
@@ -244,7 +244,7 @@ unsafe fn begin(memory: Memory, mine: &Mine, former: Option<&Table>) -> Result<S
 
 fn sessions(memory: Memory, table: Table, notes: NonNull<Notes>) -> Sessions {
     Sessions {
-        table,
+        table: Handle::new(table),
         notes,
         records: None,
         memory: Rc::new(memory),

@@ -65,6 +65,15 @@ pub struct Zone {
     records: Cell<(usize, bool)>,
     /// Set when the memory is mapped.
     sessions: OnceCell<Sessions>,
+    /// How the sessions are shared with other machines.
+    share: Cell<Option<Share>>,
+}
+
+/// A zone that several machines share: the numbers of its store, and of the zone there.
+#[derive(Clone, Copy)]
+pub struct Share {
+    pub fleet: u16,
+    pub zone: u16,
 }
 
 /// Declares a zone for an upstream, or joins one. A size of zero means that another upstream gives it.
@@ -113,6 +122,7 @@ pub fn join(
         file: RefCell::new(file),
         records: Cell::new((0, false)),
         sessions: OnceCell::new(),
+        share: Cell::new(None),
     });
     let Some(zone) = zone else { return Err(Logged) };
     let zone = ptr::from_mut(zone);
@@ -195,7 +205,7 @@ pub fn check<'c>(
 
 impl Zone {
     /// Logs a configuration error with file and line of the zone.
-    fn conf_error(&self, log: *mut ngx_log_t, message: fmt::Arguments<'_>) -> Logged {
+    pub fn conf_error(&self, log: *mut ngx_log_t, message: fmt::Arguments<'_>) -> Logged {
         let (file, line) = self.place.get();
         ngx::ngx_log_error!(NGX_LOG_EMERG, log, "{message} in {file}:{line}");
         Logged
@@ -217,6 +227,16 @@ impl Zone {
     /// The sessions; `None` before the memory is mapped. It is mapped before the first request.
     pub fn sessions(&self) -> Option<&Sessions> {
         self.sessions.get()
+    }
+
+    #[inline(always)]
+    pub fn share(&self) -> Option<Share> {
+        self.share.get()
+    }
+
+    /// To be called before the memory is mapped.
+    pub fn set_share(&self, share: Share) {
+        self.share.set(Some(share));
     }
 
     pub fn limits(&self) -> Limits {

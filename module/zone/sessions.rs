@@ -1,8 +1,9 @@
 //! The sessions of a zone: its table, and the former tables while old workers use them.
 
-use core::cell::RefCell;
+use core::cell::{RefCell, UnsafeCell};
 use core::iter;
 use core::mem::MaybeUninit;
+use core::ops::Deref;
 use core::ptr::NonNull;
 use std::rc::Rc;
 
@@ -20,7 +21,7 @@ use crate::zone::notes::Notes;
 /// The sessions of a zone.
 #[derive(Clone)]
 pub struct Sessions {
-    pub table: Table,
+    pub table: Handle,
     pub(super) notes: NonNull<Notes>,
     /// The records of sessions that can be revived, if the zone keeps some.
     pub records: Option<Store>,
@@ -31,6 +32,40 @@ pub struct Sessions {
     /// This worker's copies of server addresses, by the server's index.
     pub(super) addresses: RefCell<Vec<Option<KnownAddress>>>,
     pub origin: Origin,
+}
+
+/// The handle of the table. A machine that shares the sessions may get the secret of their ids while it runs.
+pub struct Handle(UnsafeCell<Table>);
+
+impl Handle {
+    pub(super) fn new(table: Table) -> Handle {
+        Handle(UnsafeCell::new(table))
+    }
+
+    /// From now on this worker hashes ids with this secret.
+    ///
+    /// # Safety
+    /// No reference to the table is in use: this is called by the event loop, not by a handler that has one.
+    pub unsafe fn share_ids(&self, secret: [u8; 16]) {
+        // SAFETY: the condition of this function.
+        unsafe { *self.0.get() = self.with_shared_ids(secret) };
+    }
+}
+
+impl Deref for Handle {
+    type Target = Table;
+
+    #[inline(always)]
+    fn deref(&self) -> &Table {
+        // SAFETY: `share_ids` is the only change, and excludes other uses.
+        unsafe { &*self.0.get() }
+    }
+}
+
+impl Clone for Handle {
+    fn clone(&self) -> Handle {
+        Handle::new(**self)
+    }
 }
 
 /// What the memory of a zone began with.
@@ -105,6 +140,20 @@ impl Sessions {
         self.table.bind(key, server, ttl, now, limits, existing)
     }
 
+    /// [`Table::bind_since`], after the changes of old workers to the session.
+    pub fn bind_since(
+        &self,
+        key: Key,
+        server: ServerId,
+        (ttl, created): (Option<Span>, Tick),
+        now: Tick,
+        limits: &Limits,
+        existing: Existing,
+    ) -> Bound {
+        self.catch_up(key, now, limits);
+        self.table.bind_since(key, server, (ttl, created), now, limits, existing)
+    }
+
     /// Whether old workers have changed the session of a key.
     #[inline(never)]
     pub(super) fn is_behind(&self, key: Key) -> bool {
@@ -142,7 +191,7 @@ impl Sessions {
     /// The tables that have replaced a former one, the oldest first.
     pub(super) fn successors(&self, former: usize) -> impl Iterator<Item = &Table> + Clone {
         let newer = self.former.iter().take(former).rev().map(|newer| &newer.table);
-        newer.chain(iter::once(&self.table))
+        newer.chain(iter::once(&*self.table))
     }
 
     #[cold]
@@ -233,7 +282,7 @@ impl Sessions {
         max_slots: usize,
     ) -> Option<usize> {
         let former = self.former.iter().map(|former| &former.table);
-        let table = iter::once(&self.table).chain(former).nth(pass.memory)?;
+        let table = iter::once(&*self.table).chain(former).nth(pass.memory)?;
         let forgotten = table
             .find_server(address)
             .map_or(0, |server| table.forget_server(server, end, &mut pass.cursor, max_slots));

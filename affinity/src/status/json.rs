@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use super::output::{OutOfMemory, Output};
 use super::refusal::{Refusal, NO_SERVER, NO_UPSTREAM, NO_ZONE};
 use super::report::{
-    Admin, FileReport, Report, ServerReport, UpstreamReport, ZoneReport, ZoneServer,
+    Admin, FileReport, Report, ServerReport, ShareReport, UpstreamReport, ZoneReport, ZoneServer,
 };
 use super::request::Resource;
 use super::text::{Text, Utc};
@@ -176,6 +176,7 @@ impl Serialize for ZoneReport<'_> {
             timeout_ms: u64,
             lifetime_ms: Option<u64>,
             file: Option<FileReport<'a>>,
+            share: Option<ShareReport<'a>>,
             live: u64,
             created: u64,
             refreshed: u64,
@@ -204,6 +205,7 @@ impl Serialize for ZoneReport<'_> {
             timeout_ms: self.timeout_ms,
             lifetime_ms: self.lifetime_ms,
             file: self.file,
+            share: self.share,
             live: self.stats.live,
             created: self.stats.created,
             refreshed: self.refreshed(),

@@ -26,8 +26,8 @@ pub use refusal::{
     RELOADING, TOO_LARGE,
 };
 pub use report::{
-    Admin, Began, FileReport, RecordsReport, Report, ServerReport, UpstreamReport, ZoneReport,
-    ZoneServer,
+    Admin, Began, FileReport, RecordsReport, Report, ServerReport, ShareReport, UpstreamReport,
+    ZoneReport, ZoneServer,
 };
 pub use request::{ApiRequest, Method, Resource, Task};
 pub use text::{Text, Utc};

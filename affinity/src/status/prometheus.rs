@@ -6,7 +6,7 @@
 use core::fmt::{self, Write};
 
 use super::output::{OutOfMemory, Output};
-use super::report::{Admin, FileReport, Report, ServerReport, ZoneReport, ZoneServer};
+use super::report::{Admin, FileReport, Report, ServerReport, ShareReport, ZoneReport, ZoneServer};
 use super::text::{Text, Utc};
 use crate::servers::Known;
 
@@ -40,6 +40,7 @@ impl Report<'_> {
         }
         self.of_files(out)?;
         self.of_records(out)?;
+        self.of_shares(out)?;
         counter(out, "requests_total", "Requests by $upstream_sticky_status.")?;
         for zone in &self.zones {
             for (status, count) in zone.requests() {
@@ -195,6 +196,46 @@ impl Report<'_> {
         Ok(())
     }
 
+    /// Metrics of zones that several machines share; none if no zone is shared.
+    fn of_shares(&self, out: &mut Output) -> fmt::Result {
+        let shares = || self.zones.iter().filter_map(|zone| Some((zone.name, zone.share?)));
+        if shares().next().is_none() {
+            return Ok(());
+        }
+        let metrics: [ShareMetric; 5] = [
+            ("share_up", "1 if the store can be used.", |share| Some(share.up.into())),
+            ("share_away_seconds", "Time since the store was lost.", |share| {
+                Some(share.away_ms.unwrap_or_default() / 1000)
+            }),
+            ("share_waiting_sessions", "Sessions that requests wait for.", |share| {
+                Some(share.waiting)
+            }),
+            ("share_listens", "1 if the messages of other machines are heard.", |share| {
+                Some(share.listener.is_some().into())
+            }),
+            ("share_gaps_total", "How often messages may have been missed.", |share| {
+                Some(share.gaps)
+            }),
+        ];
+        for (name, help, value) in metrics {
+            let head: Head = if name.ends_with("_total") { counter } else { gauge };
+            head(out, name, help)?;
+            for (zone, share) in shares() {
+                if let Some(value) = value(&share) {
+                    sample(out, name, &[("zone", zone), ("share", share.name)], value)?;
+                }
+            }
+        }
+        gauge(out, "share_round_trip_99_seconds", "99 of 100 replies came in this.")?;
+        for (zone, share) in shares() {
+            if let Some(millis) = share.round_trip_99_ms {
+                let labels = [("zone", zone), ("share", share.name)];
+                sample(out, "share_round_trip_99_seconds", &labels, Millis(millis))?;
+            }
+        }
+        Ok(())
+    }
+
     fn of_zone_servers(
         &self,
         out: &mut Output,
@@ -243,6 +284,7 @@ impl Labels {
 
 /// Name, help text, and the function that gives the value.
 type ZoneMetric = (&'static str, &'static str, fn(&ZoneReport<'_>) -> u64);
+type ShareMetric = (&'static str, &'static str, fn(&ShareReport<'_>) -> Option<u64>);
 type FileMetric = (&'static str, &'static str, fn(&FileReport<'_>) -> Option<u64>);
 type ZoneServerMetric = (&'static str, &'static str, fn(&ZoneServer<'_>) -> u64);
 type Head = fn(&mut Output, &str, &str) -> fmt::Result;

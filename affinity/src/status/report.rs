@@ -1,5 +1,7 @@
 //! The state of zones and servers, as values.
 
+use serde::Serialize;
+
 use super::text::{Text, Utc};
 use super::zone::{Loss, Refused, Tally};
 use crate::policy::{Rejection, Status};
@@ -38,6 +40,8 @@ pub struct ZoneReport<'a> {
     pub file: Option<FileReport<'a>>,
     /// The records of its sessions, if the zone keeps some.
     pub records: Option<RecordsReport>,
+    /// How the sessions are shared with other machines, if they are.
+    pub share: Option<ShareReport<'a>>,
     /// What the table has counted.
     pub stats: Stats,
     /// The requests, counted by what became of them.
@@ -72,6 +76,33 @@ pub struct FileReport<'a> {
     pub synced: Option<Utc>,
     /// Milliseconds since the oldest session began; none if there is no session.
     pub oldest_ms: Option<u64>,
+}
+
+/// The store that a zone is shared by.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ShareReport<'a> {
+    /// The name of the `sticky_share`.
+    pub name: Text<'a>,
+    /// Where the store is, as the configuration has it.
+    pub store: Text<'a>,
+    /// Whether the store can be used.
+    pub up: bool,
+    /// Milliseconds since it was lost; none if it was not.
+    pub away_ms: Option<u64>,
+    /// Of the last replies: half came in so many milliseconds; none before the first.
+    pub round_trip_ms: Option<u64>,
+    /// 99 of 100 came in so many.
+    pub round_trip_99_ms: Option<u64>,
+    /// Sessions that requests wait for.
+    pub waiting: u64,
+    /// The worker that hears the messages of other machines; none if none does.
+    pub listener: Option<u32>,
+    /// Milliseconds since the store was last heard there; none if it never was.
+    pub heard_ms: Option<u64>,
+    /// How often messages may have been missed: each begin to listen counts.
+    pub gaps: u64,
+    /// Whether the store has what this machine knows, as far as this machine knows.
+    pub announced: bool,
 }
 
 /// How a zone began.

@@ -73,6 +73,19 @@ fn report() -> Report<'static> {
                 oldest_ms: Some(61_000),
             }),
             records: Some(RecordsReport { size: 1 << 22, kept: 9, evicted: 1 }),
+            share: Some(ShareReport {
+                name: Text(b"mesh"),
+                store: Text(b"10.0.0.5:6379"),
+                up: false,
+                away_ms: Some(2_500),
+                round_trip_ms: Some(0),
+                round_trip_99_ms: Some(3),
+                waiting: 4,
+                listener: None,
+                heard_ms: Some(2_600),
+                gaps: 1,
+                announced: false,
+            }),
             stats,
             tally,
             servers: vec![ZoneServer { address: ADDRESS, stats: holder }],
@@ -112,6 +125,14 @@ fn the_whole_report_is_one_object() {
     assert_eq!(zone["created"], 20);
     assert_eq!(zone["refreshed"], 100 + 4 + 6 + 10);
     assert_eq!(zone["lifetime_ms"], serde_json::Value::Null);
+    assert_eq!(
+        zone["share"],
+        serde_json::json!({
+            "name": "mesh", "store": "10.0.0.5:6379", "up": false, "away_ms": 2500, "round_trip_ms": 0,
+            "round_trip_99_ms": 3, "waiting": 4, "listener": null, "heard_ms": 2600, "gaps": 1,
+            "announced": false
+        })
+    );
     let file = &zone["file"];
     assert_eq!(file["path"], "/var/lib/nginx/sticky/zone");
     assert_eq!((&file["began"], &file["linked"]), (&"imported".into(), &true.into()));
@@ -203,6 +224,10 @@ fn prometheus_gets_a_line_for_each_number() {
         "# TYPE nginx_sticky_sessions_created_total counter",
         r#"nginx_sticky_sessions_created_total{zone="a \"zone\"\\\n"} 20"#,
         r#"nginx_sticky_zone_timeout_seconds{zone="a \"zone\"\\\n"} 600.000"#,
+        r#"nginx_sticky_share_up{zone="a \"zone\"\\\n",share="mesh"} 0"#,
+        r#"nginx_sticky_share_away_seconds{zone="a \"zone\"\\\n",share="mesh"} 2"#,
+        "# TYPE nginx_sticky_share_gaps_total counter",
+        r#"nginx_sticky_share_round_trip_99_seconds{zone="a \"zone\"\\\n",share="mesh"} 0.003"#,
         r#"nginx_sticky_requests_total{zone="a \"zone\"\\\n",status="hit"} 100"#,
         r#"nginx_sticky_rejected_requests_total{zone="a \"zone\"\\\n",reason="gone"} 8"#,
         r#"nginx_sticky_zone_kept_records{zone="a \"zone\"\\\n"} 9"#,

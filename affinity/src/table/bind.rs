@@ -60,7 +60,24 @@ impl Table {
         if ttl.is_none() && self.refresh(key, server, now, limits) {
             return Bound::Refreshed;
         }
-        self.bind_locked(key, server, ttl, now, limits, existing).unwrap_or(Bound::Refused)
+        self.bind_locked(key, server, (ttl, now), now, limits, existing).unwrap_or(Bound::Refused)
+    }
+
+    /// [`Self::bind`] of a session that another machine has learned: a new one is as old as there.
+    pub fn bind_since(
+        &self,
+        key: Key,
+        server: ServerId,
+        (ttl, created): (Option<Span>, Tick),
+        now: Tick,
+        limits: &Limits,
+        existing: Existing,
+    ) -> Bound {
+        if ttl.is_none() && self.refresh(key, server, now, limits) {
+            return Bound::Refreshed;
+        }
+        self.bind_locked(key, server, (ttl, created), now, limits, existing)
+            .unwrap_or(Bound::Refused)
     }
 
     /// The short way of `bind`, without a lock: only the time of last use changes.
@@ -73,7 +90,7 @@ impl Table {
         &self,
         key: Key,
         server: ServerId,
-        ttl: Option<Span>,
+        (ttl, created): (Option<Span>, Tick),
         now: Tick,
         limits: &Limits,
         existing: Existing,
@@ -85,7 +102,7 @@ impl Table {
         }
         self.note_use(server, now);
         let meta = Meta::new(server.index, ttl);
-        let new = Entry { fingerprint: key.fingerprint(), meta, used: now, created: now };
+        let new = Entry { fingerprint: key.fingerprint(), meta, used: now, created };
         match writer.find(&place) {
             Some((position, entry)) if entry.meta.is_tombstone() => {
                 // Marked: the end of the session before may not have been handed on yet.

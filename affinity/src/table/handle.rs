@@ -17,7 +17,10 @@ use super::sync::Ordering;
 #[derive(Clone, Copy)]
 pub struct Table {
     pub(super) region: Region,
+    /// The hash of addresses, with the table's own secret.
     hasher: Hasher,
+    /// The hash of ids: the same, unless the ids have another secret.
+    ids: Hasher,
 }
 
 impl Table {
@@ -103,7 +106,21 @@ impl Table {
     fn new(region: Region) -> Result<Table, TableError> {
         let algorithm = Algorithm::from_number(region.algorithm());
         let hasher = algorithm.and_then(|algorithm| Hasher::new(algorithm, region.secret()));
-        Ok(Table { region, hasher: hasher.ok_or(TableError::Format)? })
+        let hasher = hasher.ok_or(TableError::Format)?;
+        Ok(Table { region, hasher, ids: hasher })
+    }
+
+    /// A handle that hashes ids with another secret than the table's own, by SipHash: several machines that
+    /// share sessions have one secret and one hash. Sessions that the table already has are found only by a
+    /// handle that hashes as before.
+    pub fn with_shared_ids(self, secret: [u8; 16]) -> Table {
+        let ids = Hasher::new(Algorithm::SipHash, secret);
+        Table { ids: ids.unwrap_or(self.ids), ..self }
+    }
+
+    /// A handle that hashes ids with the table's own secret.
+    pub fn with_own_ids(self) -> Table {
+        Table { ids: self.hasher, ..self }
     }
 
     /// Sessions that fit in.
@@ -120,7 +137,7 @@ impl Table {
     /// triples have the same key with a chance of 2^-64, which cannot be raised without the secret.
     #[inline]
     pub fn key(&self, kind: Kind, id: &[u8], bind: &[u8]) -> Key {
-        Key(self.hasher.hash(kind as u8, id, bind))
+        Key(self.ids.hash(kind as u8, id, bind))
     }
 
     /// Whether the same key in both tables stands for the same id.

@@ -41,7 +41,7 @@ impl Key {
     }
 
     /// The key of a fingerprint; no key has zero.
-    pub(crate) fn from_fingerprint(fingerprint: u64) -> Option<Key> {
+    pub fn from_fingerprint(fingerprint: u64) -> Option<Key> {
         NonZeroU64::new(fingerprint).map(Key)
     }
 }

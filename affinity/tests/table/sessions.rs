@@ -176,3 +176,43 @@ fn a_region_without_a_table_is_refused() {
     assert_eq!(attach(mapping.len), Ok(()));
     assert_eq!(attach(mapping.len / 2), Err(TableError::Geometry));
 }
+
+/// Two machines with tables of their own secrets have the same key for an id, and still the one from before.
+#[test]
+fn tables_that_share_ids() {
+    let (here, there) = (Mapping::new(MEGABYTE), Mapping::new(MEGABYTE));
+    let own = here.table();
+    // SAFETY: the mapping is new, that long, and outlives the table.
+    let other = unsafe { Table::create(there.start, there.len, *b"another secret..") }.unwrap();
+    let key = |table: &Table| table.key(Kind::Session, b"id", b"");
+    assert_ne!(key(&own), key(&other));
+    let shared = own.with_shared_ids(*b"the fleet's own.");
+    assert_eq!(key(&shared), key(&other.with_shared_ids(*b"the fleet's own.")));
+    assert_ne!(key(&shared), key(&own));
+    assert_eq!(key(&shared.with_own_ids()), key(&own));
+    // The servers are the same for both.
+    let server = own.intern(b"127.0.0.1:8001", NOW).unwrap();
+    assert_eq!(shared.find_server(b"127.0.0.1:8001"), Some(server));
+}
+
+#[test]
+fn a_session_of_another_machine_is_as_old_as_there() {
+    let mapping = Mapping::new(MEGABYTE);
+    let table = mapping.table();
+    let server = table.intern(b"127.0.0.1:8001", NOW).unwrap();
+    let created = Tick(NOW.0.wrapping_sub(900));
+    let limits = Limits { lifetime: Some(Span(1000)), ..LIMITS };
+    let bind = |number, ttl| {
+        let since = (ttl, created);
+        table.bind_since(key(&table, number), server, since, NOW, &limits, Existing::Move)
+    };
+    assert_eq!((bind(1, None), bind(1, None)), (Bound::Created, Bound::Refreshed));
+    assert_eq!(bind(2, Some(Span(950))), Bound::Created);
+    let is_there = |number, after| {
+        let now = Tick(NOW.0.wrapping_add(after));
+        table.lookup(key(&table, number), now, &limits).is_some()
+    };
+    assert_eq!((is_there(1, 90), is_there(1, 110)), (true, false));
+    assert_eq!((is_there(2, 40), is_there(2, 70)), (true, false));
+    assert_eq!(table.lookup(key(&table, 1), NOW, &limits).unwrap().created, created);
+}

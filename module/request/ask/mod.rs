@@ -6,7 +6,7 @@
 //! request of the location has the right guess.
 
 use affinity::policy::{Presented, Status};
-use affinity::table::Key;
+use affinity::table::{Key, Kind};
 use nginx_sys::{ngx_int_t, NGX_AGAIN};
 
 use super::id::RequestId;
@@ -15,18 +15,22 @@ use crate::conf::value::Value;
 use crate::conf::{Affinity, LocationConf, UpstreamConf};
 use crate::nginx::request::Request;
 use crate::nginx::{self, DECLINED};
+use crate::share;
 use crate::wait::{self, phase};
+
+/// How the id of a request is found out early; `None` if it may be another one later.
+type ReadEarly = fn(Request<'static>, &Affinity) -> Option<RequestId>;
 
 /// Asks for the id of a request, if that is needed. Returns what the handler of PRECONTENT returns now;
 /// `None` if the request goes on.
-pub fn ask(r: Request<'static>) -> Option<ngx_int_t> {
+pub fn ask(r: Request<'static>, read_early: ReadEarly) -> Option<ngx_int_t> {
     // Handlers behind ours may change the id.
     if phase::move_behind_others(r) {
         return Some(DECLINED);
     }
     let affinity = upstream(r)?;
     let source = affinity.source.as_deref()?;
-    let key = unknown_key(r, affinity)?;
+    let key = key_to_ask(r, affinity, read_early)?;
     let is_final = wait::ask(r, affinity, source, key).is_final();
     (!is_final).then_some(NGX_AGAIN as ngx_int_t)
 }
@@ -40,18 +44,35 @@ fn upstream(r: Request<'static>) -> Option<&'static Affinity> {
     }
 }
 
-/// The key of the request's id, if the table does not have it and its session may be elsewhere.
-fn unknown_key(r: Request<'static>, affinity: &Affinity) -> Option<Key> {
-    let sessions = affinity.zone.sessions()?;
-    let mut id = RequestId::NONE;
-    // If memory is short, `peer.init` fails as well.
-    id.read(r, affinity, &sessions.table, Value::eval).ok()?;
+/// The key of the request's id, if the source has to be asked for it: the table does not have it, and its
+/// session may be elsewhere, or another machine may have changed the session.
+fn key_to_ask(r: Request<'static>, affinity: &Affinity, read_early: ReadEarly) -> Option<Key> {
+    let (zone, sessions) = (affinity.zone, affinity.zone.sessions()?);
+    let id = match read_early(r, affinity) {
+        Some(id) => id,
+        None => {
+            let mut id = RequestId::NONE;
+            // If memory is short, `peer.init` fails as well.
+            id.read(r, affinity, &sessions.table, Value::eval).ok()?;
+            id
+        }
+    };
     let key = id.key?;
-    if id.mcp.is_some() && !matches!(message::of(r).unknown(), Presented::Unknown(_)) {
+    if let Some(session) = sessions.lookup(key, nginx::now(), &affinity.limits) {
+        return share::is_doubtful(zone, &session).then_some(key);
+    }
+    // A target of HTTP+SSE that looks as if it had an id may have been announced through another machine.
+    let is_target = id.kind == Kind::Sse && zone.share().is_some();
+    let is_id = || matches!(message::of(r).unknown(), Presented::Unknown(_));
+    if id.mcp.is_some() && !is_target && !is_id() {
         return None;
     }
-    let session = sessions.lookup(key, nginx::now(), &affinity.limits);
-    session.is_none().then_some(key)
+    let is_taken_over = share::has_own_ids(zone) && {
+        let mut own = RequestId::NONE;
+        own.read(r, affinity, &sessions.table.with_own_ids(), Value::eval).ok()?;
+        own.key.is_some_and(|own| share::take_over(zone, own, key))
+    };
+    (!is_taken_over).then_some(key)
 }
 
 impl PeerData {

@@ -1,0 +1,6 @@
+mod asking;
+mod link;
+mod protocol;
+mod sealed;
+mod standing;
+mod store;
