@@ -39,10 +39,10 @@ class RustTest(unittest.TestCase):
         self.script("dpkg-query", "exit 1")
         cases = " ".join(f'{name}) echo "  Candidate: {version}";;' for name, version in candidates.items())
         self.script("apt-cache", f"[ -e {known} ] || exit 0; case $2 in {cases} *) echo '  Candidate: (none)';; esac")
-        rust = "\n".join(
-            f"printf '#!/bin/sh\\necho rustc 1.85.0\\n' > {self.top}/bin/{name}; chmod +x {self.top}/bin/{name}" for name in ("cargo", "rustc")
-        )
-        self.script("apt-get", f'echo "$*" >>{self.top}/apt; case "$*" in *update*) touch {known};; *" install "*) {rust};; esac')
+        new = "printf '#!/bin/sh\\necho rustc 1.85.0\\n'"
+        rust = "\n".join(f"{new} >{self.top}/bin/{name}; chmod +x {self.top}/bin/{name}" for name in ("cargo", "rustc"))
+        cases = f'*update*) touch {known};; *" install "*) {rust};;'
+        self.script("apt-get", f'echo "$*" >>{self.top}/apt; case "$*" in {cases} esac')
 
     def other_system(self):
         for name in ("apt-get", "dpkg-query"):

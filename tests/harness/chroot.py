@@ -86,7 +86,8 @@ class Chroot:
         """A client of the SDK keeps its session, at one of three servers."""
         (port,) = free_ports(1)
         with servers("python-1") as replicas:
-            site = f"server {{ listen 127.0.0.1:{port}; location / {{ {STREAMING} proxy_set_header Host $http_host; proxy_pass http://mcp; }} }}"
+            location = f"location / {{ {STREAMING} proxy_set_header Host $http_host; proxy_pass http://mcp; }}"
+            site = f"server {{ listen 127.0.0.1:{port}; {location} }}"
             self.configure(upstream("mcp", replicas, sticky) + site)
             with self.running(port):
                 lives = await live("python-1", "http", port, 12)
