@@ -1,5 +1,5 @@
 """The configurations in README.md and docs/ are what a reader can copy: nginx takes them without a warning, they log no
-id, and the first one is right for MCP. (docs/web.md and docs/migrate.md are also used: t/43, t/44.)"""
+id, and the first one is right for MCP. (docs/web.md and docs/migrate.md are also used: t/43, t/44; tests of the pages as documents: test_pages.py.)"""
 
 import asyncio
 import re
@@ -48,7 +48,7 @@ def whole(block: str) -> str:
 
 def here(text: str, home: Path) -> str:
     """With addresses and paths of the test."""
-    text = re.sub(r"\blisten (\S*?)(\d+)\b", lambda m: f"listen 127.0.0.1:{free_ports(1)[0]}", text)
+    text = re.sub(r"\blisten (\S*?)(\d+)(?=[; ])", lambda m: f"listen 127.0.0.1:{free_ports(1)[0]}", text)
     text = re.sub(r"\bserver-[ab]:", "127.0.0.1:", text)
     text = text.replace("log_format sticky ", "log_format of_the_page ")  # the harness has one of that name
     text = text.replace("choose_for_a_new_session()", '"10.0.0.1:8000"')
