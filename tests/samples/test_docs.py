@@ -2,6 +2,7 @@
 id, and the first one is right for MCP. (docs/web.md and docs/migrate.md are also used: t/43, t/44; tests of the pages as documents: test_pages.py.)"""
 
 import asyncio
+import os
 import re
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def whole(block: str) -> str:
         return inside[1]
     # The harness does so.
     block = re.sub(r"^ *load_module .*$", "", block, flags=re.MULTILINE)
-    if re.match(r"\s*(#.*\n\s*)*sticky", block):
+    if re.match(r"\s*(#.*\n\s*)*sticky(_learn)? ", block):
         block = f"upstream around {{ server 10.0.0.1:8000; {block} }}"
     if re.match(r"\s*(#.*\n\s*)*(location|proxy_\w+|add_header)\b", block):
         block = f"server {{ listen 80; {block} }}"
@@ -75,6 +76,7 @@ def test_nginx_takes(nginx, block):
         nginx.modules = LUA + nginx.modules
     lua = PATH if "_by_lua" in block else ""
     text = here(missing(block) + whole(block), nginx.home)
+    (nginx.home / "sticky.key").write_bytes(os.urandom(48))
     nginx.configure(lua + text)
     assert nginx.check() == ""
 
