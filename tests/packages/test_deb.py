@@ -138,6 +138,7 @@ def test_copyright_and_docs_are_there(chroot):
     assert "vendor/nginx-sys-" in (folder / "copyright").read_text()
     assert (folder / "examples/nginx-conf/mcp.conf").exists()
     assert (folder / "README.md").exists()
+    assert (folder / "docs/directives.md").exists()
 
 
 def test_lua_finds_its_part(chroot):

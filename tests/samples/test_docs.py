@@ -1,7 +1,8 @@
 """The configurations in README.md and docs/ are what a reader can copy: nginx takes them without a warning, they log no
-id, and the first one is right for MCP. (docs/web.md and docs/migrate.md are also used: t/43, t/44.)"""
+id, and the first one is right for MCP. (docs/web.md and docs/migrate.md are also used: t/43, t/44; tests of the pages as documents: test_pages.py.)"""
 
 import asyncio
+import os
 import re
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def whole(block: str) -> str:
         return inside[1]
     # The harness does so.
     block = re.sub(r"^ *load_module .*$", "", block, flags=re.MULTILINE)
-    if re.match(r"\s*(#.*\n\s*)*sticky", block):
+    if re.match(r"\s*(#.*\n\s*)*sticky(_learn)? ", block):
         block = f"upstream around {{ server 10.0.0.1:8000; {block} }}"
     if re.match(r"\s*(#.*\n\s*)*(location|proxy_\w+|add_header)\b", block):
         block = f"server {{ listen 80; {block} }}"
@@ -48,7 +49,7 @@ def whole(block: str) -> str:
 
 def here(text: str, home: Path) -> str:
     """With addresses and paths of the test."""
-    text = re.sub(r"\blisten (\S*?)(\d+)\b", lambda m: f"listen 127.0.0.1:{free_ports(1)[0]}", text)
+    text = re.sub(r"\blisten (\S*?)(\d+)(?=[; ])", lambda m: f"listen 127.0.0.1:{free_ports(1)[0]}", text)
     text = re.sub(r"\bserver-[ab]:", "127.0.0.1:", text)
     text = text.replace("log_format sticky ", "log_format of_the_page ")  # the harness has one of that name
     text = text.replace("choose_for_a_new_session()", '"10.0.0.1:8000"')
@@ -75,6 +76,7 @@ def test_nginx_takes(nginx, block):
         nginx.modules = LUA + nginx.modules
     lua = PATH if "_by_lua" in block else ""
     text = here(missing(block) + whole(block), nginx.home)
+    (nginx.home / "sticky.key").write_bytes(os.urandom(48))
     nginx.configure(lua + text)
     assert nginx.check() == ""
 

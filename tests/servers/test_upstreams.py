@@ -172,7 +172,7 @@ async def are_all_learned(port: int, count: int) -> None:
 
 @pytest.mark.parametrize(("size", "servers"), [("32k", 16), ("1m", 360)])
 async def test_a_zone_has_room_for_servers(nginx, size, servers):
-    """For as many as README.md says."""
+    """For as many as docs/directives.md says."""
     port, backend = free_ports(2)
     nginx.start(many(hosts(servers, backend), size, port))
     await are_all_learned(port, servers)
