@@ -212,9 +212,7 @@ unsafe extern "C" fn install_filters(cf: *mut ngx_conf_t) -> ngx_int_t {
     // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
     let mut cf = unsafe { Conf::new(cf) };
     // The filter that is installed last runs first.
-    hold::filters::install(&mut cf);
     response::filters::install(&mut cf);
-    revive::rename::install(&mut cf);
     request::opening::install(&mut cf);
     sticky::install_filter(&mut cf);
     conf::location::advice::warn(&mut cf);

@@ -80,10 +80,8 @@ pub struct Filters {
     pub body: bool,
     /// The filter of request bodies.
     pub request_body: bool,
-    /// The filters that hold answers.
+    /// The filters that hold answers, and those of answers in revived sessions.
     pub hold: bool,
-    /// The filter of answers in revived sessions.
-    pub revive: bool,
 }
 
 /// The configuration of one `upstream {}`. (nginx makes an empty one for each `server {}`, too.)

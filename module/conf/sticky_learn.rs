@@ -208,7 +208,6 @@ impl Parameters {
         let warns = mcp && self.warnings.unwrap_or(true);
         main.warns |= warns;
         main.filters.header = true;
-        main.filters.revive |= revive.is_some();
         main.filters.hold |= revive.is_some();
         main.filters.body |= mcp || policy.learn == Moment::End;
         main.filters.request_body |= mcp && policy.unknown == Unknown::Reject;

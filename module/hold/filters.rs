@@ -1,40 +1,21 @@
-//! Header and body filter. They run after those of `response/`, which learn from every answer, held or not.
+//! Header and body filter. Those of `response/`, which learn from every answer, held or not, call them.
 
-use nginx_sys::{ngx_chain_t, ngx_http_request_t, ngx_int_t};
+use nginx_sys::{ngx_chain_t, ngx_int_t};
 
-use super::held::{begin, Held, Stage};
+use super::held::{self, Held, Stage};
 use super::kept::Full;
-use super::next::{pass_body, pass_header, put_before};
+use super::next::{pass_body, pass_header};
 use super::{active, reading};
-use crate::conf::MainConf;
-use crate::nginx::conf::Conf;
 use crate::nginx::request::Request;
 use crate::nginx::send::Buffers;
 use crate::nginx::{AGAIN, ERROR, OK};
 
-/// Whether any configuration of this process has needed the filters. A configuration that fails late leaves its
-/// filter chains in the process, and later workers of the former configuration run them.
-static mut NEEDED: bool = false;
-
-/// Puts the filters into nginx's chains, if any upstream has a judge.
-pub fn install(cf: &mut Conf<'_>) {
-    let holds = MainConf::of(cf).is_some_and(|main| main.filters.hold);
-    // SAFETY: nginx reads its configuration in one thread, while no request runs, and builds the chains again
-    // for each configuration.
-    unsafe {
-        NEEDED |= holds;
-        if NEEDED {
-            put_before(Some(header_filter), Some(body_filter));
-        }
-    }
-}
-
-unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+/// Holds the answer whose header is complete, or passes the header on.
+#[inline(always)]
+pub fn header(r: Request<'static>) -> ngx_int_t {
     /// The least status of an answer that may be held.
     const LEAST: u16 = 400;
 
-    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
-    let r = unsafe { Request::<'static>::new(r) };
     match r.response_status() >= LEAST {
         true => begin_or_pass(r),
         false => pass_header(r),
@@ -44,15 +25,16 @@ unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
 #[cold]
 #[inline(never)]
 fn begin_or_pass(r: Request<'static>) -> ngx_int_t {
-    match begin(r) {
+    match held::begin(r) {
         true => OK,
         false => pass_header(r),
     }
 }
 
-unsafe extern "C" fn body_filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request.
-    let r = unsafe { Request::new(r) };
+/// Keeps a part of an answer that is held, has it read, or passes it on. `chain` is what nginx has passed to a body
+/// filter.
+#[inline(always)]
+pub fn body(r: Request<'_>, chain: *mut ngx_chain_t) -> ngx_int_t {
     match active::is_any() {
         true => keep_or_pass(r, chain),
         false => pass_body(r, chain),

@@ -9,5 +9,5 @@ mod reading;
 #[cfg(feature = "testing")]
 pub use held::totals;
 pub use held::{has_begun_again, holding, leave, settle, Stays};
-pub use next::send_status;
+pub use next::{send_status, set_next};
 pub use reading::{read_body, BodyReader};

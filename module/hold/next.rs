@@ -3,8 +3,8 @@
 use nginx_sys::{
     ngx_chain_t, ngx_http_block_reading, ngx_http_finalize_request, ngx_http_log_ctx_t,
     ngx_http_output_body_filter_pt, ngx_http_output_header_filter_pt, ngx_http_run_posted_requests,
-    ngx_http_send_header, ngx_http_send_special, ngx_http_top_body_filter,
-    ngx_http_top_header_filter, ngx_int_t, ngx_uint_t, NGX_HTTP_LAST, NGX_HTTP_SERVICE_UNAVAILABLE,
+    ngx_http_send_header, ngx_http_send_special, ngx_int_t, ngx_uint_t, NGX_HTTP_LAST,
+    NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
 use crate::nginx::pool::string;
@@ -14,36 +14,31 @@ use crate::nginx::{send, ERROR, OK};
 static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
 static mut NEXT_BODY: ngx_http_output_body_filter_pt = None;
 
-/// Puts two filters before those that nginx has now. They are called only after that, and `pass_header` and `pass_body` by
+/// Sets the filters behind ours. Those of `filters.rs` are called only after that, and `pass_header` and `pass_body` by
 /// nobody else.
 ///
 /// # Safety
-/// nginx reads its configuration: no request runs.
-pub(super) unsafe fn put_before(
+/// 1. nginx reads its configuration: no request runs.
+/// 2. Neither is null: nginx has filters of its own.
+pub unsafe fn set_next(
     header: ngx_http_output_header_filter_pt,
     body: ngx_http_output_body_filter_pt,
 ) {
     // SAFETY: nginx reads its configuration in one thread, and builds the chains again for each configuration.
     unsafe {
-        let (next_header, next_body) = (ngx_http_top_header_filter, ngx_http_top_body_filter);
-        if next_header.is_none() || next_body.is_none() {
-            return;
-        }
-        NEXT_HEADER = next_header;
-        ngx_http_top_header_filter = header;
-        NEXT_BODY = next_body;
-        ngx_http_top_body_filter = body;
+        NEXT_HEADER = header;
+        NEXT_BODY = body;
     }
 }
 
 pub(super) fn pass_header(r: Request<'_>) -> ngx_int_t {
-    // SAFETY: `put_before` has set the next filter, which is never null; the static changes only while a configuration is
+    // SAFETY: `set_next` has set the next filter, which is never null; the static changes only while a configuration is
     // read.
     unsafe { NEXT_HEADER.unwrap_unchecked()(r.raw()) }
 }
 
 pub(super) fn pass_body(r: Request<'_>, chain: *mut ngx_chain_t) -> ngx_int_t {
-    // SAFETY: `put_before` has set the next filter, which is never null, and gets a chain of nginx's or of `Kept`; the
+    // SAFETY: `set_next` has set the next filter, which is never null, and gets a chain of nginx's or of `Kept`; the
     // static changes only while a configuration is read.
     unsafe { NEXT_BODY.unwrap_unchecked()(r.raw(), chain) }
 }

@@ -48,6 +48,7 @@ impl PeerData {
 
     /// Called before a part of the held peer's response is sent; `is_last` says whether it is the last part.
     /// After the last part the client may send its next request before nginx calls `peer.free`.
+    #[inline(always)]
     pub fn leaves(&self, is_last: impl FnOnce() -> bool) {
         if !self.learned.get() && (self.upstream().has_all() || is_last()) {
             self.learn(self.held.get());

@@ -162,6 +162,7 @@ impl PeerData {
     }
 
     /// The data of a request whose response is from the peer that it holds, not from nginx's cache.
+    #[inline(always)]
     pub fn current<'r>(r: Request<'r>) -> Option<&'r PeerData> {
         let data = PeerData::in_context(r)?;
         (data.held.get() != Held::Nothing && !data.is_from_cache()).then_some(data)

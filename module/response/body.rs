@@ -63,6 +63,7 @@ pub fn need_body(r: Request<'_>) {
 }
 
 /// Reads a part of a body before it is sent. To be called by the body filter.
+#[inline(always)]
 pub fn read(r: Request<'_>, buffers: Buffers<'_>) {
     let Some(watched) = watched(r) else { return };
     let Ok(mut reader) = watched.reader.try_borrow_mut() else { return };

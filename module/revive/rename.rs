@@ -8,17 +8,12 @@ use affinity::http::{with_value, without};
 use affinity::mcp::trim;
 use affinity::revive::{EventId, EventIds, ServerRequests, Store};
 use affinity::table::Key;
-use nginx_sys::{
-    ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t,
-    ngx_palloc, NGX_HTTP_GET,
-};
+use nginx_sys::{ngx_palloc, NGX_HTTP_GET};
 
 use super::head;
 use super::session::{id_of, may_be_sent, with_record, Place};
 use super::streams;
-use crate::conf::MainConf;
 use crate::hold::{self, read_body, BodyReader};
-use crate::nginx::conf::Conf;
 use crate::nginx::per_worker::PerWorker;
 use crate::nginx::pool::string;
 use crate::nginx::recycled::{self, Recycled, Spare};
@@ -138,62 +133,23 @@ fn replace(r: Request<'static>, place: &Place, key: Key, id: &[u8]) -> Option<()
     Some(())
 }
 
-static mut NEXT_HEADER: ngx_http_output_header_filter_pt = None;
-/// As in `response/filters.rs`.
-static mut NEEDED: bool = false;
-
-/// Puts the filter of answers into nginx's chain, if sessions are revived. It has to run before all other filters of
-/// this module.
-pub fn install(cf: &mut Conf<'_>) {
-    let revives = MainConf::of(cf).is_some_and(|main| main.filters.revive);
-    // SAFETY: nginx reads its configuration in one thread, while no request runs, and builds the chains again
-    // for each configuration.
-    unsafe {
-        NEEDED |= revives;
-        let next = ngx_http_top_header_filter;
-        if NEEDED && next.is_some() {
-            NEXT_HEADER = next;
-            ngx_http_top_header_filter = Some(header_filter);
-        }
-    }
-}
-
-unsafe extern "C" fn header_filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx passes a live request. All that keeps it is in its pool and is dropped with that.
-    if COUNT.get() > 0 || unsafe { (*r).method as u32 == NGX_HTTP_GET } {
-        // SAFETY: as above.
-        return unsafe { restore_and_pass(r) };
-    }
-    // SAFETY: the same request.
-    unsafe { pass(r) }
-}
-
-/// # Safety
-/// `r` is a live request.
+/// Whether [`restore`] has anything to do with an answer.
 #[inline(always)]
-unsafe fn pass(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: `install` has set the next filter, which is never null, and is called with the arguments of ours; the static
-    // changes only while a configuration is read.
-    unsafe { NEXT_HEADER.unwrap_unchecked()(r) }
+pub fn concerns(r: Request<'_>) -> bool {
+    COUNT.get() > 0 || r.method() == NGX_HTTP_GET
 }
 
-/// # Safety
-/// `r` is a live request. All that keeps it is in its pool.
+/// Puts the client's id into the header of an answer, and has a stream watched. To be called by a header filter, before
+/// anything else reads the header.
 #[cold]
 #[inline(never)]
-unsafe fn restore_and_pass(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let request = Request::<'static>::new(r);
-        restore(request);
-        streams::watch(request);
-        pass(r)
-    }
+pub fn restore(r: Request<'static>) {
+    restore_id(r);
+    streams::watch(r);
 }
 
 /// Puts the client's id into the answer, and has the stream of a revived session read.
-#[cold]
-fn restore(r: Request<'static>) {
+fn restore_id(r: Request<'static>) {
     let Some(renamed) = find(r) else { return };
     let is_id = |name: &[u8]| name.eq_ignore_ascii_case(b"mcp-session-id");
     for header in r.headers_out().filter(|it| !it.is_deleted() && is_id(it.name())) {

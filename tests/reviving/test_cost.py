@@ -9,7 +9,7 @@ from harness.servers.replica import replicas
 
 REQUESTS = 100
 TIMES = 8
-MOST = 30  # instructions more than with gone=reject
+MOST = 20  # instructions more than with gone=reject
 
 
 async def of_a_hit(nginx, http: str, port: int) -> float:
