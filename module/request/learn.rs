@@ -14,7 +14,7 @@ use super::{Away, Held, PeerData};
 use crate::conf::value::{first_value, Value};
 use crate::nginx;
 use crate::nginx::recycled;
-use crate::revive::keep;
+use crate::revive::{self, keep};
 use crate::servers::evidence;
 
 impl PeerData {
@@ -138,6 +138,7 @@ impl PeerData {
             self.away.get() != Away::No && held == Held::Chosen && self.peers().is_at_backup();
         let is_unanswered = self.is_unanswered();
         let others = self.created_besides(created);
+        let revives = self.affinity.revive.is_some();
         for created in core::iter::once(created).chain(others.iter()) {
             let created_is = match self.id.get().presented {
                 _ if created.is_empty() => None,
@@ -150,7 +151,7 @@ impl PeerData {
                 (Change::BindCreated(existing), _) => {
                     if let Ok(key) = self.key(Kind::Session, created) {
                         self.bind(key, name, None, existing);
-                        if self.affinity.revive.is_some() {
+                        if revives {
                             keep::begin(self.request, created, key);
                         }
                     }
@@ -161,6 +162,8 @@ impl PeerData {
                         self.bind(key, name, None, existing);
                     }
                 }
+                // A server may answer anybody's DELETE, also of a session that it does not know.
+                (Change::End, _) if revives && !revive::may_end(self.request) => (),
                 (Change::End, _) => self.forget(End::Deleted),
                 _ => (),
             }

@@ -17,4 +17,4 @@ pub mod rename;
 mod session;
 mod streams;
 
-pub use judge::{arrange, is_kept, refuses_absence};
+pub use judge::{arrange, is_kept, may_end, refuses_absence};

@@ -99,7 +99,11 @@ fn rename(r: Request<'static>, key: Key) -> Sent {
         return Sent::Dropped;
     }
     let before = find(r).map(|renamed| renamed.revivals);
-    if replace(r, &place, key, &server_id).is_none() {
+    // A location may take the header out of the request.
+    let Some(sent) = head::sent(r).and_then(|it| with_value(it, "mcp-session-id", &server_id)) else {
+        return Sent::Unchanged;
+    };
+    if replace(r, &place, key, sent).is_none() {
         return Sent::Failed;
     }
     let revivals = kept.revivals;
@@ -112,9 +116,8 @@ fn rename(r: Request<'static>, key: Key) -> Sent {
     Sent::Renamed { for_this }
 }
 
-/// Replaces the id in the request that nginx has made, and removes the id of an event of the lost session.
-fn replace(r: Request<'static>, place: &Place, key: Key, id: &[u8]) -> Option<()> {
-    let mut bytes = with_value(head::sent(r)?, "mcp-session-id", id)?;
+/// Replaces the request that nginx has made by `bytes`, and removes the id of an event of the lost session.
+fn replace(r: Request<'static>, place: &Place, key: Key, mut bytes: Vec<u8>) -> Option<()> {
     let last = r.headers_in().find(|it| it.name().eq_ignore_ascii_case(LAST_EVENT_ID.as_bytes()));
     let resumes = |last: &[u8]| place.store.may_have_event(key, EventId::of(last));
     if last.is_some_and(|last| !resumes(trim(last.value()))) {

@@ -1,5 +1,6 @@
 //! The session of a request: its id and key, whose it is, and what is kept of it.
 
+use affinity::http::target;
 use affinity::mcp::{trim, InitializeReader};
 use affinity::revive::{
     ClientBody, Kept, Owner, Presented, Record, RecordKey, RequestKind, Standing, Store,
@@ -10,6 +11,7 @@ use nginx_sys::{
     NGX_HTTP_GET, NGX_HTTP_POST,
 };
 
+use super::head;
 use crate::conf::revive::Revive;
 use crate::conf::{Affinity, UpstreamConf};
 use crate::nginx;
@@ -116,12 +118,16 @@ impl OwnSession {
         let id = id_of(r)?;
         let key = place.key(r, id)?;
         let mut kept = place.store.get(key)?;
-        let presented_owner = match place.affinity.bind {
-            Some(_) => None,
-            None => Some(place.owner(r)?),
+        // What is in the key tells the owner, unless it is empty.
+        let is_bound = match &place.affinity.bind {
+            Some(value) => !value.eval(r).ok()?.is_empty(),
+            None => false,
         };
-        let opener = opener(r, place.block)?;
-        let presented = Presented { owner: presented_owner, opener: &opener };
+        let owner = if is_bound { None } else { Some(place.owner(r)?) };
+        // A location without a name opens no session.
+        let opener = opener(r, place.block).unwrap_or_default();
+        let uri = head::sent(r).and_then(target).unwrap_or_default();
+        let presented = Presented { owner, opener: &opener, uri };
         let record_key = place.record_key(id, key)?;
         let sealed = kept.sealed.clone();
         let standing = Standing::of(&record_key.open(&mut kept.sealed)?, &presented);
