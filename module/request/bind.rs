@@ -76,7 +76,13 @@ impl PeerData {
     }
 
     /// Binds a key to the server with that name.
-    pub(super) fn bind(&self, key: Key, name: &[u8], ttl: Option<Span>, existing: Existing) {
+    pub(super) fn bind(
+        &self,
+        key: Key,
+        name: &[u8],
+        ttl: Option<Span>,
+        existing: Existing,
+    ) -> Option<Bound> {
         let server = self.sessions().table.intern(name, nginx::now());
         if let Some(server) = server {
             self.note_resolved(server, name);
@@ -85,6 +91,7 @@ impl PeerData {
         if bound.is_none() {
             self.report_full_list(name);
         }
+        bound
     }
 
     /// Marks a server as resolved by DNS if it is: it may leave DNS before the next look at all servers.
@@ -105,10 +112,11 @@ impl PeerData {
         server: ServerId,
         ttl: Option<Span>,
         existing: Existing,
-    ) -> Option<()> {
+    ) -> Option<Bound> {
         let now = nginx::now();
         let claimed = self.affinity.policy.mcp && self.session.get().is_none();
-        match self.sessions().bind(key, server, ttl, now, &self.affinity.limits, existing) {
+        let bound = self.sessions().bind(key, server, ttl, now, &self.affinity.limits, existing);
+        match bound {
             Bound::Created => {
                 self.status.set(Status::New);
                 if self.affinity.warns.get() && self.upstream().is_http_1_0() {
@@ -127,7 +135,7 @@ impl PeerData {
                 if claimed {
                     self.log_notice(server, Notice::Kept(key));
                 }
-                return Some(());
+                return Some(bound);
             }
             Bound::Refused => return None,
         }
@@ -137,6 +145,6 @@ impl PeerData {
             // again.
             unsafe { self.in_flight.hold(key, now) };
         }
-        Some(())
+        Some(bound)
     }
 }

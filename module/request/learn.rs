@@ -7,7 +7,7 @@ use affinity::mcp::Effects;
 use affinity::policy::{Answer, AnsweredBy, Change, Created, Moment, Rules, Status};
 use affinity::servers::Event;
 use affinity::status::OutOfMemory;
-use affinity::table::{End, Kind};
+use affinity::table::{Bound, End, Kind};
 use nginx_sys::{NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT};
 
 use super::{Away, Held, PeerData};
@@ -150,9 +150,10 @@ impl PeerData {
             match (self.affinity.policy.on_answer(&answer), self.in_flight.key()) {
                 (Change::BindCreated(existing), _) => {
                     if let Ok(key) = self.key(Kind::Session, created) {
-                        self.bind(key, name, None, existing);
-                        if revives {
-                            keep::begin(self.request, created, key);
+                        let bound = self.bind(key, name, None, existing);
+                        if let Some(bound) = bound.filter(|bound| revives && *bound != Bound::Kept)
+                        {
+                            keep::begin(self.request, created, key, bound == Bound::Created);
                         }
                     }
                 }

@@ -197,6 +197,16 @@ impl Course {
     }
 }
 
+/// How many pings to old servers this worker has open at most: after a restart all sessions of a server ask at once.
+const MOST_PINGS: usize = 50;
+
+static PINGS: PerWorker<Cell<usize>> = PerWorker::new(Cell::new(0));
+
+/// Whether no other ping may be asked now.
+pub(super) fn pings_enough() -> bool {
+    PINGS.get() >= MOST_PINGS
+}
+
 /// How many courses of this worker wait for their turn.
 static WAITING: PerWorker<Cell<usize>> = PerWorker::new(Cell::new(0));
 
@@ -262,11 +272,13 @@ pub(super) fn ping_old(course: Box<Course>) -> Verdict {
         expected: Expected::Id(id),
         deadline: PING_TIMEOUT,
     };
+    PINGS.set(PINGS.get() + 1);
     send(course, &message, after_ping);
     Verdict::Wait
 }
 
 fn after_ping(mut course: Box<Course>, result: Result<Call, CallError>) {
+    PINGS.set(PINGS.get().saturating_sub(1));
     let Some(first) = course.first else { return course.give_up() };
     let reply = result.ok().and_then(|call| Some(Reply::new(call.head()?.status(), call.answer())));
     let evidence = Evidence::Pinged { first, ping: reply };

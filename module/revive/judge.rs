@@ -8,7 +8,7 @@ use affinity::status::Loss;
 use affinity::table::{End, Kind, Span, Tick};
 
 use super::course::{self, Course};
-use super::session::{is_dropped, OwnSession};
+use super::session::{dropped_with, OwnSession};
 use super::{choose, rename};
 use crate::conf::judge::{Case, Judge, Verdict};
 use crate::conf::{MainConf, UpstreamConf};
@@ -129,15 +129,17 @@ fn after_answer(case: &Case<'_>, session: OwnSession, body: &[u8]) -> Verdict {
     let first = Reply::new(case.request.response_status(), any_answer(body));
     let (store, key) = (session.place.store, session.key);
     match store.claim(key, Cause::Answer(first), revivals, nginx::now()) {
-        Claim::Mine(claimed) => {
-            match Course::new(case, session, claimed, Some(first)) {
-                Some(course) => course::ping_old(course),
-                None => {
-                    store.give_back(key, claimed, nginx::now());
-                    Verdict::PassOn
-                }
-            }
+        Claim::Mine(claimed) if course::pings_enough() => {
+            store.give_back(key, claimed, nginx::now());
+            again_later()
         }
+        Claim::Mine(claimed) => match Course::new(case, session, claimed, Some(first)) {
+            Some(course) => course::ping_old(course),
+            None => {
+                store.give_back(key, claimed, nginx::now());
+                Verdict::PassOn
+            }
+        },
         Claim::Taken(_) => again_later(),
         // The ping that another request has asked counts for this one as its own would. Otherwise its server may have
         // known the session, and done what the request says.
@@ -153,10 +155,13 @@ fn after_answer(case: &Case<'_>, session: OwnSession, body: &[u8]) -> Verdict {
 }
 
 fn without_server(case: &Case<'_>, session: OwnSession) -> Verdict {
-    if is_dropped(case.request, &session) {
-        return Verdict::Status(202);
-    }
     let place = session.place;
+    let is_revived = session.kept.revivals > 0;
+    if let Some(status) =
+        is_revived.then(|| dropped_with(case.request, &place, session.key)).flatten()
+    {
+        return Verdict::Status(status);
+    }
     let sessions = place.affinity.zone.sessions();
     let found =
         sessions.and_then(|it| it.lookup(session.key, nginx::now(), &place.affinity.limits));

@@ -14,7 +14,7 @@ use nginx_sys::{
 };
 
 use super::head;
-use super::session::{id_of, may_be_sent, with_record, Place};
+use super::session::{dropped_with, id_of, with_record, Place};
 use super::streams;
 use crate::conf::MainConf;
 use crate::hold::{self, read_body, BodyReader};
@@ -59,6 +59,11 @@ pub(super) fn revivals(r: Request<'static>) -> u16 {
     find(r).map_or(0, |renamed| renamed.revivals)
 }
 
+/// Whether a request was sent in a revived session.
+pub(super) fn is_renamed(r: Request<'static>) -> bool {
+    find(r).is_some()
+}
+
 fn find(r: Request<'static>) -> Option<&'static Renamed> {
     recycled::find::<Renamed>(r.pool(), |renamed| renamed.request == r)
 }
@@ -69,8 +74,8 @@ pub enum Sent {
     Unchanged,
     /// It has the id of its revived session; whether the session was revived for it.
     Renamed { for_this: bool },
-    /// It is answered by 202: it answers a question that died with the old server.
-    Dropped,
+    /// It is answered with this status: it answers a question that died with the old server.
+    Dropped(u16),
     /// It cannot be sent.
     Failed,
 }
@@ -95,12 +100,13 @@ fn rename(r: Request<'static>, key: Key) -> Sent {
         with_record(&record_key, &kept.sealed, |record| record.server_id.map(<[u8]>::to_vec))
     });
     let Some(Some(server_id)) = opened else { return Sent::Unchanged };
-    if !may_be_sent(r, &place, key) {
-        return Sent::Dropped;
+    if let Some(status) = dropped_with(r, &place, key) {
+        return Sent::Dropped(status);
     }
     let before = find(r).map(|renamed| renamed.revivals);
     // A location may take the header out of the request.
-    let Some(sent) = head::sent(r).and_then(|it| with_value(it, "mcp-session-id", &server_id)) else {
+    let Some(sent) = head::sent(r).and_then(|it| with_value(it, "mcp-session-id", &server_id))
+    else {
         return Sent::Unchanged;
     };
     if replace(r, &place, key, sent).is_none() {

@@ -174,7 +174,10 @@ mod tests {
         let odd = b"X[1]: a\x01b\r\nX-\xff: \xe9\r\nHost: x\r\nY:  \r\nMcp-Session-Id: old\r\n\r\nMcp-Session-Id: body\r\n";
         let bytes = [b"POST /a b?\"c\" HTTP/1.0\r\n", many.as_bytes(), odd].concat();
         let head = SentHead::parse(&bytes).unwrap();
-        assert_eq!((head.target, head.host, head.lines.len()), (&b"/a b?\"c\""[..], &b"x"[..], 304));
+        assert_eq!(
+            (head.target, head.host, head.lines.len()),
+            (&b"/a b?\"c\""[..], &b"x"[..], 304)
+        );
         assert_eq!(head.lines[300], ("X[1]", &b"a\x01b"[..]));
         let end = bytes.len() - b"old\r\n\r\nMcp-Session-Id: body\r\n".len();
         let expected = [&bytes[..end], b"newer", &bytes[end + 3..]].concat();

@@ -42,14 +42,20 @@ const SCENES: [Scene; 7] = [
         name: "revive",
         is_full: false,
         change: |store, props| {
-            assert_eq!(store.revived(props.known, props.ticket, &NEW, None, Tick(20), used), Some(2));
+            assert_eq!(
+                store.revived(props.known, props.ticket, &NEW, None, Tick(20), used),
+                Some(2)
+            );
         },
     },
     Scene {
         name: "revive in a full store",
         is_full: true,
         change: |store, props| {
-            assert_eq!(store.revived(props.known, props.ticket, &NEW, None, Tick(20), used), Some(2));
+            assert_eq!(
+                store.revived(props.known, props.ticket, &NEW, None, Tick(20), used),
+                Some(2)
+            );
         },
     },
     Scene {

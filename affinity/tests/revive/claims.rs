@@ -122,7 +122,9 @@ fn one_ping_is_asked_in_ten_seconds() {
 
 #[test]
 fn after_another_answer_a_ping_is_asked_at_once() {
-    for first in [REPLY, OTHER, Reply { status: 404, code: None }, Reply { status: 404, code: Some(0) }] {
+    for first in
+        [REPLY, OTHER, Reply { status: 404, code: None }, Reply { status: 404, code: Some(0) }]
+    {
         let scene = scene();
         let ticket = scene.mine(Cause::Answer(first), 0, 100);
         assert!(scene.store.alive(scene.key, ticket, first, Tick(100)));

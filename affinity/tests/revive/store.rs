@@ -367,7 +367,8 @@ fn places_whose_answers_are_no_evidence_are_known_to_all_processes() {
     let owners = [b"a", b"b", b"c", b"d"].map(|name| owner(name));
     let minute = |minute: u32| Tick(1_000 + minute * MINUTE);
     // Three owners within ten minutes.
-    let (place, doubt) = (places[0], |owner: usize, at| store.distrust(places[0], owners[owner], minute(at)));
+    let (place, doubt) =
+        (places[0], |owner: usize, at| store.distrust(places[0], owners[owner], minute(at)));
     assert!(!doubt(0, 0) && !doubt(0, 1) && !doubt(1, 2) && !doubt(0, 3) && !doubt(1, 4));
     assert!(!other.distrusts(place, minute(4)));
     assert!(doubt(2, 5) && other.distrusts(place, minute(5)) && !doubt(3, 5));
@@ -375,8 +376,12 @@ fn places_whose_answers_are_no_evidence_are_known_to_all_processes() {
     // It ends by itself.
     assert!(other.distrusts(place, minute(14)) && !other.distrusts(place, minute(16)));
     assert!(!doubt(0, 16) && !doubt(1, 17) && !doubt(2, 27) && !doubt(3, 28));
-    assert!(!other.distrusts(place, minute(28)) && doubt(0, 28) && other.distrusts(place, minute(28)));
-    let doubt_all = |place| owners.iter().take(3).for_each(|owner| _ = store.distrust(place, *owner, minute(28)));
+    assert!(
+        !other.distrusts(place, minute(28)) && doubt(0, 28) && other.distrusts(place, minute(28))
+    );
+    let doubt_all = |place| {
+        owners.iter().take(3).for_each(|owner| _ = store.distrust(place, *owner, minute(28)))
+    };
     for place in &places {
         doubt_all(*place);
         assert!(other.distrusts(*place, minute(28)));

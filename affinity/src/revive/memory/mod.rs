@@ -1,8 +1,8 @@
 //! The memory of the records: layout, slots and chunks of a shard, claims.
 
 pub(super) mod chunks;
-pub(super) mod doubt;
 pub(super) mod claim;
+pub(super) mod doubt;
 pub(super) mod layout;
 pub(super) mod region;
 pub(super) mod shard;
