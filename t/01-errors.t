@@ -501,3 +501,15 @@ zone "caf\xe9" has no size, write "zone=caf\xe9:SIZE" in one of its upstreams
 --- wrong
         sticky_learn zone=sessions:1m gone=revive credential=X:Y;
 --- emerg: invalid header name "credential=X:Y"
+
+=== TEST 88: a zone with and without gone=revive
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m gone=revive;
+        server 127.0.0.1:1;
+    }
+    upstream v {
+        sticky_learn zone=sessions;
+        server 127.0.0.1:1;
+    }
+--- emerg: zone "sessions" is used with and without "gone=revive"

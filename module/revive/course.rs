@@ -16,8 +16,9 @@ use affinity::table::{End, Existing, Key};
 use nginx_sys::{ngx_random, NGX_LOG_INFO};
 
 use super::choose::{self, Server};
-use super::head::Head;
+use super::head::{self, Head};
 use super::keep::nonce;
+use super::pings;
 use super::session::{with_record, OwnSession, Place};
 use crate::conf::judge::{Case, Verdict};
 use crate::hold;
@@ -33,8 +34,7 @@ use crate::wait::later;
 /// How long the answer to each message of a revival may take (milliseconds): less than a claim holds.
 const DEADLINE: u64 = 4_000;
 
-/// How long a course waits for its turn, and how long between two looks at most (milliseconds). The claim, and the request
-/// that has begun it, last longer.
+/// How long a course waits for its turn, and between two looks (milliseconds): less than its claim and its request last.
 const LONGEST_TURN: u64 = 8_000;
 const LONGEST_PAUSE: u64 = 3_000;
 
@@ -197,16 +197,6 @@ impl Course {
     }
 }
 
-/// How many pings to old servers this worker has open at most: after a restart all sessions of a server ask at once.
-const MOST_PINGS: usize = 50;
-
-static PINGS: PerWorker<Cell<usize>> = PerWorker::new(Cell::new(0));
-
-/// Whether no other ping may be asked now.
-pub(super) fn pings_enough() -> bool {
-    PINGS.get() >= MOST_PINGS
-}
-
 /// How many courses of this worker wait for their turn.
 static WAITING: PerWorker<Cell<usize>> = PerWorker::new(Cell::new(0));
 
@@ -272,13 +262,13 @@ pub(super) fn ping_old(course: Box<Course>) -> Verdict {
         expected: Expected::Id(id),
         deadline: PING_TIMEOUT,
     };
-    PINGS.set(PINGS.get() + 1);
+    pings::begin();
     send(course, &message, after_ping);
     Verdict::Wait
 }
 
 fn after_ping(mut course: Box<Course>, result: Result<Call, CallError>) {
-    PINGS.set(PINGS.get().saturating_sub(1));
+    pings::end();
     let Some(first) = course.first else { return course.give_up() };
     let reply = result.ok().and_then(|call| Some(Reply::new(call.head()?.status(), call.answer())));
     let evidence = Evidence::Pinged { first, ping: reply };
@@ -302,13 +292,14 @@ fn after_ping(mut course: Box<Course>, result: Result<Call, CallError>) {
             hold::settle(course.case, Verdict::Status(202));
         }
         _ => {
-            if reply.is_some() {
+            let text = if reply.is_some() {
                 store.alive(course.key, course.claimed, first, now);
-                course.log("session is not lost", &[]);
+                "session is not lost"
             } else {
                 store.silent(course.key, course.claimed, now);
-                course.log("session may be lost, but the ping had no answer", &[]);
-            }
+                "session may be lost, but the ping had no answer"
+            };
+            course.log(text, &[]);
             hold::settle(course.case, Verdict::PassOn);
         }
     }
@@ -370,7 +361,7 @@ fn after_initialize(mut course: Box<Course>, result: Result<Call, CallError>) {
     let heard = match result {
         Err(_) => Heard::Nothing,
         Ok(call) => {
-            let id = call.head().filter(|head| head.is_success()).and_then(session_id);
+            let id = call.head().filter(|head| head.is_success()).and_then(head::session_id);
             let negotiated = match call.answer() {
                 Some(RpcAnswer::Result(text)) => Negotiated::read(text),
                 _ => None,
@@ -463,6 +454,7 @@ fn send_message(mut course: Box<Course>, message: Send) {
 /// The new session answers: the client's requests go there from now on.
 fn finish(mut course: Box<Course>) {
     let (place, now) = (course.place, nginx::now());
+    let (claimed, lost_by) = (course.claimed, course.lost_by);
     let Some(server) = &course.server else { return course.give_up() };
     let sealed = nonce().and_then(|nonce| {
         with_record(&course.record_key, &course.sealed, |record| {
@@ -472,10 +464,7 @@ fn finish(mut course: Box<Course>) {
     let number = place.affinity.zone.sessions().and_then(|sessions| {
         let home = sessions.table.intern(&server.name, now)?;
         let used = sessions.last_uses(place.affinity.zone.limits());
-        let number = {
-            let (claimed, lost_by) = (course.claimed, course.lost_by);
-            place.store.revived(course.key, claimed, &sealed?, lost_by, now, used)?
-        };
+        let number = place.store.revived(course.key, claimed, &sealed?, lost_by, now, used)?;
         sessions.bind(course.key, home, None, now, &place.affinity.limits, Existing::Move);
         Some(number)
     });
@@ -504,10 +493,6 @@ fn delete(course: &Course) {
             rpc::call(cycle, to, request, Expected::Head, DEADLINE, |_, _| {})
         })
     });
-}
-
-fn session_id(head: &HttpHead) -> Option<Vec<u8>> {
-    head.values("mcp-session-id").next().filter(|id| !id.is_empty()).map(<[u8]>::to_vec)
 }
 
 fn random() -> u32 {

@@ -1,6 +1,6 @@
 //! The head of requests of nginx's own, as the location makes it for a client's request.
 
-use affinity::http::{HttpRequest, SentHead};
+use affinity::http::{HttpHead, HttpRequest, SentHead};
 
 use crate::nginx::request::Request;
 
@@ -50,6 +50,11 @@ pub(super) fn sent<'r>(r: Request<'r>) -> Option<&'r [u8]> {
         let len = usize::try_from(buf.last.offset_from(buf.start)).ok()?;
         Some(core::slice::from_raw_parts(buf.start, len))
     }
+}
+
+/// The session that a server's answer has opened.
+pub(super) fn session_id(head: &HttpHead) -> Option<Vec<u8>> {
+    head.values("mcp-session-id").next().filter(|id| !id.is_empty()).map(<[u8]>::to_vec)
 }
 
 impl Head {

@@ -9,7 +9,7 @@ use affinity::table::{End, Kind, Span, Tick};
 
 use super::course::{self, Course};
 use super::session::{dropped_with, OwnSession};
-use super::{choose, rename};
+use super::{choose, pings, rename};
 use crate::conf::judge::{Case, Judge, Verdict};
 use crate::conf::{MainConf, UpstreamConf};
 use crate::hold;
@@ -129,7 +129,7 @@ fn after_answer(case: &Case<'_>, session: OwnSession, body: &[u8]) -> Verdict {
     let first = Reply::new(case.request.response_status(), any_answer(body));
     let (store, key) = (session.place.store, session.key);
     match store.claim(key, Cause::Answer(first), revivals, nginx::now()) {
-        Claim::Mine(claimed) if course::pings_enough() => {
+        Claim::Mine(claimed) if !pings::may_begin() => {
             store.give_back(key, claimed, nginx::now());
             again_later()
         }

@@ -13,6 +13,7 @@ mod course;
 mod head;
 mod judge;
 pub mod keep;
+mod pings;
 pub mod rename;
 mod session;
 mod streams;
