@@ -54,6 +54,4 @@ qr/"gone=revive" without "bind"/
     GET /404 | Mcp-Session-Id: one          => 404 X HIT X
     POST / with ping | Mcp-Session-Id: two  => 404 - UNKNOWN -
     DELETE / | Mcp-Session-Id: one          => 200 X HIT X
-    POST / with ping | Mcp-Session-Id: one  => 200 X HIT X
-    DELETE /?mcp=one | Mcp-Session-Id: one  => 200 X HIT X
     POST / with ping | Mcp-Session-Id: one  => 404 - UNKNOWN -
