@@ -604,3 +604,15 @@ zone "caf\xe9" has no size, write "zone=caf\xe9:SIZE" in one of its upstreams
 --- http_config eval
     "sticky_share mesh redis://127.0.0.1:1 prefix=" . "p" x 65 . ";"
 --- emerg: "prefix" is too long, at most 64 bytes are possible
+
+=== TEST 105: a zone with and without gone=revive
+--- http_config
+    upstream u {
+        sticky_learn zone=sessions:1m gone=revive;
+        server 127.0.0.1:1;
+    }
+    upstream v {
+        sticky_learn zone=sessions;
+        server 127.0.0.1:1;
+    }
+--- emerg: zone "sessions" is used with and without "gone=revive"

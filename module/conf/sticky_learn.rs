@@ -191,7 +191,8 @@ impl Parameters {
             mcp,
         };
         let revive = self.read_revive(cf, mcp, &policy)?;
-        let (zone, is_new) = zone::join(cf, name, size, self.file, &limits, policy.gone_after)?;
+        let (gone_after, revives) = (policy.gone_after, revive.is_some());
+        let (zone, is_new) = zone::join(cf, name, size, self.file, &limits, gone_after, revives)?;
         if revive.is_some() {
             zone.keep_records(cf, self.revive_zone)?;
         }

@@ -78,7 +78,13 @@ impl PeerData {
     }
 
     /// Binds a key to the server with that name.
-    pub(super) fn bind(&self, key: Key, name: &[u8], ttl: Option<Span>, existing: Existing) {
+    pub(super) fn bind(
+        &self,
+        key: Key,
+        name: &[u8],
+        ttl: Option<Span>,
+        existing: Existing,
+    ) -> Option<Bound> {
         let server = self.sessions().table.intern(name, nginx::now());
         if let Some(server) = server {
             self.note_resolved(server, name);
@@ -87,6 +93,7 @@ impl PeerData {
         if bound.is_none() {
             self.report_full_list(name);
         }
+        bound
     }
 
     /// Marks a server as resolved by DNS if it is: it may leave DNS before the next look at all servers.
@@ -107,7 +114,7 @@ impl PeerData {
         server: ServerId,
         ttl: Option<Span>,
         existing: Existing,
-    ) -> Option<()> {
+    ) -> Option<Bound> {
         let now = nginx::now();
         let claimed = self.affinity.policy.mcp && self.session.get().is_none();
         let bound = self.sessions().bind(key, server, ttl, now, &self.affinity.limits, existing);
@@ -131,7 +138,7 @@ impl PeerData {
                 if claimed {
                     self.log_notice(server, Notice::Kept(key));
                 }
-                return Some(());
+                return Some(bound);
             }
             Bound::Refused => return None,
         }
@@ -141,6 +148,6 @@ impl PeerData {
             // again.
             unsafe { self.in_flight.hold(key, now) };
         }
-        Some(())
+        Some(bound)
     }
 }

@@ -7,14 +7,14 @@ use affinity::mcp::Effects;
 use affinity::policy::{Answer, AnsweredBy, Change, Created, Moment, Rules, Status};
 use affinity::servers::Event;
 use affinity::status::OutOfMemory;
-use affinity::table::{End, Kind};
+use affinity::table::{Bound, End, Kind};
 use nginx_sys::{NGX_HTTP_NOT_MODIFIED, NGX_HTTP_NO_CONTENT};
 
 use super::{Away, Held, PeerData};
 use crate::conf::value::{first_value, Value};
 use crate::nginx;
 use crate::nginx::recycled;
-use crate::revive::keep;
+use crate::revive::{self, keep};
 use crate::servers::evidence;
 
 impl PeerData {
@@ -139,6 +139,7 @@ impl PeerData {
             self.away.get() != Away::No && held == Held::Chosen && self.peers().is_at_backup();
         let is_unanswered = self.is_unanswered();
         let others = self.created_besides(created);
+        let revives = self.affinity.revive.is_some();
         for created in core::iter::once(created).chain(others.iter()) {
             let created_is = match self.id.get().presented {
                 _ if created.is_empty() => None,
@@ -150,9 +151,10 @@ impl PeerData {
             match (self.affinity.policy.on_answer(&answer), self.in_flight.key()) {
                 (Change::BindCreated(existing), _) => {
                     if let Ok(key) = self.key(Kind::Session, created) {
-                        self.bind(key, name, None, existing);
-                        if self.affinity.revive.is_some() {
-                            keep::begin(self.request, created, key);
+                        let bound = self.bind(key, name, None, existing);
+                        if let Some(bound) = bound.filter(|bound| revives && *bound != Bound::Kept)
+                        {
+                            keep::begin(self.request, created, key, bound == Bound::Created);
                         }
                     }
                 }
@@ -162,6 +164,8 @@ impl PeerData {
                         self.bind(key, name, None, existing);
                     }
                 }
+                // A server may answer anybody's DELETE, also of a session that it does not know.
+                (Change::End, _) if revives && !revive::may_end(self.request) => (),
                 (Change::End, _) => self.forget(End::Deleted),
                 _ => (),
             }

@@ -12,7 +12,7 @@ use affinity::policy::Rejection;
 use nginx_sys::{
     ngx_del_timer, ngx_http_complex_value_t, ngx_http_core_loc_conf_t, ngx_http_core_module,
     ngx_http_err_page_t, ngx_http_finalize_request, ngx_http_send_response, ngx_int_t,
-    NGX_HTTP_ACCEPTED, NGX_HTTP_BAD_REQUEST, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_NOT_FOUND, NGX_HTTP_SERVICE_UNAVAILABLE,
 };
 
 use crate::hold;
@@ -53,9 +53,9 @@ fn end(r: Request<'_>, u: Upstream<'_>, answer: impl FnOnce() -> ngx_int_t) -> n
     ERROR
 }
 
-/// Answers the request by 202, as [`send`] rejects it.
-pub fn send_accepted(r: Request<'_>, u: Upstream<'_>) -> ngx_int_t {
-    end(r, u, || hold::send_status(r, NGX_HTTP_ACCEPTED as u16))
+/// Answers the request with a status and no body, as [`send`] rejects it.
+pub fn send_status(r: Request<'_>, u: Upstream<'_>, status: u16) -> ngx_int_t {
+    end(r, u, || hold::send_status(r, status))
 }
 
 /// Answers the request. Returns what finalises it.

@@ -96,7 +96,7 @@ pub unsafe extern "C" fn init_reviving(
             }
             OK
         }
-        Sent::Dropped => reject::send_accepted(r, data.upstream()),
+        Sent::Dropped(status) => reject::send_status(r, data.upstream(), status),
         Sent::Failed => ERROR,
     }
 }

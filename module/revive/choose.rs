@@ -17,38 +17,71 @@ pub(super) struct Server {
     pub(super) address: Address,
 }
 
-/// One of the servers that new sessions go to, at random; backups only if there is no other.
+/// One of the servers that new sessions go to, at random by their weights; backups only if there is no other.
 pub(super) fn server(place: &Place, tried: &[Vec<u8>]) -> Option<Server> {
-    let addresses = UpstreamConf::of(place.block)?.addresses.try_borrow().ok()?;
+    let conf = UpstreamConf::of(place.block)?;
+    let addresses = conf.addresses.try_borrow().ok()?;
     let table = &place.affinity.zone.sessions()?.table;
-    let mut best: Option<(Avoided, bool)> = None;
-    let mut chosen = Vec::new();
-    for address in addresses.iter().filter(|it| it.listed && !it.down && !it.draining) {
-        if tried.iter().any(|name| name == address.name()) {
-            continue;
+    let mut choice = Choice::default();
+    let mut add = |name: &[u8], weight: usize| {
+        let found = addresses.find(name).filter(|it| it.listed && !it.down && !it.draining);
+        let Some(address) = found.filter(|_| !tried.iter().any(|tried| tried == name)) else {
+            return;
+        };
+        let server = table.find_server(name);
+        if server.is_some_and(|server| Draining(table.server_flags(server)).is_on()) {
+            return;
         }
-        let found = table.find_server(address.name());
-        if found.is_some_and(|server| Draining(table.server_flags(server)).is_on()) {
-            continue;
-        }
-        let avoided = found.map_or(Avoided::No, |server| {
+        let avoided = server.map_or(Avoided::No, |server| {
             table.record(server).avoids_new(address.fail_timeout, nginx::now())
         });
-        if avoided >= Avoided::Unreachable {
-            continue;
+        let server = || {
+            let to = Address::new(address.sockaddr())?;
+            Some(Server { name: name.to_vec(), address: to })
+        };
+        if avoided < Avoided::Unreachable {
+            choice.add((avoided, address.backup), weight, server);
         }
-        let rank = (avoided, address.backup);
-        if best.is_none_or(|best| rank < best) {
-            best = Some(rank);
-            chosen.clear();
+    };
+    match conf.balancer.list(place.block) {
+        Some(list) => list.each(|candidate| {
+            let peer = candidate.peer();
+            if peer.max_conns == 0 || peer.conns < peer.max_conns {
+                add(candidate.address(), usize::try_from(peer.weight).unwrap_or(0).max(1));
+            }
+        }),
+        None => addresses.iter().for_each(|address| add(address.name(), 1)),
+    }
+    choice.chosen
+}
+
+/// Chooses one of the best servers while they are told, each as often as its weight says.
+#[derive(Default)]
+struct Choice {
+    best: Option<(Avoided, bool)>,
+    /// Of the servers that are as good as the best.
+    weight: usize,
+    chosen: Option<Server>,
+}
+
+impl Choice {
+    fn add(
+        &mut self,
+        rank: (Avoided, bool),
+        weight: usize,
+        server: impl FnOnce() -> Option<Server>,
+    ) {
+        if self.best.is_none_or(|best| rank < best) {
+            *self = Choice { best: Some(rank), weight: 0, chosen: None };
         }
-        if best == Some(rank) {
-            chosen.push(address);
+        if self.best == Some(rank) {
+            self.weight = self.weight.saturating_add(weight);
+            let number = ngx_random() as usize;
+            if number.checked_rem(self.weight).is_some_and(|number| number < weight) {
+                self.chosen = server();
+            }
         }
     }
-    let number = ngx_random() as usize;
-    let address = chosen.get(number.checked_rem(chosen.len())?)?;
-    Some(Server { name: address.name().to_vec(), address: Address::new(address.sockaddr())? })
 }
 
 /// What is known of the server of a session, and its address, unless that has left the upstream.

@@ -16,8 +16,9 @@ use affinity::table::{End, Existing, Key};
 use nginx_sys::{ngx_random, NGX_LOG_INFO};
 
 use super::choose::{self, Server};
-use super::head::Head;
+use super::head::{self, Head};
 use super::keep::nonce;
+use super::pings;
 use super::session::{with_record, OwnSession, Place};
 use crate::conf::judge::{Case, Verdict};
 use crate::hold;
@@ -33,8 +34,7 @@ use crate::wait::later;
 /// How long the answer to each message of a revival may take (milliseconds): less than a claim holds.
 const DEADLINE: u64 = 4_000;
 
-/// How long a course waits for its turn, and how long between two looks at most (milliseconds). The claim, and the request
-/// that has begun it, last longer.
+/// How long a course waits for its turn, and between two looks (milliseconds): less than its claim and its request last.
 const LONGEST_TURN: u64 = 8_000;
 const LONGEST_PAUSE: u64 = 3_000;
 
@@ -55,11 +55,15 @@ pub(super) struct Course {
     kind: RequestKind,
     /// The answer that has led here; none if the server is gone.
     first: Option<Reply>,
+    /// The answer to the ping that has shown the session to be lost.
+    lost_by: Option<Reply>,
     head: Rc<Head>,
     revival: Revival,
     tried: Vec<Vec<u8>>,
     server: Option<Server>,
     new_id: Vec<u8>,
+    /// The last answer of the new server.
+    heard: Option<Reply>,
     /// When the course began, in nginx's milliseconds.
     begun: u64,
     /// Why the last server that was tried was none for this session; none if the claim is lost.
@@ -95,11 +99,13 @@ impl Course {
             old_id,
             kind,
             first,
-            head: Rc::new(Head::of(case.request)?),
+            lost_by: None,
+            head: Rc::new(Head::of(case.request, &place.revive.credentials)?),
             revival: Revival::new(),
             tried: Vec::new(),
             server: None,
             new_id: Vec::new(),
+            heard: None,
             begun: nginx::millis(),
             why: Some(Refused::NoServer),
         }))
@@ -119,6 +125,11 @@ impl Course {
 
     /// Ends the course without a new session.
     fn give_up(self) {
+        self.end_in_vain(false);
+    }
+
+    /// The same; whether the new session has refused a ping as the old one did.
+    fn end_in_vain(self, is_distrusted: bool) {
         if let Some(why) = self.why {
             self.count(Loss::NotRevived(why));
             let text = match why {
@@ -130,7 +141,11 @@ impl Course {
             };
             self.log(text, self.server.as_ref().map_or(&[], |server| &server.name));
         }
-        self.place.store.failed(self.key, self.claimed, nginx::now());
+        let (store, now) = (self.place.store, nginx::now());
+        match self.first.filter(|_| is_distrusted) {
+            Some(first) => store.distrusted(self.key, self.claimed, first, now),
+            None => store.failed(self.key, self.claimed, now),
+        };
         let verdict = match self.first {
             Some(_) => Verdict::PassOn,
             // A server may answer later.
@@ -138,6 +153,17 @@ impl Course {
             None => Verdict::Reject(Rejection::Gone),
         };
         hold::settle(self.case, verdict);
+    }
+
+    /// The new session refuses a ping as the old one did: such answers say nothing about a session.
+    fn note_distrust(&self) {
+        let name = self.server.as_ref().map_or(&[][..], |server| &server.name);
+        self.log("a new session refuses a ping as the old one, such answers are passed on", name);
+        let owner = with_record(&self.record_key, &self.sealed, |record| record.owner);
+        let store = self.place.store;
+        if owner.is_some_and(|owner| store.distrust(self.location, owner, nginx::now())) {
+            self.log("new sessions of three clients refuse a ping, answers of this location are passed on", name);
+        }
     }
 
     /// Whether the request that has begun the course will not wait much longer.
@@ -236,17 +262,22 @@ pub(super) fn ping_old(course: Box<Course>) -> Verdict {
         expected: Expected::Id(id),
         deadline: PING_TIMEOUT,
     };
+    pings::begin();
     send(course, &message, after_ping);
     Verdict::Wait
 }
 
-fn after_ping(course: Box<Course>, result: Result<Call, CallError>) {
+fn after_ping(mut course: Box<Course>, result: Result<Call, CallError>) {
+    pings::end();
     let Some(first) = course.first else { return course.give_up() };
     let reply = result.ok().and_then(|call| Some(Reply::new(call.head()?.status(), call.answer())));
     let evidence = Evidence::Pinged { first, ping: reply };
     let (store, now) = (course.place.store, nginx::now());
     match decide(evidence, course.kind, Standing::Owner) {
-        Step::Revive => open(course),
+        Step::Revive => {
+            course.lost_by = reply;
+            open(course);
+        }
         Step::End => {
             course.note_loss();
             if let Some(sessions) = course.place.affinity.zone.sessions() {
@@ -261,8 +292,14 @@ fn after_ping(course: Box<Course>, result: Result<Call, CallError>) {
             hold::settle(course.case, Verdict::Status(202));
         }
         _ => {
-            store.alive(course.key, course.claimed, now);
-            course.log("session is not lost", &[]);
+            let text = if reply.is_some() {
+                store.alive(course.key, course.claimed, first, now);
+                "session is not lost"
+            } else {
+                store.silent(course.key, course.claimed, now);
+                "session may be lost, but the ping had no answer"
+            };
+            course.log(text, &[]);
             hold::settle(course.case, Verdict::PassOn);
         }
     }
@@ -324,7 +361,7 @@ fn after_initialize(mut course: Box<Course>, result: Result<Call, CallError>) {
     let heard = match result {
         Err(_) => Heard::Nothing,
         Ok(call) => {
-            let id = call.head().filter(|head| head.is_success()).and_then(session_id);
+            let id = call.head().filter(|head| head.is_success()).and_then(head::session_id);
             let negotiated = match call.answer() {
                 Some(RpcAnswer::Result(text)) => Negotiated::read(text),
                 _ => None,
@@ -347,10 +384,15 @@ fn after_initialize(mut course: Box<Course>, result: Result<Call, CallError>) {
     go_on(course, heard);
 }
 
-fn after_message(course: Box<Course>, result: Result<Call, CallError>) {
+fn after_message(mut course: Box<Course>, result: Result<Call, CallError>) {
     let heard = match result {
-        Ok(call) if call.head().is_some_and(HttpHead::is_success) => Heard::Accepted,
-        Ok(_) => Heard::Refused,
+        Ok(call) => {
+            course.heard = call.head().map(|head| Reply::new(head.status(), call.answer()));
+            match call.head().is_some_and(HttpHead::is_success) {
+                true => Heard::Accepted,
+                false => Heard::Refused,
+            }
+        }
         Err(_) => Heard::Nothing,
     };
     go_on(course, heard);
@@ -376,14 +418,12 @@ fn go_on(mut course: Box<Course>, heard: Heard) {
             if deletes {
                 delete(&course);
             }
-            let name = course.server.as_ref().map_or(&[][..], |server| &server.name);
-            if disables && course.place.store.distrust(course.location) {
-                course.log(
-                    "a new session refuses a ping, answers of this location are passed on",
-                    name,
-                );
+            // Another answer is one of a server in trouble, and says nothing about the first.
+            let is_distrusted = disables && course.first.is_some() && course.first == course.heard;
+            if is_distrusted {
+                course.note_distrust();
             }
-            course.give_up();
+            course.end_in_vain(is_distrusted);
         }
     }
 }
@@ -414,6 +454,7 @@ fn send_message(mut course: Box<Course>, message: Send) {
 /// The new session answers: the client's requests go there from now on.
 fn finish(mut course: Box<Course>) {
     let (place, now) = (course.place, nginx::now());
+    let (claimed, lost_by) = (course.claimed, course.lost_by);
     let Some(server) = &course.server else { return course.give_up() };
     let sealed = nonce().and_then(|nonce| {
         with_record(&course.record_key, &course.sealed, |record| {
@@ -423,7 +464,7 @@ fn finish(mut course: Box<Course>) {
     let number = place.affinity.zone.sessions().and_then(|sessions| {
         let home = sessions.table.intern(&server.name, now)?;
         let used = sessions.last_uses(place.affinity.zone.limits());
-        let number = place.store.revived(course.key, course.claimed, &sealed?, now, used)?;
+        let number = place.store.revived(course.key, claimed, &sealed?, lost_by, now, used)?;
         sessions.bind(course.key, home, None, now, &place.affinity.limits, Existing::Move);
         Some(number)
     });
@@ -452,10 +493,6 @@ fn delete(course: &Course) {
             rpc::call(cycle, to, request, Expected::Head, DEADLINE, |_, _| {})
         })
     });
-}
-
-fn session_id(head: &HttpHead) -> Option<Vec<u8>> {
-    head.values("mcp-session-id").next().filter(|id| !id.is_empty()).map(<[u8]>::to_vec)
 }
 
 fn random() -> u32 {

@@ -1,6 +1,6 @@
 //! The head of requests of nginx's own, as the location makes it for a client's request.
 
-use affinity::http::{HttpRequest, SentHead};
+use affinity::http::{HttpHead, HttpRequest, SentHead};
 
 use crate::nginx::request::Request;
 
@@ -10,8 +10,8 @@ pub(super) struct Head {
     lines: Vec<(String, Vec<u8>)>,
 }
 
-/// What belongs to the client's request alone, or is nginx's own. All headers of MCP are.
-const DROPPED: [&str; 17] = [
+/// What belongs to the client's request alone, or is nginx's own.
+const DROPPED: [&str; 21] = [
     "host",
     "content-length",
     "transfer-encoding",
@@ -29,8 +29,13 @@ const DROPPED: [&str; 17] = [
     "if-none-match",
     "if-modified-since",
     "range",
+    "mcp-session-id",
+    "mcp-protocol-version",
+    "mcp-method",
+    "mcp-name",
 ];
-const OF_MCP: &str = "mcp-";
+/// Arguments of the client's call.
+const PARAMETER: &str = "mcp-param-";
 
 /// The first buffer of the request that nginx has made for the server.
 pub(super) fn sent<'r>(r: Request<'r>) -> Option<&'r [u8]> {
@@ -47,16 +52,27 @@ pub(super) fn sent<'r>(r: Request<'r>) -> Option<&'r [u8]> {
     }
 }
 
+/// The session that a server's answer has opened.
+pub(super) fn session_id(head: &HttpHead) -> Option<Vec<u8>> {
+    head.values("mcp-session-id").next().filter(|id| !id.is_empty()).map(<[u8]>::to_vec)
+}
+
 impl Head {
-    /// The head that the location makes of a client's request; `None` if it is none of HTTP/1.
-    pub(super) fn of(r: Request<'_>) -> Option<Head> {
+    /// The head that the location makes of a client's request, without what no request of nginx's own may have; `None`
+    /// if it is none of HTTP/1. `credentials`: names of headers that are kept in any case, in lower case.
+    pub(super) fn of(r: Request<'_>, credentials: &[Vec<u8>]) -> Option<Head> {
         let head = SentHead::parse(sent(r)?)?;
         let is_kept = |name: &str| {
-            let begins = name.get(..OF_MCP.len());
+            let begins = name.get(..PARAMETER.len());
             !DROPPED.iter().any(|dropped| dropped.eq_ignore_ascii_case(name))
-                && !begins.is_some_and(|begin| begin.eq_ignore_ascii_case(OF_MCP))
+                && !begins.is_some_and(|begin| begin.eq_ignore_ascii_case(PARAMETER))
         };
-        let lines = head.lines.iter().filter(|(name, _)| is_kept(name));
+        let is_credential = |name: &str| {
+            credentials.iter().any(|credential| credential.eq_ignore_ascii_case(name.as_bytes()))
+        };
+        let lines = head.lines.iter().filter(|(name, value)| {
+            (is_kept(name) || is_credential(name)) && HttpRequest::may_have(name, value)
+        });
         let lines = lines.map(|(name, value)| (String::from(*name), value.to_vec())).collect();
         Some(Head { host: head.host.to_vec(), lines })
     }

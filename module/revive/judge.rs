@@ -8,8 +8,8 @@ use affinity::status::Loss;
 use affinity::table::{End, Kind, Span, Tick};
 
 use super::course::{self, Course};
-use super::session::{is_dropped, OwnSession};
-use super::{choose, rename};
+use super::session::{dropped_with, OwnSession};
+use super::{choose, pings, rename};
 use crate::conf::judge::{Case, Judge, Verdict};
 use crate::conf::{MainConf, UpstreamConf};
 use crate::hold;
@@ -75,13 +75,19 @@ pub fn is_kept(r: Request<'static>) -> bool {
     OwnSession::of(r).is_some()
 }
 
+/// Whether the session of a request may end by it: nothing is kept of the session, or its owner says so.
+#[cold]
+pub fn may_end(r: Request<'static>) -> bool {
+    OwnSession::of(r).is_none_or(|session| session.is_owner())
+}
+
 impl Judge for ReviveJudge {
     fn holds(&self, r: Request<'static>, status: u16) -> bool {
         is_suspect(status)
             && OwnSession::of(r).is_some_and(|session| {
                 let evidence = Evidence::Answered(status);
                 decide(evidence, session.kind, session.standing) == Step::Ping
-                    && !session.place.store.distrusts(session.location)
+                    && !session.place.store.distrusts(session.location, nginx::now())
             })
     }
 
@@ -120,31 +126,42 @@ fn after_rest(until: Tick, otherwise: Verdict) -> Verdict {
 fn after_answer(case: &Case<'_>, session: OwnSession, body: &[u8]) -> Verdict {
     let session_was_revived = session.kept.revivals > 0;
     let revivals = rename::revivals(case.request);
-    let claim = session.place.store.claim(session.key, Cause::Answer, revivals, nginx::now());
-    match claim {
-        Claim::Mine(claimed) => {
-            let first = Reply::new(case.request.response_status(), any_answer(body));
-            let (store, key) = (session.place.store, session.key);
-            match Course::new(case, session, claimed, Some(first)) {
-                Some(course) => course::ping_old(course),
-                None => {
-                    store.give_back(key, claimed, nginx::now());
-                    Verdict::PassOn
-                }
+    let first = Reply::new(case.request.response_status(), any_answer(body));
+    let (store, key) = (session.place.store, session.key);
+    match store.claim(key, Cause::Answer(first), revivals, nginx::now()) {
+        Claim::Mine(claimed) if !pings::may_begin() => {
+            store.give_back(key, claimed, nginx::now());
+            again_later()
+        }
+        Claim::Mine(claimed) => match Course::new(case, session, claimed, Some(first)) {
+            Some(course) => course::ping_old(course),
+            None => {
+                store.give_back(key, claimed, nginx::now());
+                Verdict::PassOn
+            }
+        },
+        Claim::Taken(_) => again_later(),
+        // The ping that another request has asked counts for this one as its own would. Otherwise its server may have
+        // known the session, and done what the request says.
+        Claim::Revived(ping) => {
+            match decide(Evidence::Pinged { first, ping }, session.kind, session.standing) {
+                Step::Revive | Step::End | Step::Drop => Verdict::Again,
+                _ => Verdict::PassOn,
             }
         }
-        Claim::Taken(_) => again_later(),
-        Claim::Revived => Verdict::Again,
         Claim::Resting(until) if session_was_revived => after_rest(until, Verdict::PassOn),
         Claim::Alive(_) | Claim::Resting(_) | Claim::Absent => Verdict::PassOn,
     }
 }
 
 fn without_server(case: &Case<'_>, session: OwnSession) -> Verdict {
-    if is_dropped(case.request, &session) {
-        return Verdict::Status(202);
-    }
     let place = session.place;
+    let is_revived = session.kept.revivals > 0;
+    if let Some(status) =
+        is_revived.then(|| dropped_with(case.request, &place, session.key)).flatten()
+    {
+        return Verdict::Status(status);
+    }
     let sessions = place.affinity.zone.sessions();
     let found =
         sessions.and_then(|it| it.lookup(session.key, nginx::now(), &place.affinity.limits));
@@ -182,7 +199,8 @@ fn revive(case: &Case<'_>, session: OwnSession) -> Verdict {
             }
         },
         Claim::Taken(_) => again_later(),
-        Claim::Revived => Verdict::Again,
+        // The request was not sent.
+        Claim::Revived(_) => Verdict::Again,
         Claim::Alive(until) | Claim::Resting(until) => {
             after_rest(until, Verdict::Reject(Rejection::Unavailable))
         }

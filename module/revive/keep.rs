@@ -1,12 +1,14 @@
 //! Keeps the record of a session that begins.
 
 use affinity::mcp::{InitializeReader, ResponseHead};
-use affinity::revive::{Negotiated, NegotiatedReader, Owner, Record, RecordKey, MAX_INITIALIZE};
+use affinity::revive::{
+    Negotiated, NegotiatedReader, Owner, Presented, Record, RecordKey, Standing, MAX_INITIALIZE,
+};
 use affinity::table::Key;
 use nginx_sys::NGX_HTTP_POST;
 
-use super::head;
 use super::session::{opener, Place};
+use super::{head, rename};
 use crate::hold::{read_body, BodyReader};
 use crate::nginx;
 use crate::nginx::request::Request;
@@ -20,6 +22,9 @@ struct Keeper {
     opener: Vec<u8>,
     uri: Vec<u8>,
     owner: Owner,
+    /// As in `Presented`.
+    presented: Option<Owner>,
+    is_new: bool,
     answer: NegotiatedReader,
     /// Bytes of the answer's body that have not passed yet, if it has a length. The record is kept before the last
     /// of them is sent: the next request may come to another worker at once.
@@ -27,16 +32,21 @@ struct Keeper {
 }
 
 /// Keeps the record of the session that an answer has opened, once its body has passed. Without effect if the session
-/// cannot be revived. To be called by a header filter; `id` is that of the answer.
+/// cannot be revived. To be called by a header filter; `id` is that of the answer, and `is_new` says that there was no
+/// session with it.
 #[cold]
-pub fn begin(r: Request<'static>, id: &[u8], key: Key) {
-    if let Some(keeper) = Keeper::new(r, id, key) {
+pub fn begin(r: Request<'static>, id: &[u8], key: Key, is_new: bool) {
+    // The record of a revived session has the id of its server, and stays.
+    if rename::is_renamed(r) {
+        return;
+    }
+    if let Some(keeper) = Keeper::new(r, id, key, is_new) {
         read_body(r, Box::new(keeper));
     }
 }
 
 impl Keeper {
-    fn new(r: Request<'static>, id: &[u8], key: Key) -> Option<Keeper> {
+    fn new(r: Request<'static>, id: &[u8], key: Key, is_new: bool) -> Option<Keeper> {
         let place = Place::of(r)?;
         let body = r.body().filter(|body| body.is_complete() && !body.is_unbuffered())?;
         if r.method() != NGX_HTTP_POST || !r.is_main() || r.upstream()?.uses_tls() {
@@ -66,9 +76,21 @@ impl Keeper {
             opener: opener(r, place.block)?,
             uri: head.target.to_vec(),
             owner: place.owner(r)?,
+            presented: place.presented_owner(r)?,
+            is_new,
             answer: NegotiatedReader::new(response.format()?),
             left: r.response_length(),
         })
+    }
+
+    /// Whether the record may take the place of the one that is kept, if there is one: it is not another owner's.
+    fn may_replace(&self) -> bool {
+        let Some(mut kept) = self.place.store.get(self.key).filter(|_| !self.is_new) else {
+            return true;
+        };
+        let Some(record) = self.record_key.open(&mut kept.sealed) else { return true };
+        let (owner, opener, uri) = (self.presented, &*self.opener, &*self.uri);
+        Standing::of(&record, &Presented { owner, opener, uri }) == Standing::Owner
     }
 
     fn seal(&self, negotiated: &Negotiated) -> Option<Vec<u8>> {
@@ -96,6 +118,7 @@ impl BodyReader for Keeper {
         let answer = core::mem::replace(&mut self.answer, NegotiatedReader::new(format));
         let sealed = answer.finish().and_then(|negotiated| self.seal(&negotiated));
         let zone = self.place.affinity.zone;
+        let sealed = sealed.filter(|_| self.may_replace());
         if let (Some(sealed), Some(sessions)) = (sealed, zone.sessions()) {
             let used = sessions.last_uses(zone.limits());
             self.place.store.put(self.key, &sealed, nginx::now(), used);

@@ -13,8 +13,9 @@ mod course;
 mod head;
 mod judge;
 pub mod keep;
+mod pings;
 pub mod rename;
 mod session;
 mod streams;
 
-pub use judge::{arrange, is_kept, refuses_absence};
+pub use judge::{arrange, is_kept, may_end, refuses_absence};

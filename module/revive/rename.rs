@@ -11,7 +11,7 @@ use affinity::table::Key;
 use nginx_sys::{ngx_palloc, NGX_HTTP_GET};
 
 use super::head;
-use super::session::{id_of, may_be_sent, with_record, Place};
+use super::session::{dropped_with, id_of, with_record, Place};
 use super::streams;
 use crate::hold::{self, read_body, BodyReader};
 use crate::nginx::per_worker::PerWorker;
@@ -54,6 +54,11 @@ pub(super) fn revivals(r: Request<'static>) -> u16 {
     find(r).map_or(0, |renamed| renamed.revivals)
 }
 
+/// Whether a request was sent in a revived session.
+pub(super) fn is_renamed(r: Request<'static>) -> bool {
+    find(r).is_some()
+}
+
 fn find(r: Request<'static>) -> Option<&'static Renamed> {
     recycled::find::<Renamed>(r.pool(), |renamed| renamed.request == r)
 }
@@ -64,8 +69,8 @@ pub enum Sent {
     Unchanged,
     /// It has the id of its revived session; whether the session was revived for it.
     Renamed { for_this: bool },
-    /// It is answered by 202: it answers a question that died with the old server.
-    Dropped,
+    /// It is answered with this status: it answers a question that died with the old server.
+    Dropped(u16),
     /// It cannot be sent.
     Failed,
 }
@@ -90,11 +95,16 @@ fn rename(r: Request<'static>, key: Key) -> Sent {
         with_record(&record_key, &kept.sealed, |record| record.server_id.map(<[u8]>::to_vec))
     });
     let Some(Some(server_id)) = opened else { return Sent::Unchanged };
-    if !may_be_sent(r, &place, key) {
-        return Sent::Dropped;
+    if let Some(status) = dropped_with(r, &place, key) {
+        return Sent::Dropped(status);
     }
     let before = find(r).map(|renamed| renamed.revivals);
-    if replace(r, &place, key, &server_id).is_none() {
+    // A location may take the header out of the request.
+    let Some(sent) = head::sent(r).and_then(|it| with_value(it, "mcp-session-id", &server_id))
+    else {
+        return Sent::Unchanged;
+    };
+    if replace(r, &place, key, sent).is_none() {
         return Sent::Failed;
     }
     let revivals = kept.revivals;
@@ -107,9 +117,8 @@ fn rename(r: Request<'static>, key: Key) -> Sent {
     Sent::Renamed { for_this }
 }
 
-/// Replaces the id in the request that nginx has made, and removes the id of an event of the lost session.
-fn replace(r: Request<'static>, place: &Place, key: Key, id: &[u8]) -> Option<()> {
-    let mut bytes = with_value(head::sent(r)?, "mcp-session-id", id)?;
+/// Replaces the request that nginx has made by `bytes`, and removes the id of an event of the lost session.
+fn replace(r: Request<'static>, place: &Place, key: Key, mut bytes: Vec<u8>) -> Option<()> {
     let last = r.headers_in().find(|it| it.name().eq_ignore_ascii_case(LAST_EVENT_ID.as_bytes()));
     let resumes = |last: &[u8]| place.store.may_have_event(key, EventId::of(last));
     if last.is_some_and(|last| !resumes(trim(last.value()))) {

@@ -1,18 +1,21 @@
 //! The session of a request: its id and key, whose it is, and what is kept of it.
 
+use affinity::http::target;
 use affinity::mcp::{trim, InitializeReader};
 use affinity::revive::{
     ClientBody, Kept, Owner, Presented, Record, RecordKey, RequestKind, Standing, Store,
 };
 use affinity::table::{Key, Kind};
 use nginx_sys::{
-    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t, NGX_HTTP_DELETE,
-    NGX_HTTP_GET, NGX_HTTP_POST,
+    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_core_srv_conf_t, NGX_HTTP_ACCEPTED,
+    NGX_HTTP_BAD_REQUEST, NGX_HTTP_DELETE, NGX_HTTP_GET, NGX_HTTP_POST,
 };
 
+use super::head;
 use crate::conf::revive::Revive;
 use crate::conf::{Affinity, UpstreamConf};
 use crate::nginx;
+use crate::nginx::recycled::{self, Recycled, Spare};
 use crate::nginx::request::Request;
 use crate::nginx::upstream::Block;
 
@@ -45,6 +48,19 @@ impl Place {
 
     pub(super) fn record_key(&self, id: &[u8], key: Key) -> Option<RecordKey> {
         Some(RecordKey::new(&self.affinity.zone.sessions()?.table.secret(), id, key))
+    }
+
+    /// As in `Presented`: what is in the key tells the owner, unless it is empty. `None` if memory is short.
+    #[expect(clippy::option_option, reason = "one for memory, one for the owner")]
+    pub(super) fn presented_owner(&self, r: Request<'static>) -> Option<Option<Owner>> {
+        let is_bound = match &self.affinity.bind {
+            Some(value) => !value.eval(r).ok()?.is_empty(),
+            None => false,
+        };
+        if is_bound {
+            return Some(None);
+        }
+        self.owner(r).map(Some)
     }
 
     /// The credentials of a request.
@@ -115,24 +131,51 @@ impl OwnSession {
         let place = Place::of(r)?;
         let id = id_of(r)?;
         let key = place.key(r, id)?;
-        let mut kept = place.store.get(key)?;
-        let presented_owner = match place.affinity.bind {
-            Some(_) => None,
-            None => Some(place.owner(r)?),
-        };
-        let opener = opener(r, place.block)?;
-        let presented = Presented { owner: presented_owner, opener: &opener };
+        let kept = place.store.get(key)?;
+        let known = Known::of(r, &place)?;
+        let uri = head::sent(r).and_then(target).unwrap_or_default();
+        let presented = Presented { owner: known.owner, opener: &known.opener, uri };
         let record_key = place.record_key(id, key)?;
-        let sealed = kept.sealed.clone();
-        let standing = Standing::of(&record_key.open(&mut kept.sealed)?, &presented);
-        kept.sealed = sealed;
+        let standing = with_record(&record_key, &kept.sealed, |it| Standing::of(it, &presented))?;
         let table = &place.affinity.zone.sessions()?.table;
-        let location = table.key(Kind::Session, &opener, LOCATION);
-        Some(OwnSession { place, id, key, kept, kind: kind_of(r), standing, location })
+        let location = table.key(Kind::Session, &known.opener, LOCATION);
+        Some(OwnSession { place, id, key, kept, kind: known.kind, standing, location })
     }
 
     pub(super) fn is_owner(&self) -> bool {
         self.standing == Standing::Owner
+    }
+}
+
+/// What is known of a request whose session is kept. A request that waits asks for it many times, and its body may be long.
+struct Known {
+    request: Request<'static>,
+    kind: RequestKind,
+    /// The body of a POST.
+    body: Option<ClientBody>,
+    /// As in `Presented`.
+    owner: Option<Owner>,
+    opener: Vec<u8>,
+}
+
+impl Recycled for Known {
+    fn spare() -> &'static Spare<Known> {
+        static SPARE: Spare<Known> = Spare::new();
+        &SPARE
+    }
+}
+
+impl Known {
+    /// `None` if memory is short. The body of the request has been read.
+    fn of(r: Request<'static>, place: &Place) -> Option<&'static Known> {
+        if let Some(known) = recycled::find::<Known>(r.pool(), |known| known.request == r) {
+            return Some(known);
+        }
+        let owner = place.presented_owner(r)?;
+        // A location without a name opens no session.
+        let opener = opener(r, place.block).unwrap_or_default();
+        let (kind, body) = read(r);
+        recycled::make(r.pool(), || Known { request: r, kind, body, owner, opener })
     }
 }
 
@@ -146,40 +189,35 @@ pub(super) fn with_record<T>(
     key.open(&mut copy).map(|record| f(&record))
 }
 
-fn kind_of(r: Request<'static>) -> RequestKind {
-    match r.method() {
+fn read(r: Request<'static>) -> (RequestKind, Option<ClientBody>) {
+    let kind = match r.method() {
         NGX_HTTP_GET => RequestKind::Stream,
         NGX_HTTP_DELETE => RequestKind::Delete,
-        NGX_HTTP_POST => {
-            let Some(body) = r.body() else { return RequestKind::Other };
-            let (mut initialize, mut answers) = (InitializeReader::new(), ClientBody::new());
-            body.each_part(|part| initialize.feed(part));
-            body.each_part(|part| {
-                answers.feed(part);
-                true
-            });
-            match (initialize.is_initialize(), answers.is_answer()) {
-                (true, _) => RequestKind::Initialize,
-                (_, true) => RequestKind::Answer,
-                _ => RequestKind::Call,
-            }
-        }
         _ => RequestKind::Other,
-    }
-}
-
-/// Whether the request answers a question that its session's server has not asked since the session was revived.
-pub(super) fn is_dropped(r: Request<'static>, session: &OwnSession) -> bool {
-    session.kept.revivals > 0 && !may_be_sent(r, &session.place, session.key)
-}
-
-/// Whether a body may be sent in a revived session.
-pub(super) fn may_be_sent(r: Request<'static>, place: &Place, key: Key) -> bool {
-    let Some(body) = r.body().filter(|_| r.method() == NGX_HTTP_POST) else { return true };
-    let mut reader = ClientBody::new();
+    };
+    let Some(body) = r.body().filter(|_| r.method() == NGX_HTTP_POST) else { return (kind, None) };
+    let (mut initialize, mut answers) = (InitializeReader::new(), ClientBody::new());
+    body.each_part(|part| initialize.feed(part));
     body.each_part(|part| {
-        reader.feed(part);
+        answers.feed(part);
         true
     });
-    reader.may_be_sent(|id| place.store.has_request(key, id))
+    let kind = match (initialize.is_initialize(), answers.is_answer()) {
+        (true, _) => RequestKind::Initialize,
+        (_, true) => RequestKind::Answer,
+        _ => RequestKind::Call,
+    };
+    (kind, Some(answers))
+}
+
+/// With which status a request of a revived session is answered that must not be sent: it answers a question that the
+/// session's server has not asked since the session was revived.
+pub(super) fn dropped_with(r: Request<'static>, place: &Place, key: Key) -> Option<u16> {
+    let known = Known::of(r, place)?;
+    let may_be_sent = known.body.as_ref()?.may_be_sent(|id| place.store.has_request(key, id));
+    (!may_be_sent).then_some(match known.kind {
+        RequestKind::Answer => NGX_HTTP_ACCEPTED as u16,
+        // It has calls as well, which the client would await.
+        _ => NGX_HTTP_BAD_REQUEST as u16,
+    })
 }

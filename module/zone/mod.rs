@@ -85,6 +85,7 @@ pub fn join(
     file: Option<Word>,
     limits: &Limits,
     gone_after: Span,
+    revives: bool,
 ) -> Result<(&'static Zone, bool), Logged> {
     let file = file.map(|file| FilePath::new(file.as_bytes()));
     // SAFETY: the configuration is being read; nginx copies the name and logs errors itself. The data of a
@@ -97,6 +98,10 @@ pub fn join(
         (shm, (*shm).data.cast::<Zone>().as_ref())
     };
     if let Some(zone) = joined {
+        // An upstream without it would not know the ids of revived sessions, and end them.
+        if (zone.records.get().0 != 0) != revives {
+            fail!(cf, "zone \"{name}\" is used with and without \"gone=revive\"");
+        }
         if size != 0 {
             zone.place.set(cf.place());
         }

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from harness.clients.mcp import Session, sessions
+from harness.clients.mcp import Session
 from harness.patience import until
 from harness.ports import free_ports
 from harness.reviving import ALICE, lines, revived, start
@@ -144,32 +144,6 @@ async def test_a_new_server_that_never_answers(nginx, two, silent):
         assert response.status == 404 and b"Session not found" in response.body
         assert lines(nginx, "session could not be revived, no server has answered") == 1
     assert revived(nginx) == 2 - silent
-    [server.close() for server in serving]
-
-
-async def test_a_server_that_refuses_pings_disables_the_evidence(nginx, two):
-    """Else its sessions would be moved for ever."""
-    serving = await serve(*two)
-    port = start(nginx, two, workers=4)
-    session = await Session(port, ALICE).open()
-    for fake in two:
-        fake.say = lambda method, message, _: error(404, -1)(message) if method in ("x", "ping") else None
-    assert (await session.post("x")).status == 404
-    assert lines(nginx, "a new session refuses a ping") == 1
-    pings = sum(fake.pings() for fake in two)
-    assert pings == 2
-    # In all workers, and the line is logged once.
-    others = await sessions(port, 20, ALICE)
-    assert {(await other.post("x")).status for other in others} == {404}
-    assert len({other.answers[-1].headers["x-worker"] for other in others}) > 1
-    assert sum(fake.pings() for fake in two) == pings
-    assert lines(nginx, "a new session refuses a ping") == 1
-    assert revived(nginx) == 0
-    # A reload asks again: the servers may be others.
-    conf = (nginx.home / "nginx.conf").read_text()
-    await asyncio.to_thread(nginx.reload, conf[conf.index("upstream mcp") : conf.rindex("}")])
-    assert (await others[0].post("x")).status == 404
-    assert sum(fake.pings() for fake in two) == pings + 2
     [server.close() for server in serving]
 
 

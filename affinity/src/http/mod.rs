@@ -38,4 +38,4 @@ pub use exchange::{Exchange, MAX_BODY};
 pub use head::{HttpHead, MAX_FIELDS, MAX_HEAD};
 pub use request::{HttpRequest, RequestError};
 pub use response::{ResponsePiece, ResponseReader};
-pub use sent::{with_value, without, SentHead};
+pub use sent::{target, with_value, without, SentHead};

@@ -47,6 +47,11 @@ pub enum RequestError {
 const ADDED: [&str; 5] = ["host", "content-length", "transfer-encoding", "connection", "upgrade"];
 
 impl HttpRequest<'_> {
+    /// Whether `headers` may have such a line.
+    pub fn may_have(name: &str, value: &[u8]) -> bool {
+        check_line(name, value).is_ok()
+    }
+
     /// The bytes to be sent. Values may come from clients: nothing in them can begin another line.
     pub fn encode(&self) -> Result<Vec<u8>, RequestError> {
         self.check()?;
@@ -71,8 +76,6 @@ impl HttpRequest<'_> {
     }
 
     fn check(&self) -> Result<(), RequestError> {
-        let is_text = |byte: &u8| *byte > b' ' && *byte != 0x7f;
-        let is_value = |byte: &u8| *byte == b'\t' || *byte == b' ' || is_text(byte);
         // The body of a response to CONNECT is a tunnel.
         if !is_token(self.method) || self.method == "CONNECT" {
             return Err(RequestError::Method);
@@ -84,16 +87,23 @@ impl HttpRequest<'_> {
         if !self.host.iter().all(is_text) {
             return Err(RequestError::Host);
         }
-        for (name, value) in self.headers {
-            if !is_token(name) || ADDED.iter().any(|added| added.eq_ignore_ascii_case(name)) {
-                return Err(RequestError::Name);
-            }
-            if !value.iter().all(is_value) {
-                return Err(RequestError::Value);
-            }
-        }
-        Ok(())
+        self.headers.iter().try_for_each(|(name, value)| check_line(name, value))
     }
+}
+
+fn check_line(name: &str, value: &[u8]) -> Result<(), RequestError> {
+    let is_value = |byte: &u8| *byte == b'\t' || *byte == b' ' || is_text(byte);
+    match () {
+        () if !is_token(name) || ADDED.iter().any(|it| it.eq_ignore_ascii_case(name)) => {
+            Err(RequestError::Name)
+        }
+        () if !value.iter().all(is_value) => Err(RequestError::Value),
+        () => Ok(()),
+    }
+}
+
+fn is_text(byte: &u8) -> bool {
+    *byte > b' ' && *byte != 0x7f
 }
 
 /// A token (RFC 9110, 5.6.2). By hand: `httparse` shows its table of them to nobody.

@@ -1,15 +1,14 @@
 //! The head of a request that nginx has made for a server.
 
-use super::head::MAX_FIELDS;
-
-/// The head of an HTTP/1 request, as nginx sends it.
+/// The head of an HTTP/1 request, as nginx sends it. What nginx lets through is valid here: any bytes in a value, and
+/// any number of lines.
 #[derive(Debug)]
 pub struct SentHead<'b> {
     /// Path and query.
     pub target: &'b [u8],
     /// The value of the first `Host`.
     pub host: &'b [u8],
-    /// All lines, in their order.
+    /// All lines whose name is text, in their order.
     pub lines: Vec<(&'b str, &'b [u8])>,
 }
 
@@ -17,56 +16,115 @@ impl<'b> SentHead<'b> {
     /// Reads the first buffer of a request, which has the whole head. None if it is no head of HTTP/1: FastCGI
     /// and gRPC look different.
     pub fn parse(bytes: &'b [u8]) -> Option<SentHead<'b>> {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut request = httparse::Request::new(&mut fields);
-        match request.parse(bytes) {
-            Ok(httparse::Status::Complete(_)) => {}
-            _ => return None,
-        }
         let mut lines = Vec::new();
-        lines.try_reserve_exact(request.headers.len()).ok()?;
-        lines.extend(request.headers.iter().map(|line| (line.name, line.value)));
+        for line in Lines::of(bytes)? {
+            let line = line?;
+            if let Ok(name) = core::str::from_utf8(line.name) {
+                lines.try_reserve(1).ok()?;
+                lines.push((name, line.value));
+            }
+        }
         let host = lines.iter().find(|(name, _)| name.eq_ignore_ascii_case("host"))?.1;
-        Some(SentHead { target: request.path?.as_bytes(), host, lines })
+        Some(SentHead { target: target(bytes)?, host, lines })
+    }
+}
+
+/// Path and query of a request that nginx has made. None if it is none of HTTP/1.
+pub fn target(bytes: &[u8]) -> Option<&[u8]> {
+    let line = bytes.get(..bytes.iter().position(|byte| *byte == b'\n')?)?.strip_suffix(b"\r")?;
+    let target = line.strip_suffix(b" HTTP/1.1").or_else(|| line.strip_suffix(b" HTTP/1.0"))?;
+    let space = target.iter().position(|byte| *byte == b' ')?;
+    target.get(space + 1..).filter(|target| !target.is_empty())
+}
+
+/// A line of a head, and the offsets of its parts.
+struct Line<'b> {
+    name: &'b [u8],
+    value: &'b [u8],
+    begin: usize,
+    value_at: usize,
+    /// Behind its line end.
+    end: usize,
+}
+
+/// The lines of a head, to the empty one.
+struct Lines<'b> {
+    bytes: &'b [u8],
+    at: usize,
+}
+
+impl<'b> Lines<'b> {
+    fn of(bytes: &'b [u8]) -> Option<Lines<'b>> {
+        target(bytes)?;
+        Some(Lines { bytes, at: bytes.iter().position(|byte| *byte == b'\n')? + 1 })
+    }
+
+    fn line(&mut self) -> Option<Line<'b>> {
+        let (begin, rest) = (self.at, self.bytes.get(self.at..)?);
+        let end = rest.iter().position(|byte| *byte == b'\n')?;
+        let line = rest.get(..end)?.strip_suffix(b"\r")?;
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let (name, value) = (line.get(..colon)?, line.get(colon + 1..)?);
+        let value_at = begin + colon + 1 + (value.len() - value.trim_ascii_start().len());
+        self.at = begin + end + 1;
+        Some(Line { name, value: value.trim_ascii(), begin, value_at, end: self.at })
+    }
+}
+
+impl<'b> Iterator for Lines<'b> {
+    /// None if the head is cut, or no head.
+    type Item = Option<Line<'b>>;
+
+    fn next(&mut self) -> Option<Option<Line<'b>>> {
+        match self.bytes.get(self.at..)?.starts_with(b"\r\n") {
+            true => None,
+            false => {
+                let line = self.line();
+                if line.is_none() {
+                    // Nothing follows.
+                    self.at = usize::MAX;
+                }
+                Some(line)
+            }
+        }
     }
 }
 
 /// The bytes of a request with another value in each line of one name. None if there is no such line, or no memory.
 pub fn with_value(bytes: &[u8], name: &str, value: &[u8]) -> Option<Vec<u8>> {
-    let head = SentHead::parse(bytes)?;
-    let of_name = head.lines.iter().filter(|(line, _)| line.eq_ignore_ascii_case(name));
-    let old: Vec<&[u8]> = of_name.map(|(_, old)| *old).collect();
-    let mut out = Vec::new();
-    out.try_reserve_exact(bytes.len() + old.len() * value.len()).ok()?;
-    let mut rest = bytes;
-    for old in &old {
-        // A value is a part of the bytes that were parsed.
-        let at = old.as_ptr().addr().checked_sub(rest.as_ptr().addr())?;
-        let (before, from) = rest.split_at_checked(at)?;
-        out.extend_from_slice(before);
-        out.extend_from_slice(value);
-        rest = from.get(old.len()..)?;
-    }
-    out.extend_from_slice(rest);
-    (!old.is_empty()).then_some(out)
+    replaced(bytes, name, |line| (line.value_at, line.value_at + line.value.len()), value)
 }
 
 /// The bytes of a request without the lines of one name. None if there is no such line, or no memory.
 pub fn without(bytes: &[u8], name: &str) -> Option<Vec<u8>> {
-    let head = SentHead::parse(bytes)?;
+    replaced(bytes, name, |line| (line.begin, line.end), b"")
+}
+
+/// Replaces the same part of each line of one name.
+fn replaced(
+    bytes: &[u8],
+    name: &str,
+    part: fn(&Line<'_>) -> (usize, usize),
+    new: &[u8],
+) -> Option<Vec<u8>> {
     let mut out = Vec::new();
-    out.try_reserve_exact(bytes.len()).ok()?;
-    let mut rest = bytes;
-    for (line, value) in head.lines.iter().filter(|(line, _)| line.eq_ignore_ascii_case(name)) {
-        // Name and value are parts of the bytes that were parsed.
-        let begin = line.as_ptr().addr().checked_sub(rest.as_ptr().addr())?;
-        let value = value.as_ptr().addr().checked_sub(rest.as_ptr().addr())? + value.len();
-        let end = value + rest.get(value..)?.iter().position(|byte| *byte == b'\n')? + 1;
-        out.extend_from_slice(rest.get(..begin)?);
-        rest = rest.get(end..)?;
+    out.try_reserve(bytes.len() + new.len()).ok()?;
+    let (mut copied, mut is_found) = (0, false);
+    for line in Lines::of(bytes)? {
+        let line = line?;
+        if line.name.eq_ignore_ascii_case(name.as_bytes()) {
+            let (begin, end) = part(&line);
+            let before = bytes.get(copied..begin)?;
+            out.try_reserve(before.len() + new.len()).ok()?;
+            out.extend_from_slice(before);
+            out.extend_from_slice(new);
+            (copied, is_found) = (end, true);
+        }
     }
+    let rest = bytes.get(copied..)?;
+    out.try_reserve(rest.len()).ok()?;
     out.extend_from_slice(rest);
-    (out.len() < bytes.len()).then_some(out)
+    is_found.then_some(out)
 }
 
 #[cfg(test)]
@@ -111,6 +169,24 @@ mod tests {
     }
 
     #[test]
+    fn what_nginx_lets_through_is_read() {
+        let many = "X-A: 1\r\n".repeat(300);
+        let odd = b"X[1]: a\x01b\r\nX-\xff: \xe9\r\nHost: x\r\nY:  \r\nMcp-Session-Id: old\r\n\r\nMcp-Session-Id: body\r\n";
+        let bytes = [b"POST /a b?\"c\" HTTP/1.0\r\n", many.as_bytes(), odd].concat();
+        let head = SentHead::parse(&bytes).unwrap();
+        assert_eq!(
+            (head.target, head.host, head.lines.len()),
+            (&b"/a b?\"c\""[..], &b"x"[..], 304)
+        );
+        assert_eq!(head.lines[300], ("X[1]", &b"a\x01b"[..]));
+        let end = bytes.len() - b"old\r\n\r\nMcp-Session-Id: body\r\n".len();
+        let expected = [&bytes[..end], b"newer", &bytes[end + 3..]].concat();
+        assert_eq!(with_value(&bytes, "mcp-session-id", b"newer"), Some(expected));
+        assert_eq!(without(&bytes, "y"), without(&bytes, "Y"));
+        assert_eq!(without(&bytes, "y").unwrap().len(), bytes.len() - 6);
+    }
+
+    #[test]
     fn what_is_no_http_1_is_no_head() {
         let cut = &SENT[..SENT.len() - 4];
         let no_host = b"POST / HTTP/1.1\r\nX: y\r\n\r\n";
@@ -118,7 +194,9 @@ mod tests {
             [cut, no_host, b"", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\x01\x01\x00\x01\x00\x08"];
         for bytes in others {
             assert!(SentHead::parse(bytes).is_none());
-            assert_eq!(with_value(bytes, "X", b"z"), None);
+            assert_eq!((with_value(bytes, "Z", b"z"), without(bytes, "Z")), (None, None));
         }
+        assert_eq!(with_value(cut, "X", b"z"), None);
+        assert_eq!((target(cut), target(b"PRI * HTTP/2.0\r\n\r\n")), (Some(&b"/a?b"[..]), None));
     }
 }

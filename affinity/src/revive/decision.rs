@@ -19,6 +19,9 @@ pub struct Presented<'a> {
     pub owner: Option<Owner>,
     /// What opened the session, if this request had: `Record::opener`.
     pub opener: &'a [u8],
+    /// Path and query that nginx sends to the server: `Record::uri`. A credential may be in them, and several locations
+    /// may lead to a named one.
+    pub uri: &'a [u8],
 }
 
 /// Whose a request is.
@@ -35,7 +38,8 @@ impl Standing {
     /// Whose a request is.
     pub fn of(record: &Record, presented: &Presented) -> Standing {
         let is_owner = presented.owner.is_none_or(|owner| owner == record.owner);
-        match is_owner && presented.opener == record.opener {
+        let came_alike = presented.opener == record.opener && presented.uri == record.uri;
+        match is_owner && came_alike {
             true => Standing::Owner,
             false => Standing::Stranger,
         }
@@ -282,8 +286,10 @@ mod tests {
             server_id: None,
         };
         let standing = |owner: Option<Owner>, opener: &[u8]| {
-            Standing::of(&record, &Presented { owner, opener })
+            Standing::of(&record, &Presented { owner, opener, uri: b"/" })
         };
+        let elsewhere = Presented { owner: None, opener: b"1", uri: b"/?key=mallory" };
+        assert_eq!(Standing::of(&record, &elsewhere), Standing::Stranger);
         assert_eq!(standing(Some(owner("alice")), b"1"), Standing::Owner);
         assert_eq!(standing(None, b"1"), Standing::Owner);
         assert_eq!(standing(Some(owner("mallory")), b"1"), Standing::Stranger);

@@ -26,30 +26,36 @@ const SCENES: [Scene; 7] = [
     Scene {
         name: "keep a record",
         is_full: false,
-        change: |store, props| assert!(store.put(props.new, &NEW, Tick(20), used)),
+        change: |store, props| assert!(store.put(props.new, &NEW, None, Tick(20), used)),
     },
     Scene {
         name: "keep a record in a full store",
         is_full: true,
-        change: |store, props| assert!(store.put(props.new, &NEW, Tick(20), used)),
+        change: |store, props| assert!(store.put(props.new, &NEW, None, Tick(20), used)),
     },
     Scene {
         name: "replace a record",
         is_full: false,
-        change: |store, props| assert!(store.put(props.known, &NEW, Tick(20), used)),
+        change: |store, props| assert!(store.put(props.known, &NEW, None, Tick(20), used)),
     },
     Scene {
         name: "revive",
         is_full: false,
         change: |store, props| {
-            assert_eq!(store.revived(props.known, props.ticket, &NEW, Tick(20), used), Some(2));
+            assert_eq!(
+                store.revived(props.known, props.ticket, &NEW, None, Tick(20), used),
+                Some(2)
+            );
         },
     },
     Scene {
         name: "revive in a full store",
         is_full: true,
         change: |store, props| {
-            assert_eq!(store.revived(props.known, props.ticket, &NEW, Tick(20), used), Some(2));
+            assert_eq!(
+                store.revived(props.known, props.ticket, &NEW, None, Tick(20), used),
+                Some(2)
+            );
         },
     },
     Scene {
@@ -102,7 +108,7 @@ pub fn a_death_at_any_instruction_leaves_the_records_whole() {
                 other => panic!("{other:?}"),
             };
             let bytes = store.get(known).unwrap().sealed;
-            assert_eq!(store.revived(known, claim(0, 11), &bytes, Tick(11), used), Some(1));
+            assert_eq!(store.revived(known, claim(0, 11), &bytes, None, Tick(11), used), Some(1));
             let new = key(&table, 999);
             let props = Props { known, ticket: claim(1, 1_000), new };
             (store, props)
@@ -231,7 +237,7 @@ fn work(table: &Table, store: &Store, control: &Control, seed: u64) {
         match random.below(10) {
             0..=3 => {
                 let sealed = record_key.seal(&record, nonce).unwrap();
-                assert!(store.put(key, &sealed, now(), used));
+                assert!(store.put(key, &sealed, None, now(), used));
             }
             4 => {
                 store.remove(key);
@@ -243,7 +249,7 @@ fn work(table: &Table, store: &Store, control: &Control, seed: u64) {
                     let sealed = record_key.seal(&record.revived(b"new"), nonce).unwrap();
                     match random.below(3) {
                         0 => _ = store.failed(key, ticket, now()),
-                        _ => _ = store.revived(key, ticket, &sealed, now(), used),
+                        _ => _ = store.revived(key, ticket, &sealed, None, now(), used),
                     }
                 }
             }

@@ -1,11 +1,15 @@
 //! One of many requests revives a session.
 
-use affinity::revive::{Cause, Claim, ClientBody, EventId, ServerRequests, Ticket};
+use affinity::revive::{Cause, Claim, ClientBody, EventId, Reply, ServerRequests, Ticket};
 
 use super::*;
 
 /// Ticks of a second, rounded up.
 const SECOND: u32 = 16;
+
+const REPLY: Reply = Reply { status: 404, code: Some(-32001) };
+const OTHER: Reply = Reply { status: 400, code: None };
+const ANSWER: Cause = Cause::Answer(REPLY);
 
 struct Scene {
     store: Store,
@@ -33,7 +37,7 @@ impl Scene {
     }
 
     fn revived(&self, ticket: Ticket, now: u32) -> Option<u16> {
-        self.store.revived(self.key, ticket, b"new record", Tick(now), all_used(Tick(now)))
+        self.store.revived(self.key, ticket, b"new record", None, Tick(now), all_used(Tick(now)))
     }
 }
 
@@ -41,7 +45,7 @@ impl Scene {
 fn one_claims_the_session_and_the_others_wait_until_it_is_revived() {
     let scene = scene();
     let ticket = scene.mine(Cause::Gone, 0, 100);
-    let Claim::Taken(until) = scene.claim(Cause::Answer, 0, 101) else { panic!() };
+    let Claim::Taken(until) = scene.claim(ANSWER, 0, 101) else { panic!() };
     assert!(until.0 > 100 + 4 * SECOND && until.0 < 100 + 6 * SECOND);
     assert!(!scene.store.is_revived(scene.key));
     assert_eq!(scene.revived(ticket, 110), Some(1));
@@ -49,8 +53,8 @@ fn one_claims_the_session_and_the_others_wait_until_it_is_revived() {
     let kept = scene.store.get(scene.key).unwrap();
     assert_eq!((kept.sealed, kept.revivals), (b"new record".to_vec(), 1));
     // Those that waited, and those whose request was sent before, go on with the new id.
-    assert_eq!(scene.claim(Cause::Gone, 0, 111), Claim::Revived);
-    assert_eq!(scene.claim(Cause::Answer, 0, 100_000), Claim::Revived);
+    assert_eq!(scene.claim(Cause::Gone, 0, 111), Claim::Revived(None));
+    assert_eq!(scene.claim(ANSWER, 0, 100_000), Claim::Revived(None));
     let ticket = scene.mine(Cause::Gone, 1, 100_000);
     assert_eq!(scene.revived(ticket, 100_000), Some(2));
     assert_eq!(scene.store.stats().kept, 1);
@@ -66,7 +70,7 @@ fn a_claim_ends_at_its_deadline_and_is_then_of_another() {
     // The first one comes too late.
     assert!(!scene.store.renew(scene.key, first, until));
     assert!(!scene.store.failed(scene.key, first, until));
-    assert!(!scene.store.alive(scene.key, first, until));
+    assert!(!scene.store.alive(scene.key, first, REPLY, until));
     assert_eq!(scene.revived(first, until.0), None);
     assert_eq!(scene.store.get(scene.key).unwrap().sealed, b"record");
     assert_eq!(scene.revived(second, until.0), Some(1));
@@ -92,28 +96,84 @@ fn a_claim_does_not_hold_for_a_session_that_takes_the_place_of_another() {
 #[test]
 fn a_claim_that_is_given_back_leaves_no_trace() {
     let scene = scene();
-    let ticket = scene.mine(Cause::Answer, 0, 100);
+    let ticket = scene.mine(ANSWER, 0, 100);
     assert!(scene.store.give_back(scene.key, ticket, Tick(100)));
     assert!(!scene.store.give_back(scene.key, ticket, Tick(100)));
-    let ticket = scene.mine(Cause::Answer, 0, 100);
-    assert!(scene.store.alive(scene.key, ticket, Tick(100)));
+    let ticket = scene.mine(ANSWER, 0, 100);
+    assert!(scene.store.alive(scene.key, ticket, REPLY, Tick(100)));
     let ticket = scene.mine(Cause::Gone, 0, 100);
     assert!(scene.store.give_back(scene.key, ticket, Tick(100)));
-    assert!(matches!(scene.claim(Cause::Answer, 0, 101), Claim::Alive(_)));
+    assert!(matches!(scene.claim(ANSWER, 0, 101), Claim::Alive(_)));
 }
 
 #[test]
 fn one_ping_is_asked_in_ten_seconds() {
     let scene = scene();
-    let ticket = scene.mine(Cause::Answer, 0, 100);
-    assert!(scene.store.alive(scene.key, ticket, Tick(110)));
-    let Claim::Alive(until) = scene.claim(Cause::Answer, 0, 111) else { panic!() };
+    let ticket = scene.mine(ANSWER, 0, 100);
+    assert!(scene.store.alive(scene.key, ticket, REPLY, Tick(110)));
+    let Claim::Alive(until) = scene.claim(ANSWER, 0, 111) else { panic!() };
     assert!((110 + 9 * SECOND..=110 + 10 * SECOND).contains(&until.0), "{until:?}");
-    assert_eq!(scene.claim(Cause::Answer, 0, until.0 - 1), Claim::Alive(until));
+    assert_eq!(scene.claim(ANSWER, 0, until.0 - 1), Claim::Alive(until));
     // Its server is gone: no ping is needed.
     let ticket = scene.mine(Cause::Gone, 0, 111);
-    assert!(scene.store.alive(scene.key, ticket, Tick(110)));
-    scene.mine(Cause::Answer, 0, until.0);
+    assert!(scene.store.alive(scene.key, ticket, REPLY, Tick(110)));
+    scene.mine(ANSWER, 0, until.0);
+}
+
+#[test]
+fn after_another_answer_a_ping_is_asked_at_once() {
+    for first in
+        [REPLY, OTHER, Reply { status: 404, code: None }, Reply { status: 404, code: Some(0) }]
+    {
+        let scene = scene();
+        let ticket = scene.mine(Cause::Answer(first), 0, 100);
+        assert!(scene.store.alive(scene.key, ticket, first, Tick(100)));
+        assert!(matches!(scene.claim(Cause::Answer(first), 0, 101), Claim::Alive(_)));
+        scene.mine(Cause::Answer(Reply { status: 422, code: first.code }), 0, 101);
+    }
+}
+
+#[test]
+fn after_a_ping_without_an_answer_the_next_one_is_asked_in_a_second() {
+    let scene = scene();
+    let ticket = scene.mine(ANSWER, 0, 100);
+    assert!(scene.store.silent(scene.key, ticket, Tick(100)));
+    for reply in [REPLY, OTHER] {
+        let claim = scene.claim(Cause::Answer(reply), 0, 100 + SECOND - 1);
+        assert_eq!(claim, Claim::Alive(Tick(100 + SECOND)));
+    }
+    scene.mine(ANSWER, 0, 100 + SECOND);
+}
+
+#[test]
+fn an_answer_that_a_new_session_gives_as_well_is_no_evidence_for_ten_minutes() {
+    let scene = scene();
+    let ticket = scene.mine(ANSWER, 0, 100);
+    assert!(scene.store.distrusted(scene.key, ticket, REPLY, Tick(100)));
+    assert!(matches!(scene.claim(ANSWER, 0, 101), Claim::Resting(_)));
+    let claim = scene.claim(ANSWER, 0, 100 + 599 * 1000 / 64);
+    assert_eq!(claim, Claim::Alive(Tick(100 + 600_000 / 64)));
+    // Another answer, or a server that is gone, is evidence.
+    let ticket = scene.mine(Cause::Answer(OTHER), 0, 100 + 2 * SECOND);
+    assert!(scene.store.give_back(scene.key, ticket, Tick(101)));
+    let ticket = scene.mine(Cause::Gone, 0, 100 + 2 * SECOND);
+    assert!(scene.store.give_back(scene.key, ticket, Tick(101)));
+    scene.mine(ANSWER, 0, 100 + 600_000 / 64);
+}
+
+#[test]
+fn who_comes_after_a_revival_hears_which_answer_has_led_to_it() {
+    let scene = scene();
+    for (revivals, lost_by) in [Some(REPLY), None, Some(OTHER)].into_iter().enumerate() {
+        let now = 100 + 1000 * revivals as u32;
+        let ticket = scene.mine(ANSWER, revivals as u16, now);
+        let used = all_used(Tick(now));
+        let revived = scene.store.revived(scene.key, ticket, b"new", lost_by, Tick(now), used);
+        assert_eq!(revived, Some(revivals as u16 + 1));
+        assert_eq!(scene.claim(ANSWER, revivals as u16, now), Claim::Revived(lost_by));
+    }
+    // Who has missed more than one revival hears nothing of the answer.
+    assert_eq!(scene.claim(ANSWER, 0, 10_000), Claim::Revived(None));
 }
 
 #[test]
@@ -124,7 +184,7 @@ fn revivals_that_follow_each_other_are_further_and_further_apart() {
         let ticket = scene.mine(Cause::Gone, 0, now);
         assert!(scene.store.failed(scene.key, ticket, Tick(now)));
         let Claim::Resting(until) = scene.claim(Cause::Gone, 0, now) else { panic!() };
-        assert_eq!(scene.claim(Cause::Answer, 0, until.0 - 1), Claim::Resting(until));
+        assert_eq!(scene.claim(ANSWER, 0, until.0 - 1), Claim::Resting(until));
         rests.push((until.0 - now) / SECOND);
         now = until.0;
     }
@@ -138,7 +198,7 @@ fn revivals_that_follow_each_other_are_further_and_further_apart() {
     // A server that is restarted every twenty seconds never leads to a longer rest.
     for revivals in 1..40 {
         now += 20 * SECOND;
-        let ticket = scene.mine(Cause::Answer, revivals, now);
+        let ticket = scene.mine(ANSWER, revivals, now);
         assert_eq!(scene.revived(ticket, now), Some(revivals + 1));
     }
 }
@@ -191,7 +251,7 @@ fn an_event_is_known_if_it_was_seen_since_the_revival() {
 }
 
 #[test]
-fn the_latest_requests_of_a_server_are_known() {
+fn the_requests_of_a_server_are_known_and_any_if_there_are_too_many() {
     let scene = scene();
     let ticket = scene.mine(Cause::Gone, 0, 100);
     assert_eq!(scene.revived(ticket, 100), Some(1));
@@ -199,11 +259,13 @@ fn the_latest_requests_of_a_server_are_known() {
     for number in 0..40 {
         let stream = format!("data:{{\"id\":{number},\"method\":\"roots/list\"}}\n\n");
         ServerRequests::new().feed(stream.as_bytes(), |id| ids.push(id));
-        assert!(scene.store.note_request(scene.key, 1, ids[number]));
+        let last = ids.pop().unwrap();
+        assert_eq!(scene.store.has_request(scene.key, last), number > 14);
+        ids.push(last);
+        assert!(scene.store.note_request(scene.key, 1, last));
         let known: Vec<bool> =
             ids.iter().map(|id| scene.store.has_request(scene.key, *id)).collect();
-        let expected: Vec<bool> = (0..=number).map(|older| older + 14 > number).collect();
-        assert_eq!(known, expected);
+        assert!(known.iter().all(|known| *known), "{number}");
     }
     let free = scene.store.stats().free;
     assert!(scene.store.remove(scene.key));
@@ -223,7 +285,7 @@ fn each_revived_session_is_found_without_the_lock_and_few_others_are() {
     }
     for key in revived {
         let Claim::Mine(ticket) = store.claim(*key, Cause::Gone, 0, Tick(1)) else { panic!() };
-        assert_eq!(store.revived(*key, ticket, b"new", Tick(1), all_used(Tick(1))), Some(1));
+        assert_eq!(store.revived(*key, ticket, b"new", None, Tick(1), all_used(Tick(1))), Some(1));
     }
     assert!(revived.iter().all(|key| store.is_revived(*key)));
     let wrong = others.iter().filter(|key| store.is_revived(**key)).count();
@@ -246,7 +308,7 @@ fn a_full_store_revives_its_sessions() {
     let last = all[499];
     let Claim::Mine(ticket) = store.claim(last, Cause::Gone, 0, Tick(1)) else { panic!() };
     let evicted = store.stats().evicted;
-    assert_eq!(store.revived(last, ticket, &[2; 700], Tick(1), all_used(Tick(1))), Some(1));
+    assert_eq!(store.revived(last, ticket, &[2; 700], None, Tick(1), all_used(Tick(1))), Some(1));
     assert!(store.stats().evicted > evicted);
     assert_eq!(store.get(last).unwrap().sealed, [2; 700]);
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ptr::NonNull;
 
-use affinity::revive::{Cause, Claim, StoreError, MAX_SEALED};
+use affinity::revive::{Cause, Claim, Owner, StoreError, MAX_SEALED};
 use affinity::table::{End, Existing, Limits, Span};
 use proptest::prelude::*;
 
@@ -247,7 +247,7 @@ fn all_that_fits_is_copied_to_a_store_of_another_size() {
         assert!(from.put(*key, &bytes_of(number as u64, 300), Tick(1), used_of(&known)));
     }
     let Claim::Mine(ticket) = from.claim(known[7].0, Cause::Gone, 0, Tick(5)) else { panic!() };
-    let revived = from.revived(known[7].0, ticket, b"revived", Tick(5), used_of(&known));
+    let revived = from.revived(known[7].0, ticket, b"revived", None, Tick(5), used_of(&known));
     assert_eq!(revived, Some(1));
     let now = Tick(MINUTE * 3);
     assert_eq!(to.import(&from, now, now, used_of(&known)), 100);
@@ -319,7 +319,7 @@ fn a_store_that_nobody_uses_is_opened_again_with_new_locks_and_all_its_free_memo
     assert!(store.put(first, &bytes_of(1, 300), Tick(5), all_used(Tick(5))));
     assert!(store.put(second, &bytes_of(2, 300), Tick(5), all_used(Tick(5))));
     let Claim::Mine(ticket) = store.claim(first, Cause::Gone, 0, Tick(5)) else { panic!() };
-    assert_eq!(store.revived(first, ticket, b"new", Tick(5), all_used(Tick(5))), Some(1));
+    assert_eq!(store.revived(first, ticket, b"new", None, Tick(5), all_used(Tick(5))), Some(1));
     let left = store.stats();
     // A process that died in the middle of a change has left another count and list of free chunks, and a lock that is
     // held: its shard's head, all but zeros, is behind the header.
@@ -363,13 +363,30 @@ fn places_whose_answers_are_no_evidence_are_known_to_all_processes() {
     // SAFETY: the store that `mapping` holds, as long as this test uses it.
     let other = unsafe { Store::attach(mapping.start, mapping.len) }.unwrap();
     let places: Vec<Key> = (0..20).map(|number| keys.key(&id(number))).collect();
-    assert!(!places.iter().any(|place| other.distrusts(*place)));
-    assert!(store.distrust(places[0]) && !other.distrust(places[0]) && other.distrusts(places[0]));
-    assert!(!other.distrusts(places[1]));
-    for place in &places[1..] {
-        assert!(store.distrust(*place) && other.distrusts(*place));
+    let owner = |name: &[u8]| Owner::of(&[0; 16], &[], core::iter::empty(), name);
+    let owners = [b"a", b"b", b"c", b"d"].map(|name| owner(name));
+    let minute = |minute: u32| Tick(1_000 + minute * MINUTE);
+    // Three owners within ten minutes.
+    let (place, doubt) =
+        (places[0], |owner: usize, at| store.distrust(places[0], owners[owner], minute(at)));
+    assert!(!doubt(0, 0) && !doubt(0, 1) && !doubt(1, 2) && !doubt(0, 3) && !doubt(1, 4));
+    assert!(!other.distrusts(place, minute(4)));
+    assert!(doubt(2, 5) && other.distrusts(place, minute(5)) && !doubt(3, 5));
+    assert!(!other.distrusts(places[1], minute(5)));
+    // It ends by itself.
+    assert!(other.distrusts(place, minute(14)) && !other.distrusts(place, minute(16)));
+    assert!(!doubt(0, 16) && !doubt(1, 17) && !doubt(2, 27) && !doubt(3, 28));
+    assert!(
+        !other.distrusts(place, minute(28)) && doubt(0, 28) && other.distrusts(place, minute(28))
+    );
+    let doubt_all = |place| {
+        owners.iter().take(3).for_each(|owner| _ = store.distrust(place, *owner, minute(28)))
+    };
+    for place in &places {
+        doubt_all(*place);
+        assert!(other.distrusts(*place, minute(28)));
     }
-    assert_eq!(places.iter().filter(|place| other.distrusts(**place)).count(), 8);
+    assert_eq!(places.iter().filter(|place| other.distrusts(**place, minute(28))).count(), 5);
     other.trust_all();
-    assert!(!places.iter().any(|place| store.distrusts(*place)));
+    assert!(!places.iter().any(|place| store.distrusts(*place, minute(28))));
 }

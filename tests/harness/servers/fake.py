@@ -18,6 +18,8 @@ class Fake:
         self.name = str(port)
         self.sessions: set[str] = set()
         self.seen: list[tuple[str, str]] = []  # method, session
+        self.targets: list[tuple[str, str]] = []  # method, target
+        self.head = ""  # of the last request
         self.version = VERSION
         self.capabilities: dict = {"tools": {"listChanged": True}}
         self.say: Callable[[str, dict, str], Reply | None] = lambda *_: None
@@ -33,6 +35,9 @@ class Fake:
                 body = await reader.readexactly(int(size[1])) if size else b""
                 session = re.search(r"(?i)^mcp-session-id: (.*)\r", head, re.M)
                 message = json.loads(body) if body else {"method": head.split(" ")[0]}
+                self.head = head
+                if isinstance(message, dict):
+                    self.targets.append((message.get("method", "answer"), head.split(" ")[1]))
                 status, answer, headers = self.answer(message, session[1] if session else "")
                 if (event := self.waits.get(message.get("method", ""))) is not None:
                     await event.wait()

@@ -2,15 +2,19 @@
 
 use core::sync::atomic::Ordering;
 
-use super::slot::{Place, Slot};
+use super::slot::{one_more, Place, Slot};
+use crate::revive::decision::Reply;
 use crate::time::{Span, Tick};
 
 /// How long a claim holds, if it is not renewed. A process renews it before each message that it sends, whose
 /// answer it awaits for less than this.
 pub(super) const HOLD: Span = Span::from_millis(5_000);
 
-/// How long no further ping is asked in a session that a ping has shown to be alive.
+/// How long no further ping is asked in a session after the same answer: if the ping has shown it to be alive, or a new
+/// session has answered alike. And after any answer, if the ping had none.
 const PING_REST: Span = Span::from_millis(10_000);
+const DISTRUST_REST: Span = Span::from_millis(600_000);
+const SILENT_REST: Span = Span::from_millis(1_000);
 
 /// How long no revival is tried after one, successful or not, and at most. The time doubles if the next one
 /// comes soon after it.
@@ -19,7 +23,7 @@ const LONGEST_REST: Span = Span::from_millis(60_000);
 
 /// Bits of `Slot::state`: a claim holds until its deadline.
 const CLAIMED: u32 = 1;
-/// `Slot::pinged` is valid.
+/// `Slot::next_ping` is valid.
 const PINGED: u32 = 1 << 1;
 /// From here on: how many revivals came soon after another.
 const TRIED_SHIFT: u32 = 8;
@@ -30,7 +34,7 @@ pub enum Cause {
     /// Its server is gone.
     Gone,
     /// Its server has answered as if it did not know the session. The claim begins with a ping.
-    Answer,
+    Answer(Reply),
 }
 
 /// The result of [`Store::claim`](super::store::Store::claim).
@@ -40,9 +44,10 @@ pub enum Claim {
     Mine(Ticket),
     /// Another request does, and its claim ends at this moment at the latest.
     Taken(Tick),
-    /// The session was revived since. The request is sent again, with the new id: the record has it.
-    Revived,
-    /// A ping has shown the session to be alive. None is asked until this moment.
+    /// The session was revived since, and the record has the new id. The answer to the ping that had shown it to be
+    /// lost; none if its server was gone, or the session was revived more than once since.
+    Revived(Option<Reply>),
+    /// A ping has shown that such an answer is no evidence. None is asked until this moment.
     Alive(Tick),
     /// A revival was tried, with success or without. None is tried until this moment.
     Resting(Tick),
@@ -59,17 +64,23 @@ pub struct Ticket(pub(super) u32);
 pub(super) enum Release {
     /// Nothing was done.
     Unused,
-    /// A ping has shown the session to be alive.
-    Alive,
+    /// A ping has shown the session to be alive, after this answer.
+    Alive(Reply),
+    /// A ping had no answer.
+    Silent,
     /// A revival was tried.
     Tried,
+    /// A revival was tried, and a ping in the new session has had this answer as well.
+    Distrusted(Reply),
 }
 
 impl Slot {
     /// Claims the session. `revivals`: how often it was revived when the caller's request was sent.
     pub(super) fn claim(&self, place: Place, cause: Cause, revivals: u16, now: Tick) -> Claim {
         if place.revivals != revivals {
-            return Claim::Revived;
+            let is_latest = place.revivals == one_more(revivals);
+            let lost_by = unpacked(self.lost_by.load(Ordering::Relaxed));
+            return Claim::Revived(lost_by.filter(|_| is_latest));
         }
         let state = self.state.load(Ordering::Relaxed);
         let deadline = Tick(self.deadline.load(Ordering::Relaxed));
@@ -80,9 +91,13 @@ impl Slot {
         if state >> TRIED_SHIFT != 0 && is_before(now, rests_until) {
             return Claim::Resting(rests_until);
         }
-        let next_ping = Tick(self.pinged.load(Ordering::Relaxed).wrapping_add(PING_REST.0));
-        if cause == Cause::Answer && state & PINGED != 0 && is_before(now, next_ping) {
-            return Claim::Alive(next_ping);
+        if let Cause::Answer(reply) = cause {
+            let next_ping = Tick(self.next_ping.load(Ordering::Relaxed));
+            let rests_after = self.rests_after.load(Ordering::Relaxed);
+            let rests = rests_after == ANY || rests_after == packed(Some(reply));
+            if state & PINGED != 0 && rests && is_before(now, next_ping) {
+                return Claim::Alive(next_ping);
+            }
         }
         let ticket = self.ticket.load(Ordering::Relaxed).wrapping_add(1);
         self.ticket.store(ticket, Ordering::Relaxed);
@@ -107,18 +122,32 @@ impl Slot {
     pub(super) fn release(&self, release: Release, now: Tick) {
         let state = match release {
             Release::Unused => self.state.load(Ordering::Relaxed) & !CLAIMED,
-            Release::Alive => {
-                self.pinged.store(now.0, Ordering::Relaxed);
-                PINGED
-            }
-            Release::Tried => {
-                let tried = self.tried_soon_before(now);
-                let rests_until = now.0.wrapping_add(rest_after(tried).0);
-                self.rests_until.store(rests_until, Ordering::Relaxed);
-                (tried + 1) << TRIED_SHIFT
+            Release::Alive(first) => self.rest_from_pings(now, PING_REST, packed(Some(first))),
+            Release::Silent => self.rest_from_pings(now, SILENT_REST, ANY),
+            Release::Tried => self.rest(now),
+            Release::Distrusted(first) => {
+                self.rest(now) | self.rest_from_pings(now, DISTRUST_REST, packed(Some(first)))
             }
         };
         self.state.store(state, Ordering::Relaxed);
+    }
+
+    /// Notes which answer has shown the session to be lost, when it is revived.
+    pub(super) fn set_lost_by(&self, ping: Option<Reply>) {
+        self.lost_by.store(packed(ping), Ordering::Relaxed);
+    }
+
+    fn rest_from_pings(&self, now: Tick, rest: Span, after: u64) -> u32 {
+        self.next_ping.store(now.0.wrapping_add(rest.0), Ordering::Relaxed);
+        self.rests_after.store(after, Ordering::Relaxed);
+        PINGED
+    }
+
+    fn rest(&self, now: Tick) -> u32 {
+        let tried = self.tried_soon_before(now);
+        let rests_until = now.0.wrapping_add(rest_after(tried).0);
+        self.rests_until.store(rests_until, Ordering::Relaxed);
+        (tried + 1) << TRIED_SHIFT
     }
 
     /// How many revivals have come soon after another; zero if the last one has rested for long.
@@ -130,6 +159,24 @@ impl Slot {
             _ => 0,
         }
     }
+}
+
+/// The packed form of no reply, and of one whose code has more than 32 bits; `Slot::rests_after`: any reply.
+const ANY: u64 = 0;
+
+fn packed(reply: Option<Reply>) -> u64 {
+    let Some(Reply { status, code }) = reply else { return ANY };
+    let has_code = u64::from(code.is_some()) << 16;
+    match i32::try_from(code.unwrap_or(0)) {
+        Ok(code) => u64::from(status) | has_code | u64::from(code.cast_unsigned()) << 32,
+        Err(_) => ANY,
+    }
+}
+
+fn unpacked(word: u64) -> Option<Reply> {
+    let code = i64::from(((word >> 32) as u32).cast_signed());
+    let has_code = word >> 16 & 1 != 0;
+    (word != ANY).then_some(Reply { status: word as u16, code: has_code.then_some(code) })
 }
 
 fn rest_after(tried: u32) -> Span {

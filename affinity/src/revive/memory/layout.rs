@@ -7,6 +7,7 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
+use super::doubt::Doubt;
 use super::slot::Slot;
 use crate::revive::pace::Pace;
 use crate::table::memory::lock::RobustMutex;
@@ -14,7 +15,7 @@ use crate::table::memory::lock::RobustMutex;
 /// "revivals" in ASCII.
 pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"revivals");
 /// Counted up when the meaning of any byte of the region changes.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 /// Alignment of every part, in bytes.
 pub(super) const ALIGN: usize = 128;
 /// Room for several of the longest records.
@@ -22,8 +23,8 @@ pub(super) const MIN_SIZE: usize = 64 * 1024;
 /// Bytes of region for each shard: a shard is searched from end to end.
 const SHARD_SIZE: usize = 256 * 1024;
 const MAX_SHARDS: u32 = 4096;
-/// Places whose answers are no evidence.
-const MAX_DISTRUSTED: usize = 8;
+/// Places whose answers may be no evidence.
+const MAX_DOUBTS: usize = 5;
 /// Bytes of a chunk; a record takes as many as it needs.
 pub(super) const CHUNK_SIZE: usize = 128;
 pub(super) const CHUNK_WORDS: usize = CHUNK_SIZE / size_of::<u64>();
@@ -69,8 +70,7 @@ pub(super) struct StoreHeader {
     /// Bytes in use.
     pub(super) size: AtomicU64,
     pub(super) pace: Pace,
-    /// Fingerprints of the places whose answers are no evidence; zeros are free.
-    pub(super) distrusted: [AtomicU64; MAX_DISTRUSTED],
+    pub(super) doubts: [Doubt; MAX_DOUBTS],
 }
 
 /// Written under the lock.

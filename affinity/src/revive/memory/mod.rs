@@ -2,6 +2,7 @@
 
 pub(super) mod chunks;
 pub(super) mod claim;
+pub(super) mod doubt;
 pub(super) mod layout;
 pub(super) mod region;
 pub(super) mod shard;

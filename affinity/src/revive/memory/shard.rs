@@ -172,10 +172,13 @@ impl<'a> Shard<'a> {
         true
     }
 
-    /// Whether the id of a request was noted since the last revival.
+    /// Whether the id of a request may have been noted since the last revival: true for each one that was, and for any
+    /// if more were noted than there is room for. An answer that the server waits for must not be lost.
     pub(super) fn has_request(&self, slot: &Slot, place: Place, id: RpcId) -> bool {
         let Some([head, ids @ .., _]) = self.requests(slot) else { return false };
-        ids.iter().take(noted_of(head, place)).any(|noted| noted.load(Ordering::Relaxed) == id.0)
+        let noted = noted_of(head, place);
+        noted > MAX_REQUESTS
+            || ids.iter().take(noted).any(|noted| noted.load(Ordering::Relaxed) == id.0)
     }
 
     /// Notes the id of an event.
@@ -311,12 +314,12 @@ impl<'a> Shard<'a> {
     }
 }
 
-/// The first word of a chunk with request ids.
 /// The two bits of an id in the filter of events.
 fn bits_of(id: EventId) -> u64 {
     1 << (id.0 & 63) | 1 << (id.0 >> 6 & 63)
 }
 
+/// The first word of a chunk with request ids.
 fn head_of(place: Place, noted: usize) -> u64 {
     u64::from(place.revivals) << 32 | noted as u64
 }

@@ -22,12 +22,16 @@ pub(super) struct Slot {
     pub(super) deadline: AtomicU32,
     /// See `claim`.
     pub(super) state: AtomicU32,
-    /// Tick of the last ping that did not lead to a revival, if `state` says that there was one.
-    pub(super) pinged: AtomicU32,
+    /// Tick until which no ping is asked, after an answer as that in `rests_after`; if `state` says so.
+    pub(super) next_ping: AtomicU32,
     /// Tick until which no revival is tried, if `state` has failures.
     pub(super) rests_until: AtomicU32,
     /// The chunk with the ids of the server's requests, plus one.
     pub(super) requests: AtomicU32,
+    /// An answer; see `claim`.
+    pub(super) rests_after: AtomicU64,
+    /// The answer to the ping that has led to the last revival; see `claim`.
+    pub(super) lost_by: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Slot>() == 64);
@@ -109,6 +113,7 @@ impl Slot {
         self.used.store(used.0, Ordering::Relaxed);
         self.state.store(0, Ordering::Relaxed);
         self.requests.store(0, Ordering::Relaxed);
+        self.lost_by.store(0, Ordering::Relaxed);
         // Not the ticket: a claim on the session that was here before must not hold.
     }
 

@@ -1,13 +1,16 @@
 //! The handle of a store: what a process does with the records of sessions.
 
 use core::ptr::NonNull;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 
 use super::claim::{Cause, Claim, Release, Ticket};
+use super::doubt::Doubt;
 use super::layout::{StoreError, ALIGN, CHUNK_SIZE, FORMAT, MIN_SIZE};
 use super::region::Region;
 use super::shard::{filter_bit, Shard};
 use super::slot::{Copied, Place, Slot};
+use crate::revive::decision::Reply;
+use crate::revive::owner::Owner;
 use crate::revive::rpc_ids::events::EventId;
 use crate::revive::rpc_ids::message::RpcId;
 use crate::table::Key;
@@ -170,10 +173,16 @@ impl Store {
         self.end(key, ticket, Release::Unused, now)
     }
 
-    /// Ends a claim: a ping has shown the session to be alive. No other is asked for ten seconds. False if the
-    /// claim is no longer the caller's.
-    pub fn alive(&self, key: Key, ticket: Ticket, now: Tick) -> bool {
-        self.end(key, ticket, Release::Alive, now)
+    /// Ends a claim: a ping has shown the session to be alive. After the same answer as the `first` one no other is
+    /// asked for ten seconds. False if the claim is no longer the caller's.
+    pub fn alive(&self, key: Key, ticket: Ticket, first: Reply, now: Tick) -> bool {
+        self.end(key, ticket, Release::Alive(first), now)
+    }
+
+    /// Ends a claim: a ping had no answer. No other is asked for a second. False if the claim is no longer the
+    /// caller's.
+    pub fn silent(&self, key: Key, ticket: Ticket, now: Tick) -> bool {
+        self.end(key, ticket, Release::Silent, now)
     }
 
     /// Ends a claim: the revival has failed. None is tried for a while. False if the claim is no longer the
@@ -182,14 +191,22 @@ impl Store {
         self.end(key, ticket, Release::Tried, now)
     }
 
-    /// Ends a claim: the session is revived, and this is its record with the new id. Returns the number of its
-    /// revivals. None if the claim is no longer the caller's, or there is no room: then the new session is of
+    /// Ends a claim: the revival has failed, since a ping in the new session was answered as the request had been. Such
+    /// an answer says nothing about this session, and leads to no ping for ten minutes. False if the claim is no longer
+    /// the caller's.
+    pub fn distrusted(&self, key: Key, ticket: Ticket, first: Reply, now: Tick) -> bool {
+        self.end(key, ticket, Release::Distrusted(first), now)
+    }
+
+    /// Ends a claim: the session is revived, and this is its record with the new id. `lost_by`: the answer to the ping
+    /// that has shown it to be lost, if there was one. Returns the number of its revivals. None if the claim is no longer the caller's, or there is no room: then the new session is of
     /// no use. `used` as in [`put`](Store::put).
     pub fn revived(
         &self,
         key: Key,
         ticket: Ticket,
         sealed: &[u8],
+        lost_by: Option<Reply>,
         now: Tick,
         mut used: impl FnMut(Key) -> Option<Tick>,
     ) -> Option<u16> {
@@ -197,12 +214,13 @@ impl Store {
             let used = &mut by_fingerprint(&mut used);
             let revivals = shard.replace(slot, place, sealed, now, used);
             slot.release(Release::Tried, now);
+            slot.set_lost_by(lost_by);
             revivals
         })
     }
 
     /// Notes the id of a server's request in a stream of a revived session, before the client gets it.
-    /// `revivals`: [`Kept::revivals`] when the stream began. The latest 14 are known. False if none is
+    /// `revivals`: [`Kept::revivals`] when the stream began. 14 are known; after more of them [`has_request`](Store::has_request) holds for any. False if none is
     /// noted: the session was not revived, or once more since then.
     pub fn note_request(&self, key: Key, revivals: u16, id: RpcId) -> bool {
         let note = |shard: Shard| {
@@ -212,7 +230,7 @@ impl Store {
         self.with(key, note).unwrap_or(false)
     }
 
-    /// Whether the server's request was noted since the session was revived last.
+    /// Whether the server's request may have been noted since the session was revived last.
     pub fn has_request(&self, key: Key, id: RpcId) -> bool {
         let has = |shard: Shard| {
             let (slot, place) = shard.find(key.fingerprint())?;
@@ -310,33 +328,30 @@ impl Store {
         self.region.header().pace.take(now_millis)
     }
 
-    /// Notes that answers from a place (a key that stands for it) are no evidence of a lost session. True if that is
-    /// new. Eight places are known; another one takes the place of one of them.
-    pub fn distrust(&self, place: Key) -> bool {
-        let (print, known) = (place.fingerprint(), &self.region.header().distrusted);
-        if self.distrusts(place) {
-            return false;
+    /// Notes that an answer from a place (a key that stands for it) was no evidence of a lost session of this owner. If
+    /// that was so for three owners within ten minutes, no answer from there is evidence for the next ten. True if
+    /// that begins now. Five places are known; another one takes the place of one of them.
+    pub fn distrust(&self, place: Key, owner: Owner, now: Tick) -> bool {
+        let print = place.fingerprint();
+        let doubts = &self.region.header().doubts;
+        let (known, order) = (|doubt: &&Doubt| doubt.is_of(print), Ordering::Relaxed);
+        let free = |doubt: &&Doubt| doubt.place.compare_exchange(0, print, order, order).is_ok();
+        let found = doubts.iter().find(known).or_else(|| doubts.iter().find(free));
+        match found.or_else(|| doubts.get(print as usize % doubts.len())) {
+            Some(doubt) => doubt.add(print, owner, now),
+            None => false,
         }
-        let order = Ordering::Relaxed;
-        let took = |word: &AtomicU64| word.compare_exchange(0, print, order, order).is_ok();
-        if !known.iter().any(took) {
-            if let Some(word) = known.get(print as usize % known.len()) {
-                word.store(print, order);
-            }
-        }
-        true
     }
 
     /// Whether answers from a place are no evidence.
-    pub fn distrusts(&self, place: Key) -> bool {
-        let known = &self.region.header().distrusted;
-        known.iter().any(|word| word.load(Ordering::Relaxed) == place.fingerprint())
+    pub fn distrusts(&self, place: Key, now: Tick) -> bool {
+        let doubts = &self.region.header().doubts;
+        doubts.iter().any(|doubt| doubt.is_of(place.fingerprint()) && doubt.is_sure(now))
     }
 
     /// Answers from all places are evidence again.
     pub fn trust_all(&self) {
-        let known = &self.region.header().distrusted;
-        known.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        self.region.header().doubts.iter().for_each(Doubt::clear);
     }
 
     /// Statistics.
