@@ -26,17 +26,17 @@ const SCENES: [Scene; 7] = [
     Scene {
         name: "keep a record",
         is_full: false,
-        change: |store, props| assert!(store.put(props.new, &NEW, None, Tick(20), used)),
+        change: |store, props| assert!(store.put(props.new, &NEW, Tick(20), used)),
     },
     Scene {
         name: "keep a record in a full store",
         is_full: true,
-        change: |store, props| assert!(store.put(props.new, &NEW, None, Tick(20), used)),
+        change: |store, props| assert!(store.put(props.new, &NEW, Tick(20), used)),
     },
     Scene {
         name: "replace a record",
         is_full: false,
-        change: |store, props| assert!(store.put(props.known, &NEW, None, Tick(20), used)),
+        change: |store, props| assert!(store.put(props.known, &NEW, Tick(20), used)),
     },
     Scene {
         name: "revive",
@@ -237,7 +237,7 @@ fn work(table: &Table, store: &Store, control: &Control, seed: u64) {
         match random.below(10) {
             0..=3 => {
                 let sealed = record_key.seal(&record, nonce).unwrap();
-                assert!(store.put(key, &sealed, None, now(), used));
+                assert!(store.put(key, &sealed, now(), used));
             }
             4 => {
                 store.remove(key);

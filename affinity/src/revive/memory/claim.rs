@@ -168,13 +168,13 @@ fn packed(reply: Option<Reply>) -> u64 {
     let Some(Reply { status, code }) = reply else { return ANY };
     let has_code = u64::from(code.is_some()) << 16;
     match i32::try_from(code.unwrap_or(0)) {
-        Ok(code) => u64::from(status) | has_code | u64::from(code.cast_unsigned()) << 32,
+        Ok(code) => u64::from(status) | has_code | u64::from(code as u32) << 32,
         Err(_) => ANY,
     }
 }
 
 fn unpacked(word: u64) -> Option<Reply> {
-    let code = i64::from(((word >> 32) as u32).cast_signed());
+    let code = i64::from((word >> 32) as i32);
     let has_code = word >> 16 & 1 != 0;
     (word != ANY).then_some(Reply { status: word as u16, code: has_code.then_some(code) })
 }
