@@ -46,7 +46,7 @@ async def test_a_location_that_removes_the_id(nginx, two):
     bare = Session(port, ALICE, "/bare/mcp")
     bare.id = session.id
     assert (await bare.post("x")).status == 404
-    assert [fake.seen[-1] for fake in two].count(("x", "")) == 1
+    assert [fake.seen[-1:] for fake in two].count([("x", "")]) == 1
     [server.close() for server in serving]
 
 
