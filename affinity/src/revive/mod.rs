@@ -17,8 +17,8 @@
 //!
 //! A server numbers its requests from zero in each session. So a late answer of the client to the lost
 //! session could reach another request of the new one. [`ClientBody`] finds the answers in what the client
-//! sends, [`ServerRequests`] the requests in streams; [`Store::note_request`] and [`Store::has_request`]
-//! share them between processes.
+//! sends. [`TaggedStream`] gives the requests in streams other ids, which tell the revival ([`IdTag`]);
+//! [`Store::note_request`] and [`Store::has_request`] share them between processes.
 //!
 //! A client resumes a broken stream by the id of its last event. An id of the lost session means nothing to the new
 //! server, or another stream. [`EventIds`] finds the ids in streams of the new session, [`Store::note_event`] and
@@ -53,4 +53,5 @@ pub use rpc_ids::client::ClientBody;
 pub use rpc_ids::events::{EventId, EventIds};
 pub use rpc_ids::message::RpcId;
 pub use rpc_ids::stream::ServerRequests;
+pub use rpc_ids::tag::{IdTag, TaggedStream, MAX_LINE};
 pub use seal::{RecordKey, MAX_SEALED, NONCE_LEN};

@@ -11,6 +11,7 @@ mod model;
 mod negotiated;
 mod sealed;
 mod store;
+mod tags;
 
 use affinity::revive::{Capabilities, Owner, Record, RecordKey, Store};
 use affinity::table::{Key, Kind, Table, Tick};

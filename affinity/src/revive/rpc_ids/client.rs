@@ -6,7 +6,7 @@ use super::message::{Message, Messages, RpcId};
 const MAX_ANSWERS: usize = 16;
 
 /// Some servers skip it before a JSON text.
-const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+pub(super) const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Reads the body of a POST, piece by piece. The result does not depend on where the body is cut.
 pub struct ClientBody {
@@ -59,6 +59,11 @@ impl ClientBody {
     /// Whether the body has answers to requests of the server, and nothing else.
     pub fn is_answer(&self) -> bool {
         self.count > 0 && !self.has_others && self.messages.is_done()
+    }
+
+    /// Whether the body has an answer to a request of the server.
+    pub fn has_answers(&self) -> bool {
+        self.count > 0
     }
 
     /// Whether the body may be sent in a revived session: it has no answer, or each is one to a request

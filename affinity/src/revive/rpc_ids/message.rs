@@ -8,7 +8,7 @@ use crate::text::bounded::Bounded;
 use crate::text::json::{Invalid, Json, JsonPiece, Type};
 
 /// The longest id that is read, in bytes, with the byte that tells its type.
-const MAX_RPC_ID: usize = 1 + 64;
+const MAX_RPC_ID: usize = 1 + 64 + 32;
 
 /// The id of a JSON-RPC request, as a hash. The number 1 and the string "1" are different ids.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,11 @@ impl RpcId {
     fn of(text: &[u8]) -> RpcId {
         let hash = Sha256::digest(text);
         RpcId(hash.first_chunk().map_or(0, |first| u64::from_le_bytes(*first)))
+    }
+
+    /// The id that is this string.
+    pub(super) fn of_string(text: &str) -> RpcId {
+        RpcId::of(&[b"s", text.as_bytes()].concat())
     }
 }
 

@@ -4,3 +4,4 @@ pub(super) mod client;
 pub(super) mod events;
 pub(super) mod message;
 pub(super) mod stream;
+pub(super) mod tag;
