@@ -12,6 +12,12 @@ pub trait BodyReader {
     /// Reads the next bytes; false if the rest does not matter.
     fn feed(&mut self, bytes: &[u8]) -> bool;
 
+    /// What is passed on instead of all that was read since the last call; none if that is the same. `is_last`: nothing
+    /// will follow.
+    fn replacement(&mut self, _is_last: bool) -> Option<Vec<u8>> {
+        None
+    }
+
     /// The body has ended, or its rest does not matter. Not called if the request ends before.
     fn finish(self: Box<Self>);
 }
@@ -37,16 +43,21 @@ pub fn read_body(r: Request<'static>, reader: Box<dyn BodyReader>) {
     let _ = recycled::make(r.pool(), make);
 }
 
+/// Has a part of a body read. Returns what is passed on instead, if that is different.
 #[cold]
-pub(super) fn read(r: Request<'_>, part: Buffers<'_>) {
+pub(super) fn read(r: Request<'_>, part: Buffers<'_>) -> Option<Vec<u8>> {
     let is_reading = |it: &Reading| it.request == r && it.reader.borrow().is_some();
-    let Some(reading) = recycled::find::<Reading>(r.pool(), is_reading) else { return };
-    let Some(mut reader) = reading.reader.take() else { return };
+    let reading = recycled::find::<Reading>(r.pool(), is_reading)?;
+    let mut reader = reading.reader.take()?;
     for buffer in part {
         let goes_on = buffer.each_part(|part| reader.feed(part));
         if !goes_on || buffer.is_last() {
-            return reader.finish();
+            let replacement = reader.replacement(true);
+            reader.finish();
+            return replacement;
         }
     }
+    let replacement = reader.replacement(false);
     reading.reader.replace(Some(reader));
+    replacement
 }

@@ -6,18 +6,19 @@ use core::cell::Cell;
 
 use affinity::http::{with_value, without};
 use affinity::mcp::trim;
-use affinity::revive::{EventId, EventIds, ServerRequests, Store};
+use affinity::revive::{EventId, EventIds, IdTag, Store, TaggedStream};
 use affinity::table::Key;
-use nginx_sys::{ngx_palloc, NGX_HTTP_GET};
+use nginx_sys::{ngx_palloc, NGX_HTTP_GET, NGX_HTTP_OK};
 
 use super::head;
-use super::session::{id_of, may_be_sent, with_record, Place};
+use super::session::{answers, id_of, may_be_sent, with_record, Place};
 use super::streams;
 use crate::hold::{self, read_body, BodyReader};
 use crate::nginx::per_worker::PerWorker;
 use crate::nginx::pool::string;
 use crate::nginx::recycled::{self, Recycled, Spare};
 use crate::nginx::request::Request;
+use crate::nginx::send;
 
 /// A request that is sent in a revived session.
 struct Renamed {
@@ -94,7 +95,8 @@ fn rename(r: Request<'static>, key: Key) -> Sent {
         return Sent::Dropped;
     }
     let before = find(r).map(|renamed| renamed.revivals);
-    if replace(r, &place, key, &server_id).is_none() {
+    let body = answers(r).and_then(|body| IdTag::new(kept.revivals).remove_from(&body));
+    if replace(r, &place, key, &server_id, body).is_none() {
         return Sent::Failed;
     }
     let revivals = kept.revivals;
@@ -107,14 +109,31 @@ fn rename(r: Request<'static>, key: Key) -> Sent {
     Sent::Renamed { for_this }
 }
 
-/// Replaces the id in the request that nginx has made, and removes the id of an event of the lost session.
-fn replace(r: Request<'static>, place: &Place, key: Key, id: &[u8]) -> Option<()> {
+/// Replaces the id and maybe the body in the request that nginx has made, and removes the id of an event of the lost
+/// session.
+fn replace(
+    r: Request<'static>,
+    place: &Place,
+    key: Key,
+    id: &[u8],
+    body: Option<Vec<u8>>,
+) -> Option<()> {
     let mut bytes = with_value(head::sent(r)?, "mcp-session-id", id)?;
     let last = r.headers_in().find(|it| it.name().eq_ignore_ascii_case(LAST_EVENT_ID.as_bytes()));
     let resumes = |last: &[u8]| place.store.may_have_event(key, EventId::of(last));
     if last.is_some_and(|last| !resumes(trim(last.value()))) {
         // The event died with the lost session.
         bytes = without(&bytes, LAST_EVENT_ID).unwrap_or(bytes);
+    }
+    if let Some(body) = body {
+        bytes = with_value(&bytes, "content-length", body.len().to_string().as_bytes())?;
+        let link = send::link(r, body, false)?;
+        // SAFETY: the links and their buffers belong to the request to the server, of which nothing has been sent. The
+        // first one has the head, the others the client's body.
+        unsafe {
+            let of_body = (*(*r.upstream()?.raw()).request_bufs).next.as_mut()?;
+            *of_body = link;
+        }
     }
     // SAFETY: the pool returns memory for as many bytes, or null. The buffer is that of `head::sent`, of this request
     // alone; nothing of it has been sent, and nginx sends what lies between `pos` and `last`.
@@ -158,10 +177,13 @@ fn restore_id(r: Request<'static>) {
             unsafe { (*header.raw()).value = string(renamed.client_id) };
         }
     }
-    if r.response_content_type().starts_with(b"text/event-stream") {
+    let is_stream = r.response_content_type().starts_with(b"text/event-stream");
+    if is_stream && r.is_main() && u32::from(r.response_status()) == NGX_HTTP_OK {
+        r.clear_response_length();
         let (place, key, revivals) = (renamed.place, renamed.key, renamed.revivals);
-        let (requests, events) = (ServerRequests::new(), EventIds::new());
-        read_body(r, Box::new(Stream { place, key, revivals, requests, events }));
+        let (requests, events) = (TaggedStream::new(IdTag::new(revivals)), EventIds::new());
+        let (text, is_changed) = (Vec::new(), false);
+        read_body(r, Box::new(Stream { place, key, revivals, requests, events, text, is_changed }));
     }
 }
 
@@ -170,18 +192,33 @@ struct Stream {
     place: Place,
     key: Key,
     revivals: u16,
-    requests: ServerRequests,
+    requests: TaggedStream,
     events: EventIds,
+    /// What is passed on of the bytes since the last replacement, and whether it differs from them.
+    text: Vec<u8>,
+    is_changed: bool,
 }
 
 impl BodyReader for Stream {
     fn feed(&mut self, bytes: &[u8]) -> bool {
         let (store, key, revivals) = (self.place.store, self.key, self.revivals);
-        self.requests.feed(bytes, |id| {
+        let from = self.text.len();
+        self.requests.feed(bytes, &mut self.text, |id| {
             store.note_request(key, revivals, id);
         });
+        self.is_changed |= self.text.get(from..) != Some(bytes);
         self.events.feed(bytes, |id| store.note_event(key, revivals, id));
         true
+    }
+
+    fn replacement(&mut self, is_last: bool) -> Option<Vec<u8>> {
+        if is_last {
+            let before = self.text.len();
+            self.requests.finish(&mut self.text);
+            self.is_changed |= self.text.len() > before;
+        }
+        let text = core::mem::take(&mut self.text);
+        core::mem::take(&mut self.is_changed).then_some(text)
     }
 
     fn finish(self: Box<Self>) {}

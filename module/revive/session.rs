@@ -173,6 +173,21 @@ pub(super) fn is_dropped(r: Request<'static>, session: &OwnSession) -> bool {
     session.kept.revivals > 0 && !may_be_sent(r, &session.place, session.key)
 }
 
+/// The body of a POST that answers requests of the server.
+pub(super) fn answers(r: Request<'static>) -> Option<Vec<u8>> {
+    let body = r.body().filter(|_| r.method() == NGX_HTTP_POST)?;
+    let (mut reader, mut text) = (ClientBody::new(), Vec::new());
+    let is_whole = body.each_part(|part| {
+        reader.feed(part);
+        let has_room = text.try_reserve(part.len()).is_ok();
+        if has_room {
+            text.extend_from_slice(part);
+        }
+        has_room
+    });
+    (is_whole && reader.has_answers()).then_some(text)
+}
+
 /// Whether a body may be sent in a revived session.
 pub(super) fn may_be_sent(r: Request<'static>, place: &Place, key: Key) -> bool {
     let Some(body) = r.body().filter(|_| r.method() == NGX_HTTP_POST) else { return true };

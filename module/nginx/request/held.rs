@@ -45,6 +45,19 @@ impl Request<'_> {
         u64::try_from(unsafe { (*self.raw()).headers_out.content_length_n }).ok()
     }
 
+    /// Removes the length of the response: its body will have another one.
+    pub fn clear_response_length(self) {
+        // SAFETY: plain words of the live request; the header is in the list of its response's headers.
+        unsafe {
+            let out = &mut (*self.raw()).headers_out;
+            out.content_length_n = -1;
+            if let Some(header) = out.content_length.as_mut() {
+                header.hash = 0;
+                out.content_length = core::ptr::null_mut();
+            }
+        }
+    }
+
     /// Removes the timer of sending, which nginx has set when it found the answer not sent.
     pub fn stop_send_timer(self) {
         // SAFETY: a live connection has a write event; the bit says whether it is in nginx's timers.
