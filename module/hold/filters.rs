@@ -5,9 +5,10 @@ use nginx_sys::{ngx_chain_t, ngx_int_t};
 use super::held::{self, Held, Stage};
 use super::kept::Full;
 use super::next::{pass_body, pass_header};
+use super::replaced::Replaced;
 use super::{active, reading};
 use crate::nginx::request::Request;
-use crate::nginx::send::{self, Buffer, Buffers};
+use crate::nginx::send::{Buffer, Buffers};
 use crate::nginx::{AGAIN, ERROR, OK};
 
 /// Holds the answer whose header is complete, or passes the header on.
@@ -46,8 +47,8 @@ pub fn body(r: Request<'_>, chain: *mut ngx_chain_t) -> ngx_int_t {
 fn keep_or_pass(r: Request<'_>, chain: *mut ngx_chain_t) -> ngx_int_t {
     // SAFETY: a chain of live buffers or null, which does not change before it is passed on below.
     let part = unsafe { Buffers::new(chain) };
-    if let Some(text) = reading::read(r, part) {
-        return replace(r, part, text);
+    if let Some((text, replaced)) = reading::read(r, part) {
+        return replace(r, part, text, replaced);
     }
     if !r.is_held() {
         return pass_body(r, chain);
@@ -59,13 +60,13 @@ fn keep_or_pass(r: Request<'_>, chain: *mut ngx_chain_t) -> ngx_int_t {
 }
 
 /// Passes on a text instead of a part of a body.
-fn replace(r: Request<'_>, part: Buffers<'_>, text: Vec<u8>) -> ngx_int_t {
+fn replace(r: Request<'_>, part: Buffers<'_>, text: Vec<u8>, replaced: &Replaced) -> ngx_int_t {
     let is_last = part.into_iter().any(Buffer::is_last);
     part.consume();
     if text.is_empty() && !is_last {
         return pass_body(r, core::ptr::null_mut());
     }
-    match send::link(r, text, is_last) {
+    match replaced.link(r, text, is_last) {
         Some(mut link) => pass_body(r, &mut link),
         None => ERROR,
     }

@@ -5,6 +5,7 @@ mod held;
 mod kept;
 mod next;
 mod reading;
+mod replaced;
 
 #[cfg(feature = "testing")]
 pub use held::totals;

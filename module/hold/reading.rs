@@ -3,6 +3,7 @@
 use core::cell::RefCell;
 
 use super::active::Active;
+use super::replaced::Replaced;
 use crate::nginx::recycled::{self, Recycled, Spare};
 use crate::nginx::request::Request;
 use crate::nginx::send::Buffers;
@@ -25,6 +26,7 @@ pub trait BodyReader {
 struct Reading {
     request: Request<'static>,
     reader: RefCell<Option<Box<dyn BodyReader>>>,
+    replaced: Replaced,
     _active: Active,
 }
 
@@ -37,15 +39,19 @@ impl Recycled for Reading {
 
 /// Has the body of an answer read. To be called before its first byte passes.
 pub fn read_body(r: Request<'static>, reader: Box<dyn BodyReader>) {
-    let make =
-        || Reading { request: r, reader: RefCell::new(Some(reader)), _active: Active::new() };
+    let make = || Reading {
+        request: r,
+        reader: RefCell::new(Some(reader)),
+        replaced: Replaced::new(),
+        _active: Active::new(),
+    };
     // If memory is short, the body is not read.
     let _ = recycled::make(r.pool(), make);
 }
 
 /// Has a part of a body read. Returns what is passed on instead, if that is different.
 #[cold]
-pub(super) fn read(r: Request<'_>, part: Buffers<'_>) -> Option<Vec<u8>> {
+pub(super) fn read<'r>(r: Request<'r>, part: Buffers<'_>) -> Option<(Vec<u8>, &'r Replaced)> {
     let is_reading = |it: &Reading| it.request == r && it.reader.borrow().is_some();
     let reading = recycled::find::<Reading>(r.pool(), is_reading)?;
     let mut reader = reading.reader.take()?;
@@ -54,10 +60,10 @@ pub(super) fn read(r: Request<'_>, part: Buffers<'_>) -> Option<Vec<u8>> {
         if !goes_on || buffer.is_last() {
             let replacement = reader.replacement(true);
             reader.finish();
-            return replacement;
+            return replacement.map(|text| (text, &reading.replaced));
         }
     }
     let replacement = reader.replacement(false);
     reading.reader.replace(Some(reader));
-    replacement
+    replacement.map(|text| (text, &reading.replaced))
 }

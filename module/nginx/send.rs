@@ -72,19 +72,23 @@ fn prepare(r: Request<'_>, head: &Head<'_>, body: Body) -> Result<ngx_chain_t, O
 }
 
 /// A part of a body as one link of a chain; `None` if memory is short.
-pub fn link(r: Request<'_>, text: Vec<u8>, is_last: bool) -> Option<ngx_chain_t> {
+pub fn link(r: Request<'_>, text: Vec<u8>) -> Option<ngx_chain_t> {
     let text = r.pool().make(|| text)?;
-    // SAFETY: a buffer is valid when zeroed. The pool returns memory of this size, or null.
-    let buf = unsafe {
-        ngx_pcalloc(r.pool().raw(), size_of::<ngx_buf_t>()).cast::<ngx_buf_t>().as_mut()?
-    };
+    let buf = r.pool().make(|| buffer(text, false))?;
+    Some(ngx_chain_t { buf, next: ptr::null_mut() })
+}
+
+/// A buffer of a text, which has to live and stay where it is as long as nginx uses the buffer.
+pub fn buffer(text: &mut [u8], is_last: bool) -> ngx_buf_t {
+    // SAFETY: a buffer is valid when zeroed.
+    let mut buf: ngx_buf_t = unsafe { core::mem::zeroed() };
     let bytes = text.as_mut_ptr_range();
     (buf.start, buf.pos, buf.last, buf.end) = (bytes.start, bytes.start, bytes.end, bytes.end);
     buf.set_temporary(u32::from(!text.is_empty()));
     buf.set_last_buf(u32::from(is_last));
     buf.set_last_in_chain(u32::from(is_last));
     buf.set_flush(u32::from(!is_last));
-    Some(ngx_chain_t { buf, next: ptr::null_mut() })
+    buf
 }
 
 /// Adds a header to a request's response; `value` must live as long as the request.

@@ -127,7 +127,7 @@ fn replace(
     }
     if let Some(body) = body {
         bytes = with_value(&bytes, "content-length", body.len().to_string().as_bytes())?;
-        let link = send::link(r, body, false)?;
+        let link = send::link(r, body)?;
         // SAFETY: the links and their buffers belong to the request to the server, of which nothing has been sent. The
         // first one has the head, the others the client's body.
         unsafe {
