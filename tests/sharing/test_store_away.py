@@ -93,7 +93,7 @@ async def is_unknown(machine: Machine) -> bool:
 async def test_no_store_at_the_start(new_nginx, tmp_path, secret):
     async with replicas(2) as servers, store(tmp_path / "store") as kept:
         kept.kill()
-        learn = "sticky_learn zone=sessions:1m gone_after=1s"
+        learn = "sticky_learn zone=sessions:1m gone_after=1s warnings=off"
         a = await start(new_nginx, servers, kept.url, learn=learn, share=f"secret={secret}")
         assert a.nginx.check() == ""
         first = await a.send()
