@@ -127,6 +127,14 @@ pub fn is_same(one: &[u8], other: &[u8]) -> bool {
         }
 }
 
+/// A copy of bytes; `None` if memory is short, where `to_vec` would end the worker.
+pub fn try_copy(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(bytes.len()).ok()?;
+    copy.extend_from_slice(bytes);
+    Some(copy)
+}
+
 /// A value in memory of its own, as `Box::new` makes it; `None` if memory is short.
 pub fn try_box<T>(value: T) -> Option<Box<T>> {
     let layout = Layout::new::<T>();

@@ -37,7 +37,7 @@ pub(super) fn server(place: &Place, tried: &[Vec<u8>]) -> Option<Server> {
         });
         let server = || {
             let to = Address::new(address.sockaddr())?;
-            Some(Server { name: name.to_vec(), address: to })
+            Some(Server { name: nginx::try_copy(name)?, address: to })
         };
         if avoided < Avoided::Unreachable {
             choice.add((avoided, address.backup), weight, server);
@@ -92,8 +92,8 @@ pub(super) fn state(place: &Place, server: ServerId) -> Option<(Known, Option<Se
     let look = |name: &[u8]| {
         let Some(found) = addresses.find(name) else { return (Known::Gone, None) };
         let view = evidence::view(place.block, place.affinity, name, &record, found.down);
-        let server =
-            Address::new(found.sockaddr()).map(|address| Server { name: name.to_vec(), address });
+        let server = Address::new(found.sockaddr())
+            .and_then(|address| Some(Server { name: nginx::try_copy(name)?, address }));
         (view.known, server)
     };
     sessions.with_address(server, look)

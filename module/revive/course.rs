@@ -48,8 +48,6 @@ pub(super) struct Course {
     key: Key,
     record_key: RecordKey,
     sealed: Vec<u8>,
-    uri: Vec<u8>,
-    version: String,
     /// The id that the old server knows.
     old_id: Vec<u8>,
     kind: RequestKind,
@@ -79,14 +77,12 @@ impl Course {
     ) -> Option<Box<Course>> {
         let OwnSession { place, id, key, kept, kind, location, .. } = session;
         let record_key = place.record_key(id, key)?;
-        let (uri, version, old_id) = with_record(&record_key, &kept.sealed, |record| {
-            (
-                record.uri.to_vec(),
-                String::from(record.version),
-                record.server_id.unwrap_or(id).to_vec(),
-            )
-        })?;
-        Some(Box::new(Course {
+        let (head, old_id) = with_record(&record_key, &kept.sealed, |record| {
+            let id = record.server_id.unwrap_or(id);
+            let (request, credentials) = (case.request, &place.revive.credentials);
+            Some((Head::of(request, credentials, record)?, nginx::try_copy(id)?))
+        })??;
+        nginx::try_box(Course {
             place,
             location,
             case: case.ticket,
@@ -94,13 +90,11 @@ impl Course {
             key,
             record_key,
             sealed: kept.sealed,
-            uri,
-            version,
             old_id,
             kind,
             first,
             lost_by: None,
-            head: Rc::new(Head::of(case.request, &place.revive.credentials)?),
+            head: Rc::new(head),
             revival: Revival::new(),
             tried: Vec::new(),
             server: None,
@@ -108,7 +102,7 @@ impl Course {
             heard: None,
             begun: nginx::millis(),
             why: Some(Refused::NoServer),
-        }))
+        })
     }
 
     /// The session is lost: it has to be opened again.
@@ -215,9 +209,7 @@ struct Message<'a> {
 
 /// Sends a message; `then` gets the course back, perhaps at once.
 fn send(course: Box<Course>, message: &Message<'_>, then: Then) {
-    let (head, uri, version) =
-        (Rc::clone(&course.head), course.uri.clone(), course.version.clone());
-    let session = message.session.map(|id| (id, version.as_str()));
+    let head = Rc::clone(&course.head);
     let shared = Rc::new(RefCell::new(Some(course)));
     let back = Rc::clone(&shared);
     let answered = move |_: Cycle<'_>, result| {
@@ -227,7 +219,7 @@ fn send(course: Box<Course>, message: &Message<'_>, then: Then) {
         }
     };
     let (to, expected) = (To::Address(message.to), message.expected);
-    let begun = head.with_request(message.method, &uri, message.body, session, |request| {
+    let begun = head.with_request(message.method, message.body, message.session, |request| {
         Cycle::with_running(|cycle| {
             rpc::call(cycle, to, request, expected, message.deadline, answered)
         })
@@ -241,7 +233,7 @@ fn send(course: Box<Course>, message: &Message<'_>, then: Then) {
 }
 
 /// Asks the session's server whether it knows the session. Returns the verdict for now.
-pub(super) fn ping_old(course: Box<Course>) -> Verdict {
+pub(super) fn ping_old(mut course: Box<Course>) -> Verdict {
     let place = course.place;
     let sessions = place.affinity.zone.sessions();
     let found = sessions.and_then(|it| it.lookup(course.key, nginx::now(), &place.affinity.limits));
@@ -253,7 +245,8 @@ pub(super) fn ping_old(course: Box<Course>) -> Verdict {
     course.count(Loss::Pinged);
     course.log("session may be lost, a ping is asked", &name);
     let (id, body) = ping(random());
-    let session = course.old_id.clone();
+    // Nothing else needs it.
+    let session = core::mem::take(&mut course.old_id);
     let message = Message {
         to: address,
         method: "POST",
@@ -334,7 +327,9 @@ fn open_at_next(mut course: Box<Course>) {
         initialize(record.initialize, record.version)
     });
     let Some(body) = record.flatten() else { return course.give_up() };
-    course.tried.push(server.name.clone());
+    let tried = nginx::try_copy(&server.name).filter(|_| course.tried.try_reserve(1).is_ok());
+    let Some(tried) = tried else { return course.give_up() };
+    course.tried.push(tried);
     let to = server.address;
     course.server = Some(server);
     let message = Message {
@@ -439,7 +434,10 @@ fn send_message(mut course: Box<Course>, message: Send) {
         Send::Ping => (Expected::Id(id), ping.as_bytes()),
         Send::Initialize | Send::Initialized => (Expected::Head, INITIALIZED),
     };
-    let session = course.new_id.clone();
+    let Some(session) = nginx::try_copy(&course.new_id) else {
+        delete(&course);
+        return course.give_up();
+    };
     let message = Message {
         to,
         method: "POST",
@@ -485,9 +483,9 @@ fn delete(course: &Course) {
     if course.new_id.is_empty() {
         return;
     }
-    let session = Some((course.new_id.as_slice(), course.version.as_str()));
+    let session = Some(course.new_id.as_slice());
     // Nobody waits for the answer.
-    let _ = course.head.with_request("DELETE", &course.uri, None, session, |request| {
+    let _ = course.head.with_request("DELETE", None, session, |request| {
         Cycle::with_running(|cycle| {
             let to = To::Address(server.address);
             rpc::call(cycle, to, request, Expected::Head, DEADLINE, |_, _| {})

@@ -41,7 +41,9 @@ pub fn begin(r: Request<'static>, id: &[u8], key: Key, is_new: bool) {
         return;
     }
     if let Some(keeper) = Keeper::new(r, id, key, is_new) {
-        read_body(r, Box::new(keeper));
+        if let Some(keeper) = nginx::try_box(keeper) {
+            read_body(r, keeper);
+        }
     }
 }
 
@@ -56,7 +58,11 @@ impl Keeper {
         let mut reader = InitializeReader::new();
         let is_whole = body.each_part(|part| {
             reader.feed(part);
-            initialize.extend_from_slice(part.get(..MAX_INITIALIZE).unwrap_or(part));
+            let part = part.get(..MAX_INITIALIZE).unwrap_or(part);
+            if initialize.try_reserve(part.len()).is_err() {
+                return false;
+            }
+            initialize.extend_from_slice(part);
             initialize.len() <= MAX_INITIALIZE
         });
         if !is_whole || !reader.is_initialize() {
@@ -74,7 +80,7 @@ impl Keeper {
             record_key: place.record_key(id, key)?,
             initialize,
             opener: opener(r, place.block)?,
-            uri: head.target.to_vec(),
+            uri: nginx::try_copy(head.target)?,
             owner: place.owner(r)?,
             presented: place.presented_owner(r)?,
             is_new,

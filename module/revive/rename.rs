@@ -170,7 +170,11 @@ fn restore_id(r: Request<'static>) {
     if r.response_content_type().starts_with(b"text/event-stream") {
         let (place, key, revivals) = (renamed.place, renamed.key, renamed.revivals);
         let (requests, events) = (ServerRequests::new(), EventIds::new());
-        read_body(r, Box::new(Stream { place, key, revivals, requests, events }));
+        if let Some(stream) =
+            crate::nginx::try_box(Stream { place, key, revivals, requests, events })
+        {
+            read_body(r, stream);
+        }
     }
 }
 

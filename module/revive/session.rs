@@ -185,7 +185,7 @@ pub(super) fn with_record<T>(
     sealed: &[u8],
     f: impl FnOnce(&Record<'_>) -> T,
 ) -> Option<T> {
-    let mut copy = sealed.to_vec();
+    let mut copy = nginx::try_copy(sealed)?;
     key.open(&mut copy).map(|record| f(&record))
 }
 

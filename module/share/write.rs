@@ -67,8 +67,9 @@ impl Member {
         drop(link);
         let mut all = self.unsent_drains.borrow_mut();
         all.retain(|(number, known, _)| (*number, known.as_slice()) != (zone, server));
-        if all.len() < MAX_UNSENT && all.try_reserve(1).is_ok() {
-            all.push((zone, server.to_vec(), draining));
+        let server = nginx::try_copy(server).filter(|_| all.try_reserve(1).is_ok());
+        if let Some(server) = server.filter(|_| all.len() < MAX_UNSENT) {
+            all.push((zone, server, draining));
         }
     }
 

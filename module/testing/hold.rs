@@ -13,11 +13,9 @@ use core::mem;
 
 use affinity::ask::Ticket;
 use affinity::table::Span;
-use nginx_sys::{
-    ngx_command_t, ngx_conf_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t,
-    ngx_int_t, NGX_LOG_NOTICE,
-};
+use nginx_sys::{ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_int_t, NGX_LOG_NOTICE};
 
+use super::page;
 use crate::conf::judge::{Case, Judge, Verdict};
 use crate::conf::{Asked, MainConf, UpstreamConf};
 use crate::hold;
@@ -25,7 +23,6 @@ use crate::nginx::conf::{conf_result, fail, Conf, Logged, Word};
 use crate::nginx::cycle::Cycle;
 use crate::nginx::per_worker::PerWorker;
 use crate::nginx::request::Request;
-use crate::nginx::send::{self, Head};
 use crate::wait::later;
 
 struct FakeJudge {
@@ -119,31 +116,16 @@ pub unsafe extern "C" fn holding(
     _command: *mut ngx_command_t,
     _conf: *mut c_void,
 ) -> *mut c_char {
-    // SAFETY: nginx passes the configuration that it reads; no other reference to it lives during this call.
-    let mut cf = unsafe { Conf::new(cf) };
-    let releases = cf.args().get(1).is_some_and(|word| word.as_bytes() == b"release");
-    // SAFETY: `ngx_http_core_module` makes this type for a location, and no other reference to it is in use.
-    let core = unsafe { cf.loc_conf::<ngx_http_core_loc_conf_t>(&raw const ngx_http_core_module) };
-    if let Some(core) = core {
-        core.handler = Some(if releases { on_release } else { on_counts });
-    }
-    conf_result(Ok(()))
+    // SAFETY: nginx passes the configuration that it reads.
+    unsafe { page::install(cf, on_counts, on_release) }
 }
 
 unsafe extern "C" fn on_counts(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request.
-    unsafe { send_text(r, format!("{}\n", hold::totals())) }
+    unsafe { page::send_text(r, format!("{}\n", hold::totals())) }
 }
 
 unsafe extern "C" fn on_release(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: nginx passes a live request.
-    unsafe { send_text(r, format!("{}\n", release())) }
-}
-
-/// # Safety
-/// `r` is a live request.
-unsafe fn send_text(r: *mut ngx_http_request_t, text: String) -> ngx_int_t {
-    let head = Head { status: 200, content_type: "text/plain", headers: &[] };
-    // SAFETY: a live request, and the response keeps nothing of it that it outlives.
-    send::response(unsafe { Request::<'static>::new(r) }, &head, text.into_bytes().into())
+    unsafe { page::send_text(r, format!("{}\n", release())) }
 }

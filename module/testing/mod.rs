@@ -8,6 +8,7 @@ mod answers;
 mod call;
 mod connect;
 mod hold;
+mod page;
 
 use core::ffi::{c_char, c_void};
 use core::ptr;

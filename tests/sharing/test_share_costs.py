@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from harness.clients.single import Client
 from harness.instructions import counted, needs_callgrind, of_object
 from harness.nginx import MODULE
 from harness.ports import free_ports
@@ -30,22 +31,6 @@ def http(port: int, backends: list[str], share: str) -> str:
         location / {{ proxy_pass http://u; proxy_http_version 1.1; proxy_set_header Connection ""; }}
     }}
     """
-
-
-class Client:
-    """Requests one after the other over one connection."""
-
-    async def connect(self, port: int) -> "Client":
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
-        return self
-
-    async def ask(self, id: bytes = b"") -> bytes:
-        line = b"Mcp-Session-Id: " + id + b"\r\n" if id else b""
-        self.writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n")
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 204"), head
-        issued = [line[16:] for line in head.split(b"\r\n") if line.lower().startswith(b"mcp-session-id: ")]
-        return issued[0] if issued else b""
 
 
 async def test_hits(new_nginx, report, tmp_path, secret):
